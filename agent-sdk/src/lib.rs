@@ -1,0 +1,1 @@
+//! What agent authors import: agents, clients, typed events on a Synod mesh.

@@ -1,0 +1,1 @@
+//! Shard loop, leases, effects, quick door, HTTP API.

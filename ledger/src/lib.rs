@@ -1,0 +1,1 @@
+//! Records, the counting rule, fold, and the entities of a shard: decide, apply, effects.

@@ -1,0 +1,1 @@
+//! The words everyone speaks: ids, time, commands, events, envelope, codec, topics.
