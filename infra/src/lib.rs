@@ -1,1 +1,4 @@
 //! The only code that touches Kafka, Redis and telemetry.
+
+pub mod redis;
+pub mod telemetry;

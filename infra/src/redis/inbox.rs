@@ -1,0 +1,159 @@
+//! What an agent has to do, on its way to the agent.
+//!
+//! The coordinator's side puts bodies into an agent's inbox, at most once per attempt and never for a
+//! deposed owner. The agent's side moves them to the list of its own incarnation as it takes them, so that
+//! an answer lost on the way loses nothing, and removes them from there when they are settled.
+//!
+//! ```text
+//! deliver --> inbox --take--> taken:<incarnation> --settle--> gone
+//!    fenced by issuing epoch, once per attempt        drained again after every reconnect
+//! ```
+//!
+//! It never decides whose attempt counts: the ledger does. An attempt may be handed out twice after an hour
+//! or a wipe of Redis.
+
+use super::client::Redis;
+use super::error::RedisError;
+use super::keys;
+use super::script::{Call, Script};
+use redis::Value;
+use std::sync::LazyLock;
+use std::time::Duration;
+use synod_protocol::{Id, Incarnation, Workspace};
+
+pub use super::inbox_reader::{InboxReader, Taken};
+
+/// Entries that an inbox may hold; more are refused as `Full`.
+pub const INBOX_LIMIT: u64 = 10_000;
+/// How long a delivered attempt is remembered.
+pub const SEEN_FOR: Duration = Duration::from_secs(3600);
+/// How many delivered attempts are remembered per agent.
+pub const SEEN_LIMIT: u64 = 10_000;
+/// How long the newest epochs outlive the last delivery to an agent.
+const GUARD_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+static DELIVER: LazyLock<Script> =
+    LazyLock::new(|| Script::new("deliver", include_str!("scripts/deliver.lua")));
+
+/// One body for one agent.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The agent's workspace.
+    pub workspace: Workspace,
+    /// The agent.
+    pub agent: Id,
+    /// The shard whose owner issues it.
+    pub shard: u32,
+    /// The epoch of the **issuing** owner, not of the record; below 2^53.
+    pub epoch: u64,
+    /// `<task>#<n>` for an attempt, delivered once; `None` for a notice, delivered as often as it is issued.
+    pub attempt_id: Option<String>,
+    /// What the agent reads.
+    pub body: String,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// It is in the inbox now.
+    Accepted,
+    /// The agent had this attempt before; nothing was added. Counts as confirmed, also for a deposed owner.
+    AlreadyThere,
+    /// A newer owner of that shard has delivered here; nothing was added.
+    Fenced {
+        /// Its epoch.
+        newest: u64,
+    },
+}
+
+/// The coordinator's side of all inboxes; a cheap clone.
+#[derive(Clone, Debug)]
+pub struct Inboxes {
+    redis: Redis,
+}
+
+impl Inboxes {
+    /// All inboxes of this Redis.
+    pub fn new(redis: Redis) -> Inboxes {
+        Inboxes { redis }
+    }
+
+    /// Delivers each, pipelined; the results stand in the order of the batch.
+    ///
+    /// Bodies for one agent keep their order, except across a moment at which Redis has forgotten the script.
+    ///
+    /// # Errors
+    /// Per delivery: `Full`, or those of any call. After `Unavailable` or `Timeout` it may be there all the
+    /// same: deliver again.
+    pub async fn deliver(&self, batch: Vec<Delivery>) -> Vec<Result<Delivered, RedisError>> {
+        let calls: Vec<Call> = batch.into_iter().map(call).collect();
+        let answers = DELIVER.run_all(&self.redis, &calls).await;
+        answers.into_iter().map(|answer| answer.and_then(delivered)).collect()
+    }
+
+    /// How many bodies wait for an agent.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn waiting(&self, workspace: &Workspace, agent: &Id) -> Result<u64, RedisError> {
+        self.redis.query(redis::cmd("LLEN").arg(keys::inbox(workspace, agent))).await
+    }
+
+    /// Removes what an ended incarnation had taken.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn forget(
+        &self,
+        workspace: &Workspace,
+        agent: &Id,
+        incarnation: &Incarnation,
+    ) -> Result<(), RedisError> {
+        self.redis.query(redis::cmd("UNLINK").arg(keys::taken(workspace, agent, incarnation))).await
+    }
+
+    /// Removes what waits for an agent that has left, and what it is remembered to have had. The guard
+    /// stays until it ends by itself: a deposed owner must not reach the agent's next life either.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn forget_agent(&self, workspace: &Workspace, agent: &Id) -> Result<(), RedisError> {
+        let both = [keys::inbox(workspace, agent), keys::seen(workspace, agent)];
+        self.redis.query(redis::cmd("UNLINK").arg(&both)).await
+    }
+}
+
+fn call(delivery: Delivery) -> Call {
+    let Delivery { workspace, agent, shard, epoch, attempt_id, body } = delivery;
+    Call {
+        keys: vec![
+            keys::inbox(&workspace, &agent),
+            keys::guard(&workspace, &agent),
+            keys::seen(&workspace, &agent),
+        ],
+        args: vec![
+            shard.to_string(),
+            epoch.to_string(),
+            attempt_id.unwrap_or_default(),
+            body,
+            SEEN_FOR.as_millis().to_string(),
+            SEEN_LIMIT.to_string(),
+            INBOX_LIMIT.to_string(),
+            GUARD_FOR.as_millis().to_string(),
+        ],
+    }
+}
+
+fn delivered(value: Value) -> Result<Delivered, RedisError> {
+    let words: Vec<String> = redis::from_redis_value(value)?;
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["accepted"] => Ok(Delivered::Accepted),
+        ["already_there"] => Ok(Delivered::AlreadyThere),
+        ["fenced", newest] => match newest.parse() {
+            Ok(newest) => Ok(Delivered::Fenced { newest }),
+            Err(_) => Err(RedisError::Unexpected(format!("the guard of an inbox holds {newest:?}"))),
+        },
+        ["full"] => Err(RedisError::Full { what: "an inbox", limit: INBOX_LIMIT }),
+        other => Err(RedisError::Unexpected(format!("a delivery answered {other:?}"))),
+    }
+}

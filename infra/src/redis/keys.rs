@@ -1,0 +1,90 @@
+//! Every key and channel that Synod has in Redis, in one place.
+//!
+//! | key | type | holds | ends |
+//! |---|---|---|---|
+//! | `synod:{<ws>/<agent>}:inbox` | list | what waits for the agent, oldest first | 10,000 entries |
+//! | `synod:{<ws>/<agent>}:taken:<incarnation>` | list | what that process start took and has not settled | `forget`, 24 h |
+//! | `synod:{<ws>/<agent>}:guard` | hash | shard → newest issuing owner's epoch | 7 days unused |
+//! | `synod:{<ws>/<agent>}:seen` | zset | attempt ids by Redis' time in ms | 1 h, 10,000 entries |
+//! | `synod:heartbeats` | hash | `<ws>/<agent>` → beat | `forget` |
+//! | `synod:presence:<ws>/<agent>/<incarnation>` | channel | nothing; being subscribed is the message | the process |
+//! | `synod:coordinator:<id>` | string | a coordinator's lease, JSON | its time to live |
+//! | `synod:coordinators` | set | ids that have or had a lease | swept by readers |
+//! | `synod:reply:<anything>` | list | answers to commands | 60 s |
+//! | `synod:{<ws>}:<kind>:<id>` | hash | `position`, `body`: the view of an entity | as written |
+//!
+//! The hash tag `{…}` keeps what one script touches in one slot, for the day of Redis Cluster. The parts
+//! are validated names, so no part can hold a brace, a slash or white space of its own.
+
+use synod_protocol::{EntityId, Id, Incarnation, Workspace};
+
+/// The hash of heartbeats.
+pub const HEARTBEATS: &str = "synod:heartbeats";
+/// The set of coordinators that have or had a lease.
+pub const COORDINATORS: &str = "synod:coordinators";
+/// What the key of a reply list begins with.
+pub const REPLY_PREFIX: &str = "synod:reply:";
+
+/// The list of what waits for an agent.
+pub fn inbox(workspace: &Workspace, agent: &Id) -> String {
+    format!("synod:{{{workspace}/{agent}}}:inbox")
+}
+
+/// The list of what one process start of an agent has taken.
+pub fn taken(workspace: &Workspace, agent: &Id, incarnation: &Incarnation) -> String {
+    format!("synod:{{{workspace}/{agent}}}:taken:{incarnation}")
+}
+
+/// The hash of the newest issuing epoch per shard.
+pub fn guard(workspace: &Workspace, agent: &Id) -> String {
+    format!("synod:{{{workspace}/{agent}}}:guard")
+}
+
+/// The sorted set of attempts delivered lately.
+pub fn seen(workspace: &Workspace, agent: &Id) -> String {
+    format!("synod:{{{workspace}/{agent}}}:seen")
+}
+
+/// The field of an agent in [`HEARTBEATS`].
+pub fn heartbeat_field(workspace: &Workspace, agent: &Id) -> String {
+    format!("{workspace}/{agent}")
+}
+
+/// The channel whose subscription says that this process start runs.
+pub fn presence(workspace: &Workspace, agent: &Id, incarnation: &Incarnation) -> String {
+    format!("synod:presence:{workspace}/{agent}/{incarnation}")
+}
+
+/// The lease of a coordinator.
+pub fn coordinator(id: &Id) -> String {
+    format!("synod:coordinator:{id}")
+}
+
+/// The view of an entity; `kind` is one of ours, such as `task`.
+pub fn view(workspace: &Workspace, kind: &'static str, id: &EntityId) -> String {
+    format!("synod:{{{workspace}}}:{kind}:{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_is_fixed() {
+        let (ws, agent): (Workspace, Id) = ("w-1".parse().unwrap(), "a.1".parse().unwrap());
+        let incarnation: Incarnation = "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10".parse().unwrap();
+        assert_eq!(inbox(&ws, &agent), "synod:{w-1/a.1}:inbox");
+        assert_eq!(
+            taken(&ws, &agent, &incarnation),
+            "synod:{w-1/a.1}:taken:0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10"
+        );
+        assert_eq!(guard(&ws, &agent), "synod:{w-1/a.1}:guard");
+        assert_eq!(seen(&ws, &agent), "synod:{w-1/a.1}:seen");
+        assert_eq!(
+            presence(&ws, &agent, &incarnation),
+            "synod:presence:w-1/a.1/0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10"
+        );
+        assert_eq!(coordinator(&agent), "synod:coordinator:a.1");
+        assert_eq!(view(&ws, "task", &"wf:s".parse().unwrap()), "synod:{w-1}:task:wf:s");
+    }
+}

@@ -1,0 +1,31 @@
+//! Redis: the working memory. Nothing in here is the only copy of a durable fact.
+//!
+//! ```text
+//!  coordinator: deliver --script--> inbox --BLMOVE--> taken:<incarnation>   agent: take, settle
+//!               present <--NUMSUB-- presence channel <--SUBSCRIBE--         agent: while it runs
+//!               beats   <--HSCAN--  heartbeats       <--HSET--              agent: now and then
+//!               lease, views, replies
+//! ```
+//!
+//! Every call has a time limit, every key is named in [`keys`], every rule that needs "look and then write"
+//! is a Lua script in `scripts/`.
+
+mod blocking;
+mod client;
+mod config;
+mod error;
+pub mod inbox;
+mod inbox_reader;
+pub mod keys;
+pub mod lease;
+mod link;
+pub mod presence;
+pub mod reply;
+mod script;
+mod server;
+pub mod view;
+
+pub use client::Redis;
+pub use config::RedisConfig;
+pub use error::RedisError;
+pub use server::{EmbeddedRedis, EmbeddedRedisError};

@@ -1,0 +1,248 @@
+//! Signs of life of agents that have Redis.
+//!
+//! - **Presence** is a subscription that an agent's process holds: the kernel closes it when the process
+//!   ends, so its absence is known within milliseconds. It says nothing about a process that hangs.
+//! - **Heartbeats** are written now and then with what the agent holds. Their silence says what presence
+//!   cannot.
+//!
+//! Neither judges: what a look or a missing beat means is decided by the failure detector.
+
+use super::client::{Redis, run_id_in};
+use super::error::RedisError;
+use super::keys;
+use super::link::Backoff;
+use futures::StreamExt;
+use redis::aio::PubSub;
+use redis::{Pipeline, Value};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use synod_protocol::view::{Held, Load};
+use synod_protocol::{Id, Incarnation, Workspace};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Channels asked about in one `PUBSUB NUMSUB`.
+const CHANNELS_PER_ASK: usize = 1000;
+/// Up to so many heartbeats are read in one go; more are scanned in pages.
+const BEATS_AT_ONCE: u64 = 1000;
+/// A silent subscription is checked this often, for a connection that died without a word.
+const CHECK_SUBSCRIPTION_EVERY: Duration = Duration::from_secs(5);
+
+/// A heartbeat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Beat {
+    /// The agent's workspace.
+    pub workspace: Workspace,
+    /// The agent.
+    pub agent_id: Id,
+    /// Which process start.
+    pub incarnation: Incarnation,
+    /// Counts this incarnation's beats; a reader compares it with the one it saw before, not with a clock.
+    pub beat: u64,
+    /// The attempts that it holds.
+    pub in_flight: Vec<Held>,
+    /// How busy it is.
+    #[serde(default)]
+    pub load: Option<Load>,
+}
+
+/// The heartbeats of all agents that have Redis; a cheap clone.
+#[derive(Clone, Debug)]
+pub struct Heartbeats {
+    redis: Redis,
+}
+
+impl Heartbeats {
+    /// All heartbeats of this Redis.
+    pub fn new(redis: Redis) -> Heartbeats {
+        Heartbeats { redis }
+    }
+
+    /// Replaces an agent's heartbeat.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn beat(&self, beat: &Beat) -> Result<(), RedisError> {
+        let field = keys::heartbeat_field(&beat.workspace, &beat.agent_id);
+        let text = serde_json::to_string(beat).map_err(|e| RedisError::Unexpected(e.to_string()))?;
+        self.redis.query(redis::cmd("HSET").arg(keys::HEARTBEATS).arg(field).arg(text)).await
+    }
+
+    /// Every agent's newest heartbeat. What does not read as one is logged and left out.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn beats(&self) -> Result<Vec<Beat>, RedisError> {
+        let count: u64 = self.redis.query(redis::cmd("HLEN").arg(keys::HEARTBEATS)).await?;
+        let fields: BTreeMap<String, String> = if count <= BEATS_AT_ONCE {
+            self.redis.query(redis::cmd("HGETALL").arg(keys::HEARTBEATS)).await?
+        } else {
+            self.scan().await?
+        };
+        let read = |(field, text): (String, String)| match serde_json::from_str(&text) {
+            Ok(beat) => Some(beat),
+            Err(error) => {
+                tracing::warn!(%field, %error, "a heartbeat does not read");
+                None
+            }
+        };
+        Ok(fields.into_iter().filter_map(read).collect())
+    }
+
+    /// Removes an agent's heartbeat.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn forget(&self, workspace: &Workspace, agent: &Id) -> Result<(), RedisError> {
+        let field = keys::heartbeat_field(workspace, agent);
+        self.redis.query(redis::cmd("HDEL").arg(keys::HEARTBEATS).arg(field)).await
+    }
+
+    /// All fields, page by page; one that a rehash shows twice counts once.
+    async fn scan(&self) -> Result<BTreeMap<String, String>, RedisError> {
+        let mut conversation = self.redis.conversation().await?;
+        let mut fields = BTreeMap::new();
+        let mut cursor = 0u64;
+        loop {
+            let mut page = redis::cmd("HSCAN");
+            page.arg(keys::HEARTBEATS).arg(cursor).arg("COUNT").arg(BEATS_AT_ONCE);
+            let (next, found): (u64, Vec<(String, String)>) = conversation.query(&page).await?;
+            fields.extend(found);
+            if next == 0 {
+                return Ok(fields);
+            }
+            cursor = next;
+        }
+    }
+}
+
+/// Who was subscribed at one moment.
+///
+/// An absence means something only against another look with the same `run_id` and `connection`: after a
+/// restart or a reconnect the agents may just not be back yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The server's id, drawn at its start.
+    pub run_id: String,
+    /// Counts our own connections.
+    pub connection: u64,
+    /// For each channel asked about, whether anyone is subscribed.
+    pub present: Vec<bool>,
+}
+
+/// Which agents' processes run, asked of Redis.
+#[derive(Clone, Debug)]
+pub struct Presence {
+    redis: Redis,
+}
+
+impl Presence {
+    /// All presence channels of this Redis.
+    pub fn new(redis: Redis) -> Presence {
+        Presence { redis }
+    }
+
+    /// Looks at these channels ([`keys::presence`]) in one exchange.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn present(&self, channels: &[String]) -> Result<Look, RedisError> {
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("INFO").arg("server");
+        for some in channels.chunks(CHANNELS_PER_ASK) {
+            pipeline.cmd("PUBSUB").arg("NUMSUB").arg(some);
+        }
+        let answers = self.redis.pipeline(&pipeline).await?;
+        let mut values = answers.values.into_iter().map(Value::extract_error);
+        let info: String = redis::from_redis_value(values.next().transpose()?.unwrap_or(Value::Nil))?;
+        let mut present = Vec::with_capacity(channels.len());
+        for value in values {
+            let counts: Vec<(String, u64)> = redis::from_redis_value(value?)?;
+            present.extend(counts.into_iter().map(|(_, subscribers)| subscribers > 0));
+        }
+        if present.len() != channels.len() {
+            let text = format!("{} channels asked about, {} answered", channels.len(), present.len());
+            return Err(RedisError::Unexpected(text));
+        }
+        Ok(Look { run_id: run_id_in(&info)?, connection: answers.generation, present })
+    }
+}
+
+/// A subscription that says "this process start runs", held until dropped and renewed after every reconnect.
+pub struct PresenceHold {
+    held: watch::Receiver<bool>,
+    task: JoinHandle<()>,
+}
+
+impl PresenceHold {
+    /// Subscribes in the background, on a connection of its own.
+    pub fn start(redis: Redis, workspace: &Workspace, agent: &Id, incarnation: &Incarnation) -> PresenceHold {
+        let (publish, held) = watch::channel(false);
+        let channel = keys::presence(workspace, agent, incarnation);
+        PresenceHold { held, task: tokio::spawn(hold(redis, channel, publish)) }
+    }
+
+    /// Whether the subscription stands, as far as is known here.
+    pub fn is_held(&self) -> bool {
+        *self.held.borrow()
+    }
+
+    /// Waits until the subscription stands; whether it does within `limit`.
+    pub async fn wait_held(&self, limit: Duration) -> bool {
+        let mut held = self.held.clone();
+        matches!(tokio::time::timeout(limit, held.wait_for(|h| *h)).await, Ok(Ok(_)))
+    }
+}
+
+impl Drop for PresenceHold {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn hold(redis: Redis, channel: String, publish: watch::Sender<bool>) {
+    let mut backoff = Backoff::default();
+    loop {
+        match subscribe(&redis, &channel).await {
+            Ok(subscription) => {
+                backoff.reset();
+                publish.send_replace(true);
+                watch_over(subscription, redis.command_timeout()).await;
+                publish.send_replace(false);
+                tracing::debug!(%channel, "the presence subscription broke");
+            }
+            Err(error) => tracing::debug!(%channel, %error, "no presence subscription"),
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+}
+
+async fn subscribe(redis: &Redis, channel: &str) -> Result<PubSub, RedisError> {
+    let mut subscription = redis.open_pubsub().await?;
+    let limit = redis.command_timeout();
+    match tokio::time::timeout(limit, subscription.subscribe(channel)).await {
+        Ok(done) => done.map(|()| subscription).map_err(RedisError::from),
+        Err(_) => Err(RedisError::Timeout { limit }),
+    }
+}
+
+/// Returns when the subscription is gone. Nobody publishes on these channels; a message is read and dropped.
+async fn watch_over(subscription: PubSub, limit: Duration) {
+    let (mut sink, mut stream) = subscription.split();
+    let mut check = tokio::time::interval(CHECK_SUBSCRIPTION_EVERY);
+    check.tick().await;
+    loop {
+        tokio::select! {
+            message = stream.next() => {
+                if message.is_none() {
+                    return;
+                }
+            }
+            _ = check.tick() => match tokio::time::timeout(limit, sink.ping::<Value>()).await {
+                Ok(Ok(_)) => {}
+                _ => return,
+            },
+        }
+    }
+}

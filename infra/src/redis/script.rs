@@ -1,0 +1,114 @@
+//! Lua scripts by their digest, loaded again whenever the server has forgotten them.
+//!
+//! A server forgets its scripts at a restart, a failover and `SCRIPT FLUSH`. In a pipeline some calls may
+//! then have run and others not: exactly those that answered `NOSCRIPT` are sent again. Calls of one batch
+//! may so change their order across that moment, which is why every script here is correct in any order.
+
+use super::client::Redis;
+use super::error::RedisError;
+use redis::{Cmd, Pipeline, ServerErrorKind, Value};
+
+/// How often a batch loads the script before it gives up; only a flush between load and call uses one up.
+const LOADS: usize = 5;
+/// Calls that go in one write. More would hold up other users of the shared connection.
+const CALLS_PER_WRITE: usize = 256;
+
+/// A script of `scripts/*.lua`.
+pub(crate) struct Script {
+    name: &'static str,
+    text: &'static str,
+    sha: String,
+}
+
+/// The keys and arguments of one call.
+pub(crate) struct Call {
+    pub(crate) keys: Vec<String>,
+    pub(crate) args: Vec<String>,
+}
+
+impl Script {
+    /// A script by its file's name and text.
+    pub(crate) fn new(name: &'static str, text: &'static str) -> Script {
+        Script { name, text, sha: redis::Script::new(text).get_hash().to_owned() }
+    }
+
+    /// Runs it once.
+    pub(crate) async fn run(&self, redis: &Redis, call: Call) -> Result<Value, RedisError> {
+        match self.run_all(redis, &[call]).await.pop() {
+            Some(result) => result,
+            None => Err(RedisError::Unexpected(format!("script {} gave no answer", self.name))),
+        }
+    }
+
+    /// Runs it once per call, pipelined; the answers stand in the order of the calls.
+    ///
+    /// A failure of the connection is the answer of every call that was in the same write: they may or may
+    /// not have run.
+    pub(crate) async fn run_all(&self, redis: &Redis, calls: &[Call]) -> Vec<Result<Value, RedisError>> {
+        let mut results = Vec::with_capacity(calls.len());
+        for chunk in calls.chunks(CALLS_PER_WRITE) {
+            let mut answers: Vec<Option<Result<Value, RedisError>>> = chunk.iter().map(|_| None).collect();
+            if let Err(error) = self.run_chunk(redis, chunk, &mut answers).await {
+                answers.iter_mut().filter(|a| a.is_none()).for_each(|a| *a = Some(Err(error.clone())));
+            }
+            results.extend(answers.into_iter().map(|a| a.unwrap_or_else(|| Err(self.forgotten()))));
+        }
+        results
+    }
+
+    async fn run_chunk(
+        &self,
+        redis: &Redis,
+        calls: &[Call],
+        answers: &mut [Option<Result<Value, RedisError>>],
+    ) -> Result<(), RedisError> {
+        for _ in 0..LOADS {
+            let due: Vec<usize> = (0..calls.len()).filter(|i| answers[*i].is_none()).collect();
+            if due.is_empty() {
+                return Ok(());
+            }
+            let mut pipeline = Pipeline::with_capacity(due.len());
+            for i in &due {
+                pipeline.add_command(self.command(&calls[*i]));
+            }
+            for (i, value) in due.iter().zip(redis.pipeline(&pipeline).await?.values) {
+                answers[*i] = self.read(value);
+            }
+            if answers.iter().all(Option::is_some) {
+                return Ok(());
+            }
+            redis.query::<String>(redis::cmd("SCRIPT").arg("LOAD").arg(self.text)).await?;
+        }
+        Err(self.forgotten())
+    }
+
+    /// The answer, or `None` where the script did not run for want of being loaded.
+    fn read(&self, value: Value) -> Option<Result<Value, RedisError>> {
+        match value {
+            Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript) => None,
+            Value::ServerError(error) => Some(Err(self.failure(error.into()))),
+            value => Some(Ok(value)),
+        }
+    }
+
+    /// Only what the script itself raised is the script's failure; a server that does not serve is unavailable.
+    fn failure(&self, error: redis::RedisError) -> RedisError {
+        match RedisError::from(error) {
+            RedisError::Refused(message) => RedisError::Script { script: self.name, message },
+            other => other,
+        }
+    }
+
+    fn forgotten(&self) -> RedisError {
+        RedisError::Script {
+            script: self.name,
+            message: format!("forgotten by the server {LOADS} times in a row"),
+        }
+    }
+
+    fn command(&self, call: &Call) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.sha).arg(call.keys.len()).arg(&call.keys).arg(&call.args);
+        command
+    }
+}

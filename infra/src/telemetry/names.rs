@@ -1,0 +1,118 @@
+//! Every metric that Synod has. Units are base units: seconds, bytes; counters end in `_total`.
+//!
+//! Labels have few values: never an id, never a text that a client chooses.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Calls to Redis, from asking for a connection to the answer.
+pub const REDIS_CALL_SECONDS: &str = "synod_redis_call_seconds";
+/// Calls to Redis that failed; `kind` is the error's.
+pub const REDIS_ERRORS_TOTAL: &str = "synod_redis_errors_total";
+/// Shared connections opened; more than one per process is a reconnect.
+pub const REDIS_CONNECTS_TOTAL: &str = "synod_redis_connects_total";
+
+/// From produce to acknowledgement.
+pub const KAFKA_APPEND_SECONDS: &str = "synod_kafka_append_seconds";
+/// Produces that failed; `topic`.
+pub const KAFKA_ERRORS_TOTAL: &str = "synod_kafka_errors_total";
+
+/// Commands decided; `door` (kafka, http), `type`, `outcome` (accepted, repeated, rejected).
+pub const COMMANDS_TOTAL: &str = "synod_commands_total";
+/// From reading a command to its record being proven; `door`.
+pub const COMMAND_SECONDS: &str = "synod_command_seconds";
+/// Ledger records appended; `kind` (claim, step, image).
+pub const LEDGER_RECORDS_TOTAL: &str = "synod_ledger_records_total";
+/// Epochs that ended by a doubt; `why`.
+pub const EPOCHS_LOST_TOTAL: &str = "synod_epochs_lost_total";
+/// Shards that this process owns.
+pub const SHARDS_OWNED: &str = "synod_shards_owned";
+/// Commands that wait in the topic, over the shards owned.
+pub const COMMANDS_WAITING: &str = "synod_commands_waiting";
+/// Folding a shard, from claim to serving.
+pub const FOLD_SECONDS: &str = "synod_fold_seconds";
+/// Effects performed; `kind`, `outcome` (confirmed, refused, failed).
+pub const EFFECTS_TOTAL: &str = "synod_effects_total";
+/// Effects not yet confirmed.
+pub const EFFECTS_PENDING: &str = "synod_effects_pending";
+/// Records copied to a dead letter topic; `topic`.
+pub const DEAD_LETTERS_TOTAL: &str = "synod_dead_letters_total";
+
+/// Tasks that ended; `status`.
+pub const TASKS_ENDED_TOTAL: &str = "synod_tasks_ended_total";
+/// From a task's submission to its end; `status`.
+pub const TASK_SECONDS: &str = "synod_task_seconds";
+/// Agents; `health`.
+pub const AGENTS: &str = "synod_agents";
+/// Breakers that changed; `to` (closed, open, half_open).
+pub const BREAKER_CHANGES_TOTAL: &str = "synod_breaker_changes_total";
+
+/// HTTP requests; `route` (the pattern), `method`, `status`.
+pub const HTTP_REQUESTS_TOTAL: &str = "synod_http_requests_total";
+/// From a request's head to its answer's; `route`, `method`.
+pub const HTTP_REQUEST_SECONDS: &str = "synod_http_request_seconds";
+
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Every name above with its kind and its help text; `render` shows them.
+const ALL: &[(&str, Kind, &str)] = &[
+    (REDIS_CALL_SECONDS, Kind::Histogram, "Calls to Redis, from asking for a connection to the answer"),
+    (REDIS_ERRORS_TOTAL, Kind::Counter, "Calls to Redis that failed, by kind"),
+    (REDIS_CONNECTS_TOTAL, Kind::Counter, "Shared connections to Redis opened"),
+    (KAFKA_APPEND_SECONDS, Kind::Histogram, "From produce to acknowledgement"),
+    (KAFKA_ERRORS_TOTAL, Kind::Counter, "Produces that failed, by topic"),
+    (COMMANDS_TOTAL, Kind::Counter, "Commands decided, by door, type and outcome"),
+    (COMMAND_SECONDS, Kind::Histogram, "From reading a command to its record being proven, by door"),
+    (LEDGER_RECORDS_TOTAL, Kind::Counter, "Ledger records appended, by kind"),
+    (EPOCHS_LOST_TOTAL, Kind::Counter, "Epochs that ended by a doubt, by why"),
+    (SHARDS_OWNED, Kind::Gauge, "Shards that this process owns"),
+    (COMMANDS_WAITING, Kind::Gauge, "Commands that wait in the topic, over the shards owned"),
+    (FOLD_SECONDS, Kind::Histogram, "Folding a shard, from claim to serving"),
+    (EFFECTS_TOTAL, Kind::Counter, "Effects performed, by kind and outcome"),
+    (EFFECTS_PENDING, Kind::Gauge, "Effects not yet confirmed"),
+    (DEAD_LETTERS_TOTAL, Kind::Counter, "Records copied to a dead letter topic, by topic"),
+    (TASKS_ENDED_TOTAL, Kind::Counter, "Tasks that ended, by status"),
+    (TASK_SECONDS, Kind::Histogram, "From a task's submission to its end, by status"),
+    (AGENTS, Kind::Gauge, "Agents, by health"),
+    (BREAKER_CHANGES_TOTAL, Kind::Counter, "Breakers that changed, by what to"),
+    (HTTP_REQUESTS_TOTAL, Kind::Counter, "HTTP requests, by route, method and status"),
+    (HTTP_REQUEST_SECONDS, Kind::Histogram, "From a request's head to its answer's, by route and method"),
+];
+
+/// Upper bounds of the buckets of every histogram of seconds: 100 µs to 60 s.
+pub(crate) const SECONDS_BUCKETS: [f64; 16] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+/// Tells the recorder in force what each name means.
+pub(crate) fn describe_all() {
+    for (name, kind, help) in ALL {
+        match kind {
+            Kind::Counter => describe_counter!(*name, *help),
+            Kind::Gauge => describe_gauge!(*name, *help),
+            Kind::Histogram => describe_histogram!(*name, Unit::Seconds, *help),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_say_their_unit() {
+        let distinct: BTreeSet<&str> = ALL.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(distinct.len(), ALL.len());
+        for (name, kind, _) in ALL {
+            assert!(name.starts_with("synod_"), "{name}");
+            match kind {
+                Kind::Counter => assert!(name.ends_with("_total"), "{name}"),
+                Kind::Histogram => assert!(name.ends_with("_seconds"), "{name}"),
+                Kind::Gauge => assert!(!name.ends_with("_total"), "{name}"),
+            }
+        }
+    }
+}
