@@ -1,2 +1,7 @@
 //! The `synod` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    synod::run(std::env::args_os()).into()
+}

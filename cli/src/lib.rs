@@ -1,0 +1,24 @@
+//! The `synod` command line, as a library so that its tests can reach it; `main.rs` only calls
+//! [`run`].
+//!
+//! ```text
+//! main ── run ── commands/<noun>.rs   one file per noun: arguments, what it does, its exit status
+//!                  │
+//!                  ├─ settings.rs     what is in force: flag over environment over file over default
+//!                  ├─ output.rs       data on stdout as table, JSON or YAML; exit statuses
+//!                  ├─ terminal.rs     width, colour, and names made harmless for a screen
+//!                  ├─ program/        any program as an agent: one process group per attempt
+//!                  └─ demo/           the tree, one file's facts, the report
+//! ```
+//!
+//! A new command is a file in `commands/` and a variant of [`commands::Command`]; nothing is listed
+//! there before it does its work.
+
+pub mod commands;
+pub mod demo;
+pub mod output;
+pub mod program;
+pub mod settings;
+pub mod terminal;
+
+pub use commands::run;

@@ -1,0 +1,185 @@
+//! What is in force, and why: flag over environment over file over default.
+//!
+//! ```text
+//! --kafka-brokers X   >   --endpoints FILE   >   SYNOD_KAFKA_BROKERS   >   SYNOD_ENDPOINTS   >
+//!   synod.toml (kafka_brokers = "X")   >   default
+//! ```
+//!
+//! Every setting has one name in four spellings (`kafka_brokers` in the file and in `synod config`,
+//! `--kafka-brokers`, `SYNOD_KAFKA_BROKERS`) and remembers where its value came from. Everything is
+//! checked when it is read, wherever it came from; a password is never printed.
+
+mod source;
+mod value;
+
+pub use source::{Flags, Source};
+pub use value::{HttpUrl, LogFormat, RedisUrl};
+
+use source::Sources;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use synod_protocol::Workspace;
+
+/// One value and where it came from.
+#[derive(Clone, Debug)]
+pub struct Setting<T> {
+    /// The value in force.
+    pub value: T,
+    /// Where it was said.
+    pub source: Source,
+}
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Kafka's bootstrap servers, `host:port`, comma-separated.
+    pub kafka_brokers: Setting<String>,
+    /// Redis.
+    pub redis_url: Setting<RedisUrl>,
+    /// Where a coordinator listens.
+    pub http_listen: Setting<SocketAddr>,
+    /// Where a client finds a coordinator.
+    pub http_url: Setting<HttpUrl>,
+    /// The workspace that commands are for.
+    pub workspace: Setting<Workspace>,
+    /// Partitions of the mesh's topics, when they are made: 1 to 1,024.
+    pub partitions: Setting<u32>,
+    /// Copies of each partition, when topics are made: 1 to 15.
+    pub replication: Setting<u16>,
+    /// What is logged: a `tracing` filter such as `info,synod_coordinator=debug`.
+    pub log: Setting<String>,
+    /// How it is logged.
+    pub log_format: Setting<LogFormat>,
+}
+
+/// Why the configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read {path:?}: {why}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What was wrong.
+        why: String,
+    },
+    /// The file says something that is no setting.
+    #[error("{path:?}: there is no setting {name:?}{}", nearest(.meant))]
+    UnknownName {
+        /// Which file.
+        path: PathBuf,
+        /// What it says.
+        name: String,
+        /// The valid name that is nearest to it, if one is near.
+        meant: Option<&'static str>,
+    },
+    /// A value that its setting cannot have.
+    #[error("{name} (from {from}): {why}")]
+    Value {
+        /// Which setting.
+        name: &'static str,
+        /// Where the value is.
+        from: Source,
+        /// What would be right.
+        why: String,
+    },
+}
+
+fn nearest(meant: &Option<&'static str>) -> String {
+    match meant {
+        Some(name) => format!("; did you mean {name:?}?"),
+        None => format!("; there are {}", KEYS.map(|key| key.name).join(", ")),
+    }
+}
+
+/// A setting's names and its default.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) environment: &'static str,
+    pub(crate) default: &'static str,
+}
+
+const fn key(name: &'static str, environment: &'static str, default: &'static str) -> Key {
+    Key { name, environment, default }
+}
+
+/// All settings, in the order in which they are shown.
+pub(crate) const KEYS: [Key; 9] = [
+    key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
+    key("redis_url", "SYNOD_REDIS_URL", "redis://127.0.0.1:6379/0"),
+    key("http_listen", "SYNOD_HTTP_LISTEN", "127.0.0.1:7700"),
+    key("http_url", "SYNOD_HTTP_URL", "http://127.0.0.1:7700"),
+    key("workspace", "SYNOD_WORKSPACE", "default"),
+    key("partitions", "SYNOD_PARTITIONS", "8"),
+    key("replication", "SYNOD_REPLICATION", "1"),
+    key("log", "SYNOD_LOG", "info"),
+    key("log_format", "SYNOD_LOG_FORMAT", "text"),
+];
+
+/// One line of `synod config`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Row {
+    /// The setting.
+    pub name: &'static str,
+    /// Its value, a secret in it hidden.
+    pub value: String,
+    /// Where that was said.
+    pub source: String,
+}
+
+/// The environment as the settings see it.
+pub type Environment = BTreeMap<OsString, OsString>;
+
+impl Settings {
+    /// Reads everything that this process was given.
+    ///
+    /// # Errors
+    /// A file cannot be read or says what it cannot say, or a value is none; see [`SettingsError`].
+    pub fn load(flags: &Flags) -> Result<Settings, SettingsError> {
+        Settings::from(flags, &std::env::vars_os().collect(), PathBuf::from("synod.toml"))
+    }
+
+    /// As [`Settings::load`], of any environment; `file` is read if no other is named and it exists.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn from(flags: &Flags, environment: &Environment, file: PathBuf) -> Result<Settings, SettingsError> {
+        let sources = Sources::read(flags, environment, file)?;
+        Ok(Settings {
+            kafka_brokers: sources.get("kafka_brokers", value::brokers)?,
+            redis_url: sources.get("redis_url", |text| text.parse())?,
+            http_listen: sources.get("http_listen", value::listen)?,
+            http_url: sources.get("http_url", |text| text.parse())?,
+            workspace: sources
+                .get("workspace", |text| text.parse::<Workspace>().map_err(|e| e.to_string()))?,
+            partitions: sources.get("partitions", |text| value::within(text, 1, 1_024))?,
+            replication: sources.get("replication", |text| value::within(text, 1, 15))?,
+            log: sources.get("log", value::log)?,
+            log_format: sources.get("log_format", |text| text.parse())?,
+        })
+    }
+
+    /// Every setting with its value and source, for people; secrets are hidden.
+    pub fn rows(&self) -> Vec<Row> {
+        fn row<T: std::fmt::Display>(name: &'static str, setting: &Setting<T>) -> Row {
+            Row { name, value: setting.value.to_string(), source: setting.source.to_string() }
+        }
+        vec![
+            row("kafka_brokers", &self.kafka_brokers),
+            row("redis_url", &self.redis_url),
+            row("http_listen", &self.http_listen),
+            row("http_url", &self.http_url),
+            row("workspace", &self.workspace),
+            row("partitions", &self.partitions),
+            row("replication", &self.replication),
+            row("log", &self.log),
+            row("log_format", &self.log_format),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! Where a setting's value may be said, and which of those is heard.
+
+use super::{Environment, KEYS, Key, Setting, SettingsError};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Bytes that a configuration or endpoints file may have.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// How alike (0 to 1) a misspelt name must be to a valid one for that to be suggested.
+const NEAR: f64 = 0.75;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A flag of this command.
+    Flag,
+    /// An endpoints file, as `synod up --endpoints FILE` writes it.
+    Endpoints(PathBuf),
+    /// This environment variable.
+    Environment(&'static str),
+    /// This configuration file.
+    File(PathBuf),
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Flag => f.write_str("flag"),
+            Source::Endpoints(path) => write!(f, "endpoints {}", path.display()),
+            Source::Environment(name) => write!(f, "environment {name}"),
+            Source::File(path) => write!(f, "file {}", path.display()),
+            Source::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// The settings as flags; every command takes them.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Settings")]
+pub struct Flags {
+    /// Configuration file [default: synod.toml, if there is one] [env: SYNOD_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Kafka's bootstrap servers [env: SYNOD_KAFKA_BROKERS]
+    #[arg(long, global = true, value_name = "HOST:PORT,…")]
+    pub kafka_brokers: Option<String>,
+    /// Redis [env: SYNOD_REDIS_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub redis_url: Option<String>,
+    /// Where a coordinator listens [env: SYNOD_HTTP_LISTEN]
+    #[arg(long, global = true, value_name = "IP:PORT")]
+    pub http_listen: Option<String>,
+    /// Where a client finds a coordinator [env: SYNOD_HTTP_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub http_url: Option<String>,
+    /// The workspace to work in [env: SYNOD_WORKSPACE]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub workspace: Option<String>,
+    /// Partitions of new topics [env: SYNOD_PARTITIONS]
+    #[arg(long, global = true, value_name = "N")]
+    pub partitions: Option<String>,
+    /// Copies of each partition of new topics [env: SYNOD_REPLICATION]
+    #[arg(long, global = true, value_name = "N")]
+    pub replication: Option<String>,
+    /// What is logged, as `info,synod_coordinator=debug` [env: SYNOD_LOG]
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How it is logged: text or json [env: SYNOD_LOG_FORMAT]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Endpoints file of a running mesh; not a global flag, since `synod up` writes one: a client's
+    /// command sets it from its own `--endpoints`.
+    #[arg(skip)]
+    pub endpoints: Option<PathBuf>,
+}
+
+impl Flags {
+    fn get(&self, name: &str) -> Option<&str> {
+        let flag = match name {
+            "kafka_brokers" => &self.kafka_brokers,
+            "redis_url" => &self.redis_url,
+            "http_listen" => &self.http_listen,
+            "http_url" => &self.http_url,
+            "workspace" => &self.workspace,
+            "partitions" => &self.partitions,
+            "replication" => &self.replication,
+            "log" => &self.log,
+            "log_format" => &self.log_format,
+            _ => &None,
+        };
+        flag.as_deref()
+    }
+}
+
+/// Everything that was said, by setting; the first that said it is heard.
+pub(super) struct Sources<'a> {
+    flags: &'a Flags,
+    environment: &'a Environment,
+    endpoints_flag: Option<Written>,
+    endpoints_environment: Option<Written>,
+    file: Option<Written>,
+}
+
+/// What a file says.
+struct Written {
+    path: PathBuf,
+    values: BTreeMap<&'static str, String>,
+}
+
+impl<'a> Sources<'a> {
+    pub(super) fn read(
+        flags: &'a Flags,
+        environment: &'a Environment,
+        default_file: PathBuf,
+    ) -> Result<Sources<'a>, SettingsError> {
+        let named = flags.config.clone().or_else(|| path_in(environment, "SYNOD_CONFIG"));
+        let file = named.or_else(|| default_file.exists().then_some(default_file));
+        Ok(Sources {
+            flags,
+            environment,
+            endpoints_flag: flags.endpoints.clone().map(endpoints).transpose()?,
+            endpoints_environment: path_in(environment, "SYNOD_ENDPOINTS").map(endpoints).transpose()?,
+            file: file.map(toml_file).transpose()?,
+        })
+    }
+
+    /// The value of one setting, checked.
+    pub(super) fn get<T>(
+        &self,
+        name: &'static str,
+        check: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Setting<T>, SettingsError> {
+        let (text, source) = self.find(name)?;
+        match check(text.trim()) {
+            Ok(value) => Ok(Setting { value, source }),
+            Err(why) => Err(SettingsError::Value { name, from: source, why }),
+        }
+    }
+
+    fn find(&self, name: &'static str) -> Result<(&str, Source), SettingsError> {
+        // Every name that is asked for stands in the table; a test asks for all.
+        let Some(Key { environment: variable, default, .. }) = KEYS.iter().find(|key| key.name == name)
+        else {
+            return Ok(("", Source::Default));
+        };
+        if let Some(text) = self.flags.get(name) {
+            return Ok((text, Source::Flag));
+        }
+        if let Some((written, text)) = within(&self.endpoints_flag, name) {
+            return Ok((text, Source::Endpoints(written.path.clone())));
+        }
+        if let Some(text) = set(self.environment, variable) {
+            let source = Source::Environment(variable);
+            let utf8 = text.to_str().ok_or_else(|| SettingsError::Value {
+                name,
+                from: source.clone(),
+                why: "not UTF-8".to_owned(),
+            })?;
+            return Ok((utf8, source));
+        }
+        if let Some((written, text)) = within(&self.endpoints_environment, name) {
+            return Ok((text, Source::Endpoints(written.path.clone())));
+        }
+        if let Some((written, text)) = within(&self.file, name) {
+            return Ok((text, Source::File(written.path.clone())));
+        }
+        Ok((default, Source::Default))
+    }
+}
+
+fn within<'w>(written: &'w Option<Written>, name: &str) -> Option<(&'w Written, &'w str)> {
+    let written = written.as_ref()?;
+    Some((written, written.values.get(name)?.as_str()))
+}
+
+/// An empty variable is as good as none.
+fn set<'e>(environment: &'e Environment, name: &str) -> Option<&'e OsString> {
+    environment.get(OsStr::new(name)).filter(|value| !value.is_empty())
+}
+
+fn path_in(environment: &Environment, name: &str) -> Option<PathBuf> {
+    set(environment, name).map(PathBuf::from)
+}
+
+fn read_text(path: &Path) -> Result<String, SettingsError> {
+    let unreadable = |why: String| SettingsError::Unreadable { path: path.to_owned(), why };
+    let file = std::fs::File::open(path).map_err(|e| unreadable(e.to_string()))?;
+    let mut text = String::new();
+    let read =
+        file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(|e| unreadable(e.to_string()))?;
+    if read as u64 > MAX_FILE_BYTES {
+        return Err(unreadable(format!("it has more than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(text)
+}
+
+fn toml_file(path: PathBuf) -> Result<Written, SettingsError> {
+    let text = read_text(&path)?;
+    let table: toml::Table = toml::from_str(&text).map_err(|e| SettingsError::Unreadable {
+        path: path.clone(),
+        // Not the text around it: that may hold a password.
+        why: format!(
+            "{}{}",
+            e.message(),
+            e.span().map_or_else(String::new, |span| line_of(&text, span.start))
+        ),
+    })?;
+    let mut values = BTreeMap::new();
+    for (name, value) in table {
+        let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+            return Err(SettingsError::UnknownName { meant: near(&name), path, name });
+        };
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            other => {
+                let why = format!("a text or a whole number is wanted, not a TOML {}", other.type_str());
+                return Err(SettingsError::Value { name: key.name, from: Source::File(path), why });
+            }
+        };
+        values.insert(key.name, text);
+    }
+    Ok(Written { path, values })
+}
+
+fn line_of(text: &str, offset: usize) -> String {
+    let line = text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
+    format!(", in line {line}")
+}
+
+/// The valid name nearest to this one, with either kind of dash.
+fn near(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase().replace(['-', '.'], "_");
+    let alike = |key: &Key| {
+        let plain = strsim::jaro_winkler(&name, key.name);
+        // `brokers` and `kafka` are meant to be found as well.
+        let part = key.name.split('_').any(|part| part.len() > 3 && part == name);
+        if part { 1.0 } else { plain }
+    };
+    let best = KEYS.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)))?;
+    (alike(best) >= NEAR).then_some(best.name)
+}
+
+/// `{"http","kafka","redis"}`, each optional here.
+fn endpoints(path: PathBuf) -> Result<Written, SettingsError> {
+    #[derive(Deserialize)]
+    struct Endpoints {
+        http: Option<String>,
+        kafka: Option<String>,
+        redis: Option<String>,
+    }
+    let text = read_text(&path)?;
+    let Endpoints { http, kafka, redis } = serde_json::from_str(&text).map_err(|e| {
+        let why = format!("not an endpoints file ({{\"http\",\"kafka\",\"redis\"}}), line {}", e.line());
+        SettingsError::Unreadable { path: path.clone(), why }
+    })?;
+    let said = [("http_url", http), ("kafka_brokers", kafka), ("redis_url", redis)];
+    let values = said.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    Ok(Written { path, values })
+}

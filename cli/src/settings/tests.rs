@@ -1,0 +1,155 @@
+//! Which source is heard, what is refused, and what is never printed.
+
+use super::*;
+
+/// A configuration file in a directory of its own, flags and environment; all empty at first.
+struct Given {
+    dir: tempfile::TempDir,
+    flags: Flags,
+    environment: Environment,
+}
+
+impl Given {
+    fn nothing() -> Given {
+        let dir = tempfile::tempdir().unwrap();
+        Given { dir, flags: Flags::default(), environment: Environment::new() }
+    }
+
+    fn file(self, toml: &str) -> Given {
+        std::fs::write(self.path("synod.toml"), toml).unwrap();
+        self
+    }
+
+    fn environment(mut self, name: &str, value: &str) -> Given {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn load(&self) -> Result<Settings, SettingsError> {
+        Settings::from(&self.flags, &self.environment, self.path("synod.toml"))
+    }
+
+    fn refused(&self) -> String {
+        self.load().expect_err("it should be refused").to_string()
+    }
+}
+
+#[test]
+fn a_flag_is_heard_before_the_environment_before_the_file_before_the_default() {
+    let mut given = Given::nothing();
+    let check = |given: &Given, value: &str, source: Source| {
+        let workspace = given.load().unwrap().workspace;
+        assert_eq!((workspace.value.as_str(), workspace.source), (value, source));
+    };
+    check(&given, "default", Source::Default);
+    given = given.file("workspace = \"filed\"");
+    check(&given, "filed", Source::File(given.path("synod.toml")));
+    given = given.environment("SYNOD_WORKSPACE", "");
+    check(&given, "filed", Source::File(given.path("synod.toml")));
+    given = given.environment("SYNOD_WORKSPACE", "around");
+    check(&given, "around", Source::Environment("SYNOD_WORKSPACE"));
+    given.flags.workspace = Some("flagged".to_owned());
+    check(&given, "flagged", Source::Flag);
+}
+
+#[test]
+fn an_endpoints_file_stands_just_below_what_named_it() {
+    let mut given = Given::nothing().environment("SYNOD_KAFKA_BROKERS", "env:1");
+    let endpoints = given.path("endpoints.json");
+    let written = r#"{"http":"http://127.0.0.1:1234/","kafka":"up:2","redis":"redis://127.0.0.1:99"}"#;
+    std::fs::write(&endpoints, written).unwrap();
+
+    given = given.environment("SYNOD_ENDPOINTS", endpoints.to_str().unwrap());
+    let settings = given.load().unwrap();
+    assert_eq!(settings.kafka_brokers.value, "env:1");
+    assert_eq!(settings.http_url.value.as_str(), "http://127.0.0.1:1234");
+    assert_eq!(settings.redis_url.source, Source::Endpoints(endpoints.clone()));
+
+    given.flags.endpoints = Some(endpoints);
+    assert_eq!(given.load().unwrap().kafka_brokers.value, "up:2");
+    given.flags.kafka_brokers = Some("flag:3".to_owned());
+    assert_eq!(given.load().unwrap().kafka_brokers.value, "flag:3");
+}
+
+#[test]
+fn an_unknown_name_in_the_file_is_refused_with_the_nearest_valid_one() {
+    let check = |toml: &str, said: &str| {
+        let refused = Given::nothing().file(toml).refused();
+        assert!(refused.contains(said), "{refused}");
+    };
+    check("kafka_broker = 'a:1'", "did you mean \"kafka_brokers\"?");
+    check("Redis-Url = 'redis://a'", "did you mean \"redis_url\"?");
+    check("brokers = 'a:1'", "did you mean \"kafka_brokers\"?");
+    check("[kafka]\nbrokers = 'a:1'", "did you mean \"kafka_brokers\"?");
+    check("zzz = 1", "there are kafka_brokers, redis_url,");
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_refused_with_its_source() {
+    let check = |name: &str, value: &str, said: &str| {
+        let refused = Given::nothing().environment(name, value).refused();
+        assert!(refused.contains(said) && refused.contains(name), "{refused}");
+    };
+    check("SYNOD_KAFKA_BROKERS", "localhost", "host:port");
+    check("SYNOD_KAFKA_BROKERS", "a:1,,b:2", "host:port");
+    check("SYNOD_REDIS_URL", "localhost:6379", "the schemes are");
+    check("SYNOD_HTTP_LISTEN", "7700", "127.0.0.1:7700");
+    check("SYNOD_HTTP_URL", "https://x", "http");
+    check("SYNOD_WORKSPACE", "Not Valid", "workspace");
+    check("SYNOD_PARTITIONS", "0", "1 to 1024");
+    check("SYNOD_REPLICATION", "x", "1 to 15");
+    check("SYNOD_LOG_FORMAT", "xml", "text or json");
+    let refused = Given::nothing().file("partitions = true").refused();
+    assert!(refused.contains("not a TOML boolean"), "{refused}");
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let mut given = Given::nothing();
+    given.flags.config = Some(given.path("absent.toml"));
+    assert!(given.refused().contains("absent.toml"));
+    let given = Given::nothing().environment("SYNOD_ENDPOINTS", "/absent.json");
+    assert!(given.refused().contains("absent.json"));
+}
+
+#[test]
+fn a_password_is_never_printed() {
+    let secret = "s3cr3t";
+    let check = |given: Given| {
+        let shown = match given.load() {
+            Ok(settings) => format!("{:?} {settings:?}", settings.rows()),
+            Err(error) => format!("{error} {error:?}"),
+        };
+        assert!(!shown.contains(secret), "{shown}");
+    };
+    check(Given::nothing().environment("SYNOD_REDIS_URL", "redis://user:s3cr3t@host:1/0"));
+    check(Given::nothing().environment("SYNOD_REDIS_URL", "redis://:s3cr3t@host:1/0?password=s3cr3t"));
+    check(Given::nothing().environment("SYNOD_REDIS_URL", "http://:s3cr3t@host"));
+    check(Given::nothing().environment("SYNOD_REDIS_URL", "redis://:s3cr3t@ho st"));
+    check(Given::nothing().file("redis_url = \"redis://:s3cr3t@host"));
+
+    let shown = Given::nothing().file("redis_url = 'redis://:s3cr3t@host:1'").load().unwrap();
+    assert_eq!(shown.redis_url.value.to_string(), "redis://:***@host:1");
+    assert_eq!(shown.redis_url.value.expose(), "redis://:s3cr3t@host:1");
+}
+
+#[test]
+fn every_setting_is_shown_and_has_a_flag() {
+    let rows = Given::nothing().load().unwrap().rows();
+    assert_eq!(rows.iter().map(|row| row.name).collect::<Vec<_>>(), KEYS.map(|key| key.name));
+    for key in &KEYS {
+        assert_eq!(key.environment, format!("SYNOD_{}", key.name.to_uppercase()));
+        let row = rows.iter().find(|row| row.name == key.name).unwrap();
+        assert_eq!((row.value.as_str(), row.source.as_str()), (key.default, "default"));
+    }
+    let command = <Flags as clap::Args>::augment_args(clap::Command::new("synod"));
+    for key in &KEYS {
+        let flag = key.name.replace('_', "-");
+        let found = command.get_arguments().find(|arg| arg.get_long() == Some(&flag));
+        assert!(found.is_some_and(|arg| arg.is_global_set()), "{flag}");
+    }
+}

@@ -1,0 +1,174 @@
+//! What a setting's value must look like; a secret in it cannot be printed.
+
+use reqwest::Url;
+use secrecy::{ExposeSecret as _, SecretString};
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::str::FromStr;
+
+/// Where Redis is. Printed with its password hidden.
+#[derive(Clone)]
+pub struct RedisUrl(SecretString);
+
+impl RedisUrl {
+    /// The whole URL, for the client that connects; never for a log.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+/// Schemes that a Redis URL may have.
+const REDIS_SCHEMES: [&str; 4] = ["redis", "redis-sentinel", "redis+unix", "unix"];
+
+impl FromStr for RedisUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<RedisUrl, String> {
+        // What is wrong is said without the text, which may hold a password.
+        let wanted = "a URL such as redis://[[user]:password@]host:port[/database] is wanted";
+        let url = Url::parse(text).map_err(|e| format!("{wanted} ({e})"))?;
+        if !REDIS_SCHEMES.contains(&url.scheme()) {
+            return Err(format!("{wanted}; the schemes are {}", REDIS_SCHEMES.join(", ")));
+        }
+        if url.scheme().starts_with("redis") && !url.scheme().ends_with("unix") && !url.has_host() {
+            return Err(format!("{wanted}; this one has no host"));
+        }
+        Ok(RedisUrl(SecretString::from(text)))
+    }
+}
+
+/// With `***` for the password, and for one in the query.
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(mut url) = Url::parse(self.expose()) else { return f.write_str("***") };
+        if url.password().is_some() && url.set_password(Some("***")).is_err() {
+            return f.write_str("***");
+        }
+        let hidden: Vec<(String, String)> = url
+            .query_pairs()
+            .map(|(name, value)| match name.contains("pass") {
+                true => (name.into_owned(), "***".to_owned()),
+                false => (name.into_owned(), value.into_owned()),
+            })
+            .collect();
+        if !hidden.is_empty() {
+            url.query_pairs_mut().clear().extend_pairs(hidden);
+        }
+        f.write_str(url.as_str())
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisUrl({self})")
+    }
+}
+
+/// Where a coordinator answers: `http://host[:port]`, without a `/` at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpUrl(String);
+
+impl HttpUrl {
+    /// The URL; a path such as `/v1/tasks` can be put behind it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HttpUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<HttpUrl, String> {
+        let wanted = "a URL such as http://127.0.0.1:7700 is wanted";
+        let url = Url::parse(text).map_err(|e| format!("{wanted} ({e})"))?;
+        if url.scheme() != "http" {
+            return Err(format!("{wanted}; the scheme is http"));
+        }
+        if url.query().is_some()
+            || url.fragment().is_some()
+            || !url.username().is_empty()
+            || url.password().is_some()
+        {
+            return Err(format!("{wanted}, without user, query and fragment"));
+        }
+        Ok(HttpUrl(url.as_str().trim_end_matches('/').to_owned()))
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<LogFormat, String> {
+        match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            other => Err(format!("text or json is wanted, not {other:?}")),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        })
+    }
+}
+
+/// `host:port`, comma-separated, each checked; written without spaces.
+pub(super) fn brokers(text: &str) -> Result<String, String> {
+    let each: Vec<&str> = text.split(',').map(str::trim).collect();
+    for broker in &each {
+        let good = broker.rsplit_once(':').is_some_and(|(host, port)| {
+            let named = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
+            named && port.parse::<u16>().is_ok_and(|port| port > 0)
+        });
+        if !good {
+            return Err(format!("brokers are host:port, comma-separated; {broker:?} is none"));
+        }
+    }
+    Ok(each.join(","))
+}
+
+/// `ip:port`, or `localhost:port`; port 0 takes a free one.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    let wanted = || format!("an address such as 127.0.0.1:7700 or [::1]:7700 is wanted, not {text:?}");
+    match text.strip_prefix("localhost:") {
+        Some(_) => text.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(wanted),
+        None => text.parse().map_err(|_| wanted()),
+    }
+}
+
+/// A whole number from `least` to `most`.
+pub(super) fn within<N: FromStr + PartialOrd + fmt::Display>(
+    text: &str,
+    least: N,
+    most: N,
+) -> Result<N, String> {
+    let number = text.parse::<N>().ok().filter(|number| (&least..=&most).contains(&number));
+    number.ok_or_else(|| format!("a whole number from {least} to {most} is wanted, not {text:?}"))
+}
+
+/// A filter; what reads it says more about one that is wrong.
+pub(super) fn log(text: &str) -> Result<String, String> {
+    match text.is_empty() {
+        true => Err("a filter such as info or info,synod_coordinator=debug is wanted".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
