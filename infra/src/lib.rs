@@ -1,4 +1,5 @@
 //! The only code that touches Kafka, Redis and telemetry.
 
+pub mod kafka;
 pub mod redis;
 pub mod telemetry;

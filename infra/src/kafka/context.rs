@@ -1,0 +1,90 @@
+//! What librdkafka tells us besides records: log lines, errors, statistics, acknowledgements.
+//!
+//! These callbacks run on our polling threads. They must not block and must not panic into them.
+
+use super::record::{Acked, Delivery, DeliveryError};
+use super::stats::StatsCell;
+use rdkafka::Message;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+/// The context of our producers, readers and the mock cluster.
+pub(super) struct Context {
+    client_id: String,
+    pub(super) stats: StatsCell,
+}
+
+impl Context {
+    pub(super) fn new(client_id: &str) -> Context {
+        Context { client_id: client_id.to_owned(), stats: StatsCell::default() }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        let client = self.client_id.as_str();
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => tracing::error!(target: "librdkafka", client, facility, "{line}"),
+            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", client, facility, "{line}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(target: "librdkafka", client, facility, "{line}");
+            }
+            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", client, facility, "{line}"),
+        }
+    }
+
+    fn stats_raw(&self, json: &[u8]) {
+        if let Err(error) = self.stats.take(json) {
+            tracing::warn!(client = self.client_id, %error, "librdkafka's statistics do not read");
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let client = self.client_id.as_str();
+        match error.rdkafka_error_code() {
+            // Answers to a reader, not troubles of the client.
+            Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AutoOffsetReset) => {
+                tracing::trace!(client, %error, reason);
+            }
+            Some(RDKafkaErrorCode::Fatal) => tracing::error!(client, %error, reason, "Kafka client is dead"),
+            _ => tracing::warn!(client, %error, reason, "Kafka client"),
+        }
+    }
+}
+
+impl ConsumerContext for Context {}
+
+type OnAck = Box<dyn FnOnce(Delivery) + Send>;
+
+/// Who waits for one record's acknowledgement. The lock is never contended: it makes the callback `Sync`,
+/// as rdkafka asks, without asking that of the caller.
+pub(super) struct AckSlot(Mutex<OnAck>);
+
+impl AckSlot {
+    pub(super) fn new(on_ack: impl FnOnce(Delivery) + Send + 'static) -> Box<AckSlot> {
+        Box::new(AckSlot(Mutex::new(Box::new(on_ack))))
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<AckSlot>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, slot: Box<AckSlot>) {
+        let delivery = match result {
+            Ok(message) => Ok(Acked { partition: message.partition(), offset: message.offset() }),
+            Err((error, _)) => Err(DeliveryError::of(error)),
+        };
+        let on_ack = slot.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if catch_unwind(AssertUnwindSafe(|| on_ack(delivery))).is_err() {
+            tracing::error!(client = self.client_id, "an acknowledgement's callback panicked");
+        }
+    }
+}
