@@ -85,16 +85,22 @@ impl From<Exit> for ExitCode {
 pub enum Stop {
     /// The mesh refused, or could not be reached.
     #[error("{0}")]
-    Mesh(#[from] Error),
+    Mesh(Box<Error>),
     /// The command line or the configuration makes no sense.
     #[error("{0}")]
     Usage(String),
     /// Something on this machine went wrong.
     #[error("{0}")]
     Failed(String),
-    /// stdout cannot be written.
+    /// stdout cannot be written. Not made by `?`: another pipe that breaks is a failure.
     #[error("cannot write to stdout: {0}")]
-    Stdout(#[from] io::Error),
+    Stdout(io::Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Mesh(Box::new(error))
+    }
 }
 
 impl Stop {
@@ -221,8 +227,8 @@ impl<W: Write> Output<W> {
     /// # Errors
     /// The writer's.
     pub fn text(&mut self, text: &str) -> Result<(), Stop> {
-        self.writer.write_all(text.as_bytes())?;
-        Ok(self.writer.flush()?)
+        let written = self.writer.write_all(text.as_bytes()).and_then(|()| self.writer.flush());
+        written.map_err(Stop::Stdout)
     }
 }
 
@@ -318,6 +324,13 @@ mod tests {
         check(Code::Unavailable, 5);
         check(Code::DeadlineExceeded, 1);
         check(Code::Internal, 1);
+    }
+
+    #[test]
+    fn a_refusal_of_the_mesh_ends_with_its_exit_status() {
+        let stop = Stop::from(Error::new(Code::NotFound, "there is no task \"t1\""));
+        assert_eq!(stop.exit(), Exit::NotFound);
+        assert!(stop.to_string().contains("there is no task"), "{stop}");
     }
 
     #[test]

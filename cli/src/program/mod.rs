@@ -187,7 +187,7 @@ impl ProgramRunner {
             end
         };
         let status = group.reap(REAP).await.map_err(ProgramFailure::NotEnded)?;
-        outcome::judge(end, status, call.limit, out, err)
+        outcome::judge(end, status, call.limit, out, &err)
     }
 
     fn command(&self, variables: &TaskVariables<'_>) -> Command {

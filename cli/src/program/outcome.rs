@@ -141,7 +141,7 @@ pub(super) fn judge(
     status: ExitStatus,
     limit: Duration,
     out: Capped,
-    err: Tail,
+    err: &Tail,
 ) -> Result<Output, ProgramFailure> {
     let stderr = err.text();
     match end {

@@ -156,7 +156,7 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// A whole number from `least` to `most`.
-pub(super) fn within<N: FromStr + PartialOrd + fmt::Display>(
+pub(super) fn within<N: FromStr + PartialOrd + Copy + fmt::Display>(
     text: &str,
     least: N,
     most: N,

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use synod::demo::report::{MeshFigures, Report};
 use synod::demo::tree::LeftOut;
@@ -257,7 +257,7 @@ fn a_file_in_conflict_is_listed_once() {
 fn what_is_no_tree_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "").unwrap();
-    let at = |name: &str| PathBuf::from(dir.path().join(name));
+    let at = |name: &str| dir.path().join(name);
     assert!(matches!(Tree::walk(&at("absent")), Err(TreeError::Root { .. })));
     assert!(matches!(Tree::walk(&at("file")), Err(TreeError::NotADirectory(_))));
     assert!(matches!(Tree::of_git(dir.path()), Err(TreeError::Git { .. })));
