@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// The longest that the server is asked to block at a time.
-pub(crate) const PIECE: Duration = Duration::from_secs(5);
+pub(crate) const PIECE: Duration = Duration::from_secs(2);
 /// The shortest; 0 would mean for ever.
 const SHORTEST_PIECE: Duration = Duration::from_millis(10);
 

@@ -97,7 +97,7 @@ mod tests {
         for bad in [
             RedisConfig { pool_size: 0, ..good.clone() },
             RedisConfig { command_timeout: Duration::ZERO, ..good.clone() },
-            RedisConfig { connect_timeout: Duration::ZERO, ..good.clone() },
+            RedisConfig { connect_timeout: Duration::ZERO, ..good },
         ] {
             assert!(matches!(bad.connection_info(), Err(RedisError::InvalidConfig(_))), "{bad:?}");
         }

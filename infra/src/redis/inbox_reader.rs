@@ -81,8 +81,10 @@ impl InboxReader {
                 commands.cmd("PEXPIRE").arg(taken).arg(TAKEN_FOR.as_millis() as u64);
                 commands
             };
-            match self.reader.next(deadline, blmove).await? {
-                None => return Ok(None),
+            let until = self.look_again_at.map_or(deadline, |at| at.min(deadline));
+            match self.reader.next(until, blmove).await? {
+                None if Instant::now() >= deadline => return Ok(None),
+                None => {}
                 Some(Read::Opened(listing)) => self.drain(listing)?,
                 Some(Read::Answer(Value::Nil)) if Instant::now() >= deadline => return Ok(None),
                 Some(Read::Answer(Value::Nil)) => {}

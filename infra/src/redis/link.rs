@@ -84,17 +84,26 @@ impl Link {
 
     /// The open connection, waited for until `deadline`.
     ///
+    /// One that is in doubt is not handed out again, even before the task has seen the doubt: callers that
+    /// repeat at once would spin on it and keep the task from running.
+    ///
     /// # Errors
     /// `Unavailable` with the reason of the last failed attempt.
     pub(crate) async fn get(&self, deadline: Instant) -> Result<Up, RedisError> {
-        if let State::Up(up) = &*self.state.borrow() {
-            return Ok(up.clone());
+        let usable = |state: &State| match state {
+            State::Up(up) if up.generation > self.doubt.generation.load(Ordering::Acquire) => {
+                Some(up.clone())
+            }
+            _ => None,
+        };
+        if let Some(up) = usable(&self.state.borrow()) {
+            return Ok(up);
         }
         let mut state = self.state.clone();
-        let opened = timeout_at(deadline, state.wait_for(|s| matches!(s, State::Up(_)))).await;
-        match opened.as_ref().map(|s| s.as_deref()) {
-            Ok(Ok(State::Up(up))) => Ok(up.clone()),
-            _ => Err(self.why_down()),
+        let opened = timeout_at(deadline, state.wait_for(|s| usable(s).is_some())).await;
+        match opened.ok().and_then(Result::ok).and_then(|s| usable(&s)) {
+            Some(up) => Ok(up),
+            None => Err(self.why_down()),
         }
     }
 

@@ -10,8 +10,9 @@ use redis::{Cmd, Pipeline, ServerErrorKind, Value};
 
 /// How often a batch loads the script before it gives up; only a flush between load and call uses one up.
 const LOADS: usize = 5;
-/// Calls that go in one write. More would hold up other users of the shared connection.
+/// Calls, and bytes of arguments, that go in one write. More would hold up other users of the shared connection.
 const CALLS_PER_WRITE: usize = 256;
+const BYTES_PER_WRITE: usize = 4 << 20;
 
 /// A script of `scripts/*.lua`.
 pub(crate) struct Script {
@@ -46,7 +47,7 @@ impl Script {
     /// not have run.
     pub(crate) async fn run_all(&self, redis: &Redis, calls: &[Call]) -> Vec<Result<Value, RedisError>> {
         let mut results = Vec::with_capacity(calls.len());
-        for chunk in calls.chunks(CALLS_PER_WRITE) {
+        for chunk in writes(calls) {
             let mut answers: Vec<Option<Result<Value, RedisError>>> = chunk.iter().map(|_| None).collect();
             if let Err(error) = self.run_chunk(redis, chunk, &mut answers).await {
                 answers.iter_mut().filter(|a| a.is_none()).for_each(|a| *a = Some(Err(error.clone())));
@@ -110,5 +111,40 @@ impl Script {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.sha).arg(call.keys.len()).arg(&call.keys).arg(&call.args);
         command
+    }
+}
+
+/// Cuts a batch into writes; a call that is over the limit alone is a write of its own.
+fn writes(calls: &[Call]) -> impl Iterator<Item = &[Call]> {
+    let mut rest = calls;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |call: &&Call| {
+            bytes += call.args.iter().map(String::len).sum::<usize>();
+            bytes <= BYTES_PER_WRITE
+        };
+        let count = rest.iter().take(CALLS_PER_WRITE).take_while(fits).count().max(1).min(rest.len());
+        let (write, after) = rest.split_at(count);
+        rest = after;
+        (!write.is_empty()).then_some(write)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_cut_by_calls_and_by_bytes() {
+        let check = |sizes: &[usize], writes_of: &[usize]| {
+            let calls: Vec<Call> =
+                sizes.iter().map(|n| Call { keys: vec![], args: vec!["x".repeat(*n)] }).collect();
+            assert_eq!(writes(&calls).map(<[Call]>::len).collect::<Vec<_>>(), writes_of);
+        };
+        check(&[], &[]);
+        check(&[1; 3], &[3]);
+        check(&[1; 600], &[256, 256, 88]);
+        check(&[2 << 20; 5], &[2, 2, 1]);
+        check(&[1, 5 << 20, 1], &[1, 1, 1]);
     }
 }

@@ -1,0 +1,76 @@
+//! Redis as it is: every test here runs on a real `redis-server`, started by the test, and fails without one.
+#![expect(clippy::unwrap_used, reason = "here a failed step is a failed test, in helper functions too")]
+
+mod inbox;
+mod lease;
+mod network;
+mod outage;
+mod presence;
+mod process;
+mod replies_and_views;
+mod scripts;
+mod server;
+mod telemetry;
+mod throughput;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+use synod_infra::redis::{EmbeddedRedis, Redis, RedisConfig};
+use synod_protocol::{Id, Incarnation, Workspace};
+
+/// A server of the test's own, a handle to it, and names that no other test has.
+struct Bench {
+    server: EmbeddedRedis,
+    redis: Redis,
+    workspace: Workspace,
+    agent: Id,
+    incarnation: Incarnation,
+}
+
+impl Bench {
+    async fn start() -> Bench {
+        let server = EmbeddedRedis::start().await.expect("redis-server must be installed for these tests");
+        Bench {
+            redis: Redis::new(RedisConfig::new(server.url())).unwrap(),
+            server,
+            workspace: "w-1".parse().unwrap(),
+            agent: Id::made("agent_", uuid::Uuid::new_v4()),
+            incarnation: uuid::Uuid::new_v4().into(),
+        }
+    }
+
+    /// A plain connection of the test's own, for what no room offers.
+    async fn raw(&self) -> redis::aio::MultiplexedConnection {
+        raw(&self.server.url()).await
+    }
+}
+
+async fn raw(url: &str) -> redis::aio::MultiplexedConnection {
+    redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+/// Runs one raw command.
+async fn ask<T: redis::FromRedisValue>(
+    connection: &mut redis::aio::MultiplexedConnection,
+    words: &[&str],
+) -> T {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query_async(connection).await.unwrap()
+}
+
+/// Waits for a condition, looking every 5 ms; how long it took. Panics after `limit`.
+async fn until<F: Future<Output = bool>>(
+    what: &str,
+    limit: Duration,
+    mut holds: impl FnMut() -> F,
+) -> Duration {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < limit, "{what}: not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    began.elapsed()
+}
+
+const SECOND: Duration = Duration::from_secs(1);

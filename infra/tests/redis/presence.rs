@@ -1,0 +1,123 @@
+//! Presence and heartbeats.
+
+use super::process::Actor;
+use super::{Bench, SECOND, ask, until};
+use std::time::{Duration, Instant};
+use synod_infra::redis::presence::{Beat, Heartbeats, Presence, PresenceHold};
+use synod_infra::redis::{EmbeddedRedis, Redis, RedisConfig, keys};
+use synod_protocol::view::{Held, Load};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_process_is_absent_at_once() {
+    let bench = Bench::start().await;
+    let channel = keys::presence(&bench.workspace, &bench.agent, &bench.incarnation);
+    let nobody = keys::presence(&bench.workspace, &"nobody".parse().unwrap(), &bench.incarnation);
+    let who = format!("{} {} {} {}", bench.server.url(), bench.workspace, bench.agent, bench.incarnation);
+    let mut agent = Actor::start("be_present", &who);
+    assert_eq!(agent.hear(), "true");
+    let presence = Presence::new(bench.redis.clone());
+    let channels = [nobody, channel];
+    let before = presence.present(&channels).await.unwrap();
+    assert_eq!(before.present, [false, true]);
+
+    agent.kill();
+    let killed = Instant::now();
+    let after = loop {
+        let look = presence.present(&channels).await.unwrap();
+        if look.present == [false, false] {
+            break look;
+        }
+        assert!(killed.elapsed() < SECOND, "still present");
+    };
+    println!("absent {:?} after SIGKILL", killed.elapsed());
+    assert_eq!(
+        (after.run_id, after.connection),
+        (before.run_id, before.connection),
+        "one server, one connection"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn presence_returns_after_a_restart_and_the_look_says_that_there_was_one() {
+    let bench = Bench::start().await;
+    let port = bench.server.port();
+    let hold = PresenceHold::start(bench.redis.clone(), &bench.workspace, &bench.agent, &bench.incarnation);
+    assert!(hold.wait_held(SECOND).await);
+    let presence = Presence::new(bench.redis.clone());
+    let channels = [keys::presence(&bench.workspace, &bench.agent, &bench.incarnation)];
+    let before = presence.present(&channels).await.unwrap();
+    bench.server.shutdown().await;
+    until("the hold notices", SECOND, || async { !hold.is_held() }).await;
+    let _server = EmbeddedRedis::start_on(port).await.unwrap();
+    let there = || async { presence.present(&channels).await.is_ok_and(|look| look.present == [true]) };
+    until("presence is back", SECOND, there).await;
+    let after = presence.present(&channels).await.unwrap();
+    assert_ne!(after.run_id, before.run_id);
+    assert!(after.connection > before.connection);
+    drop(hold);
+    until("a dropped hold is absent", SECOND, || async { !there().await }).await;
+}
+
+#[tokio::test]
+async fn many_channels_are_asked_about_in_one_exchange() {
+    let bench = Bench::start().await;
+    let presence = Presence::new(bench.redis.clone());
+    let channel =
+        |n: u32| keys::presence(&bench.workspace, &format!("a{n}").parse().unwrap(), &bench.incarnation);
+    let channels: Vec<String> = (0..2500).map(channel).collect();
+    let hold = PresenceHold::start(
+        bench.redis.clone(),
+        &bench.workspace,
+        &"a2100".parse().unwrap(),
+        &bench.incarnation,
+    );
+    assert!(hold.wait_held(SECOND).await);
+    let began = Instant::now();
+    let look = presence.present(&channels).await.unwrap();
+    println!("2,500 channels in {:?}", began.elapsed());
+    let present: Vec<usize> = (0..2500).filter(|n| look.present[*n]).collect();
+    assert_eq!(present, [2100]);
+    assert!(presence.present(&[]).await.unwrap().present.is_empty());
+}
+
+#[tokio::test]
+async fn beats_are_read_back_all_of_them() {
+    let bench = Bench::start().await;
+    let heartbeats = Heartbeats::new(bench.redis.clone());
+    let beat = |n: u64, count: u64| Beat {
+        workspace: bench.workspace.clone(),
+        agent_id: format!("a{n:05}").parse().unwrap(),
+        incarnation: bench.incarnation.clone(),
+        beat: count,
+        in_flight: vec![Held { task_id: "wf:step".parse().unwrap(), attempt: 2 }],
+        load: Some(Load { cpu: Some(0.5), memory_mb: None }),
+    };
+    assert_eq!(heartbeats.beats().await, Ok(vec![]));
+    heartbeats.beat(&beat(1, 1)).await.unwrap();
+    heartbeats.beat(&beat(1, 2)).await.unwrap();
+    assert_eq!(heartbeats.beats().await, Ok(vec![beat(1, 2)]), "the newest");
+    ask::<()>(&mut bench.raw().await, &["HSET", keys::HEARTBEATS, "w/junk", "not a beat"]).await;
+    assert_eq!(heartbeats.beats().await.unwrap().len(), 1, "what does not read is left out");
+
+    // More than are read at once, so that they are scanned in pages.
+    futures::future::try_join_all((0..2500).map(|n| {
+        let (heartbeats, beat) = (heartbeats.clone(), beat(n, 7));
+        async move { heartbeats.beat(&beat).await }
+    }))
+    .await
+    .unwrap();
+    let beats = heartbeats.beats().await.unwrap();
+    assert_eq!(beats, (0..2500).map(|n| beat(n, 7)).collect::<Vec<_>>());
+    heartbeats.forget(&bench.workspace, &beats[0].agent_id).await.unwrap();
+    assert_eq!(heartbeats.beats().await.unwrap().len(), 2499);
+}
+
+#[tokio::test]
+async fn a_server_is_known_by_its_run_id() {
+    let bench = Bench::start().await;
+    let id = bench.redis.run_id().await.unwrap();
+    assert_eq!(id.len(), 40);
+    let other = Redis::new(RedisConfig::new(bench.server.url())).unwrap();
+    assert_eq!(other.run_id().await.unwrap(), id);
+    assert!(Duration::from_millis(1) < other.command_timeout());
+}
