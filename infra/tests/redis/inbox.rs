@@ -1,6 +1,6 @@
 //! Inboxes: once per attempt, never for a deposed owner, nothing lost between move and answer.
 
-use super::{Bench, SECOND, ask, until};
+use super::{Bench, SECOND, ask, connections_received, until};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use synod_infra::redis::inbox::{Delivered, Delivery, INBOX_LIMIT, InboxReader, Inboxes};
@@ -175,6 +175,8 @@ async fn a_caller_that_stops_waiting_loses_nothing() {
     assert!(given_up > 50, "only {given_up} calls were given up");
     assert!(counts.values().all(|n| *n == 1), "each once: {counts:?}");
     assert_eq!(reader.take(Duration::from_millis(50)).await.unwrap(), None);
+    // The starter's, ours, the reader's: giving up costs no connection.
+    assert_eq!(connections_received(&mut bench.raw().await).await, 4);
 }
 
 #[tokio::test]

@@ -59,6 +59,13 @@ async fn ask<T: redis::FromRedisValue>(
     command.query_async(connection).await.unwrap()
 }
 
+/// Connections that the server has accepted since its start, this one included.
+async fn connections_received(connection: &mut redis::aio::MultiplexedConnection) -> u64 {
+    let info: String = ask(connection, &["INFO", "stats"]).await;
+    let count = info.lines().find_map(|l| l.strip_prefix("total_connections_received:")).unwrap();
+    count.trim().parse().unwrap()
+}
+
 /// Waits for a condition, looking every 5 ms; how long it took. Panics after `limit`.
 async fn until<F: Future<Output = bool>>(
     what: &str,

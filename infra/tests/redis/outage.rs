@@ -1,6 +1,6 @@
 //! Redis goes away and comes back: calls end within their limit, and go on within a second of its return.
 
-use super::{Bench, SECOND, ask, raw, until};
+use super::{Bench, SECOND, ask, connections_received, raw, until};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use synod_infra::redis::inbox::{Delivered, InboxReader, Inboxes};
@@ -80,10 +80,9 @@ async fn however_many_callers_one_connection_comes_back() {
         caller.await.unwrap();
     }
     let mut raw = raw(&server.url()).await;
-    let info: String = ask(&mut raw, &["INFO", "stats"]).await;
-    let connections = info.lines().find_map(|l| l.strip_prefix("total_connections_received:")).unwrap();
+    let connections = connections_received(&mut raw).await;
     // Ours, the test's own, and the starter's.
-    assert!(connections.trim().parse::<u64>().unwrap() <= 4, "{connections} connections for 300 callers");
+    assert!(connections <= 4, "{connections} connections for 300 callers");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
