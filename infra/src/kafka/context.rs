@@ -11,17 +11,53 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use tokio::sync::Notify;
 
 /// The context of our producers, readers and the mock cluster.
 pub(super) struct Context {
     client_id: String,
     pub(super) stats: StatsCell,
+    pub(super) waiting: Waiting,
+}
+
+/// How many records of a producer wait for their acknowledgement, and a bell for when none does.
+#[derive(Default)]
+pub(super) struct Waiting {
+    count: AtomicUsize,
+    none: Notify,
+}
+
+impl Waiting {
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub(super) fn one_more(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn one_less(&self) {
+        if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.none.notify_waiters();
+        }
+    }
+
+    pub(super) async fn for_none(&self) {
+        loop {
+            let bell = self.none.notified();
+            if self.count() == 0 {
+                return;
+            }
+            bell.await;
+        }
+    }
 }
 
 impl Context {
     pub(super) fn new(client_id: &str) -> Context {
-        Context { client_id: client_id.to_owned(), stats: StatsCell::default() }
+        Context { client_id: client_id.to_owned(), stats: StatsCell::default(), waiting: Waiting::default() }
     }
 }
 
@@ -86,5 +122,6 @@ impl ProducerContext for Context {
         if catch_unwind(AssertUnwindSafe(|| on_ack(delivery))).is_err() {
             tracing::error!(client = self.client_id, "an acknowledgement's callback panicked");
         }
+        self.waiting.one_less();
     }
 }

@@ -222,6 +222,9 @@ async fn settings(
     wait: Duration,
 ) -> Result<(), TopicError> {
     let names: Vec<String> = found.keys().cloned().collect();
+    if names.is_empty() {
+        return Ok(());
+    }
     let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let described = admin(config)?.describe_configs(&resources, &options(wait)).await;
     let described = described.map_err(|error| TopicError::Unavailable(error.to_string()))?;

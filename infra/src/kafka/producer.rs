@@ -144,12 +144,17 @@ impl Producer {
         record.partition = partition;
         record.key = key;
         record.payload = payload;
-        self.0.base.send(record).map_err(|(error, _)| match error {
-            KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Refusal::QueueFull,
-            KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                Refusal::TooLarge { size, limit }
+        let waiting = &self.0.base.context().waiting;
+        waiting.one_more();
+        self.0.base.send(record).map_err(|(error, _)| {
+            waiting.one_less();
+            match error {
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Refusal::QueueFull,
+                KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                    Refusal::TooLarge { size, limit }
+                }
+                error => Refusal::Refused(error.to_string()),
             }
-            error => Refusal::Refused(error.to_string()),
         })
     }
 
@@ -168,9 +173,9 @@ impl Producer {
         self.0.base.client().fatal_error().map(|(code, reason)| format!("{code}: {reason}"))
     }
 
-    /// Records not yet acknowledged, or acknowledged and not yet told.
+    /// Records whose callback has not run yet.
     pub fn waiting(&self) -> usize {
-        usize::try_from(self.0.base.in_flight_count()).unwrap_or(0)
+        self.0.base.context().waiting.count()
     }
 
     /// The last statistics, once there are any.
@@ -183,12 +188,9 @@ impl Producer {
     /// # Errors
     /// Time is up; nothing is given up by that.
     pub async fn flush(&self, wait: Duration) -> Result<(), FlushError> {
-        let base = self.0.base.clone();
-        let flushed = tokio::task::spawn_blocking(move || base.flush(wait)).await;
-        match flushed {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(FlushError { left: self.waiting() }),
-        }
+        let none = self.0.base.context().waiting.for_none();
+        let flushed = tokio::time::timeout(wait, none).await;
+        flushed.map_err(|_| FlushError { left: self.waiting() })
     }
 
     /// Gives up all that waits for its acknowledgement: the callbacks run with `DeliveryError::NotSent`
@@ -221,7 +223,7 @@ fn poll(base: &Arc<BaseProducer<Context>>, closing: &AtomicBool) {
         base.poll(Duration::from_millis(100));
     }
     base.purge(PurgeConfig::default().queue().inflight());
-    // A flush elsewhere may still hold it, within its own time limit.
+    // The last handle may still be on its way out.
     while Arc::strong_count(base) > 1 {
         base.poll(Duration::from_millis(10));
     }
