@@ -17,7 +17,7 @@ start_mesh() {
         if ! kill -0 "$mesh_pid" 2>/dev/null || ((SECONDS >= ends)); then
             tail -n 20 "$mesh_folder/log" >&2
             stop_mesh
-            die "'synod up' was not ready within $mesh_start_limit_s s (above are its last words)"
+            die "'synod up' ended, or was not ready within $mesh_start_limit_s s (above are its last words)"
         fi
         sleep 0.05 # the condition is asked again; this only keeps the loop from spinning
     done
