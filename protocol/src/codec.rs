@@ -1,0 +1,229 @@
+//! The two encodings of a payload: JSON by default, bincode where a header says so.
+//!
+//! The only place that names bincode. It is unmaintained, so it is pinned to 2.0.1 with the legacy
+//! configuration (little endian, fixed-width integers, `u64` lengths), which maintained readers share,
+//! and held in place by the golden bytes below. Its `serde` adapter is used, so one derive serves both.
+
+use crate::error::Error;
+use crate::limits::{self, Limits};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The encoding of a payload, as in the `content-type` header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ContentType {
+    /// `application/json`
+    #[default]
+    Json,
+    /// `application/x-bincode`: for commands, inboxes and applications' own streams.
+    Bincode,
+}
+
+impl ContentType {
+    /// The header's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ContentType::Json => "application/json",
+            ContentType::Bincode => "application/x-bincode",
+        }
+    }
+
+    /// Reads the header's value; parameters such as `; charset=utf-8` are ignored, case too.
+    ///
+    /// # Errors
+    /// It is neither of the two.
+    pub fn parse(text: &str) -> Result<ContentType, Error> {
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case("application/json") {
+            Ok(ContentType::Json)
+        } else if essence.eq_ignore_ascii_case("application/x-bincode") {
+            Ok(ContentType::Bincode)
+        } else {
+            Err(Error::invalid(format!(
+                "content-type {} is not known; use application/json or application/x-bincode",
+                crate::id::shown(text)
+            )))
+        }
+    }
+}
+
+/// A string or list of bincode says its own length; one that says more than this is refused unread.
+const BINCODE_LIMIT: usize = 1024 * 1024;
+
+fn legacy() -> bincode::config::Configuration<
+    bincode::config::LittleEndian,
+    bincode::config::Fixint,
+    bincode::config::Limit<BINCODE_LIMIT>,
+> {
+    bincode::config::legacy().with_limit::<BINCODE_LIMIT>()
+}
+
+/// Encodes a payload.
+///
+/// # Errors
+/// `internal`: the value has no form in that encoding.
+pub fn encode<T: Serialize + ?Sized>(content_type: ContentType, value: &T) -> Result<Vec<u8>, Error> {
+    match content_type {
+        ContentType::Json => serde_json::to_vec(value).map_err(|e| unwritable(&e)),
+        ContentType::Bincode => bincode::serde::encode_to_vec(value, legacy()).map_err(|e| unwritable(&e)),
+    }
+}
+
+fn unwritable(error: &dyn std::fmt::Display) -> Error {
+    Error::new(crate::Code::Internal, format!("the value cannot be encoded: {error}"))
+}
+
+/// Decodes a payload, within the limits.
+///
+/// # Errors
+/// `payload_too_large`, or `invalid_argument` with the offending place as `field` where JSON tells it.
+pub fn decode<T: DeserializeOwned>(
+    content_type: ContentType,
+    bytes: &[u8],
+    limits: &Limits,
+) -> Result<T, Error> {
+    limits.check_size(bytes.len())?;
+    match content_type {
+        ContentType::Json => decode_json(bytes, limits),
+        ContentType::Bincode => match bincode::serde::decode_from_slice::<T, _>(bytes, legacy()) {
+            Ok((value, used)) if used == bytes.len() => Ok(value),
+            Ok((_, used)) => Err(Error::invalid(format!(
+                "the bincode payload has {} bytes after its end at {used}",
+                bytes.len() - used
+            ))),
+            Err(error) => Err(Error::invalid(format!("the payload is not this message in bincode: {error}"))),
+        },
+    }
+}
+
+fn decode_json<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, Error> {
+    limits::check_nesting(bytes, limits.nesting)?;
+    // The common case costs one plain pass; only a refusal pays for finding its place.
+    match serde_json::from_slice(bytes) {
+        Ok(value) => Ok(value),
+        Err(error) => Err(explain_json::<T>(bytes, &error)),
+    }
+}
+
+fn explain_json<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Error {
+    let sentence = strip_position(&error.to_string());
+    if !error.is_data() {
+        let (line, column) = (error.line(), error.column());
+        return Error::invalid(format!(
+            "the payload is not JSON: {sentence} at line {line}, column {column}"
+        ));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let refused = Error::invalid(sentence);
+    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        Ok(_) => refused,
+        Err(placed) => match pointer(placed.path()) {
+            whole if whole.is_empty() => refused,
+            place => refused.with_field(place),
+        },
+    }
+}
+
+/// serde_json ends its sentences with the place in the text; the JSON pointer says it better.
+fn strip_position(sentence: &str) -> String {
+    sentence.rfind(" at line ").map_or(sentence, |cut| &sentence[..cut]).to_owned()
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(format!("/{index}")),
+            Segment::Map { key } => Some(format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
+            Segment::Enum { variant } => Some(format!("/{variant}")),
+            Segment::Unknown => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        name: String,
+        count: u32,
+        ratio: Option<f64>,
+        raw: crate::Json,
+    }
+
+    fn sample() -> Sample {
+        Sample { name: "ä".into(), count: 7, ratio: Some(0.5), raw: crate::Json::parse("[1]").unwrap() }
+    }
+
+    #[test]
+    fn bincode_bytes_are_golden() {
+        let bytes = encode(ContentType::Bincode, &sample()).unwrap();
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let want = concat!(
+            "0200000000000000",
+            "c3a4",
+            "07000000",
+            "01",
+            "000000000000e03f",
+            "0300000000000000",
+            "5b315d"
+        );
+        assert_eq!(hex, want);
+    }
+
+    #[test]
+    fn both_codecs_carry_the_same_value() {
+        for content_type in [ContentType::Json, ContentType::Bincode] {
+            let bytes = encode(content_type, &sample()).unwrap();
+            assert_eq!(decode::<Sample>(content_type, &bytes, &Limits::default()).unwrap(), sample());
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_its_place() {
+        let check = |text: &str, field: Option<&str>, says: &str| {
+            let error =
+                decode::<Vec<Sample>>(ContentType::Json, text.as_bytes(), &Limits::default()).unwrap_err();
+            assert_eq!(error.field.as_deref(), field, "{error}");
+            assert!(error.message.contains(says), "{error}");
+        };
+        check(r#"[{"name":"a","count":"x","ratio":null,"raw":1}]"#, Some("/0/count"), "expected u32");
+        check(r#"[{"name":"a","extra":1}]"#, Some("/0/extra"), "unknown field `extra`");
+        check(r#"[{"name":"a"}]"#, Some("/0"), "missing field `count`");
+        check("[", None, "not JSON");
+        check("", None, "not JSON");
+        check(&"[".repeat(10_000), None, "nested deeper than 64");
+    }
+
+    #[test]
+    fn a_huge_length_is_refused_before_it_is_allocated() {
+        let bytes = [0xff; 16];
+        assert!(decode::<String>(ContentType::Bincode, &bytes, &Limits::default()).is_err());
+        let mut bytes = (1u64 << 40).to_le_bytes().to_vec();
+        bytes.extend([0; 64]);
+        assert!(decode::<Vec<u64>>(ContentType::Bincode, &bytes, &Limits::default()).is_err());
+    }
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        let mut bytes = encode(ContentType::Bincode, &sample()).unwrap();
+        bytes.push(0);
+        assert!(decode::<Sample>(ContentType::Bincode, &bytes, &Limits::default()).is_err());
+        assert!(decode::<u8>(ContentType::Json, b"1 2", &Limits::default()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for content_type in [ContentType::Json, ContentType::Bincode] {
+                let _ = decode::<Sample>(content_type, &bytes, &Limits::default());
+                let _ = decode::<crate::command::SubmitTask>(content_type, &bytes, &Limits::default());
+                let _ = decode::<crate::command::RegisterAgent>(content_type, &bytes, &Limits::default());
+            }
+        }
+    }
+}

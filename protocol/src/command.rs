@@ -1,0 +1,651 @@
+//! Commands: what is asked, in the imperative. The shapes are the contract's, section 2.
+//!
+//! Every optional field is an `Option`, since `null` is as absent and both codecs must carry it; the
+//! defaults are applied where the command is decided. What `check` refuses can never reach a shard.
+
+use crate::codec::{self, ContentType};
+use crate::error::Error;
+use crate::id::{Capability, EntityId, Id, Incarnation};
+use crate::json::Json;
+use crate::limits::{LIST_ENTRIES, Limits, TEXT_BYTES};
+use crate::time::Timestamp;
+use crate::topics;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// One thing that is asked of an entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `synod.agent.register`
+    RegisterAgent(RegisterAgent),
+    /// `synod.agent.deregister`, `.drain`, `.start`, `.pause`, `.resume`, `.stop`, `.report_error`
+    ChangeAgent(AgentChange, ChangeAgent),
+    /// `synod.task.submit`
+    SubmitTask(SubmitTask),
+    /// `synod.task.start`
+    StartTask(ReportProgress),
+    /// `synod.task.progress`
+    ProgressTask(ReportProgress),
+    /// `synod.task.complete`
+    CompleteTask(CompleteTask),
+    /// `synod.task.fail`
+    FailTask(FailTask),
+    /// `synod.task.decline`
+    DeclineTask(FailTask),
+    /// `synod.task.cancel`
+    CancelTask(CancelTask),
+}
+
+/// What is asked of an agent's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentChange {
+    /// Leave the fleet; what it holds is given to others.
+    Deregister,
+    /// Finish what runs and take no more.
+    Drain,
+    /// Take work (again).
+    Start,
+    /// Take no new work for now.
+    Pause,
+    /// Take work again after a pause.
+    Resume,
+    /// End for good.
+    Stop,
+    /// It found itself unable to work.
+    ReportError,
+}
+
+/// `synod.agent.register`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterAgent {
+    /// Who.
+    pub agent_id: Id,
+    /// This process start; a newer one ends the older.
+    pub incarnation: Incarnation,
+    /// What it can do; at least one.
+    pub capabilities: Vec<Capability>,
+    /// Attempts at a time, 1 to 10,000; 1 by default.
+    #[serde(default)]
+    pub max_concurrency: Option<u32>,
+    /// Free labels to match by.
+    #[serde(default)]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// What it has, such as `{"gpu": 1}`; finite and not negative.
+    #[serde(default)]
+    pub resources: Option<BTreeMap<String, f64>>,
+    /// How its work reaches it; `redis` by default.
+    #[serde(default)]
+    pub delivery: Option<Delivery>,
+    /// For people.
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+impl Eq for RegisterAgent {}
+
+/// How work reaches an agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Delivery {
+    /// A Redis list of its own.
+    #[default]
+    Redis,
+    /// A Kafka topic of its own.
+    Kafka {
+        /// Begins with `synod.inbox.`.
+        topic: String,
+    },
+}
+
+/// `synod.agent.deregister` and the other changes of an agent's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeAgent {
+    /// Who.
+    pub agent_id: Id,
+    /// Only this incarnation; any by default.
+    #[serde(default)]
+    pub incarnation: Option<Incarnation>,
+    /// For people.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// `synod.task.submit`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitTask {
+    /// The task's id, chosen by who submits it.
+    pub task_id: EntityId,
+    /// Any agent that can do this; or `agent_id`.
+    #[serde(default)]
+    pub capability: Option<Capability>,
+    /// This agent and no other; or `capability`.
+    #[serde(default)]
+    pub agent_id: Option<Id>,
+    /// Handed to the agent as it is; `null` by default.
+    #[serde(default)]
+    pub input: Json,
+    /// 0 (may wait) to 9 (goes first); 5 by default.
+    #[serde(default)]
+    pub priority: Option<u8>,
+    /// The time limit of one attempt, 1 ms to 7 days; 30,000 by default.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// When it is no longer wanted.
+    #[serde(default)]
+    pub deadline: Option<Timestamp>,
+    /// What happens after a failure.
+    #[serde(default)]
+    pub retry: Option<RetryPolicy>,
+    /// The balancing rule to choose by.
+    #[serde(default)]
+    pub strategy: Option<String>,
+    /// What the agent must have.
+    #[serde(default)]
+    pub requires: Option<Requires>,
+    /// Give it to another at the first suspicion, not only at loss.
+    #[serde(default)]
+    pub retry_on_suspect: Option<bool>,
+    /// Free labels to find it by.
+    #[serde(default)]
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+impl Eq for SubmitTask {}
+
+/// What happens after a failed attempt.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// Attempts in all, 1 to 100; 3 by default.
+    #[serde(default)]
+    pub max_attempts: Option<u32>,
+    /// Before the second attempt; 200 by default.
+    #[serde(default)]
+    pub initial_backoff_ms: Option<u64>,
+    /// Never longer than this; 30,000 by default.
+    #[serde(default)]
+    pub max_backoff_ms: Option<u64>,
+    /// From one wait to the next, 1 to 100; 2 by default.
+    #[serde(default)]
+    pub multiplier: Option<f64>,
+}
+
+/// What an agent must have to be chosen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Requires {
+    /// Each with exactly this value.
+    #[serde(default)]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// At least this much of each.
+    #[serde(default)]
+    pub resources: Option<BTreeMap<String, f64>>,
+}
+
+/// `synod.task.start` and `synod.task.progress`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReportProgress {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Which try of it, from 1.
+    pub attempt: u32,
+    /// The secret that came with the work.
+    pub attempt_token: String,
+    /// 0 to 1.
+    #[serde(default)]
+    pub progress: Option<f64>,
+    /// For people.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// A part of the output, ahead of the rest.
+    #[serde(default)]
+    pub partial: Option<Json>,
+}
+
+impl Eq for ReportProgress {}
+
+/// `synod.task.complete`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompleteTask {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Which try of it, from 1.
+    pub attempt: u32,
+    /// The secret that came with the work.
+    pub attempt_token: String,
+    /// The result; `null` by default.
+    #[serde(default)]
+    pub output: Json,
+    /// How sure the agent is, 0 to 1.
+    #[serde(default)]
+    pub confidence: Option<f64>,
+}
+
+impl Eq for CompleteTask {}
+
+/// `synod.task.fail` and `synod.task.decline`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FailTask {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Which try of it, from 1.
+    pub attempt: u32,
+    /// The secret that came with the work.
+    pub attempt_token: String,
+    /// Why.
+    pub error: Failure,
+}
+
+/// Why an attempt failed, in the agent's words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// The agent's own code, or one of Synod's.
+    pub code: String,
+    /// One sentence.
+    pub message: String,
+    /// Whether another attempt may succeed; true by default.
+    #[serde(default = "yes")]
+    pub retryable: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `synod.task.cancel`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelTask {
+    /// Which task.
+    pub task_id: EntityId,
+    /// For people.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+impl AgentChange {
+    const ALL: [(AgentChange, &'static str); 7] = [
+        (AgentChange::Deregister, "synod.agent.deregister"),
+        (AgentChange::Drain, "synod.agent.drain"),
+        (AgentChange::Start, "synod.agent.start"),
+        (AgentChange::Pause, "synod.agent.pause"),
+        (AgentChange::Resume, "synod.agent.resume"),
+        (AgentChange::Stop, "synod.agent.stop"),
+        (AgentChange::ReportError, "synod.agent.report_error"),
+    ];
+
+    /// The `ce_type`.
+    pub fn ce_type(self) -> &'static str {
+        // Every variant stands in the table.
+        Self::ALL.iter().find(|(change, _)| *change == self).map_or("", |(_, ty)| ty)
+    }
+}
+
+impl Command {
+    /// The `ce_type`.
+    pub fn ce_type(&self) -> &'static str {
+        match self {
+            Command::RegisterAgent(_) => "synod.agent.register",
+            Command::ChangeAgent(change, _) => change.ce_type(),
+            Command::SubmitTask(_) => "synod.task.submit",
+            Command::StartTask(_) => "synod.task.start",
+            Command::ProgressTask(_) => "synod.task.progress",
+            Command::CompleteTask(_) => "synod.task.complete",
+            Command::FailTask(_) => "synod.task.fail",
+            Command::DeclineTask(_) => "synod.task.decline",
+            Command::CancelTask(_) => "synod.task.cancel",
+        }
+    }
+
+    /// The id of the root whose shard decides it, which is also the record's key.
+    pub fn root(&self) -> &str {
+        match self {
+            Command::RegisterAgent(c) => c.agent_id.as_str(),
+            Command::ChangeAgent(_, c) => c.agent_id.as_str(),
+            Command::SubmitTask(c) => c.task_id.root(),
+            Command::StartTask(c) | Command::ProgressTask(c) => c.task_id.root(),
+            Command::CompleteTask(c) => c.task_id.root(),
+            Command::FailTask(c) | Command::DeclineTask(c) => c.task_id.root(),
+            Command::CancelTask(c) => c.task_id.root(),
+        }
+    }
+
+    /// Whether it brings new work, which may be refused under load; all else must always pass.
+    pub fn is_admission(&self) -> bool {
+        matches!(self, Command::SubmitTask(_))
+    }
+
+    /// Reads and checks a command.
+    ///
+    /// # Errors
+    /// `invalid_argument` or `payload_too_large`, with the offending place.
+    pub fn decode(
+        ce_type: &str,
+        content_type: ContentType,
+        bytes: &[u8],
+        limits: &Limits,
+    ) -> Result<Command, Error> {
+        fn read<T: serde::de::DeserializeOwned>(
+            ct: ContentType,
+            bytes: &[u8],
+            limits: &Limits,
+        ) -> Result<T, Error> {
+            codec::decode(ct, bytes, limits)
+        }
+        let command = match ce_type {
+            "synod.agent.register" => Command::RegisterAgent(read(content_type, bytes, limits)?),
+            "synod.task.submit" => Command::SubmitTask(read(content_type, bytes, limits)?),
+            "synod.task.start" => Command::StartTask(read(content_type, bytes, limits)?),
+            "synod.task.progress" => Command::ProgressTask(read(content_type, bytes, limits)?),
+            "synod.task.complete" => Command::CompleteTask(read(content_type, bytes, limits)?),
+            "synod.task.fail" => Command::FailTask(read(content_type, bytes, limits)?),
+            "synod.task.decline" => Command::DeclineTask(read(content_type, bytes, limits)?),
+            "synod.task.cancel" => Command::CancelTask(read(content_type, bytes, limits)?),
+            other => match AgentChange::ALL.iter().find(|(_, ty)| *ty == other) {
+                Some((change, _)) => Command::ChangeAgent(*change, read(content_type, bytes, limits)?),
+                None => {
+                    return Err(Error::invalid(format!(
+                        "ce_type {} is not a command that is known here",
+                        crate::id::shown(other)
+                    )));
+                }
+            },
+        };
+        command.check()?;
+        Ok(command)
+    }
+
+    /// Encodes the payload.
+    ///
+    /// # Errors
+    /// `internal`: a number in it is not finite.
+    pub fn encode(&self, content_type: ContentType) -> Result<Vec<u8>, Error> {
+        match self {
+            Command::RegisterAgent(c) => codec::encode(content_type, c),
+            Command::ChangeAgent(_, c) => codec::encode(content_type, c),
+            Command::SubmitTask(c) => codec::encode(content_type, c),
+            Command::StartTask(c) | Command::ProgressTask(c) => codec::encode(content_type, c),
+            Command::CompleteTask(c) => codec::encode(content_type, c),
+            Command::FailTask(c) | Command::DeclineTask(c) => codec::encode(content_type, c),
+            Command::CancelTask(c) => codec::encode(content_type, c),
+        }
+    }
+
+    /// What the types alone cannot say.
+    ///
+    /// # Errors
+    /// `invalid_argument`, with the offending place.
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Command::RegisterAgent(c) => c.check(),
+            Command::ChangeAgent(_, c) => check_text("/reason", c.reason.as_deref()),
+            Command::SubmitTask(c) => c.check(),
+            Command::StartTask(c) | Command::ProgressTask(c) => {
+                check_unit("/progress", c.progress)?;
+                check_text("/note", c.note.as_deref())
+            }
+            Command::CompleteTask(c) => check_unit("/confidence", c.confidence),
+            Command::FailTask(c) | Command::DeclineTask(c) => {
+                check_text("/error/code", Some(&c.error.code))?;
+                check_text("/error/message", Some(&c.error.message))
+            }
+            Command::CancelTask(c) => check_text("/reason", c.reason.as_deref()),
+        }
+    }
+}
+
+impl RegisterAgent {
+    fn check(&self) -> Result<(), Error> {
+        check_range("/capabilities", "capabilities", self.capabilities.len() as u64, 1, LIST_ENTRIES as u64)?;
+        check_range(
+            "/max_concurrency",
+            "max_concurrency",
+            self.max_concurrency.unwrap_or(1).into(),
+            1,
+            10_000,
+        )?;
+        check_labels("/labels", self.labels.as_ref())?;
+        check_resources("/resources", self.resources.as_ref())?;
+        check_text("/description", self.description.as_deref())?;
+        match &self.delivery {
+            Some(Delivery::Kafka { topic }) if !is_inbox(topic) => Err(Error::invalid(format!(
+                "delivery topic {} must begin with {} and be a Kafka topic's name",
+                crate::id::shown(topic),
+                topics::INBOX_PREFIX
+            ))
+            .with_field("/delivery/kafka/topic")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_inbox(topic: &str) -> bool {
+    topic.len() > topics::INBOX_PREFIX.len()
+        && topic.starts_with(topics::INBOX_PREFIX)
+        && topics::is_topic_name(topic)
+}
+
+impl SubmitTask {
+    /// A task for any agent with this capability, all else by default.
+    pub fn new(task_id: EntityId, capability: Capability, input: Json) -> SubmitTask {
+        SubmitTask {
+            task_id,
+            capability: Some(capability),
+            agent_id: None,
+            input,
+            priority: None,
+            timeout_ms: None,
+            deadline: None,
+            retry: None,
+            strategy: None,
+            requires: None,
+            retry_on_suspect: None,
+            labels: None,
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.capability.is_some() == self.agent_id.is_some() {
+            return Err(Error::invalid(
+                "a task names one of capability and agent_id, not both and not neither",
+            )
+            .with_field("/capability"));
+        }
+        check_range("/priority", "priority", self.priority.unwrap_or(5).into(), 0, 9)?;
+        check_range("/timeout_ms", "timeout_ms", self.timeout_ms.unwrap_or(1), 1, 7 * 24 * 3_600_000)?;
+        check_labels("/labels", self.labels.as_ref())?;
+        if let Some(requires) = &self.requires {
+            check_labels("/requires/labels", requires.labels.as_ref())?;
+            check_resources("/requires/resources", requires.resources.as_ref())?;
+        }
+        match self.strategy.as_deref() {
+            None | Some("least_connections") => {}
+            Some(other) => {
+                return Err(Error::invalid(format!(
+                    "strategy {} is not known; use least_connections",
+                    crate::id::shown(other)
+                ))
+                .with_field("/strategy"));
+            }
+        }
+        self.retry.as_ref().map_or(Ok(()), RetryPolicy::check)
+    }
+}
+
+impl RetryPolicy {
+    fn check(&self) -> Result<(), Error> {
+        const DAY_MS: u64 = 24 * 3_600_000;
+        let max_attempts = self.max_attempts.unwrap_or(1).into();
+        check_range("/retry/max_attempts", "max_attempts", max_attempts, 1, 100)?;
+        let initial = self.initial_backoff_ms.unwrap_or(0);
+        check_range("/retry/initial_backoff_ms", "initial_backoff_ms", initial, 0, DAY_MS)?;
+        check_range("/retry/max_backoff_ms", "max_backoff_ms", self.max_backoff_ms.unwrap_or(0), 0, DAY_MS)?;
+        match self.multiplier {
+            Some(m) if !(1.0..=100.0).contains(&m) => {
+                Err(Error::invalid(format!("multiplier is {m}, it must be 1 to 100"))
+                    .with_field("/retry/multiplier"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_range(field: &str, name: &str, value: u64, low: u64, high: u64) -> Result<(), Error> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{name} is {value}, it must be {low} to {high}")).with_field(field))
+}
+
+fn check_unit(field: &str, value: Option<f64>) -> Result<(), Error> {
+    match value {
+        Some(v) if !(0.0..=1.0).contains(&v) => {
+            Err(Error::invalid(format!("{} is {v}, it must be 0 to 1", &field[1..])).with_field(field))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_text(field: &str, text: Option<&str>) -> Result<(), Error> {
+    match text {
+        Some(t) if t.len() > TEXT_BYTES => {
+            let name = field.rsplit('/').next().unwrap_or_default();
+            Err(Error::invalid(format!("{name} has {} bytes, the limit is {TEXT_BYTES}", t.len()))
+                .with_field(field))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_labels(field: &str, labels: Option<&BTreeMap<String, String>>) -> Result<(), Error> {
+    let Some(labels) = labels else { return Ok(()) };
+    check_range(field, "the number of labels", labels.len() as u64, 0, LIST_ENTRIES as u64)?;
+    for (name, value) in labels {
+        check_range(field, "the length of a label's name", name.len() as u64, 1, 128)?;
+        check_text(field, Some(value))?;
+    }
+    Ok(())
+}
+
+fn check_resources(field: &str, resources: Option<&BTreeMap<String, f64>>) -> Result<(), Error> {
+    let Some(resources) = resources else { return Ok(()) };
+    check_range(field, "the number of resources", resources.len() as u64, 0, LIST_ENTRIES as u64)?;
+    for (name, value) in resources {
+        check_range(field, "the length of a resource's name", name.len() as u64, 1, 128)?;
+        if !value.is_finite() || *value < 0.0 {
+            return Err(Error::invalid(format!(
+                "resource {name} is {value}, it must be finite and not negative"
+            ))
+            .with_field(format!("{field}/{name}")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(ty: &str, body: &str, want: Result<&str, Option<&str>>) {
+        let got = Command::decode(ty, ContentType::Json, body.as_bytes(), &Limits::default());
+        match (&got, want) {
+            (Ok(command), Ok(root)) => assert_eq!(command.root(), root, "{body}"),
+            (Err(error), Err(field)) => assert_eq!(error.field.as_deref(), field, "{body}: {error}"),
+            _ => panic!("{ty} {body}: {got:?}"),
+        }
+    }
+
+    #[test]
+    fn commands_are_read_and_checked() {
+        let submit = "synod.task.submit";
+        check(submit, r#"{"task_id":"t:a/b","capability":"c","input":{"x":[1]}}"#, Ok("t"));
+        check(
+            submit,
+            r#"{"task_id":"t","agent_id":"a","priority":null,"retry":{"max_attempts":5}}"#,
+            Ok("t"),
+        );
+        check(submit, r#"{"task_id":"t"}"#, Err(Some("/capability")));
+        check(submit, r#"{"task_id":"t","capability":"c","agent_id":"a"}"#, Err(Some("/capability")));
+        check(submit, r#"{"task_id":"a b","capability":"c"}"#, Err(Some("/task_id")));
+        check(submit, r#"{"task_id":"t","capability":"c","priority":10}"#, Err(Some("/priority")));
+        check(submit, r#"{"task_id":"t","capability":"c","priority":-1}"#, Err(Some("/priority")));
+        check(submit, r#"{"task_id":"t","capability":"c","timeout_ms":0}"#, Err(Some("/timeout_ms")));
+        check(
+            submit,
+            r#"{"task_id":"t","capability":"c","retry":{"max_attempts":0}}"#,
+            Err(Some("/retry/max_attempts")),
+        );
+        check(
+            submit,
+            r#"{"task_id":"t","capability":"c","retry":{"multiplier":0.5}}"#,
+            Err(Some("/retry/multiplier")),
+        );
+        check(submit, r#"{"task_id":"t","capability":"c","strategy":"fastest"}"#, Err(Some("/strategy")));
+        check(submit, r#"{"task_id":"t","capability":"c","nope":1}"#, Err(Some("/nope")));
+        check(submit, r#"{"task_id":"t","capability":"c","task_id":"u"}"#, Err(None));
+        check("synod.task.obey", r#"{}"#, Err(None));
+        check(
+            "synod.task.complete",
+            r#"{"task_id":"t","attempt":1,"attempt_token":"x","confidence":2}"#,
+            Err(Some("/confidence")),
+        );
+        let register = "synod.agent.register";
+        let agent = |more: &str| {
+            format!(
+                r#"{{"agent_id":"a","incarnation":"0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10","capabilities":["c"]{more}}}"#
+            )
+        };
+        check(register, &agent(""), Ok("a"));
+        check(register, &agent(r#","delivery":"redis""#), Ok("a"));
+        check(register, &agent(r#","delivery":{"kafka":{"topic":"synod.inbox.a"}}"#), Ok("a"));
+        check(
+            register,
+            &agent(r#","delivery":{"kafka":{"topic":"synod.ledger.v1"}}"#),
+            Err(Some("/delivery/kafka/topic")),
+        );
+        check(register, &agent(r#","max_concurrency":0"#), Err(Some("/max_concurrency")));
+        check(register, &agent(r#","resources":{"gpu":-1}"#), Err(Some("/resources/gpu")));
+        check("synod.agent.drain", r#"{"agent_id":"a","reason":null}"#, Ok("a"));
+    }
+
+    #[test]
+    fn every_command_survives_both_codecs() {
+        let samples = [
+            (
+                "synod.task.submit",
+                r#"{"task_id":"t","capability":"c","input":{"x":[1.5,null]},"labels":{"a":"b"},"retry":{"multiplier":1.5},"requires":{"resources":{"gpu":1}}}"#,
+            ),
+            (
+                "synod.task.fail",
+                r#"{"task_id":"t","attempt":2,"attempt_token":"x","error":{"code":"c","message":"m"}}"#,
+            ),
+            (
+                "synod.task.progress",
+                r#"{"task_id":"t","attempt":2,"attempt_token":"x","progress":0.5,"partial":{"a":1}}"#,
+            ),
+            (
+                "synod.agent.register",
+                r#"{"agent_id":"a","incarnation":"0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10","capabilities":["c"],"delivery":{"kafka":{"topic":"synod.inbox.a"}}}"#,
+            ),
+        ];
+        for (ty, body) in samples {
+            let first = Command::decode(ty, ContentType::Json, body.as_bytes(), &Limits::default()).unwrap();
+            for content_type in [ContentType::Json, ContentType::Bincode] {
+                let bytes = first.encode(content_type).unwrap();
+                assert_eq!(
+                    Command::decode(ty, content_type, &bytes, &Limits::default()).unwrap(),
+                    first,
+                    "{ty}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Events: what happened, in the past tense. The ledger's steps are made of them, and each is
+//! published on `synod.events.v1` without what only the coordinators may know (`secret`).
+
+use crate::command::{Delivery, Failure, Requires};
+use crate::error::Error;
+use crate::id::{Capability, EntityId, Id, Incarnation};
+use crate::json::Json;
+use crate::time::Timestamp;
+use crate::view::{AgentStatus, Health, TaskStatus};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Something that happened to one entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// To whom.
+    pub entity: EntityId,
+    /// What.
+    pub what: What,
+}
+
+/// Declares the closed list of events: variant, payload and public name in one line each.
+macro_rules! events {
+    ($($(#[$doc:meta])* $variant:ident($payload:ident) = $ty:literal,)*) => {
+        /// What happened; each variant's payload is the event's value.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum What { $($(#[$doc])* $variant($payload)),* }
+
+        impl What {
+            /// The public name, which is the `ce_type`.
+            pub fn ce_type(&self) -> &'static str {
+                match self { $(What::$variant(_) => $ty),* }
+            }
+
+            /// The value as JSON, secrets included where they are set.
+            pub(crate) fn to_json(&self) -> Result<Json, serde_json::Error> {
+                match self { $(What::$variant(payload) => Json::of(payload)),* }
+            }
+
+            /// Reads a value by its public name.
+            pub(crate) fn read(ty: &str, data: &Json) -> Result<What, Error> {
+                let read = match ty {
+                    $($ty => data.to().map(What::$variant),)*
+                    _ => return Err(Error::invalid(format!("event type {} is not known", crate::id::shown(ty)))),
+                };
+                read.map_err(|e| Error::invalid(format!("event {ty}: {e}")))
+            }
+
+            /// Every public name.
+            pub const TYPES: &'static [&'static str] = &[$($ty),*];
+        }
+    };
+}
+
+events! {
+    /// An agent's process start is known.
+    AgentRegistered(AgentRegistered) = "synod.agent.registered",
+    /// It left.
+    AgentDeregistered(AgentChanged) = "synod.agent.deregistered",
+    /// It was given up.
+    AgentLost(AgentChanged) = "synod.agent.lost",
+    /// Its status or health changed.
+    AgentStatusChanged(AgentChanged) = "synod.agent.status_changed",
+    /// A task is in the ledger.
+    TaskSubmitted(TaskSubmitted) = "synod.task.submitted",
+    /// An agent was chosen.
+    TaskAssigned(TaskAssigned) = "synod.task.assigned",
+    /// The agent works on it.
+    TaskStarted(TaskStarted) = "synod.task.started",
+    /// The agent told how far it is.
+    TaskProgressed(TaskProgressed) = "synod.task.progressed",
+    /// An attempt ended without a result.
+    TaskAttemptFailed(TaskAttemptFailed) = "synod.task.attempt_failed",
+    /// An agent did not want it.
+    TaskDeclined(TaskAttemptFailed) = "synod.task.declined",
+    /// It will be tried again.
+    TaskRetryScheduled(TaskRetryScheduled) = "synod.task.retry_scheduled",
+    /// It goes to another agent.
+    TaskReassigned(TaskReassigned) = "synod.task.reassigned",
+    /// Done.
+    TaskCompleted(TaskCompleted) = "synod.task.completed",
+    /// Over: not retryable, or its deadline passed.
+    TaskFailed(TaskEnded) = "synod.task.failed",
+    /// Over: attempts used up, or the third loss.
+    TaskDeadLettered(TaskEnded) = "synod.task.dead_lettered",
+    /// Over: somebody cancelled it.
+    TaskCancelled(TaskCancelled) = "synod.task.cancelled",
+}
+
+/// `synod.agent.registered`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AgentRegistered {
+    /// Who.
+    pub agent_id: Id,
+    /// Its status after this.
+    pub status: AgentStatus,
+    /// Its health after this.
+    pub health: Health,
+    /// This process start.
+    pub incarnation: Incarnation,
+    /// The process start that this one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded: Option<Incarnation>,
+    /// What it can do.
+    pub capabilities: Vec<Capability>,
+    /// Attempts at a time.
+    pub max_concurrency: u32,
+    /// Free labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// What it has.
+    #[serde(default)]
+    pub resources: BTreeMap<String, f64>,
+    /// How its work reaches it.
+    pub delivery: Delivery,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// `synod.agent.deregistered`, `.lost`, `.status_changed`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AgentChanged {
+    /// Who.
+    pub agent_id: Id,
+    /// Which process start.
+    pub incarnation: Incarnation,
+    /// Its status after this.
+    pub status: AgentStatus,
+    /// Its health after this.
+    pub health: Health,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `synod.task.submitted`: the command with every default applied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskSubmitted {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Its status after this.
+    pub status: TaskStatus,
+    /// Any agent that can do this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<Capability>,
+    /// This agent and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<Id>,
+    /// Handed to the agent as it is.
+    pub input: Json,
+    /// 0 to 9.
+    pub priority: u8,
+    /// The time limit of one attempt.
+    pub timeout_ms: u64,
+    /// When it is no longer wanted.
+    pub deadline: Timestamp,
+    /// What happens after a failure.
+    pub retry: Retry,
+    /// The balancing rule.
+    pub strategy: String,
+    /// What the agent must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires: Option<Requires>,
+    /// Give it to another at the first suspicion.
+    pub retry_on_suspect: bool,
+    /// Free labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The same for all that belongs to one piece of work.
+    pub correlation_id: String,
+    /// The trace that it belongs to, as the submitter sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// Fingerprint of the command's body, by which a repeat is told from another task of that id.
+    pub body: String,
+}
+
+/// A retry policy with every default applied.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Retry {
+    /// Attempts in all.
+    pub max_attempts: u32,
+    /// Before the second attempt.
+    pub initial_backoff_ms: u64,
+    /// Never longer than this.
+    pub max_backoff_ms: u64,
+    /// From one wait to the next.
+    pub multiplier: f64,
+}
+
+/// `synod.task.assigned`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskAssigned {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Its status after this.
+    pub status: TaskStatus,
+    /// Which try of it.
+    pub attempt: u32,
+    /// Who.
+    pub agent_id: Id,
+    /// Which process start of it.
+    pub incarnation: Incarnation,
+    /// When this attempt's time is over.
+    pub deadline: Timestamp,
+    /// Why this agent.
+    pub choice: ChoiceMade,
+    /// What only coordinators and the agent may know; not in the published event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<AssignmentSecret>,
+}
+
+/// Why an agent was chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChoiceMade {
+    /// The balancing rule.
+    pub rule: String,
+    /// How many agents could have done it.
+    pub candidates: u32,
+    /// The attempts that the chosen one held.
+    pub in_flight: u32,
+}
+
+/// What only coordinators and the agent may know of an assignment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AssignmentSecret {
+    /// To be given back with the result.
+    pub attempt_token: String,
+    /// How the work reaches the agent.
+    pub delivery: Delivery,
+}
+
+/// `synod.task.started`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskStarted {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Its status after this.
+    pub status: TaskStatus,
+    /// Which try of it.
+    pub attempt: u32,
+    /// Who.
+    pub agent_id: Id,
+}
+
+/// `synod.task.progressed`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskProgressed {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Its status after this.
+    pub status: TaskStatus,
+    /// Which try of it.
+    pub attempt: u32,
+    /// Who.
+    pub agent_id: Id,
+    /// 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// A part of the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partial: Option<Json>,
+}
+
+/// `synod.task.attempt_failed`, `.declined`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskAttemptFailed {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Its status after this.
+    pub status: TaskStatus,
+    /// Which try of it.
+    pub attempt: u32,
+    /// Who.
+    pub agent_id: Id,
+    /// Why.
+    pub error: Failure,
+    /// Whether its time ran out, rather than the agent saying so.
+    #[serde(default)]
+    pub timed_out: bool,
+}
+
+/// `synod.task.retry_scheduled`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskRetryScheduled {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Its status after this.
+    pub status: TaskStatus,
+    /// The attempt that comes next.
+    pub attempt: u32,
+    /// Not before.
+    pub at: Timestamp,
+}
+
+/// `synod.task.reassigned`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskReassigned {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Its status after this.
+    pub status: TaskStatus,
+    /// The attempt that is over.
+    pub attempt: u32,
+    /// Who had it.
+    pub agent_id: Id,
+    /// Why it goes to another.
+    pub reason: String,
+    /// Whether the agent was lost, which the third time ends the task.
+    pub lost: bool,
+}
+
+/// `synod.task.completed`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskCompleted {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Its status after this.
+    pub status: TaskStatus,
+    /// Which try of it.
+    pub attempt: u32,
+    /// Who.
+    pub agent_id: Id,
+    /// The result.
+    pub output: Json,
+    /// How sure the agent is, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// From this attempt's start to its end.
+    pub processing_ms: u64,
+}
+
+/// `synod.task.failed`, `.dead_lettered`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskEnded {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Its status after this.
+    pub status: TaskStatus,
+    /// Why.
+    pub error: Error,
+}
+
+/// `synod.task.cancelled`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskCancelled {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Its status after this.
+    pub status: TaskStatus,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The written form of an event inside a step.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    entity: EntityId,
+    #[serde(rename = "type")]
+    ty: String,
+    data: Json,
+}
+
+impl Serialize for Event {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let data = self.what.to_json().map_err(serde::ser::Error::custom)?;
+        Written { entity: self.entity.clone(), ty: self.what.ce_type().to_owned(), data }.serialize(s)
+    }
+}
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let written = Written::deserialize(d)?;
+        let what = What::read(&written.ty, &written.data).map_err(serde::de::Error::custom)?;
+        Ok(Event { entity: written.entity, what })
+    }
+}
+
+impl Event {
+    /// The value that is published: without `secret`.
+    ///
+    /// # Errors
+    /// `internal`: a number in it is not finite.
+    pub fn public_value(&self) -> Result<Json, Error> {
+        let public = match &self.what {
+            What::TaskAssigned(assigned) if assigned.secret.is_some() => {
+                Json::of(&TaskAssigned { secret: None, ..assigned.clone() })
+            }
+            what => what.to_json(),
+        };
+        public.map_err(|e| Error::new(crate::Code::Internal, format!("an event cannot be written: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_recorded_and_never_published() {
+        let event = Event {
+            entity: "t".parse().unwrap(),
+            what: What::TaskAssigned(TaskAssigned {
+                task_id: "t".parse().unwrap(),
+                status: TaskStatus::Assigned,
+                attempt: 1,
+                agent_id: "a".parse().unwrap(),
+                incarnation: "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10".parse().unwrap(),
+                deadline: Timestamp::from_millis(0),
+                choice: ChoiceMade { rule: "least_connections".into(), candidates: 1, in_flight: 0 },
+                secret: Some(AssignmentSecret { attempt_token: "hush".into(), delivery: Delivery::Redis }),
+            }),
+        };
+        let recorded = serde_json::to_string(&event).unwrap();
+        assert!(recorded.contains("hush"));
+        assert_eq!(serde_json::from_str::<Event>(&recorded).unwrap(), event);
+        assert!(!event.public_value().unwrap().as_str().contains("hush"));
+    }
+}

@@ -1,0 +1,220 @@
+//! Names of things, valid by construction.
+//!
+//! Each is a cheap clone (`Arc<str>`), since the ledger holds the same id in many places.
+
+use crate::error::Error;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Declares one validated string newtype: what it is, and the check that its text must pass.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl FromStr for $name {
+            type Err = Error;
+            fn from_str(text: &str) -> Result<Self, Error> {
+                let check: fn(&str) -> Result<(), &'static str> = $check;
+                match check(text) {
+                    Ok(()) => Ok($name(Arc::from(text))),
+                    Err(rule) => Err(Error::invalid(format!(
+                        concat!("{} is not a valid ", $what, ": {}"), shown(text), rule
+                    ))),
+                }
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = Error;
+            fn try_from(text: String) -> Result<Self, Error> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0.as_ref().to_owned()
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &self.0)
+            }
+        }
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                String::schema()
+            }
+        }
+        impl utoipa::ToSchema for $name {}
+    };
+}
+
+name! {
+    /// A tenant: `[a-z0-9-]{1,63}`.
+    Workspace, "workspace", |t| {
+        let ok = (1..=63).contains(&t.len()) && t.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if ok { Ok(()) } else { Err("1 to 63 of a-z, 0-9 and -") }
+    }
+}
+
+name! {
+    /// The id of an agent or of a root entity: 1 to 128 of `A-Z a-z 0-9 . _ -`.
+    Id, "id", check_id
+}
+
+name! {
+    /// The id of any entity: an [`Id`], or a child's `<root>:<path>`, at most 512 bytes.
+    EntityId, "entity id", |t| {
+        let (root, path) = t.split_once(':').unwrap_or((t, "-"));
+        check_id(root)?;
+        let path_ok = !path.is_empty() && path.bytes().all(|b| is_id_byte(b) || matches!(b, b':' | b'/' | b'[' | b']'));
+        if path_ok && t.len() <= 512 { Ok(()) } else { Err("<root>:<path>, the path of A-Z a-z 0-9 . _ - : / [ ], 512 bytes in all") }
+    }
+}
+
+name! {
+    /// What an agent can do: `[a-z0-9][a-z0-9._-]{0,127}`.
+    Capability, "capability", |t| {
+        let ok = (1..=128).contains(&t.len())
+            && t.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+            && t.as_bytes()[0].is_ascii_alphanumeric();
+        if ok { Ok(()) } else { Err("1 to 128 of a-z 0-9 . _ -, beginning with a letter or digit") }
+    }
+}
+
+name! {
+    /// One process start of an agent: a UUID in its hyphenated form.
+    Incarnation, "incarnation", |t| {
+        if t.len() == 36 && uuid::Uuid::try_parse(t).is_ok() { Ok(()) } else { Err("a UUID such as 0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10") }
+    }
+}
+
+fn is_id_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')
+}
+
+fn check_id(t: &str) -> Result<(), &'static str> {
+    if (1..=128).contains(&t.len()) && t.bytes().all(is_id_byte) {
+        Ok(())
+    } else {
+        Err("1 to 128 of A-Z a-z 0-9 . _ -")
+    }
+}
+
+/// A refused text as an error message shows it: quoted, escaped, cut after 64 characters.
+pub(crate) fn shown(text: &str) -> String {
+    match text.char_indices().nth(64) {
+        None => format!("{text:?}"),
+        Some((cut, _)) => format!("{:?}… ({} bytes)", &text[..cut], text.len()),
+    }
+}
+
+impl Workspace {
+    /// The workspace of everything that names none.
+    pub fn default_name() -> Workspace {
+        Workspace(Arc::from("default"))
+    }
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Workspace::default_name()
+    }
+}
+
+impl EntityId {
+    /// The id of the root whose shard this entity lives in.
+    pub fn root(&self) -> &str {
+        self.0.split_once(':').map_or(&self.0, |(root, _)| root)
+    }
+}
+
+impl From<Id> for EntityId {
+    fn from(id: Id) -> EntityId {
+        EntityId(id.0)
+    }
+}
+
+impl Id {
+    /// `<prefix><UUIDv7>`, such as `task_0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10`; the caller draws the UUID.
+    pub fn made(prefix: &str, uuid: uuid::Uuid) -> Id {
+        Id(Arc::from(format!("{prefix}{}", uuid.hyphenated())))
+    }
+
+    /// The id that a workspace and an `Idempotency-Key` always give: `<prefix><UUIDv8 of their BLAKE3>`.
+    pub fn derived(prefix: &str, workspace: &Workspace, key: &str) -> Id {
+        let mut hash = blake3::Hasher::new();
+        hash.update(workspace.as_str().as_bytes()).update(&[0]).update(key.as_bytes());
+        let mut bytes = [0u8; 16];
+        bytes.copy_from_slice(&hash.finalize().as_bytes()[..16]);
+        Id::made(prefix, uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
+
+impl From<uuid::Uuid> for Incarnation {
+    fn from(uuid: uuid::Uuid) -> Incarnation {
+        Incarnation(Arc::from(uuid.hyphenated().to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: FromStr>(good: &[&str], bad: &[&str]) {
+        for t in good {
+            assert!(t.parse::<T>().is_ok(), "{t:?} should be taken");
+        }
+        for t in bad {
+            assert!(t.parse::<T>().is_err(), "{t:?} should be refused");
+        }
+    }
+
+    #[test]
+    fn names_are_what_the_contract_says() {
+        let long = "a".repeat(128);
+        let too_long = "a".repeat(129);
+        check::<Id>(&["a", "A.b_c-9", "..", &long], &["", "a b", "a:b", "ä", "a/b", "a\n", &too_long]);
+        check::<EntityId>(&["a", "a:b", "a:b:c", "a:steps/3[0]"], &["", ":b", "a:", "a b:c", "a: b"]);
+        check::<Capability>(&["a", "0", "a.b_c-d", &long], &["", "A", "-a", ".a", "a b", &too_long]);
+        check::<Workspace>(&["default", "a-1", "-"], &["", "A", "a_b", &"a".repeat(64)]);
+        check::<Incarnation>(
+            &["0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10"],
+            &["", "x", "0190f7a27c3e7cc18f5e2d1f2a6b9c10"],
+        );
+    }
+
+    #[test]
+    fn a_child_lives_with_its_root() {
+        assert_eq!("wf_1:a:b".parse::<EntityId>().unwrap().root(), "wf_1");
+        assert_eq!("wf_1".parse::<EntityId>().unwrap().root(), "wf_1");
+    }
+
+    #[test]
+    fn a_derived_id_depends_on_workspace_and_key() {
+        let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
+        assert_eq!(Id::derived("task_", &a, "k"), Id::derived("task_", &a, "k"));
+        assert_ne!(Id::derived("task_", &a, "k"), Id::derived("task_", &b, "k"));
+        assert_ne!(Id::derived("task_", &a, "k"), Id::derived("task_", &a, "l"));
+    }
+}

@@ -1,0 +1,365 @@
+//! Entities as a reader sees them: the answers of HTTP, of replies and of the command line.
+
+use crate::command::Delivery;
+use crate::error::Error;
+use crate::id::{Capability, EntityId, Id, Incarnation, Workspace};
+use crate::json::Json;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStatus {
+    /// No agent has it.
+    Waiting,
+    /// An agent has been given it.
+    Assigned,
+    /// An agent has said that it works on it.
+    Running,
+    /// It failed and will be tried again.
+    Retrying,
+    /// It waits for somebody's word.
+    InputRequired,
+    /// Done.
+    Completed,
+    /// Over: not retryable, or its deadline passed.
+    Failed,
+    /// Over: somebody cancelled it.
+    Cancelled,
+    /// Over: attempts used up, or lost with three agents.
+    DeadLettered,
+}
+
+impl TaskStatus {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TaskStatus::Waiting => "waiting",
+            TaskStatus::Assigned => "assigned",
+            TaskStatus::Running => "running",
+            TaskStatus::Retrying => "retrying",
+            TaskStatus::InputRequired => "input_required",
+            TaskStatus::Completed => "completed",
+            TaskStatus::Failed => "failed",
+            TaskStatus::Cancelled => "cancelled",
+            TaskStatus::DeadLettered => "dead_lettered",
+        }
+    }
+
+    /// Whether it stays so.
+    pub fn is_final(self) -> bool {
+        matches!(
+            self,
+            TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::DeadLettered
+        )
+    }
+}
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Task {
+    /// Its id.
+    pub task_id: EntityId,
+    /// Its workspace.
+    pub workspace: Workspace,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// What an agent must be able to do, unless it names one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub capability: Option<Capability>,
+    /// The one agent that may do it, if it names one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub agent_id: Option<Id>,
+    /// As submitted.
+    pub input: Json,
+    /// Once completed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub output: Option<Json>,
+    /// Once it ended otherwise; before that, what the last attempt died of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<Error>,
+    /// As its agent said, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub confidence: Option<f64>,
+    /// As its agent last said, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub progress: Option<f64>,
+    /// 0 to 9.
+    pub priority: u8,
+    /// When it is no longer wanted.
+    pub deadline: Timestamp,
+    /// Every try of it.
+    pub attempts: Vec<Attempt>,
+    /// Free labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub labels: BTreeMap<String, String>,
+    /// When the ledger took it.
+    pub submitted_at: Timestamp,
+    /// When it ended, in whatever way.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub completed_at: Option<Timestamp>,
+    /// From the last attempt's start to its end.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub processing_ms: Option<u64>,
+    /// The same for all that belongs to one piece of work.
+    pub correlation_id: String,
+}
+
+/// One try of a task by one agent incarnation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
+    /// From 1.
+    pub attempt: u32,
+    /// Who.
+    pub agent_id: Id,
+    /// Which process start of it.
+    pub incarnation: Incarnation,
+    /// When it was given.
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ended_at: Option<Timestamp>,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub outcome: Option<Outcome>,
+    /// Why it went there, or why it ended so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<String>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// With a result.
+    Completed,
+    /// With an error.
+    Failed,
+    /// Not in time.
+    TimedOut,
+    /// The agent did not want it.
+    Declined,
+    /// The agent was lost or left.
+    Lost,
+    /// Somebody cancelled the task.
+    Cancelled,
+}
+
+/// What an agent is doing, as far as its own life goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStatus {
+    /// Ready, with nothing to do.
+    Idle,
+    /// At work.
+    Running,
+    /// Takes no new work for now.
+    Paused,
+    /// Ended for good.
+    Completed,
+    /// Found itself unable to work.
+    Error,
+}
+
+impl AgentStatus {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AgentStatus::Idle => "idle",
+            AgentStatus::Running => "running",
+            AgentStatus::Paused => "paused",
+            AgentStatus::Completed => "completed",
+            AgentStatus::Error => "error",
+        }
+    }
+}
+
+/// Whether an agent can be counted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// It gives signs of life.
+    Healthy,
+    /// It has gone silent; no new work goes there.
+    Suspected,
+    /// It is gone; its work was given to others.
+    Lost,
+    /// It finishes what it has and takes no more.
+    Draining,
+}
+
+impl Health {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Health::Healthy => "healthy",
+            Health::Suspected => "suspected",
+            Health::Lost => "lost",
+            Health::Draining => "draining",
+        }
+    }
+}
+
+/// An agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Agent {
+    /// Its id.
+    pub agent_id: Id,
+    /// Its workspace.
+    pub workspace: Workspace,
+    /// Its newest process start.
+    pub incarnation: Incarnation,
+    /// What it is doing.
+    pub status: AgentStatus,
+    /// Whether it can be counted on.
+    pub health: Health,
+    /// What it can do.
+    pub capabilities: Vec<Capability>,
+    /// Attempts at a time.
+    pub max_concurrency: u32,
+    /// Attempts that it holds, as far as this coordinator knows.
+    pub in_flight: u32,
+    /// Its circuit breaker.
+    pub breaker: Breaker,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// What it has.
+    pub resources: BTreeMap<String, f64>,
+    /// How its work reaches it.
+    pub delivery: Delivery,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub description: Option<String>,
+    /// What it has done.
+    pub statistics: AgentStatistics,
+    /// When this incarnation registered.
+    pub registered_at: Timestamp,
+    /// The last sign of life that this coordinator knows of.
+    pub last_seen_at: Timestamp,
+}
+
+/// A circuit breaker's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Breaker {
+    /// Work flows.
+    Closed,
+    /// No work.
+    Open,
+    /// A few trials.
+    HalfOpen,
+}
+
+/// Counts of attempts given to an agent by the shards of this coordinator, since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentStatistics {
+    /// Given.
+    pub assigned: u64,
+    /// With a result.
+    pub completed: u64,
+    /// With an error, a decline or not in time.
+    pub failed: u64,
+    /// Gone with the agent.
+    pub lost: u64,
+}
+
+/// The shape of a value in the directory topic: what a coordinator must know of an agent to choose it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DirectoryEntry {
+    /// Its id.
+    pub agent_id: Id,
+    /// Its workspace.
+    pub workspace: Workspace,
+    /// Its newest process start.
+    pub incarnation: Incarnation,
+    /// What it is doing.
+    pub status: AgentStatus,
+    /// Whether it can be counted on.
+    pub health: Health,
+    /// What it can do.
+    pub capabilities: Vec<Capability>,
+    /// Attempts at a time.
+    pub max_concurrency: u32,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// What it has.
+    pub resources: BTreeMap<String, f64>,
+    /// How its work reaches it.
+    pub delivery: Delivery,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub description: Option<String>,
+    /// When this incarnation registered.
+    pub registered_at: Timestamp,
+    /// Whether it has left for good.
+    #[serde(default)]
+    pub gone: bool,
+}
+
+/// Work, as it reaches an agent (`synod.task.assigned` on its inbox).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Assignment {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Which try of it, from 1.
+    pub attempt: u32,
+    /// To be given back with the result.
+    pub attempt_token: String,
+    /// What is asked of the agent; absent where the task names the agent itself.
+    pub capability: Option<Capability>,
+    /// As submitted.
+    pub input: Json,
+    /// When this attempt's time is over.
+    pub deadline: Timestamp,
+    /// The process start that it is meant for.
+    pub incarnation: Incarnation,
+}
+
+/// Work taken back (`synod.task.cancelled`, `synod.task.withdrawn` on an inbox).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Withdrawal {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Which try of it.
+    pub attempt: u32,
+    /// For people.
+    pub reason: String,
+}
+
+/// A sign of life (`synod.agent.heartbeat`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Heartbeat {
+    /// Who.
+    pub agent_id: Id,
+    /// Which process start.
+    pub incarnation: Incarnation,
+    /// What it holds.
+    #[serde(default)]
+    pub in_flight: Vec<Held>,
+    /// How busy it is.
+    #[serde(default)]
+    pub load: Option<Load>,
+}
+
+/// An attempt that an agent holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Held {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Which try of it.
+    pub attempt: u32,
+}
+
+/// How busy an agent's process is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Load {
+    /// Cores in use.
+    #[serde(default)]
+    pub cpu: Option<f64>,
+    /// Resident memory in MB.
+    #[serde(default)]
+    pub memory_mb: Option<f64>,
+}
