@@ -19,11 +19,12 @@ use rdkafka::error::KafkaError;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use synod_protocol::{Limits, codec};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Where a group begins on a partition for which it has stored nothing.
@@ -233,7 +234,7 @@ struct Members {
 
 struct Worker {
     revoked: CancellationToken,
-    /// Answers `None` once the worker has ended.
+    /// Disconnected once the worker has ended.
     ended: mpsc::Receiver<()>,
 }
 
@@ -265,7 +266,7 @@ impl Members {
             return;
         };
         let revoked = self.stopped.child_token();
-        let (alive, ended) = mpsc::channel(1);
+        let (alive, ended) = mpsc::channel();
         let working = work(self.job.clone(), consumer, queue, revoked.clone());
         self.runtime.spawn(async move {
             working.await;
@@ -283,17 +284,15 @@ impl Members {
         };
         leaving.iter().for_each(|worker| worker.revoked.cancel());
         tracing::info!(group = self.job.group, partitions = leaving.len(), "partitions revoked");
-        let drained = async {
-            for mut worker in leaving {
-                worker.ended.recv().await;
+        let until = Instant::now() + self.job.options.drain;
+        for worker in leaving {
+            let left = until.saturating_duration_since(Instant::now());
+            if worker.ended.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                tracing::warn!(
+                    group = self.job.group,
+                    "a handler outlives its partition; its record comes again"
+                );
             }
-        };
-        let drain = self.job.options.drain;
-        if self.runtime.block_on(async { tokio::time::timeout(drain, drained).await }).is_err() {
-            tracing::warn!(
-                group = self.job.group,
-                "a handler outlives its partition; its record comes again"
-            );
         }
     }
 }

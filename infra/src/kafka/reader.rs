@@ -96,6 +96,10 @@ pub struct PartitionReader {
     start: Start,
     /// The last offset handed over.
     last: Option<i64>,
+    /// An error that came behind a batch's records.
+    behind: Option<KafkaError>,
+    /// librdkafka stopped, and whether the position is lost is not settled yet.
+    doubtful: bool,
     lost: Option<ReadError>,
 }
 
@@ -103,6 +107,8 @@ pub struct PartitionReader {
 pub(super) enum Came {
     Record(RawRecord),
     End,
+    /// Something that turned out to be nothing.
+    Nothing,
 }
 
 impl PartitionReader {
@@ -121,6 +127,8 @@ impl PartitionReader {
             partition,
             start,
             last: None,
+            behind: None,
+            doubtful: false,
             lost: None,
         };
         reader.queue = Some(reader.lane.assign(topic, partition, start)?);
@@ -156,7 +164,7 @@ impl PartitionReader {
         loop {
             match self.came(until).await? {
                 Some(Came::Record(record)) => return Ok(Some(record)),
-                Some(Came::End) => {}
+                Some(Came::End | Came::Nothing) => {}
                 None => return Ok(None),
             }
         }
@@ -178,9 +186,7 @@ impl PartitionReader {
                     batch.push(record);
                 }
                 Some(Err(error)) => {
-                    if let Err(error) = self.weigh(&error).await {
-                        self.lost = Some(error);
-                    }
+                    self.behind = Some(error);
                     break;
                 }
                 None => break,
@@ -199,24 +205,28 @@ impl PartitionReader {
             // What librdkafka said about the old position is not about the new one.
             queue.drain();
         }
-        (self.start, self.last, self.lost) = (start, None, None);
+        (self.start, self.last, self.behind) = (start, None, None);
+        (self.doubtful, self.lost) = (false, None);
         self.queue = Some(self.lane.assign(&self.topic, self.partition, start)?);
         Ok(())
     }
 
     pub(super) async fn came(&mut self, until: Instant) -> Result<Option<Came>, ReadError> {
         if let Some(lost) = &self.lost {
-            let lost = lost.clone();
-            if !matches!(lost, ReadError::PositionLost { .. }) {
-                self.lost = None;
-            }
-            return Err(lost);
+            return Err(lost.clone());
+        }
+        if self.doubtful {
+            return self.settle().await.map(|()| Some(Came::Nothing));
         }
         let Some(queue) = &self.queue else {
             return Err(self.said("the partition could not be assigned"));
         };
-        let Some(next) = tokio::time::timeout_at(until, queue.next()).await.ok() else {
-            return Ok(None);
+        let next = match self.behind.take() {
+            Some(error) => Err(error),
+            None => match tokio::time::timeout_at(until, queue.next()).await {
+                Ok(next) => next,
+                Err(_) => return Ok(None),
+            },
         };
         match next {
             Ok(record) => {
@@ -224,25 +234,17 @@ impl PartitionReader {
                 Ok(Some(Came::Record(record)))
             }
             Err(KafkaError::PartitionEOF(_)) => Ok(Some(Came::End)),
-            Err(error) => {
-                self.weigh(&error).await?;
-                Ok(Some(Came::End))
+            Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
+                self.doubtful = true;
+                self.settle().await.map(|()| Some(Came::Nothing))
             }
-        }
-    }
-
-    /// An error that turns out to be none is `Ok`.
-    async fn weigh(&mut self, error: &KafkaError) -> Result<(), ReadError> {
-        match error {
-            KafkaError::PartitionEOF(_) => Ok(()),
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => self.position_lost().await,
-            error => Err(self.said(&error.to_string())),
+            Err(error) => Err(self.said(&error.to_string())),
         }
     }
 
     /// librdkafka found our position outside the log and stopped. Its word may be about a position before a
-    /// seek (such errors carry no version), so the log is asked.
-    async fn position_lost(&mut self) -> Result<(), ReadError> {
+    /// seek (such errors carry no version), so the log is asked, again with the next call if it does not answer.
+    async fn settle(&mut self) -> Result<(), ReadError> {
         let log = self.lane.watermarks(&self.topic, self.partition, Duration::from_secs(10)).await?;
         let wanted = self.position().unwrap_or(-1);
         if (log.low..=log.high).contains(&wanted) || wanted < 0 {
@@ -256,7 +258,7 @@ impl PartitionReader {
             oldest: log.low,
             newest: log.high,
         };
-        self.lost = Some(lost.clone());
+        (self.doubtful, self.lost) = (false, Some(lost.clone()));
         Err(lost)
     }
 

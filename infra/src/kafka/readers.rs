@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   live:  open()                      fetches wait at the broker until there is something new
-//!   fold:  read_through, read_to_end,  short waits, so that a new fold never stands behind an idle fetch;
-//!          watermarks                  both by the same broker connection only while a fold runs
+//!   fold:  read_through, read_to_end,  short waits, so that neither a new fold nor a question about
+//!          watermarks                  the log stands long behind an idle fetch
 //! ```
 
 use super::config::{ConfigError, KafkaConfig};
@@ -146,6 +146,7 @@ impl Readers {
                 }
                 // The newest records were compacted away: the end is all there is. (Not for the ledger.)
                 Some(Came::End) => return Ok(log.high),
+                Some(Came::Nothing) => {}
                 None => return Err(stalled(&reader, last, log.high - 1, stall)),
             }
         }

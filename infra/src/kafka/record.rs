@@ -207,3 +207,53 @@ fn read_headers(headers: &impl Headers) -> ReadHeaders {
     }
     (read, unreadable)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_without_an_offset_is_told_apart() {
+        let check = |offset, known| assert_eq!(Acked { partition: 0, offset }.known_offset(), known);
+        check(0, Some(0));
+        check(42, Some(42));
+        check(-1, None);
+        check(-1001, None);
+    }
+
+    /// Headers as rdkafka reads them, the second with a name that is not UTF-8.
+    struct Foreign;
+
+    impl Headers for Foreign {
+        fn count(&self) -> usize {
+            3
+        }
+        fn try_get(&self, index: usize) -> Option<Header<'_, &[u8]>> {
+            let names: [&[u8]; 3] = [b"a", b"\xff", b"c"];
+            let key = std::str::from_utf8(names[index]).unwrap();
+            Some(Header { key, value: Some(b"v") })
+        }
+    }
+
+    #[test]
+    fn a_header_that_does_not_read_harms_no_one() {
+        let (headers, unreadable) = read_headers(&Foreign);
+        let value = Some(b"v".to_vec());
+        assert_eq!(headers, [("a".to_owned(), value.clone()), ("c".to_owned(), value)]);
+        assert_eq!(unreadable, 1);
+    }
+
+    #[test]
+    fn what_an_error_says_about_the_log() {
+        use RDKafkaErrorCode as E;
+        let check = |code, says: fn(String) -> DeliveryError| {
+            let error = KafkaError::MessageProduction(code);
+            assert_eq!(DeliveryError::of(&error), says(error.to_string()));
+        };
+        check(E::PurgeQueue, DeliveryError::NotSent);
+        check(E::PurgeInflight, DeliveryError::Unknown);
+        check(E::MessageTimedOut, DeliveryError::Unknown);
+        check(E::Fatal, DeliveryError::Unknown);
+        check(E::TopicAuthorizationFailed, DeliveryError::Refused);
+    }
+}

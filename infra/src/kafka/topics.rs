@@ -28,23 +28,17 @@ pub struct TopicSpec {
 impl TopicSpec {
     /// A topic with nothing but what every topic of ours has: the record size, and safety where replicas allow it.
     pub fn new(name: impl Into<String>, partitions: u32, replication: u32) -> TopicSpec {
-        let mut spec = TopicSpec { name: name.into(), partitions, replication, config: BTreeMap::new() };
-        spec.put("max.message.bytes", TOPIC_MAX_MESSAGE_BYTES);
-        spec.put("unclean.leader.election.enable", false);
-        if replication >= 3 {
-            spec.put("min.insync.replicas", 2);
-        }
-        spec
+        let spec = TopicSpec { name: name.into(), partitions, replication, config: BTreeMap::new() }
+            .with("max.message.bytes", TOPIC_MAX_MESSAGE_BYTES)
+            .with("unclean.leader.election.enable", false);
+        if replication >= 3 { spec.with("min.insync.replicas", 2) } else { spec }
     }
 
     /// With this setting.
+    #[allow(clippy::needless_pass_by_value)] // numbers and literals, mostly
     pub fn with(mut self, setting: &str, value: impl ToString) -> TopicSpec {
-        self.put(setting, value);
-        self
-    }
-
-    fn put(&mut self, setting: &str, value: impl ToString) {
         self.config.insert(setting.to_owned(), value.to_string());
+        self
     }
 
     fn deleting(self, keep_ms: Option<u64>) -> TopicSpec {

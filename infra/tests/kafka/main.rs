@@ -1,7 +1,10 @@
 //! What the house leans on in Kafka, shown on the embedded cluster (always) and on real brokers (`real::*`,
 //! from `SYNOD_KAFKA_BROKERS`; they fail when it is missing: `eval "$(scripts/services up)"`).
 
+#![allow(clippy::unwrap_used)] // a test's way to fail
+
 mod bed;
+mod cost;
 mod grouping;
 mod making;
 mod producing;
