@@ -1,1 +1,16 @@
-//! Who can do the work: registry, balancing, failure detection, as arithmetic on values.
+//! Who can do the work: a registry of agents, a balancing rule, and loss by silence.
+//!
+//! Pure arithmetic on values. The coordinator feeds it (directory, heartbeats, attempts given and ended)
+//! and acts on what it says; it never learns what Kafka or Redis is. Breakers, more rules and the accrual
+//! detector belong here too, and are not here yet.
+//!
+//! ```text
+//! directory entry --> Registry --choose(need)--> Choice --> an attempt
+//! heartbeat -------> Silence  --overdue(now)--> who has missed three
+//! ```
+
+mod registry;
+mod silence;
+
+pub use registry::{AgentKey, Choice, Fleet, LEAST_CONNECTIONS, Member, Need, Registry};
+pub use silence::Silence;

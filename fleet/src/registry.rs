@@ -1,0 +1,342 @@
+//! The registry: every known agent, what it can do, and how many attempts it holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use synod_protocol::command::{Delivery, Requires};
+use synod_protocol::view::{AgentStatistics, AgentStatus, DirectoryEntry, Health, Outcome};
+use synod_protocol::{Capability, Id, Incarnation, Workspace};
+
+/// The name of the one rule there is so far: the agent with the smallest share of its room in use;
+/// among equals the one that was given least so far, then by id.
+pub const LEAST_CONNECTIONS: &str = "least_connections";
+
+/// One agent of one workspace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AgentKey {
+    /// Its workspace.
+    pub workspace: Workspace,
+    /// Its id.
+    pub agent: Id,
+}
+
+/// What a task needs of an agent.
+#[derive(Clone, Copy, Debug)]
+pub struct Need<'a> {
+    /// The task's workspace.
+    pub workspace: &'a Workspace,
+    /// Any agent that can do this.
+    pub capability: Option<&'a Capability>,
+    /// This agent and no other.
+    pub agent: Option<&'a Id>,
+    /// What it must have.
+    pub requires: Option<&'a Requires>,
+    /// Who must not be asked (again).
+    pub avoid: &'a BTreeSet<Id>,
+}
+
+/// The agent chosen, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// Who.
+    pub agent: Id,
+    /// Which process start of it.
+    pub incarnation: Incarnation,
+    /// How its work reaches it.
+    pub delivery: Delivery,
+    /// The balancing rule.
+    pub rule: &'static str,
+    /// How many agents could have done it.
+    pub candidates: u32,
+    /// The attempts that the chosen one held.
+    pub in_flight: u32,
+}
+
+/// Who chooses: the one question that deciding asks of the fleet.
+pub trait Fleet {
+    /// The best agent for this need that has room, or `None`.
+    fn choose(&self, need: &Need<'_>) -> Option<Choice>;
+}
+
+/// One agent, as this coordinator knows it.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its newest directory entry.
+    pub entry: DirectoryEntry,
+    /// The ledger offset that the entry stands for; a higher one wins.
+    pub offset: u64,
+    /// What it has done.
+    pub statistics: AgentStatistics,
+    /// Attempts that it holds, by the shard that gave them.
+    held: BTreeMap<u32, u32>,
+    in_flight: u32,
+}
+
+impl Member {
+    /// The attempts that it holds.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    fn takes_work(&self) -> bool {
+        self.entry.health == Health::Healthy
+            && matches!(self.entry.status, AgentStatus::Idle | AgentStatus::Running)
+            && self.in_flight < self.entry.max_concurrency
+    }
+
+    fn has(&self, requires: Option<&Requires>) -> bool {
+        let Some(requires) = requires else { return true };
+        let labels = requires.labels.iter().flatten();
+        let resources = requires.resources.iter().flatten();
+        labels.into_iter().all(|(name, value)| self.entry.labels.get(name) == Some(value))
+            && resources
+                .into_iter()
+                .all(|(name, least)| self.entry.resources.get(name).is_some_and(|has| has >= least))
+    }
+}
+
+/// Every known agent.
+#[derive(Debug, Default)]
+pub struct Registry {
+    members: BTreeMap<AgentKey, Member>,
+    able: BTreeMap<(Workspace, Capability), BTreeSet<Id>>,
+}
+
+impl Registry {
+    /// Takes a directory entry; an older offset than the known one changes nothing.
+    ///
+    /// Returns whether anything changed.
+    pub fn learn(&mut self, entry: DirectoryEntry, offset: u64) -> bool {
+        let key = AgentKey { workspace: entry.workspace.clone(), agent: entry.agent_id.clone() };
+        let before = self.members.get(&key);
+        if before.is_some_and(|known| known.offset >= offset) {
+            return false;
+        }
+        self.forget_abilities(&key);
+        if entry.gone {
+            self.members.remove(&key);
+            return true;
+        }
+        for capability in &entry.capabilities {
+            let able = self.able.entry((key.workspace.clone(), capability.clone())).or_default();
+            able.insert(key.agent.clone());
+        }
+        let kept = self.members.remove(&key);
+        let same_start = kept.as_ref().is_some_and(|known| known.entry.incarnation == entry.incarnation);
+        let (statistics, held, in_flight) = match kept {
+            Some(known) if same_start => (known.statistics, known.held, known.in_flight),
+            Some(known) => (known.statistics, BTreeMap::new(), 0),
+            None => Default::default(),
+        };
+        self.members.insert(key, Member { entry, offset, statistics, held, in_flight });
+        true
+    }
+
+    fn forget_abilities(&mut self, key: &AgentKey) {
+        let Some(known) = self.members.get(key) else { return };
+        for capability in &known.entry.capabilities {
+            let place = (key.workspace.clone(), capability.clone());
+            if let Some(able) = self.able.get_mut(&place) {
+                able.remove(&key.agent);
+                if able.is_empty() {
+                    self.able.remove(&place);
+                }
+            }
+        }
+    }
+
+    /// An attempt was given by a shard to this process start.
+    pub fn given(&mut self, key: &AgentKey, incarnation: &Incarnation, shard: u32) {
+        if let Some(member) = self.members.get_mut(key).filter(|m| m.entry.incarnation == *incarnation) {
+            *member.held.entry(shard).or_default() += 1;
+            member.in_flight += 1;
+            member.statistics.assigned += 1;
+        }
+    }
+
+    /// An attempt that a shard had given to this process start has ended.
+    pub fn ended(&mut self, key: &AgentKey, incarnation: &Incarnation, shard: u32, outcome: Outcome) {
+        let Some(member) = self.members.get_mut(key).filter(|m| m.entry.incarnation == *incarnation) else {
+            return;
+        };
+        match outcome {
+            Outcome::Completed => member.statistics.completed += 1,
+            Outcome::Failed | Outcome::TimedOut | Outcome::Declined => member.statistics.failed += 1,
+            Outcome::Lost => member.statistics.lost += 1,
+            Outcome::Cancelled => {}
+        }
+        if let Some(held) = member.held.get_mut(&shard).filter(|held| **held > 0) {
+            *held -= 1;
+            member.in_flight -= 1;
+        }
+    }
+
+    /// Forgets what a shard had given, because its epoch is over; the next fold counts anew.
+    pub fn forget_shard(&mut self, shard: u32) {
+        for member in self.members.values_mut() {
+            member.in_flight -= member.held.remove(&shard).unwrap_or(0);
+        }
+    }
+
+    /// One agent.
+    pub fn get(&self, key: &AgentKey) -> Option<&Member> {
+        self.members.get(key)
+    }
+
+    /// Every agent, by workspace and id.
+    pub fn iter(&self) -> impl Iterator<Item = (&AgentKey, &Member)> {
+        self.members.iter()
+    }
+
+    /// How many agents are known.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+}
+
+impl Fleet for Registry {
+    fn choose(&self, need: &Need<'_>) -> Option<Choice> {
+        let pick = |ids: &mut dyn Iterator<Item = &Id>| {
+            let mut candidates = 0u32;
+            let mut best: Option<&Member> = None;
+            for id in ids {
+                let key = AgentKey { workspace: need.workspace.clone(), agent: id.clone() };
+                let Some(member) = self.members.get(&key) else { continue };
+                if need.avoid.contains(id) || !member.takes_work() || !member.has(need.requires) {
+                    continue;
+                }
+                candidates += 1;
+                if best.is_none_or(|b| is_less_busy(member, b)) {
+                    best = Some(member);
+                }
+            }
+            best.map(|member| Choice {
+                agent: member.entry.agent_id.clone(),
+                incarnation: member.entry.incarnation.clone(),
+                delivery: member.entry.delivery.clone(),
+                rule: LEAST_CONNECTIONS,
+                candidates,
+                in_flight: member.in_flight,
+            })
+        };
+        match (need.agent, need.capability) {
+            (Some(agent), _) => pick(&mut std::iter::once(agent)),
+            (None, Some(capability)) => {
+                let able = self.able.get(&(need.workspace.clone(), capability.clone()))?;
+                pick(&mut able.iter())
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+/// Compares shares of room in use by cross-multiplication, so that nothing is rounded.
+fn is_less_busy(a: &Member, b: &Member) -> bool {
+    let share = |x: &Member, y: &Member| u64::from(x.in_flight) * u64::from(y.entry.max_concurrency);
+    (share(a, b), a.statistics.assigned) < (share(b, a), b.statistics.assigned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_protocol::Timestamp;
+
+    const START: &str = "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10";
+    const RESTART: &str = "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c11";
+
+    fn entry(id: &str, room: u32) -> DirectoryEntry {
+        DirectoryEntry {
+            agent_id: id.parse().unwrap(),
+            workspace: Workspace::default_name(),
+            incarnation: START.parse().unwrap(),
+            status: AgentStatus::Idle,
+            health: Health::Healthy,
+            capabilities: vec!["c".parse().unwrap()],
+            max_concurrency: room,
+            labels: BTreeMap::from([("zone".into(), id.into())]),
+            resources: BTreeMap::from([("gpu".into(), 1.0)]),
+            delivery: Delivery::Redis,
+            description: None,
+            registered_at: Timestamp::from_millis(0),
+            gone: false,
+        }
+    }
+
+    fn key(id: &str) -> AgentKey {
+        AgentKey { workspace: Workspace::default_name(), agent: id.parse().unwrap() }
+    }
+
+    fn choose(registry: &Registry, requires: Option<&Requires>, avoid: &[&str]) -> Option<String> {
+        let capability = "c".parse().unwrap();
+        let avoid = avoid.iter().map(|id| id.parse().unwrap()).collect();
+        let workspace = Workspace::default_name();
+        let need = Need {
+            workspace: &workspace,
+            capability: Some(&capability),
+            agent: None,
+            requires,
+            avoid: &avoid,
+        };
+        registry.choose(&need).map(|choice| choice.agent.to_string())
+    }
+
+    #[test]
+    fn the_least_busy_agent_is_chosen_until_none_has_room() {
+        let mut registry = Registry::default();
+        registry.learn(entry("a", 1), 1);
+        registry.learn(entry("b", 3), 1);
+        let mut order = Vec::new();
+        while let Some(id) = choose(&registry, None, &[]) {
+            registry.given(&key(&id), &START.parse().unwrap(), 0);
+            order.push(id);
+        }
+        assert_eq!(order, ["a", "b", "b", "b"]);
+        registry.ended(&key("a"), &START.parse().unwrap(), 0, Outcome::Completed);
+        assert_eq!(choose(&registry, None, &[]).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn only_who_fits_is_chosen() {
+        let mut registry = Registry::default();
+        registry.learn(entry("a", 1), 1);
+        registry.learn(entry("b", 1), 1);
+        let zone =
+            |z: &str| Requires { labels: Some(BTreeMap::from([("zone".into(), z.into())])), resources: None };
+        let gpu = |n| Requires { labels: None, resources: Some(BTreeMap::from([("gpu".into(), n)])) };
+        assert_eq!(choose(&registry, Some(&zone("b")), &[]).as_deref(), Some("b"));
+        assert_eq!(choose(&registry, Some(&zone("c")), &[]), None);
+        assert_eq!(choose(&registry, Some(&gpu(1.0)), &[]).as_deref(), Some("a"));
+        assert_eq!(choose(&registry, Some(&gpu(1.5)), &[]), None);
+        assert_eq!(choose(&registry, None, &["a"]).as_deref(), Some("b"));
+        registry.learn(DirectoryEntry { health: Health::Lost, ..entry("a", 1) }, 2);
+        registry.learn(DirectoryEntry { status: AgentStatus::Paused, ..entry("b", 1) }, 2);
+        assert_eq!(choose(&registry, None, &[]), None);
+    }
+
+    #[test]
+    fn an_older_entry_changes_nothing_and_a_restart_holds_nothing() {
+        let mut registry = Registry::default();
+        assert!(registry.learn(entry("a", 1), 5));
+        assert!(!registry.learn(DirectoryEntry { gone: true, ..entry("a", 1) }, 5));
+        registry.given(&key("a"), &START.parse().unwrap(), 0);
+        assert_eq!(choose(&registry, None, &[]), None);
+        registry.learn(DirectoryEntry { incarnation: RESTART.parse().unwrap(), ..entry("a", 1) }, 6);
+        assert_eq!(choose(&registry, None, &[]).as_deref(), Some("a"));
+        registry.ended(&key("a"), &START.parse().unwrap(), 0, Outcome::Lost);
+        assert_eq!(registry.get(&key("a")).unwrap().in_flight(), 0);
+    }
+
+    #[test]
+    fn a_shard_that_is_given_up_takes_its_counts_with_it() {
+        let mut registry = Registry::default();
+        registry.learn(entry("a", 9), 1);
+        for shard in [0, 0, 1] {
+            registry.given(&key("a"), &START.parse().unwrap(), shard);
+        }
+        registry.forget_shard(0);
+        assert_eq!(registry.get(&key("a")).unwrap().in_flight(), 1);
+    }
+}

@@ -1,0 +1,230 @@
+//! An agent as an entity of its shard: what is durable of its life.
+
+use synod_fleet::AgentKey;
+use synod_protocol::command::{AgentChange, ChangeAgent, RegisterAgent};
+use synod_protocol::event::{AgentChanged, AgentRegistered, What};
+use synod_protocol::view::{Agent, AgentStatistics, AgentStatus, Breaker, DirectoryEntry, Health};
+use synod_protocol::{Error, Incarnation, Timestamp};
+
+/// Process starts that are remembered as over, so that none of them comes back.
+const SUPERSEDED_LIMIT: usize = 32;
+
+/// What the ledger knows of an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentState {
+    /// Its newest registration.
+    pub registered: AgentRegistered,
+    /// When that was.
+    pub registered_at: Timestamp,
+    /// What it is doing; `Running` is never durable, it follows from the attempts it holds.
+    pub status: AgentStatus,
+    /// Whether it can be counted on.
+    pub health: Health,
+    /// Whether it left.
+    pub gone: bool,
+    /// Earlier process starts, newest last.
+    superseded: Vec<Incarnation>,
+}
+
+impl AgentState {
+    /// The state after a first registration.
+    pub(crate) fn new(event: &AgentRegistered, now: Timestamp) -> AgentState {
+        AgentState {
+            registered: event.clone(),
+            registered_at: now,
+            status: event.status,
+            health: event.health,
+            gone: false,
+            superseded: Vec::new(),
+        }
+    }
+
+    /// The state after an event; total.
+    pub(crate) fn apply(&mut self, what: &What, now: Timestamp) {
+        match what {
+            What::AgentRegistered(event) => {
+                if event.incarnation != self.registered.incarnation {
+                    self.superseded.push(self.registered.incarnation.clone());
+                    let over = self.superseded.len().saturating_sub(SUPERSEDED_LIMIT);
+                    self.superseded.drain(..over);
+                }
+                self.registered = event.clone();
+                self.registered_at = now;
+                (self.status, self.health, self.gone) = (event.status, event.health, false);
+            }
+            What::AgentDeregistered(event) => {
+                (self.status, self.health, self.gone) = (event.status, event.health, true);
+            }
+            What::AgentLost(event) | What::AgentStatusChanged(event) => {
+                (self.status, self.health) = (event.status, event.health);
+            }
+            _ => {}
+        }
+    }
+
+    /// Its process start.
+    pub fn incarnation(&self) -> &Incarnation {
+        &self.registered.incarnation
+    }
+
+    /// What the directory says of it.
+    pub fn directory_entry(&self, key: &AgentKey) -> DirectoryEntry {
+        let r = &self.registered;
+        DirectoryEntry {
+            agent_id: key.agent.clone(),
+            workspace: key.workspace.clone(),
+            incarnation: r.incarnation.clone(),
+            status: self.status,
+            health: self.health,
+            capabilities: r.capabilities.clone(),
+            max_concurrency: r.max_concurrency,
+            labels: r.labels.clone(),
+            resources: r.resources.clone(),
+            delivery: r.delivery.clone(),
+            description: r.description.clone(),
+            registered_at: self.registered_at,
+            gone: self.gone,
+        }
+    }
+
+    /// As a reader sees it, without what is volatile.
+    pub fn view(&self, key: &AgentKey) -> Agent {
+        let entry = self.directory_entry(key);
+        Agent {
+            agent_id: entry.agent_id,
+            workspace: entry.workspace,
+            incarnation: entry.incarnation,
+            status: entry.status,
+            health: entry.health,
+            capabilities: entry.capabilities,
+            max_concurrency: entry.max_concurrency,
+            in_flight: 0,
+            breaker: Breaker::Closed,
+            labels: entry.labels,
+            resources: entry.resources,
+            delivery: entry.delivery,
+            description: entry.description,
+            statistics: AgentStatistics::default(),
+            registered_at: entry.registered_at,
+            last_seen_at: entry.registered_at,
+        }
+    }
+
+    fn changed(&self, status: AgentStatus, health: Health, reason: Option<String>) -> AgentChanged {
+        AgentChanged {
+            agent_id: self.registered.agent_id.clone(),
+            incarnation: self.registered.incarnation.clone(),
+            status,
+            health,
+            reason,
+        }
+    }
+}
+
+/// What a registration does.
+pub(crate) fn register(known: Option<&AgentState>, command: &RegisterAgent) -> Result<Vec<What>, Error> {
+    let mut event = AgentRegistered {
+        agent_id: command.agent_id.clone(),
+        status: AgentStatus::Idle,
+        health: Health::Healthy,
+        incarnation: command.incarnation.clone(),
+        superseded: None,
+        capabilities: command.capabilities.clone(),
+        max_concurrency: command.max_concurrency.unwrap_or(1),
+        labels: command.labels.clone().unwrap_or_default(),
+        resources: command.resources.clone().unwrap_or_default(),
+        delivery: command.delivery.clone().unwrap_or_default(),
+        description: command.description.clone(),
+    };
+    let Some(known) = known else { return Ok(vec![What::AgentRegistered(event)]) };
+    if known.superseded.contains(&command.incarnation) {
+        return Err(Error::fenced(format!(
+            "incarnation {} of agent {} was superseded by {}",
+            command.incarnation,
+            command.agent_id,
+            known.incarnation()
+        )));
+    }
+    if *known.incarnation() != command.incarnation {
+        event.superseded = Some(known.incarnation().clone());
+    } else if known.health == Health::Healthy && !known.gone {
+        // The same process start again: it may have changed what it can do, and keeps its status.
+        event.status = known.status;
+        event.superseded.clone_from(&known.registered.superseded);
+        if (AgentRegistered { status: known.registered.status, ..event.clone() }) == known.registered {
+            return Ok(Vec::new());
+        }
+    }
+    Ok(vec![What::AgentRegistered(event)])
+}
+
+/// What a change of an agent's life does: one match, every illegal pair typed.
+pub(crate) fn change(
+    known: Option<&AgentState>,
+    change: AgentChange,
+    command: &ChangeAgent,
+) -> Result<Vec<What>, Error> {
+    use AgentStatus::{Completed, Error as Failed, Idle, Paused, Running};
+    let Some(known) = known.filter(|k| !k.gone) else {
+        return Err(Error::not_found("agent", command.agent_id.as_str()));
+    };
+    if let Some(meant) = command.incarnation.as_ref().filter(|meant| *meant != known.incarnation()) {
+        return Err(Error::fenced(format!(
+            "incarnation {meant} of agent {} is not the newest, which is {}",
+            command.agent_id,
+            known.incarnation()
+        )));
+    }
+    let to = |status, health| {
+        if (status, health) == (known.status, known.health) {
+            return Ok(Vec::new());
+        }
+        Ok(vec![What::AgentStatusChanged(known.changed(status, health, command.reason.clone()))])
+    };
+    let illegal = || {
+        Err(Error::invalid_transition(
+            format!(
+                "agent {} is {}, which does not allow {}",
+                command.agent_id,
+                known.status.as_str(),
+                change.ce_type()
+            ),
+            known.status.as_str(),
+        ))
+    };
+    match (change, known.status) {
+        (AgentChange::Deregister, _) => {
+            Ok(vec![What::AgentDeregistered(known.changed(Completed, known.health, command.reason.clone()))])
+        }
+        (AgentChange::Stop, _) => to(Completed, known.health),
+        (AgentChange::Drain, Idle | Running | Paused) => to(known.status, Health::Draining),
+        (AgentChange::Pause, Idle | Running | Paused) => to(Paused, known.health),
+        (AgentChange::Resume, Paused) => to(Idle, known.health),
+        (AgentChange::Start, Idle | Running | Paused | Failed) => to(Idle, Health::Healthy),
+        (AgentChange::ReportError, Idle | Running | Paused | Failed) => to(Failed, known.health),
+        (AgentChange::Resume, Idle | Running | Failed | Completed)
+        | (AgentChange::Drain, Failed | Completed)
+        | (AgentChange::Pause, Failed | Completed)
+        | (AgentChange::Start | AgentChange::ReportError, Completed) => illegal(),
+    }
+}
+
+/// What a verdict of the fleet on an agent does: lost, or heard of again.
+pub(crate) fn judged(
+    known: Option<&AgentState>,
+    incarnation: &Incarnation,
+    lost: bool,
+    reason: &str,
+) -> Vec<What> {
+    let Some(known) = known.filter(|k| !k.gone && k.incarnation() == incarnation) else { return Vec::new() };
+    let reason = Some(reason.to_owned());
+    match (lost, known.health) {
+        (true, Health::Healthy | Health::Suspected | Health::Draining) => {
+            vec![What::AgentLost(known.changed(known.status, Health::Lost, reason))]
+        }
+        (false, Health::Lost | Health::Suspected) => {
+            vec![What::AgentStatusChanged(known.changed(known.status, Health::Healthy, reason))]
+        }
+        _ => Vec::new(),
+    }
+}

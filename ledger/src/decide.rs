@@ -1,0 +1,522 @@
+//! Deciding: what an input does, as events. One match; nothing is changed here.
+
+use crate::agent;
+use crate::seen::{Had, WINDOW_MS};
+use crate::state::{State, TaskKey, line_of};
+use crate::task::{self, LOSS_LIMIT, TaskState};
+use synod_fleet::{AgentKey, Choice, Fleet, Need};
+use synod_protocol::command::{CancelTask, CompleteTask, FailTask, Failure, ReportProgress, SubmitTask};
+use synod_protocol::event::{
+    AssignmentSecret, ChoiceMade, Event, TaskAssigned, TaskAttemptFailed, TaskCancelled, TaskCompleted,
+    TaskEnded, TaskProgressed, TaskReassigned, TaskRetryScheduled, TaskStarted, What,
+};
+use synod_protocol::view::TaskStatus;
+use synod_protocol::{Code, Command, EntityId, Error, Incarnation, ReplyTo, Timestamp, Workspace};
+
+/// Everything that can happen to a shard.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A command, through either door.
+    Command {
+        /// What is asked.
+        command: Box<Command>,
+        /// What is known of the asking.
+        meta: Meta,
+    },
+    /// A record of the commands topic that could not be read.
+    Poison {
+        /// Its offset.
+        offset: u64,
+        /// Why.
+        error: Error,
+        /// What could be read of its envelope.
+        meta: Option<Meta>,
+    },
+    /// A record of the commands topic that belongs to another partition, to which it has been passed on.
+    PassedOn {
+        /// Its offset.
+        offset: u64,
+        /// Where to.
+        partition: u32,
+    },
+    /// A task's time limit or deadline.
+    Due(TaskKey),
+    /// There may be room in the fleet for a task that waits.
+    Dispatch(TaskKey),
+    /// The process start that holds a task's attempt is gone.
+    HolderGone {
+        /// Which task.
+        task: TaskKey,
+        /// Which process start.
+        incarnation: Incarnation,
+        /// Why it is thought to be gone.
+        reason: String,
+    },
+    /// An agent of this shard was judged lost, or was heard of again.
+    Judged {
+        /// Which agent.
+        agent: AgentKey,
+        /// Which process start.
+        incarnation: Incarnation,
+        /// Lost, or heard of again.
+        lost: bool,
+        /// The evidence.
+        reason: String,
+    },
+}
+
+/// What is known of a command besides what it asks.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    /// Its `ce_id`.
+    pub ce_id: String,
+    /// Its workspace.
+    pub workspace: Workspace,
+    /// How old its `ce_time` was when it arrived, in milliseconds.
+    pub age_ms: u64,
+    /// Its offset in the commands topic; `None` through the quick door.
+    pub offset: Option<u64>,
+    /// Where its answer goes.
+    pub reply_to: Option<ReplyTo>,
+    /// The piece of work that it belongs to.
+    pub correlation_id: Option<String>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
+}
+
+/// What deciding may look at besides the state.
+pub struct Context<'a> {
+    /// The shard's time.
+    pub now: Timestamp,
+    /// Random bytes for this input alone, from which secrets are made.
+    pub seed: [u8; 16],
+    /// Who can be chosen.
+    pub fleet: &'a dyn Fleet,
+}
+
+/// The entity that an answer shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Subject {
+    /// A task.
+    Task(TaskKey),
+    /// An agent.
+    Agent(AgentKey),
+}
+
+/// What an input does.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// What happened.
+    pub events: Vec<Event>,
+    /// Why nothing did.
+    pub rejected: Option<Error>,
+    /// The entity that an answer shows.
+    pub subject: Option<Subject>,
+    /// It was had before; nothing is to be recorded for its own sake.
+    pub repeat: bool,
+}
+
+/// What an input does to this state.
+pub fn decide(state: &State, cx: &Context<'_>, input: &Input) -> Decision {
+    match input {
+        Input::Command { command, meta } => decide_command(state, cx, command, meta),
+        Input::Poison { error, .. } => Decision { rejected: Some(error.clone()), ..Decision::default() },
+        Input::PassedOn { .. } => Decision::default(),
+        Input::Due(key) => on_task(state, cx, key, |draft| draft.due()),
+        Input::Dispatch(key) => on_task(state, cx, key, |draft| draft.dispatch()),
+        Input::HolderGone { task, incarnation, reason } => {
+            on_task(state, cx, task, |draft| draft.holder_gone(incarnation, reason))
+        }
+        Input::Judged { agent, incarnation, lost, reason } => {
+            let whats = agent::judged(state.agent(agent), incarnation, *lost, reason);
+            about_agent(agent.clone(), Ok(whats))
+        }
+    }
+}
+
+fn decide_command(state: &State, cx: &Context<'_>, command: &Command, meta: &Meta) -> Decision {
+    match state.seen.get(&meta.workspace, &meta.ce_id) {
+        Some(Had::Taken(subject)) => {
+            return Decision { subject: Some(subject.clone()), repeat: true, ..Decision::default() };
+        }
+        Some(Had::Refused(error)) => {
+            return Decision { rejected: Some((**error).clone()), repeat: true, ..Decision::default() };
+        }
+        None => {}
+    }
+    if meta.age_ms > WINDOW_MS {
+        return refused(Error::invalid(format!(
+            "ce_time is {} s old; a command older than {} s may have been had before and is refused",
+            meta.age_ms / 1000,
+            WINDOW_MS / 1000
+        )));
+    }
+    let task = |id: &EntityId| TaskKey { workspace: meta.workspace.clone(), task: id.clone() };
+    match command {
+        Command::SubmitTask(c) => submit(state, cx, task(&c.task_id), c, meta),
+        Command::StartTask(c) => asked_of_task(state, cx, task(&c.task_id), |draft| draft.start(c)),
+        Command::ProgressTask(c) => asked_of_task(state, cx, task(&c.task_id), |draft| draft.progress(c)),
+        Command::CompleteTask(c) => asked_of_task(state, cx, task(&c.task_id), |draft| draft.complete(c)),
+        Command::FailTask(c) => asked_of_task(state, cx, task(&c.task_id), |draft| draft.fail(c)),
+        Command::DeclineTask(c) => asked_of_task(state, cx, task(&c.task_id), |draft| draft.decline(c)),
+        Command::CancelTask(c) => asked_of_task(state, cx, task(&c.task_id), |draft| draft.cancel(c)),
+        Command::RegisterAgent(c) => {
+            let key = AgentKey { workspace: meta.workspace.clone(), agent: c.agent_id.clone() };
+            let whats = agent::register(state.agent(&key), c);
+            about_agent(key, whats)
+        }
+        Command::ChangeAgent(change, c) => {
+            let key = AgentKey { workspace: meta.workspace.clone(), agent: c.agent_id.clone() };
+            let whats = agent::change(state.agent(&key), *change, c);
+            about_agent(key, whats)
+        }
+    }
+}
+
+fn refused(error: Error) -> Decision {
+    Decision { rejected: Some(error), ..Decision::default() }
+}
+
+fn about_agent(key: AgentKey, whats: Result<Vec<What>, Error>) -> Decision {
+    let entity = EntityId::from(key.agent.clone());
+    match whats {
+        Ok(whats) => Decision {
+            events: whats.into_iter().map(|what| Event { entity: entity.clone(), what }).collect(),
+            subject: Some(Subject::Agent(key)),
+            ..Decision::default()
+        },
+        Err(error) => refused(error),
+    }
+}
+
+fn submit(state: &State, cx: &Context<'_>, key: TaskKey, command: &SubmitTask, meta: &Meta) -> Decision {
+    let correlation = meta.correlation_id.clone().unwrap_or_else(|| key.task.root().to_owned());
+    let submitted = match task::submission(command, cx.now, correlation, meta.traceparent.clone()) {
+        Ok(submitted) => submitted,
+        Err(error) => return refused(error),
+    };
+    if let Some(known) = state.task(&key) {
+        if known.submitted.body == submitted.body {
+            return Decision { subject: Some(Subject::Task(key)), repeat: true, ..Decision::default() };
+        }
+        return refused(Error::new(
+            Code::AlreadyExists,
+            format!("task {} exists already and was submitted with another body", key.task),
+        ));
+    }
+    let line = line_of(&key.workspace, submitted.capability.as_ref(), submitted.agent_id.as_ref());
+    let must_queue = state.has_waiting(&line);
+    let mut draft = Draft {
+        task: TaskState::new(submitted.clone(), cx.now),
+        events: vec![Event { entity: key.task.clone(), what: What::TaskSubmitted(submitted) }],
+        key: &key,
+        cx,
+    };
+    if draft.task.submitted.deadline <= cx.now {
+        draft.end_failed(Code::DeadlineExceeded, "the deadline had passed when the task came".into());
+    } else if !must_queue {
+        draft.dispatch();
+    }
+    let events = draft.events;
+    Decision { events, subject: Some(Subject::Task(key)), ..Decision::default() }
+}
+
+/// What the shell asks of a task that may have moved on meanwhile.
+fn on_task(state: &State, cx: &Context<'_>, key: &TaskKey, act: impl FnOnce(&mut Draft<'_>)) -> Decision {
+    let Some(task) = state.task(key) else { return Decision::default() };
+    let mut draft = Draft { task: task.clone(), events: Vec::new(), key, cx };
+    act(&mut draft);
+    Decision { events: draft.events, subject: Some(Subject::Task(key.clone())), ..Decision::default() }
+}
+
+/// What a command asks of a task.
+fn asked_of_task(
+    state: &State,
+    cx: &Context<'_>,
+    key: TaskKey,
+    act: impl FnOnce(&mut Draft<'_>) -> Result<(), Error>,
+) -> Decision {
+    let Some(task) = state.task(&key) else {
+        return refused(Error::not_found("task", key.task.as_str()));
+    };
+    let mut draft = Draft { task: task.clone(), events: Vec::new(), key: &key, cx };
+    match act(&mut draft) {
+        Ok(()) => {
+            let events = draft.events;
+            Decision { events, subject: Some(Subject::Task(key)), ..Decision::default() }
+        }
+        Err(error) => refused(error),
+    }
+}
+
+/// A task on which events are tried out, so that the second follows from the first.
+struct Draft<'a> {
+    task: TaskState,
+    events: Vec<Event>,
+    key: &'a TaskKey,
+    cx: &'a Context<'a>,
+}
+
+impl Draft<'_> {
+    fn emit(&mut self, what: What) {
+        self.task.apply(&what, self.cx.now);
+        self.events.push(Event { entity: self.key.task.clone(), what });
+    }
+
+    /// Gives it to an agent, if one has room.
+    fn dispatch(&mut self) {
+        if !matches!(self.task.status, TaskStatus::Waiting | TaskStatus::Retrying) {
+            return;
+        }
+        let s = self.task.submitted.clone();
+        let need = Need {
+            workspace: &self.key.workspace,
+            capability: s.capability.as_ref(),
+            agent: s.agent_id.as_ref(),
+            requires: s.requires.as_ref(),
+            avoid: &self.task.avoid,
+        };
+        let Some(choice) = self.cx.fleet.choose(&need) else { return };
+        let assigned = self.assignment(choice, s.timeout_ms);
+        self.emit(What::TaskAssigned(assigned));
+    }
+
+    fn assignment(&self, choice: Choice, timeout_ms: u64) -> TaskAssigned {
+        let attempt = self.task.attempts.len() as u32 + 1;
+        let mut secret = blake3::Hasher::new();
+        secret.update(&self.cx.seed).update(self.key.task.as_str().as_bytes()).update(&attempt.to_le_bytes());
+        TaskAssigned {
+            task_id: self.key.task.clone(),
+            status: TaskStatus::Assigned,
+            attempt,
+            agent_id: choice.agent,
+            incarnation: choice.incarnation,
+            deadline: self.cx.now.plus_millis(timeout_ms).min(self.task.submitted.deadline),
+            choice: ChoiceMade {
+                rule: choice.rule.to_owned(),
+                candidates: choice.candidates,
+                in_flight: choice.in_flight,
+            },
+            secret: Some(AssignmentSecret {
+                attempt_token: secret.finalize().to_hex()[..32].to_owned(),
+                delivery: choice.delivery,
+            }),
+        }
+    }
+
+    fn start(&mut self, c: &ReportProgress) -> Result<(), Error> {
+        let agent_id = self.task.authorise(c.attempt, &c.attempt_token)?.seen.agent_id.clone();
+        if self.task.status != TaskStatus::Running {
+            let (task_id, attempt) = (c.task_id.clone(), c.attempt);
+            self.emit(What::TaskStarted(TaskStarted {
+                task_id,
+                status: TaskStatus::Running,
+                attempt,
+                agent_id,
+            }));
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, c: &ReportProgress) -> Result<(), Error> {
+        let agent_id = self.task.authorise(c.attempt, &c.attempt_token)?.seen.agent_id.clone();
+        self.emit(What::TaskProgressed(TaskProgressed {
+            task_id: c.task_id.clone(),
+            status: TaskStatus::Running,
+            attempt: c.attempt,
+            agent_id,
+            progress: c.progress,
+            note: c.note.clone(),
+            partial: c.partial.clone(),
+        }));
+        Ok(())
+    }
+
+    fn complete(&mut self, c: &CompleteTask) -> Result<(), Error> {
+        let current = &self.task.authorise(c.attempt, &c.attempt_token)?.seen;
+        let (agent_id, started_at) = (current.agent_id.clone(), current.started_at);
+        self.emit(What::TaskCompleted(TaskCompleted {
+            task_id: c.task_id.clone(),
+            status: TaskStatus::Completed,
+            attempt: c.attempt,
+            agent_id,
+            output: c.output.clone(),
+            confidence: c.confidence,
+            processing_ms: self.cx.now.millis_since(started_at),
+        }));
+        Ok(())
+    }
+
+    fn fail(&mut self, c: &FailTask) -> Result<(), Error> {
+        self.task.authorise(c.attempt, &c.attempt_token)?;
+        self.attempt_failed(c.error.clone(), false);
+        Ok(())
+    }
+
+    fn decline(&mut self, c: &FailTask) -> Result<(), Error> {
+        let agent_id = self.task.authorise(c.attempt, &c.attempt_token)?.seen.agent_id.clone();
+        let named = self.task.submitted.agent_id.is_some();
+        self.emit(What::TaskDeclined(TaskAttemptFailed {
+            task_id: c.task_id.clone(),
+            status: TaskStatus::Waiting,
+            attempt: c.attempt,
+            agent_id: agent_id.clone(),
+            error: c.error.clone(),
+            timed_out: false,
+        }));
+        if named {
+            self.end_failed(
+                Code::Unprocessable,
+                format!("agent {agent_id}, which the task names, declined it"),
+            );
+            return Ok(());
+        }
+        self.emit(What::TaskReassigned(TaskReassigned {
+            task_id: c.task_id.clone(),
+            status: TaskStatus::Waiting,
+            attempt: c.attempt,
+            agent_id,
+            reason: format!("declined: {}", c.error.message),
+            lost: false,
+        }));
+        self.dispatch();
+        Ok(())
+    }
+
+    fn cancel(&mut self, c: &CancelTask) -> Result<(), Error> {
+        match self.task.status {
+            TaskStatus::Cancelled => Ok(()),
+            status if status.is_final() => Err(Error::invalid_transition(
+                format!("task {} has ended as {}", c.task_id, status.as_str()),
+                status.as_str(),
+            )),
+            _ => {
+                let (task_id, reason) = (c.task_id.clone(), c.reason.clone());
+                self.emit(What::TaskCancelled(TaskCancelled {
+                    task_id,
+                    status: TaskStatus::Cancelled,
+                    reason,
+                }));
+                Ok(())
+            }
+        }
+    }
+
+    /// A time limit has passed: the task's own, or its attempt's.
+    fn due(&mut self) {
+        if self.task.status.is_final() {
+            return;
+        }
+        if self.task.submitted.deadline <= self.cx.now {
+            self.end_attempt_in_time();
+            let status = self.task.status;
+            if !status.is_final() {
+                self.end_failed(Code::DeadlineExceeded, self.why_late());
+            }
+        } else if self.task.current().is_some_and(|a| a.deadline <= self.cx.now) {
+            let timeout_ms = self.task.submitted.timeout_ms;
+            let error = Failure {
+                code: Code::DeadlineExceeded.as_str().into(),
+                message: format!("the attempt took longer than its {timeout_ms} ms"),
+                retryable: true,
+            };
+            self.attempt_failed(error, true);
+        }
+    }
+
+    fn why_late(&self) -> String {
+        let s = &self.task.submitted;
+        if self.task.attempts.is_empty() {
+            let wanted = match (&s.capability, &s.agent_id) {
+                (Some(capability), _) => format!("an agent with capability {capability} and room"),
+                (None, Some(agent)) => format!("agent {agent} with room"),
+                (None, None) => "an agent".into(),
+            };
+            return format!("the deadline passed and {wanted} was never found");
+        }
+        "the deadline passed".into()
+    }
+
+    /// Records that the attempt in force ended with the task's deadline.
+    fn end_attempt_in_time(&mut self) {
+        let Some(current) = self.task.current() else { return };
+        let (attempt, agent_id) = (current.seen.attempt, current.seen.agent_id.clone());
+        self.emit(What::TaskAttemptFailed(TaskAttemptFailed {
+            task_id: self.key.task.clone(),
+            status: TaskStatus::Retrying,
+            attempt,
+            agent_id,
+            error: Failure {
+                code: Code::DeadlineExceeded.as_str().into(),
+                message: "the task's deadline passed".into(),
+                retryable: false,
+            },
+            timed_out: true,
+        }));
+    }
+
+    fn attempt_failed(&mut self, error: Failure, timed_out: bool) {
+        let Some(current) = self.task.current() else { return };
+        let (attempt, agent_id) = (current.seen.attempt, current.seen.agent_id.clone());
+        self.emit(What::TaskAttemptFailed(TaskAttemptFailed {
+            task_id: self.key.task.clone(),
+            status: TaskStatus::Retrying,
+            attempt,
+            agent_id,
+            error: error.clone(),
+            timed_out,
+        }));
+        let task_id = self.key.task.clone();
+        if !error.retryable {
+            let error = Error::new(Code::Unprocessable, format!("{}: {}", error.code, error.message));
+            self.emit(What::TaskFailed(TaskEnded { task_id, status: TaskStatus::Failed, error }));
+            return;
+        }
+        let max = self.task.submitted.retry.max_attempts;
+        if self.task.failures >= max {
+            let why = format!("all {max} attempts failed, the last with {}: {}", error.code, error.message);
+            self.end_dead_lettered(why);
+            return;
+        }
+        self.emit(What::TaskRetryScheduled(TaskRetryScheduled {
+            task_id,
+            status: TaskStatus::Retrying,
+            attempt: self.task.attempts.len() as u32 + 1,
+            at: self.cx.now.plus_millis(self.task.backoff_ms()),
+        }));
+    }
+
+    fn holder_gone(&mut self, incarnation: &Incarnation, reason: &str) {
+        let Some(current) = self.task.current().filter(|a| a.seen.incarnation == *incarnation) else {
+            return;
+        };
+        let (attempt, agent_id) = (current.seen.attempt, current.seen.agent_id.clone());
+        self.emit(What::TaskReassigned(TaskReassigned {
+            task_id: self.key.task.clone(),
+            status: TaskStatus::Waiting,
+            attempt,
+            agent_id,
+            reason: reason.to_owned(),
+            lost: true,
+        }));
+        if self.task.losses >= LOSS_LIMIT {
+            self.end_dead_lettered(format!(
+                "{LOSS_LIMIT} agents were lost with it; it may be what kills them (the last: {reason})"
+            ));
+            return;
+        }
+        self.dispatch();
+    }
+
+    fn end_failed(&mut self, code: Code, message: String) {
+        let task_id = self.key.task.clone();
+        let error = Error::new(code, message);
+        self.emit(What::TaskFailed(TaskEnded { task_id, status: TaskStatus::Failed, error }));
+    }
+
+    fn end_dead_lettered(&mut self, message: String) {
+        let task_id = self.key.task.clone();
+        let error = Error::new(Code::Unprocessable, message);
+        self.emit(What::TaskDeadLettered(TaskEnded { task_id, status: TaskStatus::DeadLettered, error }));
+    }
+}
