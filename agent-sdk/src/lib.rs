@@ -1,1 +1,51 @@
 //! What agent authors import: agents, clients, typed events on a Synod mesh.
+//!
+//! | you want to | use |
+//! |---|---|
+//! | do work | [`Agent::builder`], handlers `async fn(Context, Input) -> Result<Output, TaskError>` |
+//! | have work done | [`Client::call`], [`Client::submit`] and its [`TaskHandle`], [`Client::collect`] |
+//! | exchange events of your own | [`TypedEvent`], [`Mesh::publish`], [`Mesh::subscribe`], [`Mesh::consume`] |
+//! | test all that | [`testing::TestMesh`] |
+//!
+//! ```text
+//!   Mesh --+-- commands: POST /v1/commands, batched; the topic when no coordinator answers
+//!          +-- questions: GET, long polls                    (http.rs, client.rs)
+//!          +-- an agent's inbox, presence, heartbeats: Redis (agent/)
+//!          `-- typed events: Kafka                           (typed.rs)
+//! ```
+//!
+//! Whatever is repeated is repeated under the same id, so that it has one effect.
+
+mod agent;
+mod client;
+mod collect;
+mod config;
+mod coordinators;
+mod door;
+mod handle;
+mod http;
+mod lanes;
+mod mesh;
+mod task;
+pub mod testing;
+mod typed;
+mod watch;
+
+pub use agent::{Agent, AgentBuilder, AgentError, AgentReport, BuildError, Context, RunningAgent, TaskError};
+pub use client::Client;
+pub use collect::{Collect, Collected, Failure, Late, Success, Timings};
+pub use config::{ConfigError, MeshConfig};
+pub use door::DoorError;
+pub use handle::{TaskHandle, WaitError};
+pub use mesh::{ConnectError, KafkaUnusable, Mesh};
+pub use task::{TaskRequest, TaskResult, task, task_for};
+pub use typed::{EventError, EventReceived, EventStream, TypedEvent};
+pub use watch::{Watch, Watched};
+
+pub use synod_infra::kafka::{GroupConsumer, GroupOptions, GroupStart, HandlerError, KafkaConfig};
+pub use synod_infra::redis::RedisConfig;
+pub use synod_protocol as protocol;
+pub use synod_protocol::command::RetryPolicy;
+pub use synod_protocol::event::What;
+pub use synod_protocol::view::{Task, TaskStatus};
+pub use synod_protocol::{Capability, Code, EntityId, Event, Id, Json, Timestamp, Workspace};

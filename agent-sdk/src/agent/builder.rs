@@ -1,0 +1,191 @@
+//! What an agent is, before it runs.
+
+use super::handler::{Handler, TaskError, erased};
+use super::{Agent, Context};
+use crate::mesh::Mesh;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use synod_protocol::command::{Delivery, RegisterAgent};
+use synod_protocol::{Capability, Command, Error, Id, Incarnation};
+use uuid::Uuid;
+
+/// An agent in the making. What is wrong is told by [`AgentBuilder::build`].
+pub struct AgentBuilder {
+    agent_id: Result<Id, Error>,
+    handlers: BTreeMap<Capability, Handler>,
+    direct: Option<Handler>,
+    concurrency: u32,
+    labels: BTreeMap<String, String>,
+    resources: BTreeMap<String, f64>,
+    description: Option<String>,
+    drain: Duration,
+    grace: Duration,
+    wrong: Option<Error>,
+}
+
+/// Why an agent cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// Something that was said is not valid.
+    #[error(transparent)]
+    Invalid(#[from] Error),
+    /// It can do nothing.
+    #[error("agent {0} has no capability")]
+    NoCapability(Id),
+    /// Its work comes through Redis.
+    #[error("an agent needs Redis: set SYNOD_REDIS_URL, or MeshConfig::redis")]
+    NoRedis,
+}
+
+impl AgentBuilder {
+    pub(super) fn new(agent_id: Result<Id, Error>) -> AgentBuilder {
+        AgentBuilder {
+            agent_id,
+            handlers: BTreeMap::new(),
+            direct: None,
+            concurrency: 1,
+            labels: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            description: None,
+            drain: Duration::from_secs(30),
+            grace: Duration::from_secs(5),
+            wrong: None,
+        }
+    }
+
+    /// Can do this, and how: the handler takes the task's input and returns its output, both as JSON on the
+    /// wire. An input that does not read as `I` fails the task for good.
+    ///
+    /// A handler must not block its thread for long: heartbeats share it. Work that does belongs into
+    /// `tokio::task::spawn_blocking`.
+    #[must_use]
+    pub fn capability<I, O, H, F>(mut self, name: impl AsRef<str>, handler: H) -> AgentBuilder
+    where
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize,
+        H: Fn(Context, I) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<O, TaskError>> + Send + 'static,
+    {
+        match name.as_ref().parse::<Capability>() {
+            Ok(capability) => {
+                if self.handlers.insert(capability, erased(handler)).is_some() {
+                    self.refuse(Error::invalid(format!("capability {} has two handlers", name.as_ref())));
+                }
+            }
+            Err(error) => self.refuse(error),
+        }
+        self
+    }
+
+    /// What to do with tasks that name this agent itself. Without it, the handler of its only capability
+    /// does them; with several, they are declined.
+    #[must_use]
+    pub fn direct<I, O, H, F>(mut self, handler: H) -> AgentBuilder
+    where
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize,
+        H: Fn(Context, I) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<O, TaskError>> + Send + 'static,
+    {
+        self.direct = Some(erased(handler));
+        self
+    }
+
+    /// Attempts at a time, 1 to 10,000; 1 by default.
+    #[must_use]
+    pub fn concurrency(mut self, attempts: u32) -> AgentBuilder {
+        self.concurrency = attempts;
+        self
+    }
+
+    /// With a label to be matched by.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> AgentBuilder {
+        self.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// With these labels.
+    #[must_use]
+    pub fn labels<N, V>(mut self, labels: impl IntoIterator<Item = (N, V)>) -> AgentBuilder
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        self.labels.extend(labels.into_iter().map(|(name, value)| (name.into(), value.into())));
+        self
+    }
+
+    /// With so much of something, such as 1 `gpu`.
+    #[must_use]
+    pub fn resource(mut self, name: impl Into<String>, amount: f64) -> AgentBuilder {
+        self.resources.insert(name.into(), amount);
+        self
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn description(mut self, text: impl Into<String>) -> AgentBuilder {
+        self.description = Some(text.into());
+        self
+    }
+
+    /// How long what runs may take to finish when the agent is asked to end; 30 s by default. What has not
+    /// finished then is given to others.
+    #[must_use]
+    pub fn drain_limit(mut self, limit: Duration) -> AgentBuilder {
+        self.drain = limit;
+        self
+    }
+
+    /// How long a cancelled handler may take to end by itself before it is aborted; 5 s by default.
+    #[must_use]
+    pub fn cancel_grace(mut self, grace: Duration) -> AgentBuilder {
+        self.grace = grace;
+        self
+    }
+
+    /// The agent, not yet running.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn build(self, mesh: &Mesh) -> Result<Agent, BuildError> {
+        let agent_id = self.agent_id?;
+        if let Some(wrong) = self.wrong {
+            return Err(wrong.into());
+        }
+        if self.handlers.is_empty() {
+            return Err(BuildError::NoCapability(agent_id));
+        }
+        let redis = mesh.redis().ok_or(BuildError::NoRedis)?.clone();
+        let some = |map: BTreeMap<_, _>| (!map.is_empty()).then_some(map);
+        let register = RegisterAgent {
+            agent_id,
+            // Another one is drawn with each start.
+            incarnation: Incarnation::from(Uuid::now_v7()),
+            capabilities: self.handlers.keys().cloned().collect(),
+            max_concurrency: Some(self.concurrency),
+            labels: some(self.labels),
+            resources: (!self.resources.is_empty()).then_some(self.resources),
+            delivery: Some(Delivery::Redis),
+            description: self.description,
+        };
+        Command::RegisterAgent(register.clone()).check()?;
+        let only = self.handlers.values().next().filter(|_| self.handlers.len() == 1).cloned();
+        Ok(Agent {
+            mesh: mesh.clone(),
+            redis,
+            register,
+            direct: self.direct.or(only),
+            handlers: self.handlers,
+            drain: self.drain,
+            grace: self.grace,
+        })
+    }
+
+    fn refuse(&mut self, error: Error) {
+        self.wrong.get_or_insert(error);
+    }
+}

@@ -1,0 +1,213 @@
+//! What a handler has in its hands: who asks, how long there is, and a line back to the mesh.
+
+use crate::client::Client;
+use crate::door::{Accepted, DoorError, Origin};
+use crate::mesh::Mesh;
+use serde::Serialize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use synod_protocol::command::ReportProgress;
+use synod_protocol::view::Assignment;
+use synod_protocol::{Capability, Code, Command, EntityId, Envelope, Error, Id, Json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long a word on progress is repeated before it is given up.
+const PROGRESS_LIMIT: Duration = Duration::from_secs(5);
+
+/// One attempt, as its handler sees it; a cheap clone.
+#[derive(Clone)]
+pub struct Context {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    mesh: Mesh,
+    agent_id: Id,
+    assignment: Assignment,
+    origin: Origin,
+    /// When this attempt's time is over, on our own clock.
+    until: Instant,
+    cancelled: CancellationToken,
+    /// Whether the mesh has been told that it runs.
+    started: AtomicBool,
+    confidence: Mutex<Option<f64>>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        mesh: Mesh,
+        agent_id: Id,
+        assignment: Assignment,
+        envelope: Envelope,
+        until: Instant,
+        cancelled: CancellationToken,
+    ) -> Context {
+        let origin = Origin {
+            traceparent: envelope.traceparent,
+            tracestate: envelope.tracestate,
+            correlation_id: envelope.correlation_id,
+            causation_id: Some(envelope.id),
+        };
+        let (started, confidence) = Default::default();
+        let inner = Inner { mesh, agent_id, assignment, origin, until, cancelled, started, confidence };
+        Context { inner: Arc::new(inner) }
+    }
+
+    /// The task.
+    pub fn task_id(&self) -> &EntityId {
+        &self.inner.assignment.task_id
+    }
+
+    /// Which try of it, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.inner.assignment.attempt
+    }
+
+    /// What is asked of this agent; `None` where the task names the agent itself.
+    pub fn capability(&self) -> Option<&Capability> {
+        self.inner.assignment.capability.as_ref()
+    }
+
+    /// Who we are.
+    pub fn agent_id(&self) -> &Id {
+        &self.inner.agent_id
+    }
+
+    /// When this attempt's time is over, on our own clock; the handler is aborted then.
+    pub fn deadline(&self) -> Instant {
+        self.inner.until
+    }
+
+    /// How much of it is left.
+    pub fn remaining(&self) -> Duration {
+        self.inner.until.saturating_duration_since(Instant::now())
+    }
+
+    /// The trace that the task belongs to (W3C `traceparent`), if it came with one.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.inner.origin.traceparent.as_deref()
+    }
+
+    /// The piece of work that the task belongs to.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.inner.origin.correlation_id.as_deref()
+    }
+
+    /// Waits until the attempt is no longer wanted: the task was cancelled, given to another, or ran out of time.
+    /// A handler that goes on is aborted after the agent's grace; what it returns no longer counts.
+    pub async fn cancelled(&self) {
+        self.inner.cancelled.cancelled().await;
+    }
+
+    /// Whether the attempt is no longer wanted.
+    pub fn is_cancelled(&self) -> bool {
+        self.inner.cancelled.is_cancelled()
+    }
+
+    /// The same as a token, to be passed on.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.inner.cancelled.clone()
+    }
+
+    /// Tells how far it is, 0 to 1, and a note for people.
+    ///
+    /// # Errors
+    /// The mesh does not answer, or refuses: `fenced` or `invalid_transition` mean that the attempt is no
+    /// longer wanted, and cancel it.
+    pub async fn progress(&self, fraction: f64, note: &str) -> Result<(), DoorError> {
+        let note = (!note.is_empty()).then(|| note.to_owned());
+        self.tell(Some(fraction), note, None).await
+    }
+
+    /// Hands over a part of the output, ahead of the rest.
+    ///
+    /// # Errors
+    /// As [`Context::progress`].
+    pub async fn partial(&self, part: impl Serialize) -> Result<(), DoorError> {
+        let part = Json::of(&part)
+            .map_err(|e| Error::invalid(format!("a partial output: {e}")).with_field("/partial"))?;
+        self.tell(None, None, Some(part)).await
+    }
+
+    /// How sure the handler is of what it is going to return, 0 to 1.
+    pub fn set_confidence(&self, confidence: f64) {
+        *self.inner.confidence.lock().unwrap_or_else(PoisonError::into_inner) = Some(confidence);
+    }
+
+    /// A client whose tasks belong to the same piece of work and the same trace.
+    pub fn client(&self) -> Client {
+        Client::new(self.inner.mesh.clone(), self.inner.origin.clone())
+    }
+
+    pub(crate) fn confidence(&self) -> Option<f64> {
+        *self.inner.confidence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.inner.origin
+    }
+
+    pub(crate) fn assignment(&self) -> &Assignment {
+        &self.inner.assignment
+    }
+
+    /// Tells the mesh that it runs, unless progress has told so already.
+    pub(crate) async fn start(&self) {
+        if self.inner.started.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let command = Command::StartTask(self.report(None, None, None));
+        if let Err(error) = self.send(&command).await {
+            tracing::debug!(task_id = %self.task_id(), %error, "the mesh was not told that it runs");
+        }
+    }
+
+    async fn tell(
+        &self,
+        progress: Option<f64>,
+        note: Option<String>,
+        partial: Option<Json>,
+    ) -> Result<(), DoorError> {
+        self.inner.started.store(true, Ordering::Release);
+        self.send(&Command::ProgressTask(self.report(progress, note, partial))).await.map(drop)
+    }
+
+    fn report(&self, progress: Option<f64>, note: Option<String>, partial: Option<Json>) -> ReportProgress {
+        let Assignment { task_id, attempt, attempt_token, .. } = &self.inner.assignment;
+        ReportProgress {
+            task_id: task_id.clone(),
+            attempt: *attempt,
+            attempt_token: attempt_token.clone(),
+            progress,
+            note,
+            partial,
+        }
+    }
+
+    async fn send(&self, command: &Command) -> Result<Accepted, DoorError> {
+        let limit = PROGRESS_LIMIT.min(self.remaining()).max(Duration::from_millis(50));
+        let sent = self.inner.mesh.command(command, &self.inner.origin, limit).await;
+        if let Err(DoorError::Refused(error)) = &sent
+            && is_moot(error.code)
+        {
+            self.inner.cancelled.cancel();
+        }
+        sent
+    }
+}
+
+/// A word about an attempt that the mesh no longer waits for.
+pub(crate) fn is_moot(code: Code) -> bool {
+    matches!(code, Code::Fenced | Code::InvalidTransition | Code::NotFound)
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("task_id", self.task_id())
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,196 @@
+//! One command until it is accepted: the quick door, again and again with the same id, then the topic.
+//!
+//! ```text
+//!   POST /v1/commands --accepted, refused--> done
+//!        |  429: wait as told
+//!        |  500, 503, 504, silence: wait, ask another coordinator
+//!        `- none answers for `fall_back_after` --> synod.commands.v1, key: the root's id
+//! ```
+
+use crate::lanes::Told;
+use crate::mesh::Mesh;
+use backon::BackoffBuilder;
+use std::sync::Arc;
+use std::time::Duration;
+use synod_infra::telemetry::trace;
+use synod_protocol::http::Message;
+use synod_protocol::{Code, Command, ContentType, Envelope, Error, Json, Timestamp, topics};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Why a command, or a question, came to nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DoorError {
+    /// The mesh refused it.
+    #[error(transparent)]
+    Refused(#[from] Error),
+    /// No answer in time, however often it was repeated. A command may have been accepted all the same:
+    /// repeat it with the same ids.
+    #[error("no answer within {} ms: {why}", within.as_millis())]
+    NoAnswer {
+        /// The limit that passed.
+        within: Duration,
+        /// What was last heard.
+        why: String,
+    },
+    /// The configuration names nothing that could take it.
+    #[error("no way to the mesh: configure {0}")]
+    NoDoor(&'static str),
+}
+
+impl DoorError {
+    /// The mesh's code, if it answered.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            DoorError::Refused(error) => Some(error.code),
+            DoorError::NoAnswer { .. } | DoorError::NoDoor(_) => None,
+        }
+    }
+}
+
+/// What a piece of work belongs to; what it causes carries it on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    pub(crate) traceparent: Option<String>,
+    pub(crate) tracestate: Option<String>,
+    pub(crate) correlation_id: Option<String>,
+    pub(crate) causation_id: Option<String>,
+}
+
+impl Origin {
+    /// A `traceparent` of our own in this trace; a new trace where there is none.
+    pub(crate) fn child_trace(&self) -> String {
+        match self.traceparent.as_deref().and_then(trace::TraceContext::parse) {
+            Some(parent) => trace::child(&parent).to_string(),
+            None => trace::begin().to_string(),
+        }
+    }
+}
+
+/// That a command was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// The ledger has it.
+    InLedger,
+    /// Kafka has it; it will be decided.
+    Queued,
+}
+
+/// The waits between two tries: 20 ms to 1 s, doubling, with jitter.
+pub(crate) fn waits() -> impl Iterator<Item = Duration> {
+    backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(Duration::from_secs(1))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())
+}
+
+impl Mesh {
+    /// Sends a command until it is accepted or refused, within `limit`.
+    pub(crate) async fn command(
+        &self,
+        command: &Command,
+        origin: &Origin,
+        limit: Duration,
+    ) -> Result<Accepted, DoorError> {
+        command.check()?;
+        let payload = command.encode(ContentType::Json)?;
+        self.config().limits.check_size(payload.len())?;
+        let envelope = self.envelope(Uuid::now_v7().to_string(), command.ce_type(), origin);
+        Sending { mesh: self, root: command.root(), envelope, payload, limit }.run().await
+    }
+
+    pub(crate) fn envelope(&self, id: String, ty: &str, origin: &Origin) -> Envelope {
+        Envelope {
+            time: Some(now()),
+            workspace: self.config().workspace.clone(),
+            traceparent: Some(origin.child_trace()),
+            tracestate: origin.tracestate.clone(),
+            correlation_id: origin.correlation_id.clone(),
+            causation_id: origin.causation_id.clone(),
+            ..Envelope::new(id, self.config().source.clone(), ty)
+        }
+    }
+}
+
+struct Sending<'a> {
+    mesh: &'a Mesh,
+    root: &'a str,
+    envelope: Envelope,
+    payload: Vec<u8>,
+    limit: Duration,
+}
+
+impl Sending<'_> {
+    async fn run(&self) -> Result<Accepted, DoorError> {
+        let config = self.mesh.config();
+        let deadline = Instant::now() + self.limit;
+        if !self.mesh.http().coordinators.possible() {
+            let door = "a coordinator's URL, Redis or Kafka";
+            config.kafka.as_ref().ok_or(DoorError::NoDoor(door))?;
+            return self.to_topic(deadline).await;
+        }
+        let text: Arc<str> = self.structured()?.into();
+        let mut waits = waits();
+        let mut silent_since: Option<Instant> = None;
+        loop {
+            let asked = self.mesh.lanes().ask(self.root, &self.envelope.id, text.clone());
+            let told = tokio::time::timeout_at(deadline, asked)
+                .await
+                .unwrap_or_else(|_| Told::Silent("a coordinator that holds the request".to_owned()));
+            let mut wait = waits.next().unwrap_or(Duration::from_secs(1));
+            let why = match told {
+                Told::InLedger => return Ok(Accepted::InLedger),
+                Told::InKafka => return Ok(Accepted::Queued),
+                Told::Refused(error) if !error.code.is_retryable() => return Err(error.into()),
+                Told::Refused(error) if error.code == Code::Overloaded => {
+                    // Admission is the coordinator's to give: the topic is no way around it.
+                    silent_since = None;
+                    wait += Duration::from_millis(error.retry_after_ms.unwrap_or(0));
+                    error.to_string()
+                }
+                Told::Refused(error) => {
+                    silent_since.get_or_insert_with(Instant::now);
+                    error.to_string()
+                }
+                Told::Silent(why) => {
+                    silent_since.get_or_insert_with(Instant::now);
+                    why
+                }
+            };
+            let silent = silent_since.is_some_and(|since| since.elapsed() >= config.fall_back_after);
+            if silent && config.kafka.is_some() && Instant::now() < deadline {
+                tracing::info!(ce_id = %self.envelope.id, %why, "no coordinator answers: through the topic");
+                return self.to_topic(deadline).await;
+            }
+            if Instant::now() + wait >= deadline {
+                return Err(DoorError::NoAnswer { within: self.limit, why });
+            }
+            tokio::time::sleep(wait).await; // the backoff itself
+        }
+    }
+
+    fn structured(&self) -> Result<String, DoorError> {
+        let unreadable = |e: &dyn std::fmt::Display| Error::new(Code::Internal, format!("a command: {e}"));
+        let payload = std::str::from_utf8(&self.payload).map_err(|e| unreadable(&e))?;
+        let data = Json::parse(payload).map_err(|e| unreadable(&e))?;
+        Ok(Message::structured(&self.envelope, &data))
+    }
+
+    /// Durable once acknowledged; the producer repeats by itself.
+    async fn to_topic(&self, deadline: Instant) -> Result<Accepted, DoorError> {
+        let silence = |why: String| DoorError::NoAnswer { within: self.limit, why };
+        let producer = self.mesh.producer().map_err(|error| silence(error.to_string()))?;
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let put = producer.publish_bytes(topics::COMMANDS, self.root, &self.envelope, &self.payload, wait);
+        match put.await {
+            Ok(_) => Ok(Accepted::Queued),
+            Err(error) => Err(silence(format!("through Kafka: {error}"))),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The handle on a mesh that everything else in here hangs on.
+
+use crate::client::Client;
+use crate::config::MeshConfig;
+use crate::door::Origin;
+use crate::http::Http;
+use crate::lanes::Lanes;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use synod_infra::kafka::{Producer, TopicMaker};
+use synod_infra::redis::{Redis, RedisError};
+
+/// A mesh; clones share the connections, which are opened when they are first needed.
+#[derive(Clone)]
+pub struct Mesh {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: MeshConfig,
+    redis: Option<Redis>,
+    http: Arc<Http>,
+    lanes: Lanes,
+    /// `None` inside: Kafka is not configured.
+    producer: OnceLock<Producer>,
+    /// Starting a producer is done once, not by each who is first.
+    starting: Mutex<()>,
+    pub(crate) topics: crate::typed::KnownTopics,
+}
+
+/// Why there is no handle.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Redis' settings cannot be.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    /// The HTTP client cannot be made.
+    #[error("HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+/// Why there is no producer.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaUnusable {
+    /// The configuration names no Kafka.
+    #[error("Kafka is not configured")]
+    NotConfigured,
+    /// Kafka's settings cannot be.
+    #[error(transparent)]
+    Config(#[from] synod_infra::kafka::ConfigError),
+}
+
+impl Mesh {
+    /// A handle on the mesh. It waits for nothing: what is not there yet is connected to in the background.
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Settings that cannot be; never that something cannot be reached.
+    pub fn connect(config: MeshConfig) -> Result<Mesh, ConnectError> {
+        let redis = config.redis.clone().map(Redis::new).transpose()?;
+        let http = Arc::new(Http::new(&config.http, redis.clone(), config.workspace.clone())?);
+        let inner = Inner {
+            redis,
+            lanes: Lanes::new(http.clone()),
+            http,
+            producer: OnceLock::new(),
+            starting: Mutex::default(),
+            topics: crate::typed::KnownTopics::default(),
+            config,
+        };
+        Ok(Mesh { inner: Arc::new(inner) })
+    }
+
+    /// Who submits work and waits for it.
+    pub fn client(&self) -> Client {
+        Client::new(self.clone(), Origin::default())
+    }
+
+    /// What it was made from.
+    pub fn config(&self) -> &MeshConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.inner.http
+    }
+
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.inner.lanes
+    }
+
+    pub(crate) fn redis(&self) -> Option<&Redis> {
+        self.inner.redis.as_ref()
+    }
+
+    pub(crate) fn known_topics(&self) -> &crate::typed::KnownTopics {
+        &self.inner.topics
+    }
+
+    pub(crate) fn producer(&self) -> Result<&Producer, KafkaUnusable> {
+        if let Some(producer) = self.inner.producer.get() {
+            return Ok(producer);
+        }
+        let _once = self.inner.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let kafka = self.inner.config.kafka.as_ref().ok_or(KafkaUnusable::NotConfigured)?;
+        match self.inner.producer.get() {
+            Some(producer) => Ok(producer),
+            None => {
+                let producer = Producer::new(kafka)?;
+                Ok(self.inner.producer.get_or_init(|| producer))
+            }
+        }
+    }
+
+    pub(crate) fn topic_maker(&self) -> Result<TopicMaker, KafkaUnusable> {
+        let kafka = self.inner.config.kafka.as_ref().ok_or(KafkaUnusable::NotConfigured)?;
+        Ok(TopicMaker::new(kafka))
+    }
+}
+
+impl fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Mesh").field(&self.inner.config).finish()
+    }
+}
