@@ -1,1 +1,197 @@
-//! Shard loop, leases, effects, quick door, HTTP API.
+//! The coordinator: owns shards, performs what they owe, and answers over HTTP.
+//!
+//! ```text
+//!   commands topic --> shard::inbound --+
+//!   HTTP ------------> door ------------+--> shard::serve --Owner::handle--> ledger topic
+//!   fleet (directory, heartbeats) ------+        |  acknowledged where expected
+//!                                                v
+//!                                  shard::performer --> inboxes, events, directory, replies, dead letters
+//! ```
+//!
+//! All deciding is in `synod-ledger`; here is only what touches the world. A shard's life is claim, fold,
+//! serve, and from every doubt back to claim (`shard::life`).
+
+mod config;
+mod directory;
+mod door;
+mod fleet;
+mod health;
+mod http;
+mod kafka;
+mod shard;
+
+pub use config::CoordinatorConfig;
+
+use fleet::SharedFleet;
+use health::Status;
+use kafka::Kafka;
+use shard::ShardHandle;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use synod_infra::redis::{Redis, RedisError, lease};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// A running coordinator. Dropping it stops it without waiting; see [`Coordinator::shutdown`].
+pub struct Coordinator {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    work: JoinSet<()>,
+    http: JoinSet<()>,
+}
+
+/// What every part of a coordinator works with.
+pub(crate) struct Shared {
+    pub(crate) config: CoordinatorConfig,
+    pub(crate) kafka: Kafka,
+    pub(crate) redis: Redis,
+    pub(crate) fleet: Arc<SharedFleet>,
+    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) status: Arc<Status>,
+}
+
+/// Why a coordinator cannot start at all. That Kafka or Redis is away is no reason: it waits for them.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The HTTP address cannot be bound.
+    #[error("cannot listen on {address}: {why}; choose another with SYNOD_HTTP_LISTEN")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        why: std::io::Error,
+    },
+    /// The Kafka settings cannot be.
+    #[error("Kafka settings: {0}")]
+    Kafka(#[from] synod_infra::kafka::ConfigError),
+    /// The Redis settings cannot be.
+    #[error("Redis settings: {0}")]
+    Redis(#[from] RedisError),
+}
+
+impl Coordinator {
+    /// Binds the HTTP address, then joins Kafka and Redis in the background, for as long as that takes.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: CoordinatorConfig) -> Result<Coordinator, StartError> {
+        let listen = |why| StartError::Listen { address: config.http_listen, why };
+        let listener = TcpListener::bind(config.http_listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let kafka = Kafka::new(&config)?;
+        let redis = Redis::new(config.redis.clone())?;
+        let fleet = Arc::new(SharedFleet::new());
+        let status = Arc::new(Status::new(config.partitions));
+        let (shards, inboxes): (Vec<_>, Vec<_>) = (0..config.partitions).map(ShardHandle::new).unzip();
+        let shared = Arc::new(Shared { config, kafka, redis, fleet, shards, status });
+        let stop = CancellationToken::new();
+        let (mut work, mut http_work) = (JoinSet::new(), JoinSet::new());
+        let http_stop = CancellationToken::new();
+        let router = http::router(shared.clone());
+        let served = http_stop.clone();
+        http_work.spawn(async move {
+            let serving = axum::serve(listener, router).with_graceful_shutdown(served.cancelled_owned());
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the HTTP server ended");
+            }
+        });
+        work.spawn(hold_lease(shared.clone(), address, stop.clone()));
+        work.spawn(join(shared.clone(), inboxes, stop.clone()));
+        // The door closes after the shards have finished what they hold.
+        let ended = stop.clone();
+        http_work.spawn(async move {
+            ended.cancelled().await;
+            http_stop.cancel();
+        });
+        Ok(Coordinator { address, shared, stop, work, http: http_work })
+    }
+
+    /// Where its HTTP API is, such as `http://127.0.0.1:7700`.
+    pub fn http_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Waits until every shard serves; `false` when the time is over first.
+    pub async fn ready(&self, wait: Duration) -> bool {
+        tokio::time::timeout(wait, self.shared.status.wait_ready()).await.is_ok()
+    }
+
+    /// Stops taking input, finishes what is in flight, and ends; what is left after `limit` is cut off, which
+    /// loses nothing that was accepted.
+    pub async fn shutdown(mut self, limit: Duration) {
+        self.stop.cancel();
+        let ended = async {
+            while self.work.join_next().await.is_some() {}
+            while self.http.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(limit, ended).await.is_err() {
+            tracing::warn!(?limit, "not everything ended in time and was cut off");
+        }
+        self.work.abort_all();
+        self.http.abort_all();
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Keeps the lease by which clients and other coordinators find this one.
+async fn hold_lease(shared: Arc<Shared>, address: SocketAddr, stop: CancellationToken) {
+    let ttl = shared.config.lease;
+    let me = lease::Coordinator { id: shared.config.id.clone(), address: shared.config.advertised(address) };
+    let lease = lease::Lease::new(shared.redis.clone(), me, ttl);
+    loop {
+        match lease.hold().await {
+            Ok(lease::Held::Taken | lease::Held::Renewed) => shared.status.redis(Ok(())),
+            Ok(lease::Held::ByAnother { remaining }) => {
+                tracing::warn!(?remaining, "another process holds the lease of this coordinator's id");
+                shared.status.redis(Ok(()));
+            }
+            Err(error) => shared.status.redis(Err(error.to_string())),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ttl / 3) => {}
+            () = stop.cancelled() => break,
+        }
+    }
+    if let Err(error) = lease.release().await {
+        tracing::debug!(%error, "the lease was not released and ends by itself");
+    }
+}
+
+/// Makes the topics, reads the directory, then runs the shards and the watch over the fleet.
+async fn join(shared: Arc<Shared>, inboxes: Vec<shard::Inbox>, stop: CancellationToken) {
+    let prepared = async {
+        kafka::prepare(&shared).await;
+        directory::read_all(&shared).await
+    };
+    let positions = tokio::select! {
+        positions = prepared => positions,
+        () = stop.cancelled() => return,
+    };
+    let mut work = JoinSet::new();
+    for (partition, position) in positions.into_iter().enumerate() {
+        work.spawn(directory::follow(shared.clone(), partition as u32, position, stop.clone()));
+        work.spawn(directory::hear_kafka(shared.clone(), partition as u32, stop.clone()));
+    }
+    work.spawn(directory::hear_redis(shared.clone(), stop.clone()));
+    work.spawn(directory::judge(shared.clone(), stop.clone()));
+    for inbox in inboxes {
+        work.spawn(shard::live(shared.clone(), inbox, stop.clone()));
+    }
+    while let Some(ended) = work.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            // A part that died silently would be alive without working: the process must say so.
+            shared.status.broken(format!("a part of the coordinator panicked: {error}"));
+            tracing::error!(%error, "a part of the coordinator panicked");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use crate::fold::Folded;
 use crate::record::{Door, InputRef, Kind, Step, VERSION};
 use crate::state::{State, subject_of};
 use std::collections::{BTreeMap, VecDeque};
-use synod_protocol::{Command, EntityId, Error, Event, Json, Timestamp};
+use synod_protocol::{Command, EntityId, Error, Event, Json, Timestamp, Workspace};
 
 /// By which the shell finds who waits for an answer.
 pub type Ticket = u64;
@@ -27,6 +27,8 @@ pub struct Append {
     pub key: String,
     /// The record.
     pub bytes: Vec<u8>,
+    /// The root's workspace.
+    pub workspace: Option<Workspace>,
     /// What happened, for the fleet's counts: known in memory, not yet proven.
     pub events: Vec<Event>,
 }
@@ -220,7 +222,7 @@ impl Owner {
         let effects = effects(&self.state, self.shard, self.epoch + step.n, &step, subject.as_ref());
         self.flights.push_back(Flight { n: step.n, acked: false, effects, answers: Vec::new() });
         let key = step.root.unwrap_or_default();
-        Ok(Append { n: step.n, key, bytes, events: step.events })
+        Ok(Append { n: step.n, key, bytes, workspace: step.workspace, events: step.events })
     }
 
     /// Answers a read: with what memory shows now, once all that was appended before is proven.
@@ -325,7 +327,7 @@ fn write(step: &Step) -> Result<Vec<u8>, Error> {
 }
 
 /// What a step says of its input.
-fn written(input: &Input) -> (Option<synod_protocol::Workspace>, Option<String>, InputRef) {
+fn written(input: &Input) -> (Option<Workspace>, Option<String>, InputRef) {
     let of_meta = |meta: &Meta| InputRef {
         ce_id: Some(meta.ce_id.clone()),
         offset: meta.offset,

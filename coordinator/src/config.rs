@@ -1,0 +1,70 @@
+//! What a coordinator is told.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+use synod_infra::kafka::{KafkaConfig, TopicMaker};
+use synod_infra::redis::RedisConfig;
+use synod_infra::telemetry::Metrics;
+use synod_protocol::{Id, Limits};
+
+/// What a coordinator is told.
+#[derive(Clone)]
+pub struct CoordinatorConfig {
+    /// Its name in leases and claims.
+    pub id: Id,
+    /// The brokers.
+    pub kafka: KafkaConfig,
+    /// Who makes topics there.
+    pub topics: TopicMaker,
+    /// The Redis.
+    pub redis: RedisConfig,
+    /// Where HTTP listens; port 0 takes a free one.
+    pub http_listen: SocketAddr,
+    /// The address that others are told, `host:port`; the one that it listens on by default.
+    pub advertise: Option<String>,
+    /// Partitions of the mesh's topics, 1 to 1,024; fixed when the mesh is made.
+    pub partitions: u32,
+    /// Replicas of topics that it makes.
+    pub replication: u32,
+    /// Start although a topic's settings would break the promise.
+    pub accept_unsafe_topics: bool,
+    /// Limits on what comes in.
+    pub limits: Limits,
+    /// How long a lease stands without renewal.
+    pub lease: Duration,
+    /// Silence after which an agent is lost: three heartbeats of a second, and the time of looking.
+    pub lost_after: Duration,
+    /// Appends of one shard that may be unproven at a time; new work is refused beyond it.
+    pub in_flight_limit: usize,
+    /// Steps of one shard whose effects may be unconfirmed at a time; new work is refused beyond it.
+    pub owed_limit: usize,
+    /// What `/metrics` shows.
+    pub metrics: Option<Metrics>,
+}
+
+impl CoordinatorConfig {
+    /// The defaults for these brokers and this Redis.
+    pub fn new(id: Id, kafka: KafkaConfig, redis: RedisConfig, http_listen: SocketAddr) -> CoordinatorConfig {
+        CoordinatorConfig {
+            id,
+            topics: TopicMaker::new(&kafka),
+            kafka,
+            redis,
+            http_listen,
+            advertise: None,
+            partitions: 8,
+            replication: 1,
+            accept_unsafe_topics: false,
+            limits: Limits::default(),
+            lease: Duration::from_secs(3),
+            lost_after: Duration::from_millis(3_300),
+            in_flight_limit: 2_048,
+            owed_limit: 8_192,
+            metrics: None,
+        }
+    }
+
+    pub(crate) fn advertised(&self, bound: SocketAddr) -> String {
+        self.advertise.clone().unwrap_or_else(|| bound.to_string())
+    }
+}

@@ -1,0 +1,158 @@
+//! The fleet as all shards of this coordinator share it: the pure registry behind a small lock, and the
+//! two kinds of news that shards wait for.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use synod_fleet::{AgentKey, Registry, Silence};
+use synod_protocol::view::{Agent, AgentStatus, DirectoryEntry, Health, Outcome};
+use synod_protocol::{Incarnation, Timestamp};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// The registry, and when each agent was last heard of. Never held across an await.
+pub(crate) struct SharedFleet {
+    inside: Mutex<Inside>,
+    members: watch::Sender<u64>,
+    room: watch::Sender<u64>,
+    /// Tasks that wait for an agent, over all shards.
+    waiting: AtomicU64,
+    began: Instant,
+}
+
+#[derive(Default)]
+pub(crate) struct Inside {
+    pub(crate) registry: Registry,
+    pub(crate) silence: Silence,
+    beats: BTreeMap<AgentKey, u64>,
+}
+
+impl SharedFleet {
+    pub(crate) fn new() -> SharedFleet {
+        SharedFleet {
+            inside: Mutex::default(),
+            members: watch::channel(0).0,
+            room: watch::channel(0).0,
+            waiting: AtomicU64::new(0),
+            began: Instant::now(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Monotonic milliseconds since this coordinator began.
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Changes when an agent comes, goes or changes.
+    pub(crate) fn members(&self) -> watch::Receiver<u64> {
+        self.members.subscribe()
+    }
+
+    /// Changes when there may be room for a task that waits.
+    pub(crate) fn room(&self) -> watch::Receiver<u64> {
+        self.room.subscribe()
+    }
+
+    /// Takes a directory entry that stands for this ledger offset.
+    pub(crate) fn learn(&self, entry: DirectoryEntry, offset: u64) {
+        let key = AgentKey { workspace: entry.workspace.clone(), agent: entry.agent_id.clone() };
+        let now = self.now_ms();
+        let changed = {
+            let mut inside = self.lock();
+            if entry.gone {
+                inside.silence.forget(&key);
+                inside.beats.remove(&key);
+            } else {
+                inside.silence.expect(&key, &entry.incarnation, now);
+            }
+            inside.registry.learn(entry, offset)
+        };
+        if changed {
+            self.members.send_modify(|version| *version += 1);
+            self.room.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// A sign of life; `beat`, where there is one, must have grown.
+    pub(crate) fn heard(&self, key: &AgentKey, incarnation: &Incarnation, beat: Option<u64>) {
+        let now = self.now_ms();
+        let mut inside = self.lock();
+        if let Some(beat) = beat
+            && inside.beats.insert(key.clone(), beat) == Some(beat)
+        {
+            return;
+        }
+        if inside.registry.get(key).is_some_and(|m| m.entry.incarnation == *incarnation) {
+            inside.silence.heard(key, incarnation, now);
+        }
+    }
+
+    /// An attempt has ended; tells those who wait that there is room.
+    pub(crate) fn ended(&self, key: &AgentKey, incarnation: &Incarnation, shard: u32, outcome: Outcome) {
+        self.lock().registry.ended(key, incarnation, shard, outcome);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.room.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// A shard's number of waiting tasks went from `before` to `after`.
+    pub(crate) fn waiting_changed(&self, before: usize, after: usize) {
+        if after >= before {
+            self.waiting.fetch_add((after - before) as u64, Ordering::Relaxed);
+        } else {
+            self.waiting.fetch_sub((before - after) as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// An agent as a reader sees it.
+    pub(crate) fn view(&self, key: &AgentKey) -> Option<Agent> {
+        let (now, wall) = (self.now_ms(), wall_clock());
+        let inside = self.lock();
+        let member = inside.registry.get(key)?;
+        let entry = member.entry.clone();
+        let silent = inside.silence.since(key, &entry.incarnation, now);
+        let last_seen = silent.map(|ms| {
+            Timestamp::from_millis(wall.as_millis().saturating_sub(i64::try_from(ms).unwrap_or(0)))
+        });
+        let at_work = member.in_flight() > 0 && entry.status == AgentStatus::Idle;
+        Some(Agent {
+            agent_id: entry.agent_id,
+            workspace: entry.workspace,
+            incarnation: entry.incarnation,
+            status: if at_work { AgentStatus::Running } else { entry.status },
+            health: entry.health,
+            capabilities: entry.capabilities,
+            max_concurrency: entry.max_concurrency,
+            in_flight: member.in_flight(),
+            breaker: synod_protocol::view::Breaker::Closed,
+            labels: entry.labels,
+            resources: entry.resources,
+            delivery: entry.delivery,
+            description: entry.description,
+            statistics: member.statistics,
+            registered_at: entry.registered_at,
+            last_seen_at: last_seen.unwrap_or(entry.registered_at),
+        })
+    }
+
+    /// How many agents there are, by health.
+    pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        for health in [Health::Healthy, Health::Suspected, Health::Lost, Health::Draining] {
+            counts.insert(health.as_str(), 0);
+        }
+        for (_, member) in self.lock().registry.iter() {
+            *counts.entry(member.entry.health.as_str()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+/// For people only: what a view calls "last seen". Nothing is decided by it.
+pub(crate) fn wall_clock() -> Timestamp {
+    Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())
+}

@@ -1,0 +1,74 @@
+//! The HTTP API: thin routes over the door, the shards and the fleet.
+
+mod agents;
+mod answer;
+mod commands;
+mod events;
+mod operate;
+mod request;
+mod tasks;
+
+use crate::Shared;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::get;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use synod_infra::telemetry::names;
+use synod_protocol::http::BATCH_LIMIT;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// Longest wait that a client may ask for.
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(60);
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Synod",
+    description = "Coordination mesh for software agents: tasks, agents, events. Errors are problem+json (RFC 9457) with `code`."
+))]
+struct Description;
+
+/// All routes.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let body_limit = shared.config.limits.payload_bytes.saturating_mul(2).max(BATCH_LIMIT * 4096);
+    let (api, mut description) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(commands::post_commands))
+        .routes(routes!(tasks::post_task, tasks::list_tasks))
+        .routes(routes!(tasks::get_task))
+        .routes(routes!(tasks::cancel_task))
+        .routes(routes!(agents::list_agents))
+        .routes(routes!(agents::get_agent, agents::deregister_agent))
+        .routes(routes!(agents::change_agent))
+        .routes(routes!(events::list_events))
+        .routes(routes!(operate::get_status))
+        .routes(routes!(operate::livez))
+        .routes(routes!(operate::readyz))
+        .routes(routes!(operate::get_metrics))
+        .split_for_parts();
+    description.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    let text = description.to_pretty_json().unwrap_or_default();
+    api.route("/openapi.json", get(move || async move { ([("content-type", "application/json")], text) }))
+        .fallback(request::unknown_route)
+        .method_not_allowed_fallback(request::unknown_method)
+        .layer(DefaultBodyLimit::max(body_limit))
+        .layer(middleware::from_fn(measured))
+        .with_state(shared)
+}
+
+/// Counts and times every request by its route's pattern.
+async fn measured(request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let method = request.method().to_string();
+    let route =
+        request.extensions().get::<MatchedPath>().map_or("unmatched".to_owned(), |p| p.as_str().to_owned());
+    let response = next.run(request).await;
+    let status = response.status().as_u16().to_string();
+    metrics::counter!(names::HTTP_REQUESTS_TOTAL, "route" => route.clone(), "method" => method.clone(), "status" => status)
+        .increment(1);
+    metrics::histogram!(names::HTTP_REQUEST_SECONDS, "route" => route, "method" => method)
+        .record(began.elapsed());
+    response
+}

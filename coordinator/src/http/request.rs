@@ -1,0 +1,145 @@
+//! What is common to requests: who asks, how long they wait, and what is no route.
+
+use super::WAIT_LIMIT;
+use super::answer::{Refusal, problem};
+use axum::extract::{FromRequestParts, Query, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use synod_protocol::trace::TraceParent;
+use synod_protocol::{Code, Envelope, Error, Timestamp, Workspace};
+
+/// Who asks, and the piece of work that it belongs to.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) workspace: Workspace,
+    pub(crate) idempotency_key: Option<String>,
+    correlation_id: Option<String>,
+    traceparent: Option<String>,
+}
+
+impl Caller {
+    /// An envelope for a command that this request makes. With an idempotency key, its id follows from it.
+    pub(crate) fn envelope(&self, ty: &str, about: &str) -> Envelope {
+        let id = match &self.idempotency_key {
+            Some(key) => {
+                synod_protocol::Id::derived(&format!("{ty}-"), &self.workspace, &format!("{about}\0{key}"))
+                    .to_string()
+            }
+            None => uuid::Uuid::now_v7().to_string(),
+        };
+        Envelope {
+            workspace: self.workspace.clone(),
+            correlation_id: self.correlation_id.clone(),
+            traceparent: self.traceparent.clone(),
+            ..Envelope::new(id, "/synod/http", ty)
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, Refusal> {
+        let text = |name: &str| -> Result<Option<String>, Error> {
+            let mut values = parts.headers.get_all(name).iter();
+            let Some(value) = values.next() else { return Ok(None) };
+            if values.next().is_some() {
+                return Err(Error::invalid(format!("header {name} stands twice; each may stand once")));
+            }
+            let text = std::str::from_utf8(value.as_bytes());
+            let text = text.map_err(|_| Error::invalid(format!("header {name} is not UTF-8")))?;
+            Ok(Some(text.to_owned()))
+        };
+        let workspace = text("synod-workspace")?.map_or(Ok(Workspace::default_name()), |t| t.parse())?;
+        let idempotency_key = text("idempotency-key")?;
+        if idempotency_key.as_ref().is_some_and(|k| k.is_empty() || k.len() > 255) {
+            return Err(Error::invalid("Idempotency-Key must have 1 to 255 bytes").into());
+        }
+        // A bad trace is ignored, as the recommendation says.
+        let traceparent = text("traceparent")?.filter(|t| TraceParent::parse(t).is_some());
+        Ok(Caller { workspace, idempotency_key, correlation_id: text("synod-correlation-id")?, traceparent })
+    }
+}
+
+/// A query string, refused as a problem.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params<T>, Refusal> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Params(params)),
+            Err(error) => Err(Error::invalid(format!("the query string: {}", error.body_text())).into()),
+        }
+    }
+}
+
+/// The body, within limits, refused as a problem.
+pub(crate) struct Body(pub(crate) Vec<u8>);
+
+impl<S: Send + Sync> axum::extract::FromRequest<S> for Body {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Body, Refusal> {
+        match axum::body::Bytes::from_request(request, state).await {
+            Ok(bytes) => Ok(Body(bytes.to_vec())),
+            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Error::new(
+                Code::PayloadTooLarge,
+                "the request's body is larger than anything taken here",
+            )
+            .into()),
+            Err(error) => {
+                Err(Error::invalid(format!("the body cannot be read: {}", error.body_text())).into())
+            }
+        }
+    }
+}
+
+/// Reads a name from the path.
+pub(crate) fn named<T: std::str::FromStr<Err = Error>>(text: &str) -> Result<T, Refusal> {
+    text.parse().map_err(Refusal)
+}
+
+/// `wait_ms`, checked.
+pub(crate) fn waited(wait_ms: Option<u64>) -> Result<Duration, Refusal> {
+    let wait = Duration::from_millis(wait_ms.unwrap_or(0));
+    if wait > WAIT_LIMIT {
+        let limit = WAIT_LIMIT.as_millis();
+        return Err(Error::invalid(format!("wait_ms is {}, it must be 0 to {limit}", wait.as_millis()))
+            .with_field("/wait_ms")
+            .into());
+    }
+    Ok(wait)
+}
+
+/// `limit` of a page: 1 to 1,000, 100 by default.
+pub(crate) fn page_limit(limit: Option<usize>) -> Result<usize, Refusal> {
+    match limit.unwrap_or(100) {
+        n @ 1..=1000 => Ok(n),
+        n => Err(Error::invalid(format!("limit is {n}, it must be 1 to 1000")).with_field("/limit").into()),
+    }
+}
+
+pub(crate) async fn unknown_route(request: Request) -> Response {
+    Refusal(Error::new(Code::NotFound, format!("there is no route {}", request.uri().path()))).into_response()
+}
+
+pub(crate) async fn unknown_method(request: Request) -> Response {
+    let said = format!("{} is not possible on {}", request.method(), request.uri().path());
+    problem(Error::invalid(said), StatusCode::METHOD_NOT_ALLOWED)
+}
+
+/// 415, as HTTP means it.
+pub(crate) fn unknown_media(said: &str) -> Response {
+    let error = Error::invalid(format!("content-type {said:?} is not taken here; send application/json"));
+    problem(error, StatusCode::UNSUPPORTED_MEDIA_TYPE)
+}
+
+/// Now, by this coordinator's wall clock; for people only.
+pub(crate) fn now() -> Timestamp {
+    crate::fleet::wall_clock()
+}

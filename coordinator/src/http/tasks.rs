@@ -1,0 +1,244 @@
+//! Tasks over HTTP.
+
+use super::answer::{self, Problem, Refusal};
+use super::request::{Body, Caller, Params, named, page_limit, waited};
+use crate::Shared;
+use crate::door::{self, Taken};
+use crate::shard::{Ask, TaskFilter};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use synod_ledger::TaskKey;
+use synod_protocol::command::{CancelTask, SubmitTask};
+use synod_protocol::view::{Task, TaskStatus};
+use synod_protocol::{Code, Command, ContentType, EntityId, Error, Id, Json, Timestamp, codec};
+use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
+
+/// How long a list may take.
+const LIST: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WaitParams {
+    /// Answer once it has ended, or after so many milliseconds: 0 to 60,000.
+    wait_ms: Option<u64>,
+}
+
+/// As `synod.task.submit`; `task_id` is made here when there is none.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(clippy::missing_docs_in_private_items)]
+pub(crate) struct NewTask {
+    #[serde(default)]
+    task_id: Option<EntityId>,
+    #[serde(default)]
+    capability: Option<synod_protocol::Capability>,
+    #[serde(default)]
+    agent_id: Option<Id>,
+    #[serde(default)]
+    input: Json,
+    #[serde(default)]
+    priority: Option<u8>,
+    #[serde(default)]
+    timeout_ms: Option<u64>,
+    #[serde(default)]
+    deadline: Option<Timestamp>,
+    #[serde(default)]
+    retry: Option<synod_protocol::command::RetryPolicy>,
+    #[serde(default)]
+    strategy: Option<String>,
+    #[serde(default)]
+    requires: Option<synod_protocol::command::Requires>,
+    #[serde(default)]
+    retry_on_suspect: Option<bool>,
+    #[serde(default)]
+    labels: Option<std::collections::BTreeMap<String, String>>,
+}
+
+/// Submits a task; with `wait_ms` answers with the finished one if it ends in time.
+#[utoipa::path(post, path = "/v1/tasks", params(WaitParams), request_body = NewTask, responses(
+    (status = 200, description = "It was there already, or it has ended within `wait_ms`", body = Task),
+    (status = 201, description = "Made", body = Task),
+    (status = 202, description = "Made, and not ended within `wait_ms`", body = Task),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn post_task(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Params(params): Params<WaitParams>,
+    Body(body): Body,
+) -> Result<Response, Refusal> {
+    let wait = waited(params.wait_ms)?;
+    let until = Instant::now() + wait;
+    let new: NewTask = codec::decode(ContentType::Json, &body, &shared.config.limits)?;
+    let derived = new.task_id.is_none() && caller.idempotency_key.is_some();
+    let task_id = new.task_id.clone().unwrap_or_else(|| match &caller.idempotency_key {
+        Some(key) => Id::derived("task_", &caller.workspace, key).into(),
+        None => Id::made("task_", uuid::Uuid::now_v7()).into(),
+    });
+    let command = Command::SubmitTask(SubmitTask {
+        task_id: task_id.clone(),
+        capability: new.capability,
+        agent_id: new.agent_id,
+        input: new.input,
+        priority: new.priority,
+        timeout_ms: new.timeout_ms,
+        deadline: new.deadline,
+        retry: new.retry,
+        strategy: new.strategy,
+        requires: new.requires,
+        retry_on_suspect: new.retry_on_suspect,
+        labels: new.labels,
+    });
+    command.check()?;
+    // The task's own id is what makes it idempotent here; the key has gone into it.
+    let mut envelope = caller.envelope(command.ce_type(), task_id.as_str());
+    envelope.id = uuid::Uuid::now_v7().to_string();
+    let taken = door::decided(&shared, command, &envelope, None).await.map_err(|mut error| {
+        if derived && error.code == Code::AlreadyExists {
+            error.code = Code::Unprocessable;
+            error.message = "this Idempotency-Key was used with another body".into();
+        }
+        error
+    })?;
+    let location = Some(format!("/v1/tasks/{task_id}"));
+    let Taken::Decided { entity, made } = taken else {
+        return Err(Error::new(Code::Internal, "a task was accepted without being decided").into());
+    };
+    if !wait.is_zero() {
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let entity = door::task(&shared, &caller.workspace, &task_id, left).await?;
+        let status = if is_final(&entity) { StatusCode::OK } else { StatusCode::ACCEPTED };
+        return Ok(answer::entity(status, &entity, location));
+    }
+    let status = if made { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(answer::entity(status, &entity, location))
+}
+
+fn is_final(entity: &Json) -> bool {
+    #[derive(Deserialize)]
+    struct Status {
+        status: TaskStatus,
+    }
+    entity.to::<Status>().is_ok_and(|s| s.status.is_final())
+}
+
+/// One task; with `wait_ms` once it has ended.
+#[utoipa::path(get, path = "/v1/tasks/{id}", params(WaitParams, ("id" = String, Path, description = "The task's id")), responses(
+    (status = 200, description = "The task, ended or not", body = Task),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn get_task(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Params(params): Params<WaitParams>,
+) -> Result<Response, Refusal> {
+    let entity = door::task(&shared, &caller.workspace, &named(&id)?, waited(params.wait_ms)?).await?;
+    let status = if params.wait_ms.unwrap_or(0) == 0 || is_final(&entity) {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    Ok(answer::entity(status, &entity, Some(format!("/v1/tasks/{id}"))))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListParams {
+    /// Only tasks that stand so.
+    status: Option<TaskStatus>,
+    /// Only tasks for this capability.
+    capability: Option<String>,
+    /// Only tasks whose last attempt went to this agent.
+    agent: Option<String>,
+    /// 1 to 1,000; 100 by default.
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Tasks in memory (live ones, and ended ones within the deduplication window), in order of their ids.
+#[utoipa::path(get, path = "/v1/tasks", params(ListParams), responses(
+    (status = 200, description = "`{\"items\": [task], \"next_cursor\"}`", body = serde_json::Value),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn list_tasks(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Response, Refusal> {
+    let limit = page_limit(params.limit)?;
+    // Every id sorts after "!", which no id begins with.
+    let after: EntityId = match &params.cursor {
+        Some(cursor) => cursor
+            .parse()
+            .map_err(|_| Error::invalid("this cursor is not of a list of tasks").with_field("/cursor"))?,
+        None => "-".parse().map_err(Refusal)?,
+    };
+    let filter = TaskFilter {
+        after: TaskKey { workspace: caller.workspace, task: after },
+        limit: limit + 1,
+        status: params.status,
+        capability: params.capability,
+        agent: params.agent,
+    };
+    let until = Instant::now() + LIST;
+    let asked = shared.shards.iter().map(|shard| {
+        let filter = filter.clone();
+        shard.ask(until, |answer| Ask::List { filter, answer })
+    });
+    let mut tasks: Vec<Task> = Vec::new();
+    for listed in futures::future::join_all(asked).await {
+        let (json, _) = listed?;
+        tasks.extend(json.to::<Vec<Task>>().map_err(|e| Error::new(Code::Internal, e.to_string()))?);
+    }
+    tasks.sort_by(|a, b| a.task_id.cmp(&b.task_id));
+    let more = tasks.len() > limit;
+    tasks.truncate(limit);
+    let next = if more { tasks.last().map(|t| t.task_id.to_string()) } else { None };
+    let items: Vec<Json> = tasks.iter().filter_map(|t| Json::of(t).ok()).collect();
+    Ok(answer::page(&items, next.as_deref()))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reason {
+    /// For people.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// Reads a body that may be empty.
+pub(crate) fn reason(body: &[u8], shared: &Shared) -> Result<Option<String>, Error> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    codec::decode::<Reason>(ContentType::Json, body, &shared.config.limits).map(|r| r.reason)
+}
+
+/// Cancels a task; one that is cancelled already answers alike.
+#[utoipa::path(post, path = "/v1/tasks/{id}/cancel", params(("id" = String, Path, description = "The task's id")), request_body = Option<Reason>, responses(
+    (status = 200, description = "Cancelled", body = Task),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn cancel_task(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body,
+) -> Result<Response, Refusal> {
+    let command = Command::CancelTask(CancelTask { task_id: named(&id)?, reason: reason(&body, &shared)? });
+    command.check()?;
+    let envelope = caller.envelope(command.ce_type(), &id);
+    match door::decided(&shared, command, &envelope, None).await? {
+        Taken::Decided { entity, .. } => Ok(answer::entity(StatusCode::OK, &entity, None)),
+        Taken::Accepted => {
+            Err(Error::new(Code::Internal, "a command was accepted without being decided").into())
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The coordinator's Kafka clients, and the topics that must be there.
+
+use crate::{CoordinatorConfig, Shared};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use synod_infra::kafka::{ConfigError, KafkaConfig, Producer, Readers, TopicError, TopicMaker, mesh_topics};
+use synod_protocol::topics;
+
+/// How long one question to the brokers may take.
+const ASK: Duration = Duration::from_secs(10);
+/// Reply and inbox topics that are remembered as there.
+const KNOWN_LIMIT: usize = 10_000;
+
+/// The coordinator's Kafka clients.
+pub(crate) struct Kafka {
+    config: KafkaConfig,
+    maker: TopicMaker,
+    replication: u32,
+    /// Ledger appends alone, so that nothing else stands before them.
+    ledger: Mutex<Producer>,
+    effects: Mutex<Producer>,
+    pub(crate) readers: Readers,
+    known: Mutex<BTreeSet<String>>,
+}
+
+impl Kafka {
+    pub(crate) fn new(config: &CoordinatorConfig) -> Result<Kafka, ConfigError> {
+        let kafka = config.kafka.clone();
+        Ok(Kafka {
+            ledger: Mutex::new(Producer::new(&kafka.named(format!("{}-ledger", config.id)))?),
+            effects: Mutex::new(Producer::new(&kafka.named(format!("{}-effects", config.id)))?),
+            readers: Readers::new(&kafka.named(format!("{}-reader", config.id)))?,
+            maker: config.topics.clone(),
+            replication: config.replication,
+            config: kafka,
+            known: Mutex::new(BTreeSet::new()),
+        })
+    }
+
+    /// The producer of ledger records; a new one if the last has died of a fatal error.
+    pub(crate) fn ledger(&self) -> Result<Producer, ConfigError> {
+        self.alive(&self.ledger, "ledger")
+    }
+
+    /// The producer of everything else.
+    pub(crate) fn effects(&self) -> Result<Producer, ConfigError> {
+        self.alive(&self.effects, "effects")
+    }
+
+    fn alive(&self, slot: &Mutex<Producer>, role: &str) -> Result<Producer, ConfigError> {
+        let mut producer = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = producer.fatal() {
+            tracing::error!(%error, role, "the Kafka producer has died and is made anew");
+            *producer = Producer::new(&self.config.named(format!("{}-{role}", self.config.client_id)))?;
+        }
+        Ok(producer.clone())
+    }
+
+    /// Makes a reply or inbox topic unless it is there.
+    pub(crate) async fn ensure_topic(&self, topic: &str) -> Result<(), TopicError> {
+        if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(topic) {
+            return Ok(());
+        }
+        self.maker.ensure_one(topic, 1, self.replication, ASK).await?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_LIMIT {
+            known.clear();
+        }
+        known.insert(topic.to_owned());
+        Ok(())
+    }
+
+    async fn topics_ready(&self, config: &CoordinatorConfig) -> Result<(), String> {
+        let specs = mesh_topics(config.partitions, config.replication);
+        let made = self.maker.ensure(&specs, ASK).await.map_err(|e| e.to_string())?;
+        if !made.is_empty() {
+            tracing::info!(topics = made.join(", "), "topics made");
+        }
+        let found = self.readers.partitions(topics::LEDGER, ASK).await.map_err(|e| e.to_string())?;
+        if found.is_some_and(|n| n != config.partitions) {
+            return Err(format!(
+                "the mesh was made with {} partitions and this coordinator is told {}; set SYNOD_PARTITIONS={}",
+                found.unwrap_or(0),
+                config.partitions,
+                found.unwrap_or(0)
+            ));
+        }
+        let mut refused = Vec::new();
+        for finding in self.maker.check(&specs, ASK).await.map_err(|e| e.to_string())? {
+            let line = format!(
+                "topic {}: {} is {}, should be {}; {}",
+                finding.topic, finding.setting, finding.found, finding.wanted, finding.mend
+            );
+            if finding.breaks_promise && !config.accept_unsafe_topics {
+                refused.push(line);
+            } else {
+                tracing::warn!("{line}");
+            }
+        }
+        if refused.is_empty() { Ok(()) } else { Err(refused.join("\n")) }
+    }
+}
+
+/// Waits for Kafka and makes the topics ready, however long that takes.
+pub(crate) async fn prepare(shared: &Shared) {
+    let mut pause = Duration::from_millis(100);
+    while let Err(why) = shared.kafka.topics_ready(&shared.config).await {
+        tracing::warn!(%why, "Kafka is not ready");
+        shared.status.kafka(Err(why));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+    shared.status.kafka(Ok(()));
+}

@@ -1,0 +1,198 @@
+//! A shard's life: claim, fold, serve, and from every doubt back to claim.
+
+use super::serve::{self, Ended, Serving};
+use super::{Ask, Inbox};
+use crate::Shared;
+use crate::fleet::wall_clock;
+use crate::health::Phase;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+use synod_infra::kafka::{Outgoing, ReadError};
+use synod_infra::telemetry::names;
+use synod_ledger::{Claim, Fold, FoldError, Folded, TaskKey};
+use synod_protocol::{Error, Timestamp, topics};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long one read may stall before the claim is tried again.
+const STALL: Duration = Duration::from_secs(15);
+
+/// Those who wait for a task to end; they outlive an epoch.
+pub(super) type Waiters = BTreeMap<TaskKey, Vec<oneshot::Sender<synod_ledger::Answer>>>;
+
+/// Why a shard could not be taken.
+#[derive(Debug, thiserror::Error)]
+enum Hindrance {
+    #[error("the claim was not acknowledged: {0}")]
+    Claim(String),
+    #[error("the ledger cannot be read: {0}")]
+    Read(#[from] ReadError),
+    #[error("data lost: {0}")]
+    Lost(String),
+}
+
+/// Runs one shard until `stop`.
+pub(crate) async fn live(shared: Arc<Shared>, inbox: Inbox, stop: CancellationToken) {
+    let Inbox { shard, mut asks } = inbox;
+    let mut waiters = Waiters::new();
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let began = Instant::now();
+        let taken = tokio::select! {
+            taken = take(&shared, shard) => taken,
+            () = stop.cancelled() => break,
+        };
+        match taken {
+            Ok((folded, claimed_at)) => {
+                let serving =
+                    Serving::new(shared.clone(), shard, folded, claimed_at, &mut asks, &mut waiters);
+                let ended = serve::serve(serving, &stop).await;
+                shared.fleet.lock().registry.forget_shard(shard);
+                match ended {
+                    Ended::Stopped => break,
+                    Ended::DataLost(why) => {
+                        refuse_for_good(&shared, shard, &why, &mut asks, &stop).await;
+                        break;
+                    }
+                    Ended::Doubt(why) => {
+                        tracing::warn!(shard, %why, "the epoch is over; claiming anew");
+                        metrics::counter!(names::EPOCHS_LOST_TOTAL, "why" => why.kind()).increment(1);
+                        trouble(&shared, shard, Phase::Claiming, why.to_string());
+                    }
+                }
+            }
+            Err(Hindrance::Lost(why)) => {
+                refuse_for_good(&shared, shard, &why, &mut asks, &stop).await;
+                break;
+            }
+            Err(hindrance) => {
+                tracing::warn!(shard, %hindrance, "the shard cannot be taken yet");
+                trouble(&shared, shard, Phase::Claiming, hindrance.to_string());
+            }
+        }
+        // Two that claim in turn must not do so in step: each waits a random part of a growing pause.
+        if began.elapsed() > Duration::from_secs(5) {
+            pause = Duration::from_millis(20);
+        }
+        let jitter = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0;
+        tokio::select! {
+            () = tokio::time::sleep(pause.mul_f64(0.5 + jitter)) => {}
+            () = stop.cancelled() => break,
+        }
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+    shared.status.shard(shard, |s| {
+        if s.phase != Phase::DataLost {
+            (s.phase, s.owner) = (Phase::Stopped, None);
+        }
+    });
+}
+
+fn trouble(shared: &Shared, shard: u32, phase: Phase, why: String) {
+    shared.status.shard(shard, |s| (s.phase, s.trouble) = (phase, Some(why)));
+}
+
+/// Acknowledged records are missing. Going on would apply things to a state that never was.
+async fn refuse_for_good(
+    shared: &Shared,
+    shard: u32,
+    why: &str,
+    asks: &mut tokio::sync::mpsc::Receiver<Ask>,
+    stop: &CancellationToken,
+) {
+    tracing::error!(shard, why, "the shard stops: data lost");
+    trouble(shared, shard, Phase::DataLost, why.to_owned());
+    loop {
+        let ask = tokio::select! {
+            ask = asks.recv() => ask,
+            () = stop.cancelled() => return,
+        };
+        let refused = || Err(Error::unavailable(format!("shard {shard} has stopped, data lost: {why}")));
+        let sent = match ask {
+            Some(
+                Ask::Command { answer, .. }
+                | Ask::Read { answer, .. }
+                | Ask::Ended { answer, .. }
+                | Ask::List { answer, .. },
+            ) => answer.send(refused()),
+            Some(Ask::Judged { .. }) => Ok(()),
+            None => return,
+        };
+        if sent.is_err() {
+            tracing::debug!(shard, "who asked has gone");
+        }
+    }
+}
+
+/// Appends a claim and folds the ledger through it.
+async fn take(shared: &Shared, shard: u32) -> Result<(Folded, Instant), Hindrance> {
+    shared.status.shard(shard, |s| s.phase = Phase::Claiming);
+    let epoch = claim(shared, shard).await?;
+    let claimed_at = Instant::now();
+    shared.status.shard(shard, |s| s.phase = Phase::Folding);
+    let readers = &shared.kafka.readers;
+    let log = readers.watermarks(topics::LEDGER, shard as i32, STALL).await?;
+    let mut fold = Fold::default();
+    let mut trouble: Option<FoldError> = None;
+    readers
+        .read_through(topics::LEDGER, shard as i32, log.low, epoch as i64, STALL, |record| {
+            if record.offset.unsigned_abs() > epoch {
+                return ControlFlow::Break(());
+            }
+            let at = record.timestamp_ms.map(Timestamp::from_millis);
+            match fold.record(record.offset.unsigned_abs(), at, record.payload.as_deref().unwrap_or_default())
+            {
+                Ok(_) => ControlFlow::Continue(()),
+                Err(error) => {
+                    trouble = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })
+        .await?;
+    if let Some(error) = trouble {
+        return Err(Hindrance::Lost(format!("{} partition {shard}: {error}", topics::LEDGER)));
+    }
+    let folded = fold.finish().map_err(|e| Hindrance::Lost(e.to_string()))?;
+    let seconds = claimed_at.elapsed();
+    metrics::histogram!(names::FOLD_SECONDS).record(seconds);
+    tracing::info!(
+        shard,
+        epoch,
+        counted = folded.counted,
+        void = folded.void,
+        ?seconds,
+        "the shard is taken"
+    );
+    if folded.epoch != epoch {
+        return Err(Hindrance::Claim(format!("offset {epoch} holds no claim of ours")));
+    }
+    Ok((folded, claimed_at))
+}
+
+async fn claim(shared: &Shared, shard: u32) -> Result<u64, Hindrance> {
+    let refused = |why: String| Hindrance::Claim(why);
+    let bytes =
+        Claim::by(shared.config.id.as_str(), wall_clock()).to_bytes().map_err(|e| refused(e.to_string()))?;
+    let producer = shared.kafka.ledger().map_err(|e| refused(e.to_string()))?;
+    let (sender, acknowledged) = oneshot::channel();
+    let out = Outgoing::to(topics::LEDGER).partition(shard as i32).payload(bytes);
+    producer
+        .send(out, move |delivery| {
+            // Nobody waits any more when the shard was stopped meanwhile.
+            let _ = sender.send(delivery);
+        })
+        .map_err(|e| refused(e.to_string()))?;
+    metrics::counter!(names::LEDGER_RECORDS_TOTAL, "kind" => "claim").increment(1);
+    // No time limit of our own: a claim that was given up would land all the same and dethrone its successor.
+    match acknowledged.await {
+        Ok(Ok(acked)) => {
+            acked.known_offset().ok_or_else(|| refused("it was acknowledged without an offset".into()))
+        }
+        Ok(Err(error)) => Err(refused(error.to_string())),
+        Err(_) => Err(refused("the producer ended".into())),
+    }
+}

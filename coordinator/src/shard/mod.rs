@@ -1,0 +1,106 @@
+//! A shard as the rest of the coordinator sees it: a handle to ask through.
+//!
+//! ```text
+//!   live: claim --> fold --> catch up --> serve --doubt--> claim ...
+//!   handle --Ask--> serve            performer --Confirmed--> serve
+//! ```
+
+mod inbound;
+mod life;
+mod performer;
+mod serve;
+
+pub(crate) use life::live;
+
+use synod_fleet::AgentKey;
+use synod_ledger::{Answer, Meta, Subject, TaskKey};
+use synod_protocol::view::TaskStatus;
+use synod_protocol::{Command, Error, Incarnation, Json};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Questions that may wait for a shard; more are refused as `overloaded`.
+const ASKS_LIMIT: usize = 8_192;
+
+/// What is asked of a shard.
+pub(crate) enum Ask {
+    /// A command through the quick door.
+    Command { command: Box<Command>, meta: Meta, answer: oneshot::Sender<Answer> },
+    /// An entity as it is.
+    Read { subject: Subject, answer: oneshot::Sender<Answer> },
+    /// A task once it has ended.
+    Ended { task: TaskKey, answer: oneshot::Sender<Answer> },
+    /// Tasks after this one, in order of their ids.
+    List { filter: TaskFilter, answer: oneshot::Sender<Answer> },
+    /// A word of the fleet on an agent of this shard.
+    Judged { agent: AgentKey, incarnation: Incarnation, lost: bool, reason: String },
+}
+
+/// Which tasks a list shows.
+#[derive(Clone, Debug)]
+pub(crate) struct TaskFilter {
+    pub(crate) after: TaskKey,
+    pub(crate) limit: usize,
+    pub(crate) status: Option<TaskStatus>,
+    pub(crate) capability: Option<String>,
+    pub(crate) agent: Option<String>,
+}
+
+/// By which a shard is asked.
+#[derive(Clone)]
+pub(crate) struct ShardHandle {
+    asks: mpsc::Sender<Ask>,
+}
+
+/// The shard's side of its handle.
+pub(crate) struct Inbox {
+    pub(crate) shard: u32,
+    pub(crate) asks: mpsc::Receiver<Ask>,
+}
+
+impl ShardHandle {
+    pub(crate) fn new(shard: u32) -> (ShardHandle, Inbox) {
+        let (sender, asks) = mpsc::channel(ASKS_LIMIT);
+        (ShardHandle { asks: sender }, Inbox { shard, asks })
+    }
+
+    /// Asks and waits, until `until` at the latest.
+    pub(crate) async fn ask(
+        &self,
+        until: Instant,
+        make: impl FnOnce(oneshot::Sender<Answer>) -> Ask,
+    ) -> Result<(Json, bool), Error> {
+        let (sender, answer) = oneshot::channel();
+        match self.asks.try_send(make(sender)) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                return Err(Error::overloaded(
+                    format!("{ASKS_LIMIT} requests wait for this shard already"),
+                    100,
+                ));
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(stopping()),
+        }
+        match tokio::time::timeout_at(until, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(stopping()),
+            Err(_) => Err(Error::unavailable(
+                "Kafka: the ledger has not acknowledged in time; repeat with the same ids to learn what became of it",
+            )),
+        }
+    }
+
+    /// Passes on a word of the fleet; when the shard is too busy it is said again at the next look.
+    pub(crate) fn judged(&self, agent: AgentKey, incarnation: Incarnation, lost: bool, reason: String) {
+        let ask = Ask::Judged { agent, incarnation, lost, reason };
+        if self.asks.try_send(ask).is_err() {
+            tracing::debug!("a judgement waits for the next look: the shard is busy");
+        }
+    }
+}
+
+fn stopping() -> Error {
+    Error::unavailable(
+        "the coordinator is stopping, or the shard has changed hands; repeat with the same ids",
+    )
+}

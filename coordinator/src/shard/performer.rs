@@ -1,0 +1,352 @@
+//! Performs effects, and says which are confirmed. Every one is idempotent, so a doubt means doing it again.
+//!
+//! Kafka's go out at once and are confirmed by their acknowledgements; Redis' go in pipelined batches, in
+//! order. What fails for now is tried again; what its receiver refuses because a newer owner has been there
+//! is never confirmed: the newer owner issues it again, and ours is over.
+
+use crate::Shared;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use synod_infra::kafka::{Outgoing, RawRecord, ReadError, TopicError, dead_letter};
+use synod_infra::redis::RedisError;
+use synod_infra::redis::inbox::{self, Delivered, Inboxes};
+use synod_infra::redis::reply::{Reply, reply};
+use synod_infra::telemetry::names;
+use synod_ledger::Effect;
+use synod_protocol::command::Delivery;
+use synod_protocol::http::Message;
+use synod_protocol::view::DirectoryEntry;
+use synod_protocol::{Envelope, Json, Position, ReplyTo, Workspace, topics};
+use tokio::sync::mpsc;
+
+/// Effects of Redis in one pipeline.
+const BATCH: usize = 256;
+/// First and longest pause before trying again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// What the performer says to the serving loop.
+pub(super) enum Done {
+    /// One effect of the step at this offset is confirmed.
+    Confirmed(u64),
+    /// A receiver has seen a newer owner of this shard.
+    Overtaken,
+}
+
+/// Commands that could not be read, until their copies are in the dead-letter topic; by offset.
+pub(super) type Poisonous = Arc<Mutex<BTreeMap<u64, RawRecord>>>;
+
+/// The serving loop's side.
+pub(super) struct Performer {
+    work: mpsc::UnboundedSender<(u64, Effect)>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Performer {
+    /// Starts one for this shard and epoch. What it may hold is bounded by the loop's limit on what is owed.
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        shard: u32,
+        epoch: u64,
+        poisonous: Poisonous,
+        done: mpsc::UnboundedSender<Done>,
+    ) -> Performer {
+        let (work, todo) = mpsc::unbounded_channel();
+        let performing = Performing { shared, shard, epoch, poisonous, done };
+        Performer { work, task: tokio::spawn(performing.run(todo)) }
+    }
+
+    /// Takes an effect of the step at `offset`.
+    pub(super) fn perform(&self, offset: u64, effect: Effect) {
+        // It ends only with us.
+        let _ = self.work.send((offset, effect));
+    }
+}
+
+impl Drop for Performer {
+    fn drop(&mut self) {
+        // What was not performed is issued again by the next owner.
+        self.task.abort();
+    }
+}
+
+struct Performing {
+    shared: Arc<Shared>,
+    shard: u32,
+    epoch: u64,
+    poisonous: Poisonous,
+    done: mpsc::UnboundedSender<Done>,
+}
+
+/// An effect for Redis.
+enum ForRedis {
+    Deliver(inbox::Delivery),
+    Reply(Reply),
+}
+
+impl Performing {
+    async fn run(self, mut todo: mpsc::UnboundedReceiver<(u64, Effect)>) {
+        let mut redis: VecDeque<(u64, ForRedis)> = VecDeque::new();
+        let mut pause = PAUSE.0;
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            if redis.is_empty() && todo.recv_many(&mut batch, BATCH).await == 0 {
+                return;
+            }
+            while batch.len() < BATCH
+                && let Ok(next) = todo.try_recv()
+            {
+                batch.push(next);
+            }
+            for (offset, effect) in batch.drain(..) {
+                self.begin(offset, effect, &mut redis).await;
+            }
+            if self.flush(&mut redis).await {
+                pause = PAUSE.0;
+            } else {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE.1);
+            }
+        }
+    }
+
+    fn confirm(&self, offset: u64, kind: &'static str) {
+        metrics::counter!(names::EFFECTS_TOTAL, "kind" => kind, "outcome" => "confirmed").increment(1);
+        // The loop is gone when the epoch is over, and then this is nobody's business.
+        let _ = self.done.send(Done::Confirmed(offset));
+    }
+
+    async fn begin(&self, offset: u64, effect: Effect, redis: &mut VecDeque<(u64, ForRedis)>) {
+        let kind = effect.kind();
+        match effect {
+            Effect::Publish { root, envelope, value } => {
+                let out = record(topics::EVENTS, &envelope, &root, &value).partition(self.shard as i32);
+                self.produce(offset, kind, out).await;
+            }
+            Effect::Directory(entry) => match self.directory(&entry, offset) {
+                Ok(out) => self.produce(offset, kind, out).await,
+                Err(error) => {
+                    tracing::error!(%error, "a directory entry cannot be written");
+                    self.confirm(offset, kind);
+                }
+            },
+            Effect::Deliver { agent, delivery, attempt_id, root, envelope, value } => {
+                let envelope = Envelope { epoch: Some(self.epoch), ..*envelope };
+                match delivery {
+                    Delivery::Kafka { topic } => {
+                        if self.topic_is_there(&topic).await {
+                            self.produce(offset, kind, record(&topic, &envelope, &root, &value)).await;
+                        } else {
+                            self.confirm(offset, kind);
+                        }
+                    }
+                    Delivery::Redis => redis.push_back((
+                        offset,
+                        ForRedis::Deliver(inbox::Delivery {
+                            workspace: agent.workspace,
+                            agent: agent.agent,
+                            shard: self.shard,
+                            epoch: self.epoch,
+                            attempt_id,
+                            body: Message::structured(&envelope, &value),
+                        }),
+                    )),
+                }
+            }
+            Effect::Reply { to: ReplyTo::Kafka(topic), envelope, value } => {
+                if self.topic_is_there(&topic).await {
+                    let key = envelope.subject.clone().unwrap_or_default();
+                    self.produce(offset, kind, record(&topic, &envelope, &key, &value)).await;
+                } else {
+                    self.confirm(offset, kind);
+                }
+            }
+            Effect::Reply { to: ReplyTo::Redis(key), envelope, value } => {
+                let body = Message::structured(&envelope, &value);
+                redis.push_back((offset, ForRedis::Reply(Reply { key, body })));
+            }
+            Effect::DeadLetter { offset: at, error } => match self.undecodable(at).await {
+                Ok(Some(raw)) => {
+                    let letter = dead_letter(&raw, "synod-coordinator", 1, &error.to_string());
+                    metrics::counter!(names::DEAD_LETTERS_TOTAL, "topic" => topics::COMMANDS).increment(1);
+                    self.produce(offset, kind, letter).await;
+                }
+                Ok(None) | Err(_) => {
+                    tracing::warn!(at, %error, "a command that could not be read is no longer there to be copied");
+                    self.confirm(offset, kind);
+                }
+            },
+        }
+    }
+
+    /// Makes a topic that a client has named. One that Kafka refuses for good is not waited for: the attempt
+    /// will time out and be tried elsewhere, the reply can be read over HTTP.
+    async fn topic_is_there(&self, topic: &str) -> bool {
+        let mut pause = PAUSE.0;
+        loop {
+            match self.shared.kafka.ensure_topic(topic).await {
+                Ok(()) => return true,
+                Err(TopicError::Refused { message, .. }) => {
+                    tracing::warn!(topic, message, "the topic cannot be made");
+                    return false;
+                }
+                Err(error) => tracing::warn!(topic, %error, "the topic cannot be made yet"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// Hands a record to Kafka; its acknowledgement confirms it.
+    async fn produce(&self, offset: u64, kind: &'static str, out: Outgoing) {
+        use synod_infra::kafka::SendError;
+        let (mut out, mut pause) = (out, PAUSE.0);
+        loop {
+            let done = self.done.clone();
+            let again = out.clone();
+            let sent = self.shared.kafka.effects().map(|producer| {
+                producer.send(out, move |delivery| match delivery {
+                    Ok(_) => {
+                        metrics::counter!(names::EFFECTS_TOTAL, "kind" => kind, "outcome" => "confirmed")
+                            .increment(1);
+                        let _ = done.send(Done::Confirmed(offset));
+                    }
+                    Err(error) => {
+                        // Only a dead producer gives up (no time limit is set): the epoch's cure does the rest.
+                        tracing::error!(%error, kind, "an effect was not acknowledged");
+                        let _ = done.send(Done::Overtaken);
+                    }
+                })
+            });
+            match sent {
+                Ok(Ok(())) => return,
+                Ok(Err(SendError::QueueFull(_))) => {}
+                Ok(Err(error @ SendError::TooLarge { .. }))
+                    if again.payload.is_some() && kind == "dead_letter" =>
+                {
+                    tracing::warn!(%error, "a dead letter goes without its value");
+                    out = Outgoing { payload: None, ..again };
+                    continue;
+                }
+                Ok(Err(error)) => {
+                    metrics::counter!(names::EFFECTS_TOTAL, "kind" => kind, "outcome" => "refused")
+                        .increment(1);
+                    tracing::error!(%error, kind, "an effect cannot be sent and is dropped");
+                    self.confirm(offset, kind);
+                    return;
+                }
+                Err(error) => tracing::error!(%error, "no Kafka producer"),
+            }
+            out = again;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    fn directory(&self, entry: &DirectoryEntry, offset: u64) -> Result<Outgoing, serde_json::Error> {
+        directory_record(self.shard, offset, entry)
+    }
+
+    /// The record that could not be read: as it came, or read again by its new owner.
+    async fn undecodable(&self, at: u64) -> Result<Option<RawRecord>, ReadError> {
+        let kept = self.poisonous.lock().unwrap_or_else(PoisonError::into_inner).remove(&at);
+        if kept.is_some() {
+            return Ok(kept);
+        }
+        let mut found = None;
+        let (from, stall) = (at as i64, Duration::from_secs(10));
+        let read = self.shared.kafka.readers.read_through(
+            topics::COMMANDS,
+            self.shard as i32,
+            from,
+            from,
+            stall,
+            |r| {
+                if r.offset == from {
+                    found = Some(r);
+                }
+                ControlFlow::Break(())
+            },
+        );
+        read.await?;
+        Ok(found)
+    }
+
+    /// Performs what is for Redis, in order; `false` when something must be tried again.
+    async fn flush(&self, redis: &mut VecDeque<(u64, ForRedis)>) -> bool {
+        let (mut deliveries, mut replies, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for (offset, item) in redis.drain(..) {
+            match item {
+                ForRedis::Deliver(delivery) => deliveries.push((offset, delivery)),
+                ForRedis::Reply(reply) => replies.push((offset, reply)),
+            }
+        }
+        if !deliveries.is_empty() {
+            let batch = deliveries.iter().map(|(_, d)| d.clone()).collect();
+            let outcomes = Inboxes::new(self.shared.redis.clone()).deliver(batch).await;
+            for ((offset, delivery), outcome) in deliveries.into_iter().zip(outcomes) {
+                match outcome {
+                    Ok(Delivered::Accepted | Delivered::AlreadyThere) => self.confirm(offset, "deliver"),
+                    Ok(Delivered::Fenced { newest }) => {
+                        tracing::warn!(shard = self.shard, newest, "an inbox has heard a newer owner");
+                        let _ = self.done.send(Done::Overtaken);
+                    }
+                    Err(error) => failed.push((offset, ForRedis::Deliver(delivery), error)),
+                }
+            }
+        }
+        if !replies.is_empty() {
+            let batch = replies.iter().map(|(_, r)| r.clone()).collect();
+            let outcomes = reply(&self.shared.redis, batch).await;
+            for ((offset, body), outcome) in replies.into_iter().zip(outcomes) {
+                match outcome {
+                    Ok(()) => self.confirm(offset, "reply"),
+                    Err(RedisError::Full { .. }) => {
+                        // Nobody reads it: sixty seconds of answers are enough.
+                        metrics::counter!(names::EFFECTS_TOTAL, "kind" => "reply", "outcome" => "refused")
+                            .increment(1);
+                        self.confirm(offset, "reply");
+                    }
+                    Err(error) => failed.push((offset, ForRedis::Reply(body), error)),
+                }
+            }
+        }
+        let all = failed.is_empty();
+        for (offset, item, error) in failed {
+            tracing::debug!(%error, "an effect for Redis is tried again");
+            metrics::counter!(names::EFFECTS_TOTAL, "kind" => "redis", "outcome" => "failed").increment(1);
+            redis.push_back((offset, item));
+        }
+        all
+    }
+}
+
+fn record(topic: &str, envelope: &Envelope, key: &str, value: &Json) -> Outgoing {
+    Outgoing::to(topic).envelope(envelope).key(key).payload(value.as_str())
+}
+
+/// The directory's record of an agent, standing for the ledger's record at `offset`. The default workspace's
+/// agents are keyed by their id; others by `<workspace>/<id>`, so that compaction keeps both.
+pub(super) fn directory_record(
+    shard: u32,
+    offset: u64,
+    entry: &DirectoryEntry,
+) -> Result<Outgoing, serde_json::Error> {
+    let envelope = Envelope {
+        position: Some(Position { shard, offset }),
+        workspace: entry.workspace.clone(),
+        subject: Some(entry.agent_id.to_string()),
+        ..Envelope::new(
+            format!("{shard}-{offset}-directory"),
+            format!("/synod/shards/{shard}"),
+            "synod.agent.entry",
+        )
+    };
+    let key = if entry.workspace == Workspace::default_name() {
+        entry.agent_id.to_string()
+    } else {
+        format!("{}/{}", entry.workspace, entry.agent_id)
+    };
+    Ok(record(topics::AGENTS, &envelope, &key, &Json::of(entry)?).partition(shard as i32))
+}

@@ -1,0 +1,717 @@
+//! Serving: the one loop in which everything that can happen to a shard happens, one thing at a time.
+
+use super::inbound::{self, Read};
+use super::life::Waiters;
+use super::performer::{Done, Performer, Poisonous, directory_record};
+use super::{Ask, TaskFilter};
+use crate::Shared;
+use crate::health::Phase;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use synod_fleet::AgentKey;
+use synod_infra::kafka::{PartitionReader, Producer, RawRecord, ReadError, Start};
+use synod_infra::telemetry::names;
+use synod_ledger::{
+    Answer, Context, Doubt, Effect, Folded, Input, Line, Owner, Released, Subject, TaskKey, Ticket,
+};
+use synod_protocol::event::{Event, What};
+use synod_protocol::view::{Health, Outcome};
+use synod_protocol::{Error, Incarnation, Json, Timestamp, Workspace, topics};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Commands read at a time.
+const BATCH: usize = 256;
+/// Commands passed on to other partitions that may wait for their acknowledgement.
+const PASSING_LIMIT: usize = 256;
+/// How many of a line are tried when its first finds no agent (they may need different things).
+const LOOK_INTO_LINE: usize = 16;
+/// How long what is in flight may take when the shard is given up in good order.
+const FINISH: Duration = Duration::from_secs(5);
+
+/// Why serving ended.
+pub(super) enum Ended {
+    Stopped,
+    Doubt(Why),
+    DataLost(String),
+}
+
+/// What ended an epoch.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Why {
+    #[error(transparent)]
+    Append(#[from] Doubt),
+    #[error("an append could not be sent: {0}")]
+    NotSent(String),
+    #[error("a receiver has heard a newer owner, or could not be reached for good")]
+    Overtaken,
+    #[error("the commands topic cannot be read: {0}")]
+    Read(ReadError),
+    #[error("a misplaced command could not be passed on: {0}")]
+    NotPassedOn(String),
+}
+
+impl Why {
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Why::Append(Doubt::UnexpectedOffset { .. }) => "unexpected_offset",
+            Why::Append(Doubt::NoOffset(_)) => "no_offset",
+            Why::Append(Doubt::NotAppended(..)) => "not_appended",
+            Why::NotSent(_) => "not_sent",
+            Why::Overtaken => "overtaken",
+            Why::Read(_) => "read",
+            Why::NotPassedOn(_) => "not_passed_on",
+        }
+    }
+}
+
+/// What comes back from Kafka's polling threads and the performer.
+enum Back {
+    Acked { n: u64, outcome: Result<Option<u64>, String> },
+    PassedOn { offset: u64, outcome: Result<(), String> },
+}
+
+/// A record of the commands topic, in its order.
+enum Queued {
+    Ready(Input),
+    Passing { offset: u64, partition: u32, done: bool },
+}
+
+/// One epoch of one shard.
+pub(super) struct Serving<'a> {
+    shared: Arc<Shared>,
+    shard: u32,
+    owner: Owner,
+    began: (Timestamp, Instant),
+    producer: Option<Producer>,
+    performer: Performer,
+    poisonous: Poisonous,
+    back: (mpsc::UnboundedSender<Back>, mpsc::UnboundedReceiver<Back>),
+    done: mpsc::UnboundedReceiver<Done>,
+    asks: &'a mut mpsc::Receiver<Ask>,
+    waiters: &'a mut Waiters,
+    tickets: BTreeMap<Ticket, oneshot::Sender<Answer>>,
+    next_ticket: Ticket,
+    queue: VecDeque<Queued>,
+    sent_at: VecDeque<(u64, Instant)>,
+    /// The end of the commands topic as seen after the claim; until it is reached nothing else is decided.
+    until: Option<u64>,
+    waiting_told: usize,
+    dispatch_wanted: bool,
+}
+
+impl<'a> Serving<'a> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        shard: u32,
+        folded: Folded,
+        claimed_at: Instant,
+        asks: &'a mut mpsc::Receiver<Ask>,
+        waiters: &'a mut Waiters,
+    ) -> Serving<'a> {
+        let began = (folded.now, claimed_at);
+        let (owner, owed) = Owner::new(shard, folded, shared.config.limits.record_bytes);
+        let (told, done) = mpsc::unbounded_channel();
+        let poisonous = Poisonous::default();
+        let performer = Performer::start(shared.clone(), shard, owner.epoch(), poisonous.clone(), told);
+        let mut serving = Serving {
+            shared,
+            shard,
+            owner,
+            began,
+            producer: None,
+            performer,
+            poisonous,
+            back: mpsc::unbounded_channel(),
+            done,
+            asks,
+            waiters,
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+            queue: VecDeque::new(),
+            sent_at: VecDeque::new(),
+            until: None,
+            waiting_told: 0,
+            dispatch_wanted: true,
+        };
+        serving.count_held();
+        serving.release(owed);
+        serving
+    }
+
+    /// The shard's time: that of the claim, plus our monotonic time since.
+    fn now(&self) -> Timestamp {
+        self.began.0.plus_millis(u64::try_from(self.began.1.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn ticket(&mut self, answer: oneshot::Sender<Answer>) -> Ticket {
+        self.next_ticket += 1;
+        self.tickets.insert(self.next_ticket, answer);
+        self.next_ticket
+    }
+
+    fn is_full(&self) -> bool {
+        self.owner.in_flight() >= self.shared.config.in_flight_limit
+            || self.owner.owed() >= self.shared.config.owed_limit
+    }
+
+    fn is_catching_up(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// Decides one input and appends what it did.
+    fn handle(&mut self, input: &Input, ticket: Option<Ticket>) -> Result<(), Why> {
+        let mut released = Vec::new();
+        let append = {
+            let fleet = self.shared.fleet.lock();
+            let cx =
+                Context { now: self.now(), seed: *uuid::Uuid::new_v4().as_bytes(), fleet: &fleet.registry };
+            let append = self.owner.handle(&cx, input, ticket, &mut released);
+            drop(fleet);
+            append
+        };
+        if let Some(append) = append {
+            if let Some(workspace) = &append.workspace {
+                self.happened(workspace, &append.events);
+            }
+            self.send(append.n, append.key, append.bytes)?;
+        }
+        self.release(released);
+        Ok(())
+    }
+
+    fn send(&mut self, n: u64, key: String, bytes: Vec<u8>) -> Result<(), Why> {
+        let producer = match &self.producer {
+            Some(producer) => producer.clone(),
+            None => {
+                let producer = self.shared.kafka.ledger().map_err(|e| Why::NotSent(e.to_string()))?;
+                self.producer.insert(producer).clone()
+            }
+        };
+        let back = self.back.0.clone();
+        let out = synod_infra::kafka::Outgoing::to(topics::LEDGER)
+            .partition(self.shard as i32)
+            .key(key)
+            .payload(bytes);
+        producer
+            .send(out, move |delivery| {
+                let outcome = delivery.map(|acked| acked.known_offset()).map_err(|e| e.to_string());
+                // The loop is gone when the epoch is over.
+                let _ = back.send(Back::Acked { n, outcome });
+            })
+            .map_err(|e| Why::NotSent(e.to_string()))?;
+        metrics::counter!(names::LEDGER_RECORDS_TOTAL, "kind" => "step").increment(1);
+        if self.sent_at.is_empty() {
+            self.shared.status.flying(self.shard, Some(Instant::now()));
+        }
+        self.sent_at.push_back((n, Instant::now()));
+        Ok(())
+    }
+
+    /// Tells the fleet and those who wait what has happened in memory; nothing leaves by it.
+    fn happened(&mut self, workspace: &Workspace, events: &[Event]) {
+        for event in events {
+            let Some((agent, incarnation, outcome)) = self.attempt_of(workspace, event) else { continue };
+            match outcome {
+                None => self.shared.fleet.lock().registry.given(&agent, &incarnation, self.shard),
+                Some(outcome) => self.shared.fleet.ended(&agent, &incarnation, self.shard, outcome),
+            }
+        }
+        if events.iter().any(|e| matches!(e.what, What::TaskSubmitted(_) | What::TaskReassigned(_))) {
+            self.dispatch_wanted = true;
+        }
+        for event in events {
+            if !matches!(
+                event.what,
+                What::TaskCompleted(_)
+                    | What::TaskFailed(_)
+                    | What::TaskCancelled(_)
+                    | What::TaskDeadLettered(_)
+            ) {
+                continue;
+            }
+            let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
+            self.tell_waiters(&key);
+            if let Some(task) = self.owner.state().task(&key) {
+                let status = task.status.as_str();
+                metrics::counter!(names::TASKS_ENDED_TOTAL, "status" => status).increment(1);
+                let took = task.completed_at.map_or(0, |at| at.millis_since(task.submitted_at));
+                metrics::histogram!(names::TASK_SECONDS, "status" => status).record(took as f64 / 1000.0);
+                let correlation_id = &task.submitted.correlation_id;
+                tracing::debug!(task = %key.task, correlation_id, status, took, "a task has ended");
+            }
+        }
+    }
+
+    /// The attempt that an event begins (`None`) or ends.
+    fn attempt_of(
+        &self,
+        workspace: &Workspace,
+        event: &Event,
+    ) -> Option<(AgentKey, Incarnation, Option<Outcome>)> {
+        let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
+        let task = self.owner.state().task(&key)?;
+        let (attempt, outcome) = match &event.what {
+            What::TaskAssigned(e) => (e.attempt, None),
+            What::TaskCompleted(e) => (e.attempt, Some(Outcome::Completed)),
+            What::TaskAttemptFailed(e) => (e.attempt, Some(Outcome::Failed)),
+            What::TaskDeclined(e) => (e.attempt, Some(Outcome::Declined)),
+            What::TaskReassigned(e) if e.lost => (e.attempt, Some(Outcome::Lost)),
+            What::TaskCancelled(_) => {
+                let last = task.attempts.last()?;
+                (last.seen.attempt, last.seen.outcome.filter(|o| *o == Outcome::Cancelled).map(Some)?)
+            }
+            _ => return None,
+        };
+        let seen = &task.attempts.iter().find(|a| a.seen.attempt == attempt)?.seen;
+        Some((
+            AgentKey { workspace: workspace.clone(), agent: seen.agent_id.clone() },
+            seen.incarnation.clone(),
+            outcome,
+        ))
+    }
+
+    /// After a fold: what this shard's tasks hold counts as held.
+    fn count_held(&mut self) {
+        let mut fleet = self.shared.fleet.lock();
+        fleet.registry.forget_shard(self.shard);
+        for (key, task) in self.owner.state().tasks() {
+            if let Some((agent, incarnation)) = task.holder() {
+                let agent = AgentKey { workspace: key.workspace.clone(), agent: agent.clone() };
+                fleet.registry.given(&agent, incarnation, self.shard);
+            }
+        }
+    }
+
+    fn tell_waiters(&mut self, key: &TaskKey) {
+        for answer in self.waiters.remove(key).unwrap_or_default() {
+            let ticket = self.ticket(answer);
+            let mut released = Vec::new();
+            self.owner.read(ticket, &Subject::Task(key.clone()), &mut released);
+            self.release(released);
+        }
+    }
+
+    /// Lets out what is proven.
+    fn release(&mut self, released: Vec<Released>) {
+        for item in released {
+            match item {
+                Released::Effects { offset, effects } => {
+                    for effect in effects {
+                        if let Effect::Directory(entry) = &effect {
+                            // This coordinator knows at once; the others by the topic.
+                            self.shared.fleet.learn((**entry).clone(), offset);
+                        }
+                        self.performer.perform(offset, effect);
+                    }
+                }
+                Released::Answer(ticket, answer) => {
+                    if let Some(sender) = self.tickets.remove(&ticket) {
+                        // Who asked may have gone.
+                        let _ = sender.send(answer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn came_back(&mut self, back: Back) -> Result<(), Why> {
+        match back {
+            Back::Acked { n, outcome } => {
+                let released = self.owner.acked(n, outcome)?;
+                while let Some((_, at)) = self.sent_at.front().filter(|(m, _)| *m <= self.owner.proven()) {
+                    metrics::histogram!(names::KAFKA_APPEND_SECONDS).record(at.elapsed());
+                    self.sent_at.pop_front();
+                }
+                self.shared.status.flying(self.shard, self.sent_at.front().map(|(_, at)| *at));
+                self.release(released);
+                Ok(())
+            }
+            Back::PassedOn { outcome: Err(why), .. } => Err(Why::NotPassedOn(why)),
+            Back::PassedOn { offset: at, outcome: Ok(()) } => {
+                for queued in &mut self.queue {
+                    if let Queued::Passing { offset, done, .. } = queued
+                        && *offset == at
+                    {
+                        *done = true;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn was_done(&mut self, done: &Done) -> Result<(), Why> {
+        match done {
+            Done::Confirmed(offset) => {
+                self.owner.confirmed(*offset, 1);
+                Ok(())
+            }
+            Done::Overtaken => Err(Why::Overtaken),
+        }
+    }
+
+    /// Takes a record of the commands topic into the queue.
+    fn arrived(&mut self, record: RawRecord) -> Result<(), Why> {
+        let partitions = self.shared.config.partitions;
+        match inbound::read(&record, self.shard, partitions, &self.shared.config.limits) {
+            Read::Here(input) => self.queue.push_back(Queued::Ready(input)),
+            Read::Poison(input) => {
+                if let Input::Poison { offset, error, .. } = &input {
+                    tracing::warn!(shard = self.shard, offset, %error, "a command cannot be read");
+                    let mut kept = self.poisonous.lock().unwrap_or_else(PoisonError::into_inner);
+                    kept.insert(*offset, record);
+                }
+                self.queue.push_back(Queued::Ready(input));
+            }
+            Read::There(partition) => {
+                let offset = record.offset.unsigned_abs();
+                let back = self.back.0.clone();
+                let producer = self.shared.kafka.effects().map_err(|e| Why::NotPassedOn(e.to_string()))?;
+                producer
+                    .send(inbound::passed_on(record, partition), move |delivery| {
+                        let outcome = delivery.map(|_| ()).map_err(|e| e.to_string());
+                        let _ = back.send(Back::PassedOn { offset, outcome });
+                    })
+                    .map_err(|e| Why::NotPassedOn(e.to_string()))?;
+                self.queue.push_back(Queued::Passing { offset, partition, done: false });
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides what stands at the head of the queue, as far as there is room.
+    fn advance(&mut self) -> Result<(), Why> {
+        while !self.is_full() {
+            match self.queue.front() {
+                Some(Queued::Ready(_) | Queued::Passing { done: true, .. }) => {}
+                Some(Queued::Passing { done: false, .. }) | None => break,
+            }
+            match self.queue.pop_front() {
+                Some(Queued::Ready(input)) => {
+                    if let Input::Command { command, meta } = &input {
+                        metrics::counter!(names::COMMANDS_TOTAL, "door" => "kafka", "type" => command.ce_type())
+                            .increment(1);
+                        let (ce_id, correlation_id) = (&meta.ce_id, meta.correlation_id.as_deref());
+                        tracing::trace!(
+                            shard = self.shard,
+                            ce_id,
+                            correlation_id,
+                            ty = command.ce_type(),
+                            "a command"
+                        );
+                    }
+                    self.handle(&input, None)?;
+                }
+                Some(Queued::Passing { offset, partition, .. }) => {
+                    self.handle(&Input::PassedOn { offset, partition }, None)?;
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn asked(&mut self, ask: Ask) -> Result<(), Why> {
+        match ask {
+            Ask::Command { command, meta, answer } => {
+                metrics::counter!(names::COMMANDS_TOTAL, "door" => "http", "type" => command.ce_type())
+                    .increment(1);
+                if command.is_admission() && self.is_full() {
+                    let why = format!(
+                        "{} records are unproven and {} steps owe effects on this shard",
+                        self.owner.in_flight(),
+                        self.owner.owed()
+                    );
+                    let _ = answer.send(Err(Error::overloaded(why, 100)));
+                    return Ok(());
+                }
+                let ticket = self.ticket(answer);
+                let meta = synod_ledger::Meta { age_ms: self.age(&meta), ..meta };
+                self.handle(&Input::Command { command, meta }, Some(ticket))
+            }
+            Ask::Read { subject, answer } => {
+                let ticket = self.ticket(answer);
+                let mut released = Vec::new();
+                self.owner.read(ticket, &subject, &mut released);
+                self.release(released);
+                Ok(())
+            }
+            Ask::Ended { task, answer } => {
+                match self.owner.state().task(&task) {
+                    Some(known) if !known.status.is_final() => {
+                        let waiting = self.waiters.entry(task).or_default();
+                        waiting.retain(|sender| !sender.is_closed());
+                        waiting.push(answer);
+                    }
+                    _ => {
+                        let ticket = self.ticket(answer);
+                        let mut released = Vec::new();
+                        self.owner.read(ticket, &Subject::Task(task), &mut released);
+                        self.release(released);
+                    }
+                }
+                Ok(())
+            }
+            Ask::List { filter, answer } => {
+                let ticket = self.ticket(answer);
+                let listed = self.list(&filter);
+                let mut released = Vec::new();
+                self.owner.tell(ticket, listed, &mut released);
+                self.release(released);
+                Ok(())
+            }
+            Ask::Judged { agent, incarnation, lost, reason } => {
+                self.handle(&Input::Judged { agent, incarnation, lost, reason }, None)
+            }
+        }
+    }
+
+    /// Through the quick door a command's age is its time against the shard's.
+    fn age(&self, meta: &synod_ledger::Meta) -> u64 {
+        // The door has put the command's time, in ms since the epoch, where its age belongs; 0 for none.
+        if meta.age_ms == 0 { 0 } else { self.now().millis_since(Timestamp::from_millis(meta.age_ms as i64)) }
+    }
+
+    fn list(&self, filter: &TaskFilter) -> Answer {
+        let tasks = self
+            .owner
+            .state()
+            .tasks_after(&filter.after)
+            .take_while(|(key, _)| key.workspace == filter.after.workspace)
+            .filter(|(_, task)| filter.status.is_none_or(|status| task.status == status))
+            .filter(|(_, task)| {
+                let capability = task.submitted.capability.as_ref().map(|c| c.as_str());
+                filter.capability.is_none() || capability == filter.capability.as_deref()
+            })
+            .filter(|(_, task)| {
+                let wanted = filter.agent.as_deref();
+                wanted.is_none() || task.attempts.last().map(|a| a.seen.agent_id.as_str()) == wanted
+            })
+            .take(filter.limit)
+            .map(|(key, task)| task.view(&key.workspace))
+            .collect::<Vec<_>>();
+        let json = Json::of(&tasks);
+        json.map(|json| (json, false)).map_err(|e| Error::new(synod_protocol::Code::Internal, e.to_string()))
+    }
+
+    /// Fires what is due and gives out what waits.
+    fn turn(&mut self) -> Result<(), Why> {
+        if self.is_catching_up() {
+            return Ok(());
+        }
+        let now = self.now();
+        while let Some(key) = self.owner.state().due(now).cloned() {
+            self.handle(&Input::Due(key), None)?;
+            self.dispatch_wanted = true;
+        }
+        let waiting = self.owner.state().waiting();
+        self.owner.wake_retries(now);
+        self.dispatch_wanted |= self.owner.state().waiting() != waiting;
+        if std::mem::take(&mut self.dispatch_wanted) {
+            self.dispatch()?;
+        }
+        let waiting = self.owner.state().waiting();
+        self.shared.fleet.waiting_changed(self.waiting_told, waiting);
+        self.waiting_told = waiting;
+        Ok(())
+    }
+
+    /// Gives waiting tasks to agents, line by line, as long as somebody is chosen.
+    fn dispatch(&mut self) -> Result<(), Why> {
+        let lines: Vec<Line> = self.owner.state().lines().cloned().collect();
+        for line in lines {
+            let mut passed_over = 0;
+            while passed_over < LOOK_INTO_LINE && !self.is_full() {
+                let Some(key) = self.owner.state().first_in(&line, passed_over) else { break };
+                let before = self.owner.state().waiting();
+                self.handle(&Input::Dispatch(key), None)?;
+                if self.owner.state().waiting() == before {
+                    passed_over += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes tasks back from process starts that are gone.
+    fn check_holders(&mut self) -> Result<(), Why> {
+        let mut gone = Vec::new();
+        {
+            let fleet = self.shared.fleet.lock();
+            for holder in self.owner.state().holders() {
+                let member = fleet.registry.get(holder);
+                for (task, incarnation) in self.owner.state().held_by(holder) {
+                    let reason = match member {
+                        None => format!("agent {} has left", holder.agent),
+                        Some(m) if m.entry.incarnation != *incarnation => {
+                            format!("agent {} was started anew", holder.agent)
+                        }
+                        Some(m) if m.entry.health == Health::Lost => {
+                            format!("agent {} was lost", holder.agent)
+                        }
+                        Some(_) => continue,
+                    };
+                    gone.push(Input::HolderGone {
+                        task: task.clone(),
+                        incarnation: incarnation.clone(),
+                        reason,
+                    });
+                }
+            }
+        }
+        for input in gone {
+            self.handle(&input, None)?;
+        }
+        Ok(())
+    }
+
+    /// Rewrites what the directory says of this shard's agents where it is older than what the ledger says.
+    fn mend_directory(&self) -> Result<(), Why> {
+        for (key, agent) in self.owner.state().agents() {
+            let entry = agent.directory_entry(key);
+            let known = self.shared.fleet.lock().registry.get(key).map(|m| m.entry.clone());
+            if known.as_ref() == Some(&entry) || (known.is_none() && entry.gone) {
+                continue;
+            }
+            let offset = self.owner.epoch();
+            self.shared.fleet.learn(entry.clone(), offset);
+            let out =
+                directory_record(self.shard, offset, &entry).map_err(|e| Why::NotSent(e.to_string()))?;
+            let producer = self.shared.kafka.effects().map_err(|e| Why::NotSent(e.to_string()))?;
+            let sent = producer.send(out, |delivery| {
+                if let Err(error) = delivery {
+                    tracing::error!(%error, "the directory was not mended");
+                }
+            });
+            sent.map_err(|e| Why::NotSent(e.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn show(&self) {
+        let phase = if self.is_catching_up() { Phase::CatchingUp } else { Phase::Serving };
+        let state = self.owner.state();
+        self.shared.status.shard(self.shard, |s| {
+            s.phase = phase;
+            s.owner = Some(self.shared.config.id.to_string());
+            s.epoch = Some(self.owner.epoch());
+            s.position = state.position;
+            (s.in_flight, s.owed, s.waiting) = (self.owner.in_flight(), self.owner.owed(), state.waiting());
+            s.tasks.clone_from(&state.counts);
+            s.trouble = None;
+        });
+    }
+
+    fn wake_at(&self) -> Instant {
+        let now = self.now();
+        let due = self.owner.state().next_deadline().map(|at| Duration::from_millis(at.millis_since(now)));
+        Instant::now() + due.unwrap_or(Duration::from_secs(60)).min(Duration::from_millis(500))
+    }
+}
+
+/// Serves until a doubt, a loss or `stop`.
+pub(super) async fn serve(mut serving: Serving<'_>, stop: &CancellationToken) -> Ended {
+    let ended = match run(&mut serving, stop).await {
+        Ok(ended) => ended,
+        Err(why) => Ended::Doubt(why),
+    };
+    serving.shared.status.flying(serving.shard, None);
+    serving.shared.fleet.waiting_changed(serving.waiting_told, 0);
+    // Tickets are dropped here: who waits for an unproven answer is told to repeat.
+    ended
+}
+
+async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why> {
+    let (topic, shard) = (topics::COMMANDS, s.shard as i32);
+    let wait = Duration::from_secs(15);
+    let log = s.shared.kafka.readers.watermarks(topic, shard, wait).await.map_err(Why::Read)?;
+    let position = s.owner.state().position;
+    let (low, high) = (log.low.unsigned_abs(), log.high.unsigned_abs());
+    if position > high || (position < low && position > 0) {
+        return Ok(Ended::DataLost(format!(
+            "{topic} partition {shard}: the ledger has handled it up to offset {position}, the topic holds {low} to {high}"
+        )));
+    }
+    let start = position.max(low);
+    let mut reader: PartitionReader =
+        s.shared.kafka.readers.open(topic, shard, Start::Offset(start as i64)).map_err(Why::Read)?;
+    s.until = Some(high).filter(|high| *high > start);
+    s.mend_directory()?;
+    s.show();
+    let (mut members, mut room) = (s.shared.fleet.members(), s.shared.fleet.room());
+    let mut must_check = true;
+    let mut shown_at = Instant::now();
+    loop {
+        if !s.is_catching_up() && std::mem::take(&mut must_check) {
+            s.check_holders()?;
+        }
+        s.advance()?;
+        if s.until.is_some_and(|until| reader.position().is_some_and(|at| at.unsigned_abs() >= until))
+            && s.queue.is_empty()
+        {
+            s.until = None;
+            s.dispatch_wanted = true;
+            s.show();
+            continue;
+        }
+        s.turn()?;
+        if shown_at.elapsed() > Duration::from_millis(200) {
+            s.show();
+            shown_at = Instant::now();
+        }
+        let (reads, serves) = (!s.is_full() && s.queue.len() < PASSING_LIMIT, !s.is_catching_up());
+        let wake = s.wake_at();
+        tokio::select! {
+            () = stop.cancelled() => return finish(s).await,
+            Some(back) = s.back.1.recv() => {
+                s.came_back(back)?;
+                while let Ok(back) = s.back.1.try_recv() {
+                    s.came_back(back)?;
+                }
+            }
+            Some(done) = s.done.recv() => {
+                s.was_done(&done)?;
+                while let Ok(done) = s.done.try_recv() {
+                    s.was_done(&done)?;
+                }
+            }
+            Some(ask) = s.asks.recv(), if serves => {
+                s.asked(ask)?;
+                for _ in 0..BATCH {
+                    match s.asks.try_recv() {
+                        Ok(ask) => s.asked(ask)?,
+                        Err(_) => break,
+                    }
+                }
+            }
+            batch = reader.next_batch(BATCH, Duration::from_secs(3600)), if reads => {
+                match batch {
+                    Ok(records) => for record in records {
+                        s.arrived(record)?;
+                    },
+                    Err(error @ ReadError::PositionLost { .. }) => return Ok(Ended::DataLost(error.to_string())),
+                    Err(error) => return Err(Why::Read(error)),
+                }
+            }
+            Ok(()) = members.changed() => must_check = true,
+            Ok(()) = room.changed(), if serves => s.dispatch_wanted = true,
+            () = tokio::time::sleep_until(wake) => {}
+        }
+    }
+}
+
+/// Gives the shard up in good order: takes nothing more, and waits for what is in flight and owed.
+async fn finish(s: &mut Serving<'_>) -> Result<Ended, Why> {
+    let until = Instant::now() + FINISH;
+    while s.owner.in_flight() > 0 || s.owner.owed() > 0 {
+        tokio::select! {
+            Some(back) = s.back.1.recv() => s.came_back(back)?,
+            Some(done) = s.done.recv() => s.was_done(&done)?,
+            () = tokio::time::sleep_until(until) => break,
+        }
+    }
+    Ok(Ended::Stopped)
+}
