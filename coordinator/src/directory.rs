@@ -122,7 +122,7 @@ fn learn(fleet: &SharedFleet, record: &RawRecord) {
         (_, None) => {}
         (_, Some(Err(error))) => tracing::warn!(%error, "a directory entry that cannot be read"),
         (None, Some(Ok(entry))) => {
-            tracing::warn!(agent = %entry.agent_id, "a directory entry without a position")
+            tracing::warn!(agent = %entry.agent_id, "a directory entry without a position");
         }
     }
 }

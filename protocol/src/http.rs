@@ -23,6 +23,9 @@ pub struct Message {
     pub data: Vec<u8>,
 }
 
+/// One element of a batch: the message, or its id as far as it could be read, and why it is refused.
+pub type BatchElement = Result<Message, (String, Error)>;
+
 /// Media type of one structured event.
 pub const STRUCTURED: &str = "application/cloudevents+json";
 /// Media type of a batch.
@@ -71,7 +74,7 @@ impl Message {
     ///
     /// # Errors
     /// The body is no array of objects, or has more than [`BATCH_LIMIT`].
-    pub fn from_batch(text: &[u8], limits: &Limits) -> Result<Vec<Result<Message, (String, Error)>>, Error> {
+    pub fn from_batch(text: &[u8], limits: &Limits) -> Result<Vec<BatchElement>, Error> {
         limits::check_nesting(text, limits.nesting + 2)?;
         let objects: Vec<BTreeMap<String, Json>> = serde_json::from_slice(text)
             .map_err(|e| Error::invalid(format!("the body is not an array of CloudEvents in JSON: {e}")))?;
@@ -184,7 +187,7 @@ fn base64_decoded(text: &Json) -> Result<Vec<u8>, Error> {
     let text: String = text.to().map_err(|_| refused())?;
     let text = text.as_bytes();
     let body_len = text.iter().rposition(|b| *b != b'=').map_or(0, |last| last + 1);
-    if text.len() % 4 != 0 || text.len() - body_len > 2 {
+    if !text.len().is_multiple_of(4) || text.len() - body_len > 2 {
         return Err(refused());
     }
     let (mut out, mut held, mut bits) = (Vec::with_capacity(text.len() / 4 * 3), 0u32, 0u32);

@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn equality_is_of_values() {
         let check = |a: &str, b: &str, equal| {
-            assert_eq!(Json::parse(a).unwrap() == Json::parse(b).unwrap(), equal, "{a} {b}")
+            assert_eq!(Json::parse(a).unwrap() == Json::parse(b).unwrap(), equal, "{a} {b}");
         };
         check(r#"{"a":1,"b":2}"#, r#"{ "b": 2, "a": 1 }"#, true);
         check("[1,2]", "[2,1]", false);

@@ -75,7 +75,7 @@ enum Back {
 
 /// A record of the commands topic, in its order.
 enum Queued {
-    Ready(Input),
+    Ready(Box<Input>),
     Passing { offset: u64, partition: u32, done: bool },
 }
 
@@ -357,14 +357,14 @@ impl<'a> Serving<'a> {
     fn arrived(&mut self, record: RawRecord) -> Result<(), Why> {
         let partitions = self.shared.config.partitions;
         match inbound::read(&record, self.shard, partitions, &self.shared.config.limits) {
-            Read::Here(input) => self.queue.push_back(Queued::Ready(input)),
+            Read::Here(input) => self.queue.push_back(Queued::Ready(Box::new(input))),
             Read::Poison(input) => {
                 if let Input::Poison { offset, error, .. } = &input {
                     tracing::warn!(shard = self.shard, offset, %error, "a command cannot be read");
                     let mut kept = self.poisonous.lock().unwrap_or_else(PoisonError::into_inner);
                     kept.insert(*offset, record);
                 }
-                self.queue.push_back(Queued::Ready(input));
+                self.queue.push_back(Queued::Ready(Box::new(input)));
             }
             Read::There(partition) => {
                 let offset = record.offset.unsigned_abs();
@@ -391,7 +391,7 @@ impl<'a> Serving<'a> {
             }
             match self.queue.pop_front() {
                 Some(Queued::Ready(input)) => {
-                    if let Input::Command { command, meta } = &input {
+                    if let Input::Command { command, meta } = &*input {
                         metrics::counter!(names::COMMANDS_TOTAL, "door" => "kafka", "type" => command.ce_type())
                             .increment(1);
                         let (ce_id, correlation_id) = (&meta.ce_id, meta.correlation_id.as_deref());
