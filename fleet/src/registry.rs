@@ -9,6 +9,9 @@ use synod_protocol::{Capability, Id, Incarnation, Workspace};
 /// among equals the one that was given least so far, then by id.
 pub const LEAST_CONNECTIONS: &str = "least_connections";
 
+/// Agents that have left and are remembered, so that no older entry brings them back: the latest so many.
+const DEPARTED_LIMIT: usize = 10_000;
+
 /// One agent of one workspace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AgentKey {
@@ -98,6 +101,9 @@ impl Member {
 pub struct Registry {
     members: BTreeMap<AgentKey, Member>,
     able: BTreeMap<(Workspace, Capability), BTreeSet<Id>>,
+    /// Who has left: by which offset, and when relative to the others.
+    departed: BTreeMap<AgentKey, (u64, u64)>,
+    departures: BTreeMap<u64, AgentKey>,
 }
 
 impl Registry {
@@ -106,13 +112,18 @@ impl Registry {
     /// Returns whether anything changed.
     pub fn learn(&mut self, entry: DirectoryEntry, offset: u64) -> bool {
         let key = AgentKey { workspace: entry.workspace.clone(), agent: entry.agent_id.clone() };
-        let before = self.members.get(&key);
-        if before.is_some_and(|known| known.offset >= offset) {
+        let before = self.members.get(&key).map(|known| known.offset);
+        let before = before.max(self.departed.get(&key).map(|(left_at, _)| *left_at));
+        if before.is_some_and(|known| known >= offset) {
             return false;
         }
         self.forget_abilities(&key);
+        if let Some((_, turn)) = self.departed.remove(&key) {
+            self.departures.remove(&turn);
+        }
         if entry.gone {
             self.members.remove(&key);
+            self.remember_departed(key, offset);
             return true;
         }
         for capability in &entry.capabilities {
@@ -128,6 +139,17 @@ impl Registry {
         };
         self.members.insert(key, Member { entry, offset, statistics, held, in_flight });
         true
+    }
+
+    fn remember_departed(&mut self, key: AgentKey, offset: u64) {
+        let turn = self.departures.last_key_value().map_or(0, |(last, _)| last + 1);
+        self.departures.insert(turn, key.clone());
+        self.departed.insert(key, (offset, turn));
+        if self.departures.len() > DEPARTED_LIMIT
+            && let Some((_, oldest)) = self.departures.pop_first()
+        {
+            self.departed.remove(&oldest);
+        }
     }
 
     fn forget_abilities(&mut self, key: &AgentKey) {
@@ -327,6 +349,32 @@ mod tests {
         assert_eq!(choose(&registry, None, &[]).as_deref(), Some("a"));
         registry.ended(&key("a"), &START.parse().unwrap(), 0, Outcome::Lost);
         assert_eq!(registry.get(&key("a")).unwrap().in_flight(), 0);
+    }
+
+    #[test]
+    fn who_has_left_does_not_come_back_by_an_older_entry() {
+        let mut registry = Registry::default();
+        registry.learn(entry("a", 1), 5);
+        assert!(registry.learn(DirectoryEntry { gone: true, ..entry("a", 1) }, 7));
+        assert!(!registry.learn(entry("a", 1), 6), "written late by a former owner");
+        assert!(!registry.learn(DirectoryEntry { gone: true, ..entry("a", 1) }, 7), "the same again");
+        assert_eq!((choose(&registry, None, &[]), registry.len()), (None, 0));
+        assert!(registry.learn(entry("a", 1), 8));
+        assert_eq!(choose(&registry, None, &[]).as_deref(), Some("a"));
+        assert!(!registry.learn(DirectoryEntry { gone: true, ..entry("a", 1) }, 7));
+    }
+
+    #[test]
+    fn only_so_many_who_have_left_are_remembered() {
+        let mut registry = Registry::default();
+        for i in 0..=DEPARTED_LIMIT {
+            registry.learn(DirectoryEntry { gone: true, ..entry(&format!("a{i}"), 1) }, i as u64);
+        }
+        assert_eq!((registry.departed.len(), registry.departures.len()), (DEPARTED_LIMIT, DEPARTED_LIMIT));
+        for offset in 1..1_000 {
+            registry.learn(DirectoryEntry { gone: offset % 2 == 0, ..entry("a5", 1) }, 1_000_000 + offset);
+        }
+        assert!(registry.departures.len() <= DEPARTED_LIMIT && registry.departed.len() <= DEPARTED_LIMIT);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct AgentState {
     pub health: Health,
     /// Whether it left.
     pub gone: bool,
+    /// Whether it was asked to take no more work; being lost for a while does not undo that.
+    draining: bool,
     /// Earlier process starts, newest last.
     superseded: Vec<Incarnation>,
 }
@@ -35,6 +37,7 @@ impl AgentState {
             status: event.status,
             health: event.health,
             gone: false,
+            draining: event.health == Health::Draining,
             superseded: Vec::new(),
         }
     }
@@ -60,11 +63,26 @@ impl AgentState {
             }
             _ => {}
         }
+        match self.health {
+            Health::Draining => self.draining = true,
+            Health::Healthy => self.draining = false,
+            Health::Suspected | Health::Lost => {}
+        }
+    }
+
+    /// The health of an agent that is heard of.
+    fn alive(&self) -> Health {
+        if self.draining { Health::Draining } else { Health::Healthy }
     }
 
     /// Its process start.
     pub fn incarnation(&self) -> &Incarnation {
         &self.registered.incarnation
+    }
+
+    /// Whether this process start of it is over for good.
+    pub fn is_superseded(&self, incarnation: &Incarnation) -> bool {
+        self.superseded.contains(incarnation)
     }
 
     /// What the directory says of it.
@@ -137,7 +155,7 @@ pub(crate) fn register(known: Option<&AgentState>, command: &RegisterAgent) -> R
         description: command.description.clone(),
     };
     let Some(known) = known else { return Ok(vec![What::AgentRegistered(event)]) };
-    if known.superseded.contains(&command.incarnation) {
+    if known.is_superseded(&command.incarnation) {
         return Err(Error::fenced(format!(
             "incarnation {} of agent {} was superseded by {}",
             command.incarnation,
@@ -147,11 +165,13 @@ pub(crate) fn register(known: Option<&AgentState>, command: &RegisterAgent) -> R
     }
     if *known.incarnation() != command.incarnation {
         event.superseded = Some(known.incarnation().clone());
-    } else if known.health == Health::Healthy && !known.gone {
-        // The same process start again: it may have changed what it can do, and keeps its status.
-        event.status = known.status;
+    } else if !known.gone {
+        // The same process start again: it lives, may have changed what it can do, and undoes no command to it.
+        (event.status, event.health) = (known.status, known.alive());
         event.superseded.clone_from(&known.registered.superseded);
-        if (AgentRegistered { status: known.registered.status, ..event.clone() }) == known.registered {
+        let (status, health) = (event.status, event.health);
+        let says_the_same = AgentRegistered { status, health, ..known.registered.clone() } == event;
+        if says_the_same && known.health == health {
             return Ok(Vec::new());
         }
     }
@@ -223,7 +243,7 @@ pub(crate) fn judged(
             vec![What::AgentLost(known.changed(known.status, Health::Lost, reason))]
         }
         (false, Health::Lost | Health::Suspected) => {
-            vec![What::AgentStatusChanged(known.changed(known.status, Health::Healthy, reason))]
+            vec![What::AgentStatusChanged(known.changed(known.status, known.alive(), reason))]
         }
         _ => Vec::new(),
     }

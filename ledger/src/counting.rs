@@ -32,12 +32,17 @@ impl Counting {
                 *self = Counting { epoch: Some(offset), n: 0 };
                 Verdict::Claim
             }
-            Record::Step(step) if self.epoch == Some(step.epoch) && step.n == self.n + 1 => {
+            Record::Step(step) if self.expects(step.epoch, step.n) => {
                 self.n = step.n;
                 Verdict::Counts
             }
             Record::Step(_) => Verdict::Void,
         }
+    }
+
+    /// Whether a step of this epoch and number would count here.
+    pub fn expects(&self, epoch: u64, n: u64) -> bool {
+        self.epoch == Some(epoch) && n == self.n + 1
     }
 
     /// The latest claim's offset.

@@ -268,6 +268,11 @@ impl Draft<'_> {
         if !matches!(self.task.status, TaskStatus::Waiting | TaskStatus::Retrying) {
             return;
         }
+        // Whoever asks may have looked at an earlier moment: not before its back-off, not after its deadline.
+        let backs_off = self.task.retry_at.is_some_and(|at| at > self.cx.now);
+        if backs_off || self.task.submitted.deadline <= self.cx.now {
+            return;
+        }
         let s = self.task.submitted.clone();
         let need = Need {
             workspace: &self.key.workspace,
@@ -349,7 +354,7 @@ impl Draft<'_> {
 
     fn fail(&mut self, c: &FailTask) -> Result<(), Error> {
         self.task.authorise(c.attempt, &c.attempt_token)?;
-        self.attempt_failed(c.error.clone(), false);
+        self.attempt_failed(&c.error, false);
         Ok(())
     }
 
@@ -420,7 +425,7 @@ impl Draft<'_> {
                 message: format!("the attempt took longer than its {timeout_ms} ms"),
                 retryable: true,
             };
-            self.attempt_failed(error, true);
+            self.attempt_failed(&error, true);
         }
     }
 
@@ -455,7 +460,7 @@ impl Draft<'_> {
         }));
     }
 
-    fn attempt_failed(&mut self, error: Failure, timed_out: bool) {
+    fn attempt_failed(&mut self, error: &Failure, timed_out: bool) {
         let Some(current) = self.task.current() else { return };
         let (attempt, agent_id) = (current.seen.attempt, current.seen.agent_id.clone());
         self.emit(What::TaskAttemptFailed(TaskAttemptFailed {

@@ -69,7 +69,8 @@ impl Fold {
     /// Takes the next record. `at` is the broker's time of it.
     ///
     /// # Errors
-    /// Records are missing before it, or it was written by a newer build. What is no record of ours is void.
+    /// Records are missing before it, or it was written by a newer build and cannot be read. What is no record of ours
+    /// is void.
     pub fn record(&mut self, offset: u64, at: Option<Timestamp>, bytes: &[u8]) -> Result<Verdict, FoldError> {
         if self.last.map_or(0, |last| last + 1) != offset {
             return Err(FoldError::Jump { after: self.last, found: offset });
@@ -78,6 +79,10 @@ impl Fold {
         let record = match Record::read(bytes) {
             Ok(record) => record,
             Err(RecordError::Foreign(_)) => {
+                self.void += 1;
+                return Ok(Verdict::Void);
+            }
+            Err(RecordError::Unknown { epoch, n, .. }) if !self.counting.expects(epoch, n) => {
                 self.void += 1;
                 return Ok(Verdict::Void);
             }

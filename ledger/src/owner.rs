@@ -8,7 +8,7 @@ use crate::decide::{Context, Decision, Input, Meta, Subject, decide};
 use crate::effect::{Effect, effects, shown};
 use crate::fold::Folded;
 use crate::record::{Door, InputRef, Kind, Step, VERSION};
-use crate::state::{State, subject_of};
+use crate::state::{State, answered};
 use std::collections::{BTreeMap, VecDeque};
 use synod_protocol::{Command, EntityId, Error, Event, Json, Timestamp, Workspace};
 
@@ -48,7 +48,7 @@ pub enum Released {
 }
 
 /// Why an epoch is over.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Doubt {
     /// Somebody else writes, or a record is missing or doubled.
     #[error("record {n} landed at offset {found}, expected {expected}: somebody else has claimed the shard")]
@@ -89,6 +89,10 @@ pub struct Owner {
     owed: BTreeMap<u64, usize>,
     nothing_yet: bool,
     record_limit: usize,
+    /// Why this epoch is over, once it is.
+    doubt: Option<Doubt>,
+    /// Who asked after that.
+    stranded: Vec<Ticket>,
 }
 
 impl Owner {
@@ -106,10 +110,12 @@ impl Owner {
             owed: BTreeMap::new(),
             nothing_yet,
             record_limit,
+            doubt: None,
+            stranded: Vec::new(),
         };
         let mut released = Vec::new();
         for (offset, step) in folded.owed {
-            let subject = subject_of(&step);
+            let subject = answered(&owner.state, &step);
             let effects = effects(&owner.state, shard, offset, &step, subject.as_ref());
             owner.release(offset, effects, &mut released);
         }
@@ -153,7 +159,7 @@ impl Owner {
 
     /// Decides an input on the state in memory. `Some` is to be appended; `None` needed no record.
     ///
-    /// The answer for `ticket`, if any, is released once it may leave.
+    /// The answer for `ticket`, if any, is released once it may leave. After a [`Doubt`] nothing is decided any more.
     pub fn handle(
         &mut self,
         cx: &Context<'_>,
@@ -161,9 +167,13 @@ impl Owner {
         ticket: Option<Ticket>,
         released: &mut Vec<Released>,
     ) -> Option<Append> {
+        if self.doubt.is_some() {
+            self.stranded.extend(ticket);
+            return None;
+        }
         let cx = Context { now: cx.now.max(self.state.now), seed: cx.seed, fleet: cx.fleet };
         let mut decision = decide(&self.state, &cx, input);
-        if is_recorded(input, &decision) {
+        if is_recorded(&self.state, input, &decision) {
             let append = self.append(&cx, input, &mut decision);
             match append {
                 Ok(append) => {
@@ -218,7 +228,7 @@ impl Owner {
         }
         self.sent += 1;
         self.state.take(&step);
-        let subject = subject_of(&step);
+        let subject = answered(&self.state, &step);
         let effects = effects(&self.state, self.shard, self.epoch + step.n, &step, subject.as_ref());
         self.flights.push_back(Flight { n: step.n, acked: false, effects, answers: Vec::new() });
         let key = step.root.unwrap_or_default();
@@ -234,6 +244,7 @@ impl Owner {
     /// Releases an answer once all that was appended before it is proven.
     pub fn tell(&mut self, ticket: Ticket, answer: Answer, released: &mut Vec<Released>) {
         match self.flights.back_mut() {
+            _ if self.doubt.is_some() => self.stranded.push(ticket),
             Some(flight) => flight.answers.push((ticket, answer)),
             None => released.push(Released::Answer(ticket, answer)),
         }
@@ -242,16 +253,18 @@ impl Owner {
     /// An append's acknowledgement, as it came: with an offset, without, or as a failure.
     ///
     /// # Errors
-    /// The epoch is over. What was released before remains true.
+    /// The epoch is over, for good: every later call says so again. What was released before remains true.
     pub fn acked(&mut self, n: u64, outcome: Result<Option<u64>, String>) -> Result<Vec<Released>, Doubt> {
         let expected = self.epoch + n;
-        match outcome {
-            Err(why) => return Err(Doubt::NotAppended(n, why)),
-            Ok(None) => return Err(Doubt::NoOffset(n)),
-            Ok(Some(found)) if found != expected => {
-                return Err(Doubt::UnexpectedOffset { n, expected, found });
-            }
-            Ok(Some(_)) => {}
+        let doubt = match outcome {
+            Err(why) => Some(Doubt::NotAppended(n, why)),
+            Ok(None) => Some(Doubt::NoOffset(n)),
+            Ok(Some(found)) if found != expected => Some(Doubt::UnexpectedOffset { n, expected, found }),
+            Ok(Some(_)) => None,
+        };
+        self.doubt = self.doubt.take().or(doubt);
+        if let Some(doubt) = &self.doubt {
+            return Err(doubt.clone());
         }
         if let Some(index) = n.checked_sub(self.proven + 1)
             && let Some(flight) = self.flights.get_mut(index as usize)
@@ -289,17 +302,18 @@ impl Owner {
 
     /// Everyone who waits for an answer that this epoch can no longer give.
     pub fn abandoned(self) -> impl Iterator<Item = Ticket> {
-        self.flights.into_iter().flat_map(|flight| flight.answers).map(|(ticket, _)| ticket)
+        let waiting = self.flights.into_iter().flat_map(|flight| flight.answers).map(|(ticket, _)| ticket);
+        waiting.chain(self.stranded)
     }
 }
 
-/// Every position passed is on record, and so is whatever happened or was refused; a repeat through the
-/// quick door changes nothing and needs none.
-fn is_recorded(input: &Input, decision: &Decision) -> bool {
+/// Every position passed is on record, and so is every command that was not had before, whatever it came to; the
+/// same command again through the quick door changes nothing and needs none.
+fn is_recorded(state: &State, input: &Input, decision: &Decision) -> bool {
     match input {
         Input::Poison { .. } | Input::PassedOn { .. } => true,
         Input::Command { meta, .. } if meta.offset.is_some() => true,
-        Input::Command { .. } => !decision.repeat,
+        Input::Command { meta, .. } => state.seen.get(&meta.workspace, &meta.ce_id).is_none(),
         Input::Due(_) | Input::Dispatch(_) | Input::HolderGone { .. } | Input::Judged { .. } => {
             !decision.events.is_empty()
         }

@@ -153,6 +153,16 @@ pub enum RecordError {
         /// Its kind.
         kind: String,
     },
+    /// A step of ours with something in it that this build does not know. If it counts, it must not be passed over.
+    #[error("step {n} of epoch {epoch} cannot be read: {why}")]
+    Unknown {
+        /// Its epoch.
+        epoch: u64,
+        /// Its number.
+        n: u64,
+        /// What is wrong with it.
+        why: serde_json::Error,
+    },
     /// Not a record of ours at all.
     #[error("not a ledger record: {0}")]
     Foreign(serde_json::Error),
@@ -165,6 +175,13 @@ struct Head {
     kind: String,
 }
 
+/// What decides whether a step counts.
+#[derive(Deserialize)]
+struct Place {
+    epoch: u64,
+    n: u64,
+}
+
 impl Record {
     /// Reads a record.
     ///
@@ -175,7 +192,12 @@ impl Record {
         match head.kind.as_str() {
             _ if head.v > VERSION => Err(RecordError::Newer { found: head.v, kind: head.kind }),
             "claim" => serde_json::from_slice(bytes).map(Record::Claim).map_err(RecordError::Foreign),
-            "step" => serde_json::from_slice(bytes).map(Record::Step).map_err(RecordError::Foreign),
+            "step" => serde_json::from_slice(bytes).map(Record::Step).map_err(|why| {
+                match serde_json::from_slice(bytes) {
+                    Ok(Place { epoch, n }) => RecordError::Unknown { epoch, n, why },
+                    Err(_) => RecordError::Foreign(why),
+                }
+            }),
             _ => Err(RecordError::Newer { found: head.v, kind: head.kind }),
         }
     }

@@ -61,6 +61,16 @@ impl Seen {
         }
     }
 
+    /// Whether what is remembered and the order in which it is to be forgotten agree.
+    pub(crate) fn consistent(&self) -> Result<(), String> {
+        let known = self.order.iter().all(|(_, print)| self.had.contains_key(print));
+        let sorted = self.order.iter().is_sorted_by_key(|(at, _)| *at);
+        match known && sorted && self.order.len() == self.had.len() {
+            true => Ok(()),
+            false => Err(format!("{} commands had, {} to be forgotten", self.had.len(), self.order.len())),
+        }
+    }
+
     /// How many are remembered.
     pub fn len(&self) -> usize {
         self.order.len()

@@ -51,14 +51,14 @@ pub struct State {
     pub seen: Seen,
     /// The latest recorded time.
     pub now: Timestamp,
-    tasks: BTreeMap<TaskKey, (u64, TaskState)>,
+    pub(crate) tasks: BTreeMap<TaskKey, (u64, TaskState)>,
     agents: BTreeMap<AgentKey, AgentState>,
-    arrivals: u64,
-    timers: BTreeSet<(Timestamp, TaskKey)>,
-    retries: BTreeSet<(Timestamp, TaskKey)>,
-    waiting: BTreeMap<Line, BTreeSet<Place>>,
-    held: BTreeMap<AgentKey, BTreeMap<TaskKey, Incarnation>>,
-    ended: VecDeque<(Timestamp, TaskKey)>,
+    pub(crate) arrivals: u64,
+    pub(crate) timers: BTreeSet<(Timestamp, TaskKey)>,
+    pub(crate) retries: BTreeSet<(Timestamp, TaskKey)>,
+    pub(crate) waiting: BTreeMap<Line, BTreeSet<Place>>,
+    pub(crate) held: BTreeMap<AgentKey, BTreeMap<TaskKey, Incarnation>>,
+    pub(crate) ended: VecDeque<(Timestamp, TaskKey)>,
     /// Tasks by where they stand, those that have left memory included.
     pub counts: BTreeMap<TaskStatus, u64>,
 }
@@ -260,7 +260,7 @@ impl State {
     pub fn take(&mut self, step: &Step) {
         self.now = self.now.max(step.now);
         if let Some(offset) = step.input.offset {
-            self.position = offset + 1;
+            self.position = self.position.max(offset + 1);
         }
         let Some(workspace) = &step.workspace else { return };
         for event in &step.events {
@@ -279,8 +279,17 @@ impl State {
     }
 }
 
-/// The entity that a step's answer shows.
-pub(crate) fn subject_of(step: &Step) -> Option<Subject> {
+/// The entity that the answer to a step shows: what its command did, also where this is a repeat with another body.
+pub(crate) fn answered(state: &State, step: &Step) -> Option<Subject> {
+    let had = step.workspace.as_ref().zip(step.input.ce_id.as_ref());
+    match had.and_then(|(workspace, ce_id)| state.seen.get(workspace, ce_id)) {
+        Some(Had::Taken(subject)) => Some(subject.clone()),
+        _ => subject_of(step),
+    }
+}
+
+/// The entity that a step's input is about.
+fn subject_of(step: &Step) -> Option<Subject> {
     let (workspace, entity) = (step.workspace.clone()?, step.input.entity.clone()?);
     if step.input.ty.as_deref()?.starts_with("synod.agent.") {
         let agent = entity.as_str().parse().ok()?;
@@ -295,7 +304,7 @@ pub(crate) fn line_of(workspace: &Workspace, capability: Option<&Capability>, ag
     Line { workspace: workspace.clone(), capability: capability.cloned(), agent: agent.cloned() }
 }
 
-fn place_of(key: &TaskKey, arrival: u64, task: &TaskState) -> (Line, Place) {
+pub(crate) fn place_of(key: &TaskKey, arrival: u64, task: &TaskState) -> (Line, Place) {
     let s = &task.submitted;
     let line = line_of(&key.workspace, s.capability.as_ref(), s.agent_id.as_ref());
     (line, (9 - s.priority.min(9), arrival, key.task.clone()))

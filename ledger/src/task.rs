@@ -126,7 +126,9 @@ impl TaskState {
             }
             What::TaskAttemptFailed(e) => {
                 let outcome = if e.timed_out { Outcome::TimedOut } else { Outcome::Failed };
-                self.end_attempt(now, outcome, Some(format!("{}: {}", e.error.code, e.error.message)));
+                let why = format!("{}: {}", e.error.code, e.error.message);
+                self.end_attempt(now, outcome, Some(why.clone()));
+                self.error = Some(Error::new(Code::Unprocessable, why));
                 self.failures += 1;
                 self.status = e.status;
             }
@@ -153,7 +155,7 @@ impl TaskState {
                 self.end_attempt(now, Outcome::Completed, None);
                 self.output = Some(e.output.clone());
                 self.confidence = e.confidence;
-                self.progress = None;
+                self.error = None;
                 self.end(e.status, now);
             }
             What::TaskFailed(e) | What::TaskDeadLettered(e) => {
@@ -174,6 +176,7 @@ impl TaskState {
             last.seen.ended_at = Some(now);
             last.seen.outcome = Some(outcome);
             last.seen.why = why.or(last.seen.why.take());
+            self.progress = None;
         }
     }
 

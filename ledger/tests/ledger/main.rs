@@ -1,0 +1,15 @@
+//! The ledger, driven as the shell drives it: an owner before a log in memory, a registry as fleet, time as a number.
+//!
+//! `shard` is the bench that everything else stands on. `tasks` and `agents` are tables of what may happen to each;
+//! `owner` is about what may leave and when; `fold` throws random histories at all of it.
+
+#![allow(clippy::unwrap_used)] // a test's way to fail
+
+mod agents;
+mod fold;
+mod golden;
+mod log;
+mod owner;
+mod repeats;
+mod shard;
+mod tasks;

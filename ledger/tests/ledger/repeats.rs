@@ -1,0 +1,168 @@
+//! The same thing asked twice: by `ce_id`, by entity, through either door, before and after a new owner.
+
+use crate::shard::{Shard, command, meta, refused, registration, submission, taken, task_key};
+use serde_json::{Value, json};
+use synod_ledger::{Input, Meta, WINDOW_MS};
+use synod_protocol::{Code, Error};
+
+const SUBMIT: &str = "synod.task.submit";
+
+/// How a command reaches the owner.
+#[derive(Clone, Copy, Debug)]
+enum Through {
+    Http,
+    Kafka,
+}
+
+impl Shard {
+    /// What the asker learns: whether it was taken, and the entity or the error.
+    fn learn(&mut self, through: Through, ce_id: &str, ty: &str, body: &Value) -> (bool, Value) {
+        match through {
+            Through::Http => match self.ask_as(ce_id, ty, body) {
+                Ok((entity, _)) => (true, entity.to().unwrap()),
+                Err(error) => (false, serde_json::to_value(&error).unwrap()),
+            },
+            Through::Kafka => {
+                let position = self.owner.state().position;
+                let (ty, value) = self.ask_kafka(ce_id, position, ty, body);
+                (ty == "synod.reply", value)
+            }
+        }
+    }
+}
+
+#[test]
+fn a_command_has_one_effect_through_whichever_doors_it_comes() {
+    use Through::{Http, Kafka};
+    for (first, again) in [(Http, Http), (Http, Kafka), (Kafka, Http), (Kafka, Kafka)] {
+        for new_owner in [false, true] {
+            let mut shard = Shard::with(&["a"]);
+            shard.learn(first, "x", SUBMIT, &submission("t", &json!({})));
+            if new_owner {
+                let released = shard.succeed();
+                shard.perform(released);
+            }
+            let told = shard.told.len();
+            let same = shard.learn(again, "x", SUBMIT, &submission("t", &json!({})));
+            assert_eq!(
+                (same.0, &same.1["task_id"], &same.1["status"]),
+                (true, &json!("t"), &json!("assigned"))
+            );
+            // Whatever its body: the answer is about what the command did.
+            let other = shard.learn(again, "x", SUBMIT, &submission("u", &json!({})));
+            assert_eq!(
+                (other.0, &other.1["task_id"]),
+                (true, &json!("t")),
+                "{first:?} {again:?} {new_owner}"
+            );
+            let cancel = shard.learn(again, "x", "synod.task.cancel", &json!({"task_id": "t"}));
+            assert_eq!((cancel.0, &cancel.1["status"]), (true, &json!("assigned")));
+            let agent = shard.learn(again, "x", "synod.agent.register", &registration("b", 1, &json!({})));
+            assert_eq!((agent.0, &agent.1["task_id"]), (true, &json!("t")));
+            assert_eq!(shard.told.len(), told, "{first:?} {again:?} {new_owner}: no further effect");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_is_remembered_like_an_effect() {
+    use Through::{Http, Kafka};
+    for (first, again) in [(Http, Http), (Http, Kafka), (Kafka, Http), (Kafka, Kafka)] {
+        let mut shard = Shard::with(&["a"]);
+        let cancel = json!({"task_id": "t"});
+        let refusal = shard.learn(first, "x", "synod.task.cancel", &cancel);
+        assert_eq!((refusal.0, &refusal.1["code"]), (false, &json!("not_found")));
+        shard.submit("t", &json!({})).unwrap();
+        let released = shard.succeed();
+        shard.perform(released);
+        assert_eq!(shard.learn(again, "x", "synod.task.cancel", &cancel), refusal, "{first:?} {again:?}");
+        assert_eq!(shard.task("t").status.as_str(), "assigned");
+    }
+}
+
+#[test]
+fn the_same_task_again_is_a_repeat_and_another_is_refused() {
+    let mut shard = Shard::with(&["a"]);
+    let body = submission("t", &json!({"input": {"p": 1, "q": 2}}));
+    assert!(taken(&shard.ask(SUBMIT, &body)).1, "made");
+    let told = shard.told.len();
+    for same in [
+        &body,
+        &submission("t", &json!({"input": {"q": 2, "p": 1}})),
+        &submission("t", &json!({"input": {"p": 1, "q": 2}, "priority": 5, "timeout_ms": 30_000})),
+    ] {
+        let (entity, made) = taken(&shard.ask(SUBMIT, same));
+        assert_eq!((entity["task_id"].as_str(), made), (Some("t"), false), "{same}");
+    }
+    for other in [json!({"input": 2}), json!({"priority": 6}), json!({"capability": "d"})] {
+        let answer = shard.ask(SUBMIT, &submission("t", &other));
+        assert_eq!(refused(&answer), (Code::AlreadyExists, None), "{other}");
+    }
+    assert_eq!(shard.told.len(), told);
+}
+
+#[test]
+fn a_repeat_by_entity_is_had_as_well() {
+    use Through::{Http, Kafka};
+    for through in [Http, Kafka] {
+        let mut shard = Shard::with(&["a"]);
+        shard.submit("t", &json!({})).unwrap();
+        assert!(shard.learn(through, "x", SUBMIT, &submission("t", &json!({}))).0);
+        shard.learn(through, "x", SUBMIT, &submission("u", &json!({})));
+        assert_eq!(
+            shard.story("u"),
+            "",
+            "{through:?}: `x` was answered and has had its effect, which was none"
+        );
+    }
+}
+
+#[test]
+fn a_command_from_before_the_window_is_refused() {
+    for (age_ms, want) in [(WINDOW_MS, Ok(())), (WINDOW_MS + 1, Err((Code::InvalidArgument, None)))] {
+        let mut shard = Shard::new();
+        let command = Box::new(command(SUBMIT, &submission("t", &json!({}))));
+        shard.happen(&Input::Command { command, meta: Meta { age_ms, ..meta("x", None) } }, Some(0));
+        let answer = &shard.answers[0].1;
+        assert_eq!(answer.as_ref().map(drop).map_err(|_| refused(answer)), want, "{age_ms}");
+        assert_eq!(shard.owner.state().task(&task_key("t")).is_some(), want.is_ok());
+    }
+}
+
+#[test]
+fn every_position_passed_is_on_record_and_none_goes_back() {
+    let mut shard = Shard::new();
+    let cancel = || Box::new(command("synod.task.cancel", &json!({"task_id": "t"})));
+    let error = Error::invalid("no JSON");
+    for (input, position) in [
+        (Input::Poison { offset: 4, error, meta: None }, 5),
+        (Input::PassedOn { offset: 5, partition: 3 }, 6),
+        (Input::Command { command: cancel(), meta: meta("x", Some(6)) }, 7),
+        (Input::Command { command: cancel(), meta: meta("x", Some(9)) }, 10),
+        (Input::Command { command: cancel(), meta: meta("x", Some(6)) }, 10),
+    ] {
+        let offset = shard.happen(&input, None).expect("on record");
+        assert_eq!(shard.owner.state().position, position);
+        assert!(shard.log.step(offset).events.is_empty());
+    }
+    let released = shard.succeed();
+    shard.perform(released);
+    assert_eq!(shard.owner.state().position, 10);
+}
+
+#[test]
+fn workspaces_know_nothing_of_each_other() {
+    let mut shard = Shard::with(&["a"]);
+    shard.ask_as("x", SUBMIT, &submission("t", &json!({}))).unwrap();
+    let other = Meta { workspace: "other".parse().unwrap(), ..meta("x", None) };
+    let submit = Box::new(command(SUBMIT, &submission("t", &json!({"input": 2}))));
+    shard.happen(&Input::Command { command: submit, meta: other.clone() }, Some(77));
+    let (entity, made) = taken(&shard.answers.last().unwrap().1);
+    assert_eq!(
+        (made, entity["workspace"].as_str(), entity["status"].as_str()),
+        (true, Some("other"), Some("waiting"))
+    );
+    let cancel = Box::new(command("synod.task.cancel", &json!({"task_id": "t"})));
+    shard.happen(&Input::Command { command: cancel, meta: Meta { ce_id: "y".into(), ..other } }, None);
+    assert_eq!(shard.task("t").status.as_str(), "assigned");
+}
