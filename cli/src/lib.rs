@@ -7,8 +7,10 @@
 //!                  ├─ settings.rs     what is in force: flag over environment over file over default
 //!                  ├─ output.rs       data on stdout as table, JSON or YAML; exit statuses
 //!                  ├─ terminal.rs     width, colour, and names made harmless for a screen
+//!                  ├─ mesh/           a mesh of our own in this process, or the way to one that runs
 //!                  ├─ program/        any program as an agent: one process group per attempt
-//!                  └─ demo/           the tree, one file's facts, the report
+//!                  ├─ demo/           a tree's files analysed by three agents, one of them killed
+//!                  └─ validate/       one small check per promise
 //! ```
 //!
 //! A new command is a file in `commands/` and a variant of [`commands::Command`]; nothing is listed
@@ -16,9 +18,11 @@
 
 pub mod commands;
 pub mod demo;
+pub mod mesh;
 pub mod output;
 pub mod program;
 pub mod settings;
 pub mod terminal;
+pub mod validate;
 
 pub use commands::run;

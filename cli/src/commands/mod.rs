@@ -3,13 +3,27 @@
 //! A file has its arguments (`Args`, clap) and `run`, which returns data through [`Output`] or says
 //! in a [`Stop`] why not. It neither prints nor exits by itself.
 
+mod agent;
 mod completions;
 mod config;
+mod coordinator;
+mod demo;
+mod dlq;
+mod event_line;
+mod events;
+mod place;
+mod status;
+mod task;
+mod up;
+mod validate;
 
+use crate::mesh::Api;
 use crate::output::{Exit, Format, Output, Stop};
 use crate::settings::Flags;
 use clap::{Parser, Subcommand};
+use serde_json::Value;
 use std::ffi::OsString;
+use std::time::Duration;
 
 /// Coordination mesh for software agents.
 #[derive(Debug, Parser)]
@@ -30,10 +44,31 @@ const EXIT_STATUSES: &str =
 /// What can be asked.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a whole mesh in this process; nothing survives it
+    Up(up::Args),
+    /// Join real brokers as a coordinator
+    Coordinator(coordinator::Args),
+    /// Show the mesh at work: analyse a tree of files, kill an agent half way, add up all the same
+    Demo(demo::Args),
+    /// Check that a mesh keeps its promises
+    Validate(validate::Args),
+    /// Serve tasks with any program; look after the fleet
+    Agent(agent::Args),
+    /// Hand in work and see what becomes of it
+    Task(task::Args),
+    /// What happened, and what happens now
+    Events(events::Args),
+    /// Shards, owners, lag, dependencies
+    Status(status::Args),
+    /// What could not be handled, and why
+    Dlq(dlq::Args),
     /// Show the settings in force and where each was said; secrets are hidden
     Config(config::Args),
     /// Write the completions for a shell
     Completions(completions::Args),
+    /// One of the demo's agents
+    #[command(hide = true)]
+    DemoAgent(demo::AgentArgs),
 }
 
 /// Runs one command line. Data goes to stdout, everything else to stderr.
@@ -51,7 +86,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(()) => Exit::Done,
         Err(stop) => {
             if !stop.is_silent() {
-                say(&stop);
+                note(&stop.to_string());
             }
             stop.exit()
         }
@@ -61,15 +96,49 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 fn execute(cli: Cli) -> Result<(), Stop> {
     let mut output = Output::stdout(cli.output);
     match cli.command {
+        Command::Up(args) => up::run(args, cli.flags, &mut output),
+        Command::Coordinator(args) => coordinator::run(args, cli.flags),
+        Command::Demo(args) => demo::run(args, cli.flags, &mut output),
+        Command::DemoAgent(args) => demo::run_agent(args, cli.flags),
+        Command::Validate(args) => validate::run(args, cli.flags, &mut output),
+        Command::Agent(args) => agent::run(args, cli.flags, &mut output),
+        Command::Task(args) => task::run(args, cli.flags, &mut output),
+        Command::Events(args) => events::run(args, cli.flags, &mut output),
+        Command::Status(args) => status::run(args, cli.flags, &mut output),
+        Command::Dlq(args) => dlq::run(args, cli.flags, &mut output),
         Command::Config(args) => config::run(args, cli.flags, &mut output),
         Command::Completions(args) => completions::run(&args, &mut output),
     }
 }
 
-/// To stderr; if that is closed, there is nobody to tell.
-fn say(stop: &Stop) {
+/// For people, to stderr; if that is closed, there is nobody to tell.
+fn note(text: &str) {
     use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "synod: {}", crate::terminal::harmless(&stop.to_string()));
+    // In one piece, so that other processes' words do not come in between.
+    let line = format!("synod: {}\n", crate::terminal::harmless(text));
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// The entities of one page.
+fn items(page: &Value) -> &[Value] {
+    page["items"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// All pages, up to `limit` entities.
+async fn pages(api: &Api, path: &str, query: &[(&str, String)], limit: usize) -> Result<Vec<Value>, Stop> {
+    let mut all: Vec<Value> = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut query = query.to_vec();
+        query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+        let page = api.get(path, &query, Duration::ZERO).await?;
+        all.extend_from_slice(items(&page));
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() || items(&page).is_empty() || all.len() >= limit {
+            all.truncate(limit);
+            return Ok(all);
+        }
+    }
 }
 
 #[cfg(test)]

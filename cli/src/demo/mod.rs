@@ -1,19 +1,29 @@
-//! The demo's own work: read a tree, find out about each file, report. What submits the tasks and
-//! runs the agents is not in here; these pieces know nothing of the mesh.
+//! The demo: read a tree, have each file analysed by an agent on the mesh, kill an agent half way, report.
 //!
 //! ```text
-//! Tree ── one FilePath per task ──> analyse ── FileFacts ──> Report (+ MeshFigures) ──> screen
+//!              conduct ── tasks ──> mesh ──> agents (processes of ours): serve ── analyse
+//! Tree ── one FilePath per task ──>  │                                              │
+//!              collect <── results ──┴──────────────── FileFacts <──────────────────┘
+//!                 └──> Report (+ MeshFigures) ──> screen
 //! ```
+//!
+//! `tree`, `path`, `analyse`, `report` and `screen` know nothing of the mesh.
 
+pub mod agents;
 pub mod analyse;
+pub mod collect;
+pub mod conduct;
 mod counts;
 pub mod language;
 pub mod path;
 pub mod report;
 pub mod screen;
+pub mod serve;
+pub mod takeover;
 pub mod tree;
 
 pub use analyse::{AnalyseError, FileFacts, FileTask, analyse};
+pub use conduct::conduct;
 pub use path::FilePath;
 pub use report::{MeshFigures, Report};
 pub use tree::{Tree, TreeError};

@@ -107,8 +107,6 @@ pub struct MeshFigures {
     pub agents_lost: u64,
     /// Attempts taken from one agent and given to another.
     pub reassigned: u64,
-    /// Results for one task that came after it had one; the mesh counted the first.
-    pub repeated_results: u64,
     /// From the first submission to the last result.
     #[serde(rename = "elapsed_ms", serialize_with = "as_ms")]
     pub elapsed: Duration,
@@ -118,6 +116,8 @@ pub struct MeshFigures {
     pub completed_by: BTreeMap<String, u64>,
     /// The agent that was killed, if one was.
     pub takeover: Option<Takeover>,
+    /// Why none was killed.
+    pub not_killed: Option<String>,
 }
 
 /// How a killed agent's work went on.
@@ -127,8 +127,11 @@ pub struct Takeover {
     pub agent_id: String,
     /// How many of all tasks were done when it was killed.
     pub completed_before: u64,
-    /// Tasks that it held in that moment.
+    /// Tasks that it held in that moment, as the mesh had it.
     pub held: u64,
+    /// Tasks that were lost with it: those, less what it had just finished, and what was given to it
+    /// before its loss was known.
+    pub lost_with_it: u64,
     /// Who completed those.
     pub taken_over_by: BTreeMap<String, u64>,
     /// From the kill until the mesh called the agent lost.

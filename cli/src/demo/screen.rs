@@ -37,6 +37,9 @@ pub fn draw(report: &Report, screen: Screen) -> String {
         out.push('\n');
         out.push_str(&took_over(takeover, report.mesh.tasks));
     }
+    if let Some(why) = &report.mesh.not_killed {
+        out.push_str(&format!("\nNo agent was killed: {}.\n", harmless(why)));
+    }
     out.push('\n');
     out.push_str(&summary(report));
     out
@@ -168,7 +171,6 @@ fn mesh(mesh: &MeshFigures, screen: Screen) -> (String, Table) {
             ),
         ),
         ("Agents lost", thousands(mesh.agents_lost)),
-        ("Repeated results", format!("{} (a task counts one)", thousands(mesh.repeated_results))),
         ("Completed by", shares(&mesh.completed_by)),
         (
             "Latency",
@@ -189,7 +191,15 @@ fn mesh(mesh: &MeshFigures, screen: Screen) -> (String, Table) {
 }
 
 fn took_over(takeover: &Takeover, tasks: u64) -> String {
-    let Takeover { agent_id, completed_before, held, taken_over_by, lost_after, made_good_after } = takeover;
+    let Takeover {
+        agent_id,
+        completed_before,
+        held,
+        lost_with_it,
+        taken_over_by,
+        lost_after,
+        made_good_after,
+    } = takeover;
     let mut out = format!(
         "{} was killed (SIGKILL) when {} of {} were completed.\n",
         harmless(agent_id),
@@ -199,18 +209,26 @@ fn took_over(takeover: &Takeover, tasks: u64) -> String {
     if let Some(after) = lost_after {
         out.push_str(&format!("The mesh called it lost {} later.\n", readable(*after)));
     }
-    match (held, taken_over_by.is_empty()) {
-        (0, _) => out.push_str("It held no task in that moment.\n"),
-        (held, true) => out.push_str(&format!("It held {}; none was taken over.\n", count(*held, "task"))),
-        (held, false) => {
+    out.push_str(&format!("It held {} in that moment.\n", count(*held, "task")));
+    match (lost_with_it, taken_over_by.is_empty()) {
+        (0, _) => out.push_str("None was lost with it: their results were out already.\n"),
+        (lost, true) => {
+            out.push_str(&format!("{} lost with it; nobody completed them.\n", were(*lost)));
+        }
+        (lost, false) => {
+            // What was still given to it, before its loss was known, is lost with it as well.
             let others = shares(taken_over_by);
-            out.push_str(&format!("It held {}, completed by: {others}.\n", count(*held, "task")));
+            out.push_str(&format!("{} lost with it and completed by: {others}.\n", were(*lost)));
         }
     }
     if let Some(after) = made_good_after {
         out.push_str(&format!("All of that was made good {} after the kill.\n", readable(*after)));
     }
     out
+}
+
+fn were(tasks: u64) -> String {
+    format!("{} {}", count(tasks, "task"), if tasks == 1 { "was" } else { "were" })
 }
 
 fn summary(report: &Report) -> String {
@@ -319,6 +337,7 @@ mod tests {
                 agent_id: "agent-c".to_owned(),
                 completed_before: 3,
                 held: 1,
+                lost_with_it: 1,
                 taken_over_by: [("agent-a".to_owned(), 1)].into(),
                 lost_after: Some(Duration::from_millis(12)),
                 made_good_after: Some(Duration::from_millis(45)),
@@ -348,7 +367,8 @@ mod tests {
         for said in [
             "agent-c was killed (SIGKILL) when 3 of 6 tasks were completed.",
             "The mesh called it lost 12 ms later.",
-            "It held 1 task, completed by: agent-a 1.",
+            "It held 1 task in that moment.",
+            "1 task was lost with it and completed by: agent-a 1.",
             "All of that was made good 45 ms after the kill.",
             "p50 4.25 ms",
             "Input:  /some/tree\nTotals: 6 files, 60 lines, 180 words,",

@@ -1,0 +1,127 @@
+//! `synod demo`: the mesh at work. The demo itself is in [`crate::demo`]; this is its command line.
+
+use super::place::{Place, names_a_mesh};
+use crate::demo::agents::Post;
+use crate::demo::{Tree, TreeError, conduct, screen, serve};
+use crate::mesh::{Ending, Ground, GroundError, run as on_runtime};
+use crate::output::{Format, Output, Stop};
+use crate::settings::{Flags, Settings, Source};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use synod_protocol::Id;
+
+/// Arguments of `synod demo`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    place: Place,
+    /// The tree to analyse: all regular files beneath it [default: what git has here]
+    #[arg(long, value_name = "DIR")]
+    input: Option<PathBuf>,
+    /// What to show
+    #[arg(long, value_enum, default_value_t)]
+    scene: Scene,
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    limit: u64,
+}
+
+/// What to show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Scene {
+    /// One task per file of a tree; one of three agents is killed half way
+    #[default]
+    Files,
+}
+
+/// Arguments of `synod demo-agent`.
+#[derive(Debug, clap::Args)]
+pub struct AgentArgs {
+    #[arg(long)]
+    root: PathBuf,
+    #[arg(long)]
+    id: Id,
+    #[arg(long)]
+    run: String,
+    #[arg(long)]
+    concurrency: u32,
+}
+
+/// What an embedded mesh has begun may take so long at its end.
+const FINISH_WITHIN: Duration = Duration::from_secs(1);
+
+pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
+    let settings = args.place.quiet_settings(flags)?;
+    let Scene::Files = args.scene;
+    let tree = tree(args.input.as_deref())?;
+    if tree.files.is_empty() {
+        return Err(Stop::Failed(format!("there are no files in {:?}", tree.root)));
+    }
+    let limit = Duration::from_secs(args.limit);
+    let report = on_runtime(async {
+        let mut ending = Ending::listen().map_err(|error| Stop::Failed(error.to_string()))?;
+        tokio::select! {
+            report = report(&settings, &tree, limit) => report,
+            // What was started ends as it is dropped.
+            signal = ending.asked() => Err(Stop::Failed(format!("ended by {signal}"))),
+        }
+    })?;
+    match output.format() {
+        Format::Table => {
+            let drawn = screen::draw(&report, output.screen());
+            output.text(&drawn)?;
+        }
+        Format::Json | Format::Yaml => output.structured(&report)?,
+    }
+    match report.failed.len() {
+        0 => Ok(()),
+        failed => Err(Stop::Failed(format!("{failed} of {} files were not analysed", tree.files.len()))),
+    }
+}
+
+async fn report(settings: &Settings, tree: &Tree, limit: Duration) -> Result<crate::demo::Report, Stop> {
+    say_where(settings);
+    let ground = Ground::of(settings, "synod-demo").await.map_err(stop)?;
+    let conducted = conduct(tree, &ground, limit).await;
+    ground.leave(FINISH_WITHIN).await;
+    conducted.map_err(|error| Stop::Failed(error.to_string()))
+}
+
+pub(super) fn stop(error: GroundError) -> Stop {
+    match error {
+        GroundError::Embedded(error) => super::up::stop(error),
+        GroundError::Api(error) => error.into(),
+    }
+}
+
+/// Which mesh it will be; brokers alone name none, and whoever set them wants to know.
+pub(super) fn say_where(settings: &Settings) {
+    if names_a_mesh(settings) {
+        return super::note(&format!("on the mesh at {}", settings.http_url.value));
+    }
+    let unused =
+        [&settings.kafka_brokers.source, &settings.redis_url.source].iter().any(|s| **s != Source::Default);
+    let hint = if unused { "; the Kafka and Redis that are set are not used without --http-url" } else { "" };
+    super::note(&format!("on an embedded mesh, made for this run{hint}"));
+}
+
+fn tree(input: Option<&Path>) -> Result<Tree, Stop> {
+    let tree = match input {
+        Some(dir) => Tree::walk(dir),
+        None => Tree::of_git(Path::new(".")),
+    };
+    tree.map_err(|error| match error {
+        TreeError::Root { .. }
+        | TreeError::NotADirectory(_)
+        | TreeError::Git { .. }
+        | TreeError::NoGit(_) => Stop::Usage(error.to_string()),
+        TreeError::Path(_) | TreeError::TooMany => Stop::Failed(error.to_string()),
+    })
+}
+
+pub(super) fn run_agent(args: AgentArgs, flags: Flags) -> Result<(), Stop> {
+    let settings = Place::default().quiet_settings(flags)?;
+    let AgentArgs { root, id, run, concurrency } = args;
+    on_runtime(serve::serve(&settings, Post { root, id, run, concurrency }))
+}

@@ -1,0 +1,46 @@
+//! `synod status`: shards, owners, lag, dependencies, as one coordinator sees them.
+
+use super::place::Place;
+use crate::mesh::{Api, run as on_runtime};
+use crate::output::{Column, Format, Output, Stop};
+use crate::settings::Flags;
+use serde_json::Value;
+use std::io::Write;
+use std::time::Duration;
+
+/// Arguments of `synod status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
+    let settings = args.place.quiet_settings(flags)?;
+    on_runtime(async {
+        let status = Api::of(&settings)?.get("/v1/status", &[], Duration::ZERO).await?;
+        shown(status, output)
+    })
+}
+
+const COLUMNS: [Column; 8] = [
+    Column::new("SHARD", "/shard").right(),
+    Column::new("OWNER", "/owner"),
+    Column::new("PHASE", "/phase"),
+    Column::new("EPOCH", "/epoch").right(),
+    Column::new("POSITION", "/position").right(),
+    Column::new("WAITING", "/waiting").right(),
+    Column::new("UNPROVEN", "/in_flight").right(),
+    Column::new("OWED", "/owed").right(),
+];
+
+/// The whole as it is; for people the shards one below the other.
+fn shown(mut status: Value, output: &mut Output<impl Write>) -> Result<(), Stop> {
+    if output.format() != Format::Table {
+        return output.entity(&status);
+    }
+    let shards = status.as_object_mut().and_then(|members| members.remove("shards")).unwrap_or_default();
+    output.entity(&status)?;
+    output.text("\n")?;
+    output.list(shards.as_array().map_or(&[], Vec::as_slice), &COLUMNS)
+}

@@ -1,0 +1,148 @@
+//! Does this mesh keep its promises? One small check per promise, each on its own, against a mesh that runs.
+//!
+//! ```text
+//! Site (clients, an echo agent) ──> check, check, check … ──> Row (held, broken, not applicable; how long)
+//!   └─ everything made in the mesh is named after this run and taken out again at the end
+//! ```
+//!
+//! A check asks the way any client would: through HTTP, Kafka, Redis and the SDK, never by looking inside.
+//! What stays behind is what no mesh forgets at once: ended tasks in its history, and the topic
+//! `synod.reply.validate`, which all runs share.
+
+mod broken;
+mod codecs;
+mod doors;
+mod happened;
+mod loss;
+mod reach;
+mod refusals;
+mod replies;
+mod settings;
+mod site;
+mod staff;
+mod tasks;
+
+pub use broken::Broken;
+pub use site::Site;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// One check may take so long.
+const CHECK_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a check that is not broken says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It held; what was seen.
+    Yes(String),
+    /// It cannot be checked here; why.
+    NotApplicable(String),
+}
+
+type Verdict = Result<Held, Broken>;
+
+/// One promise.
+struct Check {
+    name: &'static str,
+    run: for<'a> fn(&'a Site) -> BoxFuture<'a, Verdict>,
+}
+
+/// Whether there is a mesh at all.
+const REACH: [Check; 3] = [
+    Check { name: "http answers", run: |site| reach::http(site).boxed() },
+    Check { name: "kafka answers", run: |site| reach::kafka(site).boxed() },
+    Check { name: "redis answers", run: |site| reach::redis(site).boxed() },
+];
+
+/// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
+const PROMISES: [Check; 20] = [
+    Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
+    Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
+    Check { name: "typed messages in bincode", run: |site| codecs::bincode(site).boxed() },
+    Check { name: "quick door: submit, agent, result", run: |site| doors::quick(site).boxed() },
+    Check { name: "kafka door: submit, agent, reply", run: |site| doors::kafka(site).boxed() },
+    Check { name: "kafka door takes bincode", run: |site| doors::kafka_bincode(site).boxed() },
+    Check { name: "one command through both doors is one task", run: |site| doors::twice(site).boxed() },
+    Check { name: "malformed json is refused", run: |site| refusals::malformed(site).boxed() },
+    Check { name: "an unknown type is refused", run: |site| refusals::unknown_type(site).boxed() },
+    Check { name: "an unknown field is refused", run: |site| refusals::unknown_field(site).boxed() },
+    Check { name: "an unknown task is not found", run: |site| refusals::unknown_task(site).boxed() },
+    Check { name: "an id with another body is refused", run: |site| refusals::other_body(site).boxed() },
+    Check { name: "a wrong token is fenced", run: |site| refusals::wrong_token(site).boxed() },
+    Check { name: "a forbidden reply target is refused", run: |site| refusals::reply_target(site).boxed() },
+    Check { name: "a cancelled task stays cancelled", run: |site| tasks::cancel(site).boxed() },
+    Check { name: "what is done is not cancelled", run: |site| tasks::cancel_too_late(site).boxed() },
+    Check { name: "a failure is tried again", run: |site| tasks::retried(site).boxed() },
+    Check { name: "a deadline ends what nobody does", run: |site| tasks::deadline(site).boxed() },
+    Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },
+    Check { name: "a killed agent's work goes to another", run: |site| loss::killed(site).boxed() },
+];
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// The promise held.
+    Pass,
+    /// It did not.
+    Fail,
+    /// It cannot be checked here.
+    NotApplicable,
+}
+
+/// One line of the answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Which promise.
+    pub check: &'static str,
+    /// How it came out.
+    pub result: Mark,
+    /// What was seen, or what was wrong.
+    pub why: String,
+    /// How long it took.
+    pub duration_ms: f64,
+}
+
+/// Runs every check, one after the other; `each` is told as they come out. What cannot be reached breaks
+/// every promise: the rest is not tried then.
+pub async fn run_all(site: &Site, mut each: impl FnMut(&Row)) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::with_capacity(REACH.len() + PROMISES.len());
+    for check in &REACH {
+        rows.push(run_one(check, site).await);
+        rows.last().into_iter().for_each(&mut each);
+    }
+    let missing = rows.iter().find(|row| row.result == Mark::Fail).map(|row| row.check.to_owned());
+    let unable = match missing {
+        Some(check) => Some(format!("not checked, since this failed: {check}")),
+        None => site.prepare().await.err().map(|broken| format!("not checked: {broken}")),
+    };
+    for check in &PROMISES {
+        rows.push(match &unable {
+            None => run_one(check, site).await,
+            Some(why) => Row { check: check.name, result: Mark::Fail, why: why.clone(), duration_ms: 0.0 },
+        });
+        rows.last().into_iter().for_each(&mut each);
+    }
+    rows
+}
+
+async fn run_one(check: &Check, site: &Site) -> Row {
+    let began = Instant::now();
+    let verdict = tokio::time::timeout(CHECK_WITHIN, (check.run)(site)).await;
+    let (result, why) = match verdict {
+        Ok(Ok(Held::Yes(seen))) => (Mark::Pass, seen),
+        Ok(Ok(Held::NotApplicable(why))) => (Mark::NotApplicable, why),
+        Ok(Err(broken)) => (Mark::Fail, broken.to_string()),
+        Err(_) => (Mark::Fail, format!("no result within {} s", CHECK_WITHIN.as_secs())),
+    };
+    let duration_ms = (began.elapsed().as_micros() / 100) as f64 / 10.0;
+    Row { check: check.name, result, why, duration_ms }
+}
+
+/// Shorthand for a promise that held.
+fn held(seen: impl Into<String>) -> Verdict {
+    Ok(Held::Yes(seen.into()))
+}
