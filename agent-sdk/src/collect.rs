@@ -138,7 +138,7 @@ impl<I: IntoIterator<Item = TaskRequest>> Collect<I> {
         futures::pin_mut!(ends);
         while let Some(end) = ends.next().await {
             match end {
-                End::Success(success) => collected.successes.push(success),
+                End::Success(success) => collected.successes.push(*success),
                 End::Failure(failure) => collected.failures.push(failure),
                 End::Late(late) => collected.late.push(late),
             }
@@ -152,7 +152,7 @@ impl<I: IntoIterator<Item = TaskRequest>> Collect<I> {
 }
 
 enum End<T> {
-    Success(Success<T>),
+    Success(Box<Success<T>>),
     Failure(Failure),
     Late(Late),
 }
@@ -169,7 +169,7 @@ async fn one<T: DeserializeOwned>(
     let called = client.call::<T>(request, each).await;
     let took = began.elapsed();
     match called {
-        Ok(result) => End::Success(Success { index, took, result }),
+        Ok(result) => End::Success(Box::new(Success { index, took, result })),
         Err(WaitError::NotInTime { .. }) => {
             let agent_id = who_has(client, &task_id).await;
             if cancel_late {

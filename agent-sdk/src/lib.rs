@@ -22,6 +22,7 @@ mod collect;
 mod config;
 mod coordinators;
 mod door;
+mod events;
 mod handle;
 mod http;
 mod lanes;

@@ -3,8 +3,10 @@
 use crate::client::Client;
 use crate::config::MeshConfig;
 use crate::door::Origin;
+use crate::events::Events;
 use crate::http::Http;
 use crate::lanes::Lanes;
+use crate::typed::KnownTopics;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use synod_infra::kafka::{Producer, TopicMaker};
@@ -21,11 +23,11 @@ struct Inner {
     redis: Option<Redis>,
     http: Arc<Http>,
     lanes: Lanes,
-    /// `None` inside: Kafka is not configured.
     producer: OnceLock<Producer>,
     /// Starting a producer is done once, not by each who is first.
     starting: Mutex<()>,
-    pub(crate) topics: crate::typed::KnownTopics,
+    topics: KnownTopics,
+    events: Events,
 }
 
 /// Why there is no handle.
@@ -65,7 +67,8 @@ impl Mesh {
             http,
             producer: OnceLock::new(),
             starting: Mutex::default(),
-            topics: crate::typed::KnownTopics::default(),
+            topics: KnownTopics::default(),
+            events: Events::new(config.kafka.clone()),
             config,
         };
         Ok(Mesh { inner: Arc::new(inner) })
@@ -93,8 +96,12 @@ impl Mesh {
         self.inner.redis.as_ref()
     }
 
-    pub(crate) fn known_topics(&self) -> &crate::typed::KnownTopics {
+    pub(crate) fn known_topics(&self) -> &KnownTopics {
         &self.inner.topics
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.inner.events
     }
 
     pub(crate) fn producer(&self) -> Result<&Producer, KafkaUnusable> {

@@ -203,11 +203,7 @@ fn keep(
         }
     };
     let words = child.stderr.take().map(|stderr| std::thread::spawn(move || last_words(stderr)));
-    loop {
-        match stopped.recv_timeout(LOOK_EVERY) {
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
-        }
+    while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
         if !matches!(child.try_wait(), Ok(None)) {
             break;
         }

@@ -61,7 +61,7 @@ impl Life {
                     return Err(Error::unavailable(format!("no way to the mesh: configure {door}")));
                 }
                 Err(error) => {
-                    tracing::warn!(agent_id = %self.register.agent_id, %error, "not registered yet")
+                    tracing::warn!(agent_id = %self.register.agent_id, %error, "not registered yet");
                 }
             }
         }

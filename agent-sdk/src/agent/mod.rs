@@ -415,15 +415,16 @@ impl Run {
     /// Takes no more, lets what runs finish, and says good-bye.
     async fn leave(mut self) -> Result<AgentReport, AgentError> {
         let life = self.life.clone();
-        let draining = Ends(tokio::spawn({
-            let life = life.clone();
-            async move { life.tell(AgentChange::Drain, "the agent is ending").await }
-        }));
         // Nobody has to wait for us with what has not begun: it goes to another agent at no cost.
         for job in self.desk.clear() {
             let bench = self.bench.clone();
             self.attempts.spawn(async move { (job.key(), attempt::run(&bench, &job, None).await) });
         }
+        // With nothing left to finish, the good-bye alone says it all.
+        let draining = (!self.attempts.is_empty()).then(|| {
+            let life = life.clone();
+            Ends(tokio::spawn(async move { life.tell(AgentChange::Drain, "the agent is ending").await }))
+        });
         let limit = Instant::now() + self.agent.drain;
         self.finish(limit).await;
         if !self.desk.is_idle() {
