@@ -51,6 +51,8 @@ pub(super) enum Why {
     Read(ReadError),
     #[error("a misplaced command could not be passed on: {0}")]
     NotPassedOn(String),
+    #[error("the core is stuck: {0}")]
+    Stuck(String),
 }
 
 impl Why {
@@ -63,6 +65,7 @@ impl Why {
             Why::Overtaken => "overtaken",
             Why::Read(_) => "read",
             Why::NotPassedOn(_) => "not_passed_on",
+            Why::Stuck(_) => "stuck",
         }
     }
 }
@@ -294,6 +297,15 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// Answers those whose task ended while the shard changed epochs.
+    fn tell_who_waited(&mut self) {
+        let is_over = |key: &&TaskKey| self.owner.state().task(key).is_none_or(|task| task.status.is_final());
+        let over: Vec<TaskKey> = self.waiters.keys().filter(is_over).cloned().collect();
+        for key in over {
+            self.tell_waiters(&key);
+        }
+    }
+
     /// Lets out what is proven.
     fn release(&mut self, released: Vec<Released>) {
         for item in released {
@@ -504,8 +516,12 @@ impl<'a> Serving<'a> {
         }
         let now = self.now();
         while let Some(key) = self.owner.state().due(now).cloned() {
-            self.handle(&Input::Due(key), None)?;
+            self.handle(&Input::Due(key.clone()), None)?;
             self.dispatch_wanted = true;
+            if self.owner.state().due(now) == Some(&key) {
+                // Firing it changed nothing, which the core never does; going on would be for ever.
+                return Err(Why::Stuck(format!("the timer of task {} does not go away", key.task)));
+            }
         }
         let waiting = self.owner.state().waiting();
         self.owner.wake_retries(now);
@@ -640,6 +656,7 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
         s.shared.kafka.readers.open(topic, shard, Start::Offset(start as i64)).map_err(Why::Read)?;
     s.until = Some(high).filter(|high| *high > start);
     s.mend_directory()?;
+    s.tell_who_waited();
     s.show();
     let (mut members, mut room) = (s.shared.fleet.members(), s.shared.fleet.room());
     let mut must_check = true;
