@@ -93,8 +93,15 @@ impl TestMesh {
     /// # Errors
     /// See [`TestMeshError`].
     pub async fn start_with(more: &[&str]) -> Result<TestMesh, TestMeshError> {
-        let binary = binary().ok_or(TestMeshError::NoBinary)?;
-        let spawn = |source| TestMeshError::Spawn { binary: binary.clone(), source };
+        TestMesh::start_binary(&binary().ok_or(TestMeshError::NoBinary)?, more).await
+    }
+
+    /// The same with a binary of your choice.
+    ///
+    /// # Errors
+    /// See [`TestMeshError`].
+    pub async fn start_binary(binary: &Path, more: &[&str]) -> Result<TestMesh, TestMeshError> {
+        let spawn = |source| TestMeshError::Spawn { binary: binary.to_owned(), source };
         let folder = TempDir::with_prefix("synod-test-").map_err(spawn)?;
         let file = folder.path().join("endpoints.json");
         let mut arguments: Vec<OsString> = vec!["up".into(), "--endpoints".into(), file.clone().into()];
@@ -102,13 +109,13 @@ impl TestMesh {
         arguments.extend(more.iter().map(OsString::from));
         let (stop, stopped) = mpsc::channel();
         let (tell, ended) = oneshot::channel();
-        let program = binary.clone();
+        let program = binary.to_owned();
         // The kernel's parent-death signal follows the thread that forked: this one stays with the child.
         let keeper = std::thread::Builder::new()
             .name("synod-test-mesh".to_owned())
             .spawn(move || keep(&program, &arguments, &stopped, tell))
             .map_err(spawn)?;
-        let config = ready(&binary, &file, ended).await;
+        let config = ready(binary, &file, ended).await;
         let config = config.inspect_err(|_| {
             // It may have ended already.
             let _ = stop.send(());
