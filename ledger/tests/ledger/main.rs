@@ -8,8 +8,10 @@
 mod agents;
 mod fold;
 mod golden;
+mod history;
 mod log;
 mod owner;
 mod repeats;
 mod shard;
 mod tasks;
+mod world;
