@@ -16,6 +16,7 @@
 //! A new command is a file in `commands/` and a variant of [`commands::Command`]; nothing is listed
 //! there before it does its work.
 
+pub mod bench;
 pub mod commands;
 pub mod demo;
 pub mod mesh;

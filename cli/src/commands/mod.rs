@@ -4,6 +4,7 @@
 //! in a [`Stop`] why not. It neither prints nor exits by itself.
 
 mod agent;
+mod bench;
 mod completions;
 mod config;
 mod coordinator;
@@ -50,6 +51,8 @@ pub enum Command {
     Coordinator(coordinator::Args),
     /// Show the mesh at work: analyse a tree of files, kill an agent half way, add up all the same
     Demo(demo::Args),
+    /// Measure what Synod costs over bare Kafka; needs a Kafka and a Redis of its own
+    Bench(bench::Args),
     /// Check that a mesh keeps its promises
     Validate(validate::Args),
     /// Serve tasks with any program; look after the fleet
@@ -100,6 +103,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Coordinator(args) => coordinator::run(args, cli.flags),
         Command::Demo(args) => demo::run(args, cli.flags, &mut output),
         Command::DemoAgent(args) => demo::run_agent(args, cli.flags),
+        Command::Bench(args) => bench::run(args, cli.flags, &mut output),
         Command::Validate(args) => validate::run(args, cli.flags, &mut output),
         Command::Agent(args) => agent::run(args, cli.flags, &mut output),
         Command::Task(args) => task::run(args, cli.flags, &mut output),

@@ -10,6 +10,7 @@
 //! a record is acknowledged by all in-sync replicas or the caller learns that its fate is unknown;
 //! a reader's position is never moved silently; a consumer stores an offset only after its effect.
 
+pub mod bare;
 mod config;
 mod context;
 mod dlq;

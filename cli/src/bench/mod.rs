@@ -1,0 +1,170 @@
+//! What Synod costs over what it stands on, measured side by side.
+//!
+//! ```text
+//!   scene --round by round, both arms in turn--> samples --> medians, spread, ratio --> report
+//!     bare arm: rdkafka as an application would use it (synod_infra::kafka::bare)
+//!     our arm:  the SDK, and a coordinator in a process of its own
+//! ```
+//!
+//! What else the machine does falls on both arms alike; a ratio says something where a figure alone does
+//! not. Nothing in here is a test: a goal that is missed is told, and the exit status is 0.
+
+mod door;
+mod figures;
+mod hops;
+mod load;
+mod machine;
+mod plain_agent;
+mod process;
+mod publish;
+mod rest;
+mod site;
+
+pub use figures::{Outcome, Row, Samples, Side, Spread, Verdict};
+pub use machine::Machine;
+pub use site::Site;
+
+use crate::mesh::Dialling;
+use serde::Serialize;
+
+/// What can be measured, in the order in which it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scene {
+    /// A hundred agents and nothing to do: the coordinator's memory and processor time
+    Rest,
+    /// Typed events, thousands in flight, beside bare rdkafka
+    Publish,
+    /// One typed event and its acknowledgement, beside bare rdkafka
+    Wait,
+    /// A task from submission to result through the quick door, beside one bare publish-and-wait
+    Door,
+    /// A task from submission to result through Kafka alone, beside the bare two hops
+    Hops,
+    /// Tasks per second with eight agents at 1, 64 and 512 in flight
+    Load,
+}
+
+impl Scene {
+    /// All of them.
+    pub const ALL: [Scene; 6] =
+        [Scene::Rest, Scene::Publish, Scene::Wait, Scene::Door, Scene::Hops, Scene::Load];
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Less than is needed for a figure to be trusted, to see that it works.
+    pub quick: bool,
+}
+
+impl Effort {
+    /// `usual`, or `quick` where it is only to be seen that it works.
+    pub(crate) fn of<T>(self, usual: T, quick: T) -> T {
+        if self.quick { quick } else { usual }
+    }
+}
+
+/// Everything that was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// On what.
+    pub machine: Machine,
+    /// Load averages at the end.
+    pub load_average_after: String,
+    /// The arms.
+    pub rows: Vec<Row>,
+    /// The figures beside what they should be.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Why there are no figures.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A process cannot be started, or /proc cannot be read.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+    /// The coordinator does not serve.
+    #[error("the coordinator: {0}")]
+    Coordinator(String),
+    /// The bare client.
+    #[error(transparent)]
+    Bare(#[from] synod_infra::kafka::bare::BareError),
+    /// Topics cannot be made.
+    #[error(transparent)]
+    Topics(#[from] synod_infra::kafka::TopicError),
+    /// Our client's settings.
+    #[error(transparent)]
+    Kafka(#[from] synod_infra::kafka::ConfigError),
+    /// Our reader.
+    #[error(transparent)]
+    Read(#[from] synod_infra::kafka::ReadError),
+    /// Our producer.
+    #[error(transparent)]
+    Publish(#[from] synod_infra::kafka::PublishError),
+    /// Our producer does not take a record.
+    #[error(transparent)]
+    Send(#[from] synod_infra::kafka::SendError),
+    /// HTTP.
+    #[error("HTTP: {0}")]
+    Http(#[from] reqwest::Error),
+    /// The SDK cannot connect.
+    #[error(transparent)]
+    Connect(#[from] agent_sdk::ConnectError),
+    /// An agent cannot be made.
+    #[error(transparent)]
+    Build(#[from] agent_sdk::BuildError),
+    /// An agent ended.
+    #[error(transparent)]
+    Agent(#[from] agent_sdk::AgentError),
+    /// A typed event was not published.
+    #[error(transparent)]
+    Event(#[from] agent_sdk::EventError),
+    /// A task did not come to its result.
+    #[error(transparent)]
+    Task(#[from] agent_sdk::WaitError),
+    /// A command is not what it should be, or a record does not read.
+    #[error(transparent)]
+    Protocol(#[from] synod_protocol::Error),
+    /// JSON that does not read or cannot be written.
+    #[error("JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// What should have come has not.
+    #[error("{0}")]
+    Missing(String),
+    /// A part of the measurement panicked.
+    #[error("a part of the measurement ended: {0}")]
+    Ended(#[from] tokio::task::JoinError),
+}
+
+/// Measures these scenes, one after the other; `say` is told what goes on.
+///
+/// # Errors
+/// See [`BenchError`]; a goal that is missed is none.
+pub async fn measure(
+    dialling: Dialling,
+    partitions: u32,
+    services: Option<String>,
+    scenes: &[Scene],
+    effort: Effort,
+    say: impl Fn(&str),
+) -> Result<Report, BenchError> {
+    let machine = Machine::now(services);
+    say("starting a coordinator");
+    let site = Site::open(dialling, partitions).await?;
+    let (mut rows, mut verdicts) = (Vec::new(), Vec::new());
+    for scene in Scene::ALL.into_iter().filter(|scene| scenes.contains(scene)) {
+        say(&format!("measuring: {scene:?}"));
+        let outcome = match scene {
+            Scene::Rest => rest::measure(&site, effort).await?,
+            Scene::Publish => publish::rate(&site, effort).await?,
+            Scene::Wait => publish::wait(&site, effort).await?,
+            Scene::Door => door::measure(&site, effort).await?,
+            Scene::Hops => hops::measure(&site, effort).await?,
+            Scene::Load => load::measure(&site, effort).await?,
+        };
+        rows.extend(outcome.rows);
+        verdicts.extend(outcome.verdicts);
+    }
+    site.leave().await?;
+    Ok(Report { machine, load_average_after: machine::load(), rows, verdicts })
+}
