@@ -1,7 +1,7 @@
 //! The fleet over HTTP.
 
 use super::answer::{self, Problem, Refusal};
-use super::request::{Body, Caller, Params, named, page_limit};
+use super::request::{Caller, JsonBody, Params, named, page_limit};
 use super::tasks::{Reason, reason};
 use crate::Shared;
 use crate::door::{self, Taken};
@@ -80,7 +80,7 @@ pub(crate) async fn change_agent(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     Path((id, change)): Path<(String, String)>,
-    Body(body): Body,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let change = match change.as_str() {
         "drain" => AgentChange::Drain,

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use synod_protocol::trace::TraceParent;
-use synod_protocol::{Code, Envelope, Error, Timestamp, Workspace};
+use synod_protocol::{Code, ContentType, Envelope, Error, Timestamp, Workspace};
 
 /// Who asks, and the piece of work that it belongs to.
 #[derive(Clone, Debug)]
@@ -96,6 +96,22 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Body {
                 Err(Error::invalid(format!("the body cannot be read: {}", error.body_text())).into())
             }
         }
+    }
+}
+
+/// The same where it can only be JSON: another content type, if one is named, is 415.
+pub(crate) struct JsonBody(pub(crate) Vec<u8>);
+
+impl<S: Send + Sync> axum::extract::FromRequest<S> for JsonBody {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<JsonBody, Response> {
+        let media = request.headers().get("content-type").map(|v| String::from_utf8_lossy(v.as_bytes()));
+        if let Some(media) = media.filter(|media| ContentType::parse(media) != Ok(ContentType::Json)) {
+            return Err(unknown_media(&media));
+        }
+        let Body(bytes) = Body::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        Ok(JsonBody(bytes))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tasks over HTTP.
 
 use super::answer::{self, Problem, Refusal};
-use super::request::{Body, Caller, Params, named, page_limit, waited};
+use super::request::{Caller, JsonBody, Params, named, page_limit, waited};
 use crate::Shared;
 use crate::door::{self, Taken};
 use crate::shard::{Ask, TaskFilter};
@@ -70,7 +70,7 @@ pub(crate) async fn post_task(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     Params(params): Params<WaitParams>,
-    Body(body): Body,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let wait = waited(params.wait_ms)?;
     let until = Instant::now() + wait;
@@ -230,7 +230,7 @@ pub(crate) async fn cancel_task(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(body): Body,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let command = Command::CancelTask(CancelTask { task_id: named(&id)?, reason: reason(&body, &shared)? });
     command.check()?;
