@@ -5,6 +5,7 @@
 //! waits in Redis.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use synod_protocol::http::Message;
 use synod_protocol::view::{Assignment, Held, Withdrawal};
@@ -37,6 +38,10 @@ impl Job {
     pub(crate) fn key(&self) -> Key {
         (self.assignment.task_id.clone(), self.assignment.attempt)
     }
+
+    fn is(&self, (task_id, attempt): &Key) -> bool {
+        self.assignment.attempt == *attempt && self.assignment.task_id == *task_id
+    }
 }
 
 /// What to do with a body that was taken.
@@ -53,8 +58,25 @@ pub(crate) struct Desk {
     incarnation: Incarnation,
     room: usize,
     waiting: VecDeque<Job>,
-    running: BTreeMap<Key, CancellationToken>,
+    running: Running,
     lately: Lately,
+}
+
+/// What runs, for whoever asks; a cheap clone.
+#[derive(Clone, Default)]
+pub(crate) struct Running(Arc<Mutex<BTreeMap<Key, CancellationToken>>>);
+
+impl Running {
+    /// What is held, for the heartbeat.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        let held = |(task_id, attempt): &Key| Held { task_id: task_id.clone(), attempt: *attempt };
+        self.map().keys().map(held).collect()
+    }
+
+    /// Held for map operations only; a panic leaves nothing half done.
+    fn map(&self) -> MutexGuard<'_, BTreeMap<Key, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Desk {
@@ -63,7 +85,7 @@ impl Desk {
             incarnation,
             room,
             waiting: VecDeque::new(),
-            running: BTreeMap::new(),
+            running: Running::default(),
             lately: Lately::default(),
         }
     }
@@ -73,16 +95,13 @@ impl Desk {
         self.waiting.len() < AHEAD
     }
 
-    /// What is held, for the heartbeat.
-    pub(crate) fn held(&self) -> Vec<Held> {
-        self.running
-            .keys()
-            .map(|(task_id, attempt)| Held { task_id: task_id.clone(), attempt: *attempt })
-            .collect()
+    /// What runs, for the heartbeat to look at.
+    pub(crate) fn running(&self) -> Running {
+        self.running.clone()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.running.is_empty()
+        self.running.map().is_empty()
     }
 
     /// Reads a body and puts it where it belongs.
@@ -115,7 +134,8 @@ impl Desk {
         let until = now + time_left(assignment.deadline, envelope.time);
         let job = Job { assignment, envelope, body, until, cancelled: CancellationToken::new() };
         let key = job.key();
-        if self.running.contains_key(&key) || self.waiting.iter().any(|other| other.key() == key) {
+        let waits = self.waiting.iter().any(|other| other.is(&key));
+        if waits || self.running.map().contains_key(&key) {
             // The body is the same one, settled with its first copy; a repeat after a wipe has another.
             return Word::Settle("it is here already");
         }
@@ -128,12 +148,12 @@ impl Desk {
 
     fn taken_back(&mut self, withdrawal: &Withdrawal) -> Word {
         let key = (withdrawal.task_id.clone(), withdrawal.attempt);
-        if let Some(cancelled) = self.running.get(&key) {
+        if let Some(cancelled) = self.running.map().get(&key) {
             cancelled.cancel();
             return Word::Settle("its handler was told to stop");
         }
         self.lately.remember(key.clone());
-        match self.waiting.iter().position(|job| job.key() == key).and_then(|at| self.waiting.remove(at)) {
+        match self.waiting.iter().position(|job| job.is(&key)).and_then(|at| self.waiting.remove(at)) {
             Some(job) => Word::TookBack(Box::new(job)),
             None => Word::Settle("it took back what is not here"),
         }
@@ -141,11 +161,11 @@ impl Desk {
 
     /// The next attempt to run, if there is one and room for it.
     pub(crate) fn start(&mut self) -> Option<Job> {
-        if self.running.len() >= self.room {
+        if self.running.map().len() >= self.room {
             return None;
         }
         let job = self.waiting.pop_front()?;
-        self.running.insert(job.key(), job.cancelled.clone());
+        self.running.map().insert(job.key(), job.cancelled.clone());
         Some(job)
     }
 
@@ -158,7 +178,7 @@ impl Desk {
 
     /// It has ended; whether a repeat of it is to be run again.
     pub(crate) fn ended(&mut self, key: Key, again: bool) {
-        self.running.remove(&key);
+        self.running.map().remove(&key);
         if !again {
             self.lately.remember(key);
         }
@@ -166,7 +186,7 @@ impl Desk {
 
     /// Tells every handler to stop.
     pub(crate) fn cancel_all(&self) {
-        self.running.values().for_each(CancellationToken::cancel);
+        self.running.map().values().for_each(CancellationToken::cancel);
     }
 }
 
@@ -263,7 +283,7 @@ mod tests {
         }
         let first = desk.start().unwrap();
         assert!(desk.start().is_none());
-        assert_eq!(desk.held().len(), 1, "what waits is not held");
+        assert_eq!(desk.running().held().len(), 1, "what waits is not held");
         desk.ended(first.key(), false);
         assert!(desk.start().is_some());
         for task in 0..AHEAD {

@@ -1,5 +1,6 @@
 //! An agent's standing with the mesh: registered, alive, known, and told when it leaves.
 
+use super::desk::Running;
 use crate::door::{Accepted, DoorError, Origin};
 use crate::mesh::Mesh;
 use std::sync::Arc;
@@ -8,9 +9,9 @@ use std::time::Duration;
 use synod_infra::redis::Redis;
 use synod_infra::redis::presence::{Beat, Heartbeats, PresenceHold};
 use synod_protocol::command::{AgentChange, ChangeAgent, RegisterAgent};
-use synod_protocol::view::{Agent, AgentStatus, Health, Held};
+use synod_protocol::view::{Agent, AgentStatus, Health};
 use synod_protocol::{Code, Command, Error, Incarnation};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// The mesh gives an agent up after three of these.
@@ -89,12 +90,7 @@ impl Life {
     }
 
     /// Beats until dropped. What makes it doubtful that the mesh still counts on us wakes `doubt`.
-    pub(crate) async fn beat(
-        &self,
-        presence: &PresenceHold,
-        held: watch::Receiver<Vec<Held>>,
-        doubt: &Notify,
-    ) {
+    pub(crate) async fn beat(&self, presence: &PresenceHold, running: &Running, doubt: &Notify) {
         let heartbeats = Heartbeats::new(self.redis.clone());
         let mut every = tokio::time::interval(BEAT_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -107,7 +103,7 @@ impl Life {
                 agent_id: self.register.agent_id.clone(),
                 incarnation: self.register.incarnation.clone(),
                 beat: number,
-                in_flight: held.borrow().clone(),
+                in_flight: running.held(),
                 load: None,
             };
             let beaten = heartbeats.beat(&beat).await;

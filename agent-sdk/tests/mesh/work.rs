@@ -61,6 +61,41 @@ async fn a_client_that_has_nothing_but_kafka_is_served() {
 }
 
 #[tokio::test]
+async fn a_workspace_is_served_by_its_own_agents_only() {
+    let mesh = mesh().await;
+    let theirs = mesh.config().clone().in_workspace("theirs".parse().unwrap());
+    let theirs = Mesh::connect(theirs).unwrap();
+    let agent =
+        Agent::builder("a").capability("double", double).build(&theirs).unwrap().start().await.unwrap();
+    assert_eq!(theirs.client().call::<u64>(task("double").input(1), SOON).await.unwrap().output, 2);
+    let ours = mesh.client().call::<u64>(task("double").input(1), Duration::from_millis(300)).await;
+    assert!(matches!(ours, Err(WaitError::NotInTime { .. })), "{ours:?}");
+    assert_eq!(mesh.client().agent("a").await.unwrap_err().code(), Some(agent_sdk::Code::NotFound));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_trace_leads_from_the_client_through_the_handler() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let mesh = mesh().await;
+    let who = |context: Context, (): ()| async move {
+        let said =
+            [context.traceparent(), context.correlation_id()].map(|text| text.unwrap_or_default().to_owned());
+        Ok(said)
+    };
+    let agent = run(&mesh, Agent::builder("a").capability("who", who)).await;
+    let client = mesh.client().traced(TRACE).correlated("one-piece");
+    let called = client.call::<[String; 2]>(task("who"), SOON).await.unwrap().output;
+    let submitted = client.submit(task("who")).await.unwrap().wait::<[String; 2]>(SOON).await.unwrap().output;
+    for [traceparent, correlation_id] in [called, submitted] {
+        assert_eq!(traceparent[..36], TRACE[..36], "the same trace");
+        assert_ne!(traceparent, TRACE, "another span");
+        assert_eq!(correlation_id, "one-piece");
+    }
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn thousands_of_tasks_all_come_back() {
     let mesh = mesh().await;
     let mut agents = Vec::new();

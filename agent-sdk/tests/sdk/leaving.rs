@@ -5,8 +5,8 @@ use super::{Bed, SOON};
 use agent_sdk::{Agent, AgentError, Context, TaskError, task};
 use std::sync::Arc;
 use std::time::Duration;
-use synod_infra::redis::keys;
 use synod_infra::redis::presence::Presence;
+use synod_infra::redis::{EmbeddedRedis, keys};
 use synod_protocol::view::{AgentStatus, Health, TaskStatus};
 use synod_protocol::{Error, Id};
 use tokio::sync::Semaphore;
@@ -110,6 +110,32 @@ async fn a_lost_or_forgotten_agent_registers_again() {
     bed.coordinator.memory().agents.clear();
     bed.coordinator.until("it is back again", healthy).await;
     agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_outlives_a_restart_of_redis() {
+    let Bed { coordinator, mesh, redis, .. } = Bed::start().await;
+    let agent = Agent::builder("a").capability("x", |_, (): ()| async { Ok(()) });
+    let agent = agent.build(&mesh).unwrap().start().await.unwrap();
+    let port = redis.port();
+    redis.shutdown().await;
+    let _redis = EmbeddedRedis::start_on(port).await.unwrap();
+    let back = async {
+        while coordinator.redis().ready().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await; // between two looks
+        }
+    };
+    tokio::time::timeout(SOON, back).await.expect("the stand-in has Redis again");
+    mesh.client().call::<()>(task("x"), SOON).await.unwrap();
+    let channel = [keys::presence(&mesh.config().workspace, agent.id(), agent.incarnation())];
+    let presence = Presence::new(coordinator.redis().clone());
+    let present = async {
+        while presence.present(&channel).await.unwrap().present == [false] {
+            tokio::time::sleep(Duration::from_millis(5)).await; // between two looks
+        }
+    };
+    tokio::time::timeout(SOON, present).await.expect("its presence stands again");
+    assert_eq!(agent.stop().await.unwrap().completed, 1);
 }
 
 #[tokio::test]
