@@ -3,6 +3,7 @@
 use super::dialling::Dialling;
 use secrecy::ExposeSecret as _;
 use std::io;
+use std::path::Path;
 use std::process::Stdio;
 use tokio::process::Command;
 
@@ -13,8 +14,12 @@ use tokio::process::Command;
 /// # Errors
 /// The system does not say which program we are.
 pub fn this_program(mesh: &Dialling) -> io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    // This very file, though an update may have put another one in its place meanwhile.
+    let ourselves = Path::new("/proc/self/exe");
+    let program = if ourselves.exists() { ourselves.to_owned() } else { std::env::current_exe()? };
+    let mut command = Command::new(program);
     command
+        .arg0("synod")
         .env("SYNOD_HTTP_URL", &mesh.http)
         .env("SYNOD_REDIS_URL", mesh.redis.url.expose_secret())
         .env("SYNOD_KAFKA_BROKERS", &mesh.kafka.brokers)

@@ -56,25 +56,11 @@ pub enum EmbeddedError {
     #[error(transparent)]
     Redis(#[from] EmbeddedRedisError),
     /// The coordinator could not listen, or its settings cannot be.
-    #[error("{source}{}", advice(.source, *.listen))]
-    Coordinator {
-        /// What it said.
-        source: Box<StartError>,
-        /// Where it should listen.
-        listen: SocketAddr,
-    },
+    #[error(transparent)]
+    Coordinator(Box<StartError>),
     /// It listens and does not serve.
     #[error("the coordinator does not get ready within {} s", READY_WITHIN.as_secs())]
     NotReady,
-}
-
-fn advice(_: &StartError, listen: SocketAddr) -> String {
-    match std::net::TcpListener::bind(listen) {
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            format!("; something listens on {listen} already: --http-listen 127.0.0.1:0 takes a free port")
-        }
-        _ => String::new(),
-    }
 }
 
 impl Embedded {
@@ -85,18 +71,16 @@ impl Embedded {
     pub async fn start(options: EmbeddedOptions) -> Result<Embedded, EmbeddedError> {
         let kafka = EmbeddedKafka::start(options.partitions, BROKERS)?;
         let redis = EmbeddedRedis::start().await?;
-        let listen = options.http_listen;
         let id = Id::made("coord_", uuid::Uuid::now_v7());
         let (brokers, working_memory) = (kafka.config("synod-coordinator")?, RedisConfig::new(redis.url()));
         let config = CoordinatorConfig {
             topics: TopicMaker::Mock(kafka.clone()),
             partitions: options.partitions,
             metrics: options.metrics,
-            ..CoordinatorConfig::new(id, brokers, working_memory, listen)
+            ..CoordinatorConfig::new(id, brokers, working_memory, options.http_listen)
         };
-        let coordinator = Coordinator::start(config)
-            .await
-            .map_err(|source| EmbeddedError::Coordinator { source: Box::new(source), listen })?;
+        let started = Coordinator::start(config).await;
+        let coordinator = started.map_err(|error| EmbeddedError::Coordinator(Box::new(error)))?;
         let endpoints =
             Endpoints { http: coordinator.http_url(), kafka: kafka.bootstrap_servers()?, redis: redis.url() };
         let mesh = Embedded { coordinator, redis, kafka, endpoints };

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::process::{Command, Output, Stdio};
 
-fn synod(args: &[&str]) -> Command {
+pub(crate) fn synod(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));
     command.args(args).current_dir(std::env::temp_dir()).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {

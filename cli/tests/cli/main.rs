@@ -1,8 +1,14 @@
-//! The command line's pieces against the real world: coreutils, git, processes, the binary itself.
+//! The command line against the real world: coreutils, git, processes, meshes, the binary itself.
 
 // Helpers of tests unwrap as tests do.
 #![allow(clippy::unwrap_used)]
 
 mod binary;
+mod demo;
 mod program;
+mod real;
+mod running;
 mod tree;
+mod up;
+mod validate;
+mod work;

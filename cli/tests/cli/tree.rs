@@ -12,7 +12,7 @@ use synod::demo::tree::LeftOut;
 use synod::demo::{FileFacts, FilePath, Tree, TreeError, analyse};
 
 /// Every odd name and content that came to mind.
-fn nasty() -> tempfile::TempDir {
+pub(crate) fn nasty() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &[u8], content: &[u8]| {
         let path = dir.path().join(OsStr::from_bytes(name));
@@ -108,6 +108,36 @@ fn names(tree: &Tree) -> BTreeSet<OsString> {
     tree.files.iter().map(|path| path.as_path().as_os_str().to_owned()).collect()
 }
 
+/// What the tools say of all files beneath a directory.
+pub(crate) struct Totals {
+    pub(crate) files: u64,
+    pub(crate) lines: u64,
+    /// None where this `wc` counts otherwise.
+    pub(crate) words: Option<u64>,
+    pub(crate) bytes: u64,
+    pub(crate) todos: u64,
+    /// The digests of contents that are there more than once, sorted.
+    pub(crate) doubled: Vec<String>,
+}
+
+pub(crate) fn totals_by_tools(dir: &Path) -> Totals {
+    let sh = |script: &str| tool(dir, None, "sh", &["-c", script]);
+    let wc = numbers(&sh("find . -type f -print0 | wc -lwc --files0-from=- | tail -n 1"));
+    let doubled = sh(DOUBLED);
+    let todos = numbers(&sh("find . -type f -print0 | xargs -0 cat | grep -aowE 'TODO|FIXME' | wc -l"))[0];
+    Totals {
+        files: found(dir).len() as u64,
+        lines: wc[0],
+        words: wc_counts_printable_words().then_some(wc[1]),
+        bytes: wc[2],
+        todos,
+        doubled: String::from_utf8(doubled).unwrap().lines().map(str::to_owned).collect(),
+    }
+}
+
+const DOUBLED: &str =
+    "find . -type f -print0 | xargs -0 sha256sum -z | cut -z -c -64 | sort -z | uniq -zd | tr '\\0' '\\n'";
+
 #[test]
 fn the_files_are_those_that_find_finds() {
     let dir = nasty();
@@ -170,17 +200,17 @@ fn totals_and_duplicates_are_those_of_the_tools() {
     let tree = Tree::walk(dir.path()).unwrap();
     let report = Report::new("nasty", &facts(&tree), Vec::new(), tree.left_out, MeshFigures::default());
 
-    let script = "find . -type f -print0 | wc -lwc --files0-from=- | tail -n 1";
-    let wc = numbers(&tool(dir.path(), None, "sh", &["-c", script]));
-    assert_eq!([report.totals.lines, report.totals.bytes], [wc[0], wc[2]]);
-    if wc_counts_printable_words() {
-        assert_eq!(report.totals.words, wc[1]);
+    let tools = totals_by_tools(dir.path());
+    let totals = report.totals;
+    assert_eq!(
+        [totals.files, totals.lines, totals.bytes, totals.todos],
+        [tools.files, tools.lines, tools.bytes, tools.todos]
+    );
+    if let Some(words) = tools.words {
+        assert_eq!(totals.words, words);
     }
-
-    let script = "find . -type f -print0 | xargs -0 sha256sum -z | cut -z -c -64 | sort -z | uniq -zd | tr '\\0' '\\n'";
-    let doubled = String::from_utf8(tool(dir.path(), None, "sh", &["-c", script])).unwrap();
     let ours: BTreeSet<String> = report.duplicates.iter().map(|group| group.sha256.to_string()).collect();
-    assert_eq!(ours, doubled.lines().map(str::to_owned).collect());
+    assert_eq!(ours, tools.doubled.into_iter().collect());
     assert_eq!(ours.len(), 2);
 }
 

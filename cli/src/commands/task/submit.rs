@@ -2,10 +2,11 @@
 
 use crate::mesh::Api;
 use crate::output::{Output, Stop};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use synod_protocol::command::{RetryPolicy, SubmitTask};
 use synod_protocol::{Capability, Code, EntityId, Error, Id, Json};
 
 /// `--wait` without a figure.
@@ -62,7 +63,8 @@ pub(super) async fn run(api: &Api, args: Args, output: &mut Output<impl Write>) 
     }
 }
 
-fn body(args: Args, id: &EntityId) -> Result<Value, Stop> {
+/// The command itself, so that the input goes out as the text that it came as.
+fn body(args: Args, id: &EntityId) -> Result<SubmitTask, Stop> {
     let input = match (args.input, args.input_file, args.stdin) {
         (Some(text), ..) if text == "-" => read(Path::new("-"))?,
         (Some(text), ..) => text,
@@ -73,19 +75,21 @@ fn body(args: Args, id: &EntityId) -> Result<Value, Stop> {
     let input = Json::parse(input.trim()).map_err(|error| {
         Stop::Usage(format!("the input is not one JSON value ({error}); a text is written \"like this\""))
     })?;
-    let mut body = json!({ "task_id": id });
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            body[name] = value;
-        }
-    };
-    put("capability", args.capability.map(|c| json!(c)));
-    put("agent_id", args.agent.map(|a| json!(a)));
-    put("timeout_ms", args.timeout_ms.map(Value::from));
-    put("priority", args.priority.map(Value::from));
-    put("retry", args.max_attempts.map(|n| json!({ "max_attempts": n })));
-    put("input", Some(serde_json::to_value(&input).map_err(|e| Stop::Usage(e.to_string()))?));
-    Ok(body)
+    let retry = |attempts| RetryPolicy { max_attempts: Some(attempts), ..RetryPolicy::default() };
+    Ok(SubmitTask {
+        task_id: id.clone(),
+        capability: args.capability,
+        agent_id: args.agent,
+        input,
+        priority: args.priority,
+        timeout_ms: args.timeout_ms,
+        deadline: None,
+        retry: args.max_attempts.map(retry),
+        strategy: None,
+        requires: None,
+        retry_on_suspect: None,
+        labels: None,
+    })
 }
 
 fn read(path: &Path) -> Result<String, Stop> {
