@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use synod_infra::kafka::{Outgoing, RawRecord};
 use synod_ledger::{Input, Meta};
-use synod_protocol::{Command, Envelope, Error, Limits, topics};
+use synod_protocol::limits::HEADER_BYTES;
+use synod_protocol::{Command, Envelope, Error, Limits, Workspace, topics};
 
 /// What a record of the commands topic is.
 pub(super) enum Read {
@@ -20,10 +21,11 @@ pub(super) fn read(record: &RawRecord, shard: u32, partitions: u32, limits: &Lim
     let offset = record.offset.unsigned_abs();
     let envelope = match record.envelope() {
         Ok(_) if record.unreadable_headers > 0 => {
-            return Read::Poison(poison(offset, Error::invalid("a header's name is not UTF-8"), None));
+            let error = Error::invalid("a header's name is not UTF-8");
+            return Read::Poison(poison(offset, error, asker(record, offset)));
         }
         Ok(envelope) => envelope,
-        Err(error) => return Read::Poison(poison(offset, error, None)),
+        Err(error) => return Read::Poison(poison(offset, error, asker(record, offset))),
     };
     let meta = meta(&envelope, offset, record.timestamp_ms);
     let Some(payload) = &record.payload else {
@@ -36,6 +38,23 @@ pub(super) fn read(record: &RawRecord, shard: u32, partitions: u32, limits: &Lim
         },
         Err(error) => Read::Poison(poison(offset, error, Some(meta))),
     }
+}
+
+/// Who asked, where the headers cannot all be read but say that much: a refusal is answered too.
+fn asker(record: &RawRecord, offset: u64) -> Option<Meta> {
+    let text = |wanted: &str| {
+        let value = record.headers.iter().find(|(name, _)| name == wanted)?.1.as_deref()?;
+        std::str::from_utf8(value).ok().filter(|text| !text.is_empty() && text.len() <= HEADER_BYTES)
+    };
+    Some(Meta {
+        ce_id: text("ce_id").filter(|id| id.len() <= 256)?.to_owned(),
+        workspace: text("synod-workspace").map_or(Ok(Workspace::default_name()), str::parse).ok()?,
+        age_ms: 0,
+        offset: Some(offset),
+        reply_to: Some(text("synod-reply-to")?.parse().ok()?),
+        correlation_id: text("synod-correlation-id").map(str::to_owned),
+        traceparent: None,
+    })
 }
 
 fn poison(offset: u64, error: Error, meta: Option<Meta>) -> Input {
