@@ -1,3 +1,8 @@
 //! The whole mesh, from outside: the built `synod`, and clients that know nothing but the contract.
 
+mod attempts;
+mod bad_http;
+mod bad_records;
 mod foreign;
+mod http;
+mod placement;

@@ -129,9 +129,13 @@ impl Client {
             .await
     }
 
-    /// A task once it has ended.
+    /// A task once it has ended. One submitted through Kafka is not known before it is decided.
     pub async fn ended(&self, id: &str) -> Value {
-        let answer = self.get(&format!("/v1/tasks/{id}?wait_ms=30000")).await;
+        let path = format!("/v1/tasks/{id}?wait_ms=20000");
+        let answer = eventually(&format!("task {id} is known"), SOON, || async {
+            Some(self.get(&path).await).filter(|answer| answer.status != 404)
+        })
+        .await;
         assert_eq!(answer.status, 200, "task {id} has not ended: {answer:?}");
         answer.body
     }
