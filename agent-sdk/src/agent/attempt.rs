@@ -55,8 +55,8 @@ enum Came {
     Unwanted,
 }
 
-/// Runs a job to its end; `handler` is `None` where the agent has none for it.
-pub(crate) async fn run(bench: &Bench, job: &Job, handler: Option<Handler>) -> Ended {
+/// Runs a job to its end, or tells the mesh why it is not run.
+pub(crate) async fn run(bench: &Bench, job: &Job, handler: Result<Handler, TaskError>) -> Ended {
     let context = Context::new(
         bench.mesh.clone(),
         bench.agent_id.clone(),
@@ -66,8 +66,8 @@ pub(crate) async fn run(bench: &Bench, job: &Job, handler: Option<Handler>) -> E
         job.cancelled.clone(),
     );
     let came = match handler {
-        Some(handler) => work(bench, job, &context, &handler).await,
-        None => Came::Back(Err(TaskError::decline("no_handler", "this agent has no handler for it"))),
+        Ok(handler) => work(bench, job, &context, &handler).await,
+        Err(why_not) => Came::Back(Err(why_not)),
     };
     let ended = match came {
         Came::Unwanted => Ended::Moot,

@@ -5,7 +5,7 @@
 use super::attempt::{self, Bench, Ended};
 use super::desk::{Desk, Job, Key, Word};
 use super::life::{Life, Verdict};
-use super::{Agent, AgentError, AgentReport};
+use super::{Agent, AgentError, AgentReport, TaskError};
 use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::redis::inbox::InboxReader;
@@ -84,7 +84,7 @@ impl Run {
         let life = self.life.clone();
         tokio::select! {
             taken = life.register() => taken.map_err(|error| self.refused(error))?,
-            () = &mut shutdown => return self.leave().await,
+            () = &mut shutdown => return self.leave(beats).await,
         }
         tracing::info!(%agent_id, %incarnation, "registered");
         if let Some(registered) = registered {
@@ -101,9 +101,7 @@ impl Run {
             tracing::warn!(%agent_id, %by, "superseded");
             return Err(AgentError::Superseded { agent_id, by });
         }
-        let report = self.leave().await;
-        drop(beats);
-        report
+        self.leave(beats).await
     }
 
     fn beat(&self, presence: PresenceHold, doubt: Arc<Notify>) -> Ends {
@@ -172,6 +170,8 @@ impl Run {
             Some(capability) => self.agent.handlers.get(capability).cloned(),
             None => self.agent.direct.clone(),
         };
+        let none = || TaskError::decline("no_handler", "this agent has no handler for it");
+        let handler = handler.ok_or_else(none);
         let bench = self.bench.clone();
         self.attempts.spawn(async move {
             let ended = attempt::run(&bench, &job, handler).await;
@@ -201,7 +201,7 @@ impl Run {
     }
 
     /// Takes no more, lets what runs finish, and says good-bye.
-    async fn leave(mut self) -> Result<AgentReport, AgentError> {
+    async fn leave(mut self, beats: Ends) -> Result<AgentReport, AgentError> {
         let life = self.life.clone();
         self.hand_over();
         // With nothing left to finish, the good-bye alone says it all.
@@ -217,6 +217,8 @@ impl Run {
         }
         drop(draining);
         life.tell(AgentChange::Deregister, "the agent has ended").await;
+        // No beat may come behind this.
+        drop(beats);
         life.forget_heartbeat().await;
         tracing::info!(agent_id = %self.bench.agent_id, report = ?self.report, "left");
         Ok(self.report)
@@ -226,7 +228,8 @@ impl Run {
     fn hand_over(&mut self) {
         for job in self.desk.clear() {
             let bench = self.bench.clone();
-            self.attempts.spawn(async move { (job.key(), attempt::run(&bench, &job, None).await) });
+            let ending = TaskError::decline("draining", "this agent is ending");
+            self.attempts.spawn(async move { (job.key(), attempt::run(&bench, &job, Err(ending)).await) });
         }
     }
 
