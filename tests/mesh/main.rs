@@ -5,4 +5,5 @@ mod bad_http;
 mod bad_records;
 mod foreign;
 mod http;
+mod outages;
 mod placement;

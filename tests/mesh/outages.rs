@@ -1,0 +1,222 @@
+//! A coordinator that is killed, and Kafka or Redis that go away and come back: nothing is lost, nothing is
+//! done twice, and who waits is told why.
+//!
+//! These take turns on services of their own.
+
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use synod_ledger::{Counting, Fold, Record, TaskKey, Verdict, invariants};
+use synod_protocol::event::What;
+use synod_protocol::view::TaskStatus;
+use synod_protocol::{Envelope, Workspace, topics};
+use synod_tests::{Agent, Client, Manner, Mesh, Services, eventually, fresh};
+use tokio::sync::{Mutex, MutexGuard};
+
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// The services, for this test alone as long as the guard lives.
+async fn services() -> (Arc<Services>, MutexGuard<'static, ()>) {
+    let services = Services::own().await;
+    let turn = TURN.lock().await;
+    // A test before this one may have failed while something was away.
+    services.act(&["start", "kafka"]).await;
+    services.act(&["start", "redis"]).await;
+    (services, turn)
+}
+
+/// Commands thrown at the topic, and the tasks that they submit.
+fn submit(client: &Client, capability: &str, tasks: &[String]) {
+    for id in tasks {
+        let value = json!({"task_id": id, "capability": capability, "input": id});
+        let envelope = Envelope::new(format!("ce-{id}"), "/tests", "synod.task.submit");
+        client.throw(Client::record(id, &envelope, &value));
+    }
+}
+
+fn names(count: usize) -> Vec<String> {
+    let run = fresh("t");
+    (0..count).map(|i| format!("{run}-{i}")).collect()
+}
+
+/// Folds the whole ledger as a stranger would, and checks that each of these tasks was completed once.
+async fn check_ledger(client: &Client, tasks: &[String]) {
+    let mut completed: BTreeMap<String, u32> = BTreeMap::new();
+    let mut positions = BTreeSet::new();
+    for shard in 0..8 {
+        let (mut fold, mut counting) = (Fold::default(), Counting::default());
+        for record in client.partition(topics::LEDGER, shard).await {
+            let offset = record.offset.unsigned_abs();
+            let at = record.timestamp_ms.map(synod_protocol::Timestamp::from_millis);
+            let bytes = record.payload.unwrap_or_default();
+            let verdict = fold.record(offset, at, &bytes).expect("the ledger can be folded");
+            let read = Record::read(&bytes).expect("a record of ours");
+            assert_eq!(counting.see(offset, &read), verdict, "shard {shard} at {offset}");
+            let (Verdict::Counts, Record::Step(step)) = (verdict, read) else { continue };
+            if let Some(offset) = step.input.offset {
+                assert!(positions.insert((shard, offset)), "shard {shard} has handled offset {offset} twice");
+            }
+            for event in &step.events {
+                if matches!(event.what, What::TaskCompleted(_)) {
+                    *completed.entry(event.entity.to_string()).or_default() += 1;
+                }
+            }
+        }
+        let folded = fold.finish().expect("a claim");
+        invariants(&folded.state).expect("the invariants hold");
+        // No command that Kafka has was passed over.
+        let handled = folded.state.position;
+        let log = client.readers.watermarks(topics::COMMANDS, shard as i32, Duration::from_secs(10)).await;
+        assert!(handled <= log.expect("the log").high.unsigned_abs(), "shard {shard}");
+        let gaps = (0..handled).filter(|offset| !positions.contains(&(shard, *offset))).count();
+        assert_eq!(gaps, 0, "shard {shard} has passed over {gaps} commands");
+        let ours = tasks.iter().filter(|id| topics::partition(id.as_bytes(), 8) == shard);
+        for id in ours {
+            let key = TaskKey { workspace: Workspace::default_name(), task: id.parse().expect("an id") };
+            let task = folded.state.task(&key).unwrap_or_else(|| panic!("{id} is not in the ledger"));
+            assert_eq!(task.status, TaskStatus::Completed, "{id}");
+        }
+    }
+    for id in tasks {
+        assert_eq!(completed.get(id), Some(&1), "{id} was completed so often in the ledger");
+    }
+    // Events may be published again, under the same id.
+    let mut published: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for record in client.all(topics::EVENTS).await {
+        let envelope = record.envelope().expect("a CloudEvent");
+        if envelope.ty == "synod.task.completed" {
+            published.entry(envelope.subject.unwrap_or_default()).or_default().insert(envelope.id);
+        }
+    }
+    for id in tasks {
+        assert_eq!(published.get(id).map(BTreeSet::len), Some(1), "{id} was told as completed so often");
+    }
+}
+
+/// Waits until so many of these have ended.
+async fn wait_for(client: &Client, capability: &str, count: usize, limit: Duration) {
+    eventually(&format!("{count} tasks are completed"), limit, || async {
+        let request =
+            client.request("GET", &format!("/v1/tasks?capability={capability}&status=completed&limit=1000"));
+        let body: serde_json::Value = request.send().await.ok()?.json().await.ok()?;
+        (body["items"].as_array()?.len() >= count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_the_middle_of_load_every_task_is_completed_once() {
+    let (services, _turn) = services().await;
+    let mesh = Mesh::coordinator(&services.kafka, &services.redis);
+    mesh.ready(Duration::from_secs(30)).await;
+    let client = Client::of(&mesh);
+    let agent = Agent::join(&mesh, Manner::Echo).await;
+    let tasks = names(400);
+    submit(&client, &agent.capability, &tasks[..200]);
+    // In the middle: some are done, some not. Then more come while nobody is there.
+    wait_for(&client, &agent.capability, 20, Duration::from_secs(20)).await;
+    mesh.kill();
+    submit(&client, &agent.capability, &tasks[200..300]);
+    mesh.start_again();
+    mesh.ready(Duration::from_secs(30)).await;
+    submit(&client, &agent.capability, &tasks[300..]);
+    // And once more, at once.
+    mesh.kill();
+    mesh.start_again();
+    mesh.ready(Duration::from_secs(30)).await;
+    wait_for(&client, &agent.capability, tasks.len(), Duration::from_secs(60)).await;
+    for id in tasks.iter().step_by(37) {
+        assert_eq!(client.ended(id).await["output"], json!(id));
+    }
+    check_ledger(&client, &tasks).await;
+}
+
+/// Submits one task after the other until told to stop; answers their names.
+async fn trickle(client: Arc<Client>, capability: String, until: Instant) -> Vec<String> {
+    let (run, mut tasks) = (fresh("t"), Vec::new());
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    while Instant::now() < until {
+        tick.tick().await;
+        let id = format!("{run}-{}", tasks.len());
+        submit(&client, &capability, std::slice::from_ref(&id));
+        tasks.push(id);
+    }
+    tasks
+}
+
+/// Takes a service away for ten seconds in the middle of a run.
+async fn check_outage(service: &'static str, kill: &'static [&'static str], start: &'static [&'static str]) {
+    let (services, _turn) = services().await;
+    let mesh = Mesh::coordinator(&services.kafka, &services.redis);
+    mesh.ready(Duration::from_secs(30)).await;
+    let client = Arc::new(Client::of(&mesh));
+    let agent = Agent::join(&mesh, Manner::Echo).await;
+    let until = Instant::now() + Duration::from_secs(14);
+    let load = tokio::spawn(trickle(client.clone(), agent.capability.clone(), until));
+    wait_for(&client, &agent.capability, 5, Duration::from_secs(20)).await;
+    let away = Instant::now();
+    services.act(kill).await;
+    // Who asks is told what is missing; the process does not end itself.
+    eventually("/readyz is 503 and says why", Duration::from_secs(13), || async {
+        let answer = client.request("GET", "/readyz").send().await.expect("it answers");
+        let status = answer.status().as_u16();
+        let why = answer.text().await.expect("a text");
+        let told = why.contains(service) || why.contains("does not advance");
+        (status == 503 && told).then_some(())
+    })
+    .await;
+    client.get("/livez").await.is(200);
+    tokio::time::sleep(Duration::from_secs(10).saturating_sub(away.elapsed())).await;
+    services.act(start).await;
+    mesh.ready(Duration::from_secs(30)).await;
+    let tasks = load.await.expect("the load ends");
+    wait_for(&client, &agent.capability, tasks.len(), Duration::from_secs(60)).await;
+    check_ledger(&client, &tasks).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_goes_away_and_comes_back() {
+    check_outage("Redis", &["kill", "redis"], &["start", "redis"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_goes_away_and_comes_back() {
+    check_outage("Kafka", &["kill", "kafka"], &["start", "kafka"]).await;
+}
+
+/// Started while a service is down: it lives, says what it waits for, and goes on when that comes.
+async fn check_start(service: &'static str, stop: &'static [&'static str], start: &'static [&'static str]) {
+    let (services, _turn) = services().await;
+    services.act(stop).await;
+    let mesh = Mesh::coordinator(&services.kafka, &services.redis);
+    let client = Client::of(&mesh);
+    let why = eventually("it says what it waits for", Duration::from_secs(20), || async {
+        let answer = client.request("GET", "/readyz").send().await.ok()?;
+        assert_eq!(answer.status(), 503);
+        answer.text().await.ok().filter(|why| why.contains(service))
+    })
+    .await;
+    client.get("/livez").await.is(200);
+    // A command is refused as unavailable, not lost in silence. (Over HTTP, before anybody has it.)
+    if service == "Kafka" {
+        let answer = client.post("/v1/tasks", &json!({"capability": "c", "input": 1})).await;
+        assert_eq!((answer.status, &answer.body["code"]), (503, &json!("unavailable")), "{why}: {answer:?}");
+    }
+    services.act(start).await;
+    mesh.ready(Duration::from_secs(40)).await;
+    let agent = Agent::join(&mesh, Manner::Echo).await;
+    let asked = json!({"capability": agent.capability, "input": 1});
+    let done = client.post("/v1/tasks?wait_ms=20000", &asked).await;
+    assert_eq!((done.status, &done.body["output"]), (200, &json!(1)), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn started_without_redis_it_waits_for_it() {
+    check_start("Redis", &["stop", "redis"], &["start", "redis"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn started_without_kafka_it_waits_for_it() {
+    check_start("Kafka", &["kill", "kafka"], &["start", "kafka"]).await;
+}
