@@ -166,3 +166,22 @@ fn workspaces_know_nothing_of_each_other() {
     shard.happen(&Input::Command { command: cancel, meta: Meta { ce_id: "y".into(), ..other } }, None);
     assert_eq!(shard.task("t").status.as_str(), "assigned");
 }
+
+#[test]
+fn an_ended_task_is_known_for_the_window_and_then_forgotten() {
+    let mut shard = Shard::with(&["a"]);
+    shard.submit("t", &json!({})).unwrap();
+    shard.result("complete", "t", &json!({})).unwrap();
+    shard.wait(WINDOW_MS);
+    assert!(!taken(&shard.submit("t", &json!({}))).1, "a repeat");
+    shard.submit("u", &json!({"capability": "nobody-can"})).unwrap();
+    assert!(shard.owner.state().task(&task_key("t")).is_some(), "to the end of the window");
+    shard.wait(1);
+    shard.submit("v", &json!({})).unwrap();
+    assert!(shard.owner.state().task(&task_key("t")).is_none(), "it has left memory");
+    assert!(shard.owner.state().task(&task_key("u")).is_some(), "what lives never does");
+    let before = format!("{:?}", shard.owner.state());
+    let released = shard.succeed();
+    shard.perform(released);
+    assert_eq!(format!("{:?}", shard.owner.state()), before, "nor does a fold bring it back");
+}

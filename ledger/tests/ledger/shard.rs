@@ -287,6 +287,16 @@ impl Shard {
         self.ask(&format!("synod.task.{verb}"), &body)
     }
 
+    /// Whoever holds the task leaves in good order.
+    pub(crate) fn leave_holder(&mut self, task: &str) {
+        let (agent, incarnation) = self.task(task).holder().map(|(a, i)| (a.clone(), i.clone())).unwrap();
+        let leave = json!({"agent_id": agent, "reason": "goes home"});
+        self.ask("synod.agent.deregister", &leave).unwrap();
+        let (task, reason) = (task_key(task), format!("agent {agent} has left"));
+        self.happen(&Input::HolderGone { task, incarnation, lost: false, reason }, None);
+        self.settle();
+    }
+
     /// Whoever holds the task dies, and is noticed.
     pub(crate) fn lose_holder(&mut self, task: &str) {
         let (agent, incarnation) = self.task(task).holder().map(|(a, i)| (a.clone(), i.clone())).unwrap();
@@ -299,7 +309,7 @@ impl Shard {
         );
         for task in held {
             let (incarnation, reason) = (incarnation.clone(), reason.clone());
-            self.happen(&Input::HolderGone { task, incarnation, reason }, None);
+            self.happen(&Input::HolderGone { task, incarnation, lost: true, reason }, None);
         }
         self.settle();
     }

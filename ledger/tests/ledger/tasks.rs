@@ -17,10 +17,11 @@ enum Do {
     FailForGood,
     Decline,
     LoseAgent,
+    AgentLeaves,
     Cancel,
     Wait(u64),
 }
-use Do::{Cancel, Complete, Decline, Fail, FailForGood, LoseAgent, Progress, Start, Wait};
+use Do::{AgentLeaves, Cancel, Complete, Decline, Fail, FailForGood, LoseAgent, Progress, Start, Wait};
 
 fn error(retryable: bool) -> Value {
     json!({"error": {"code": "bad", "message": "it broke", "retryable": retryable}})
@@ -37,6 +38,7 @@ impl Shard {
                 FailForGood => drop(self.result("fail", "t", &error(false)).unwrap()),
                 Decline => drop(self.result("decline", "t", &error(true)).unwrap()),
                 LoseAgent => self.lose_holder("t"),
+                AgentLeaves => self.leave_holder("t"),
                 Cancel => drop(self.ask("synod.task.cancel", &json!({"task_id": "t"})).unwrap()),
                 Wait(ms) => self.wait(*ms),
             }
@@ -336,6 +338,19 @@ fn nothing_is_begun_after_the_deadline() {
     assert_eq!(shard.story("t"), "submitted");
     shard.wait(0);
     assert_eq!(shard.story("t"), "submitted failed");
+}
+
+#[test]
+fn agents_that_leave_in_good_order_use_up_nothing() {
+    let once = json!({"retry": {"max_attempts": 1}});
+    check(
+        &["a", "b", "c", "d"],
+        &once,
+        &[AgentLeaves, AgentLeaves, AgentLeaves, Complete],
+        "submitted assigned reassigned assigned reassigned assigned reassigned assigned completed",
+        "completed",
+        "a:lost b:lost c:lost d:completed",
+    );
 }
 
 #[test]

@@ -273,14 +273,14 @@ impl World {
                     self.released.insert(offset);
                     self.seats[who].issued.insert(offset, effects.len());
                     for effect in effects {
-                        self.perform(who, offset, effect);
+                        self.perform(offset, effect);
                     }
                 }
             }
         }
     }
 
-    fn perform(&mut self, who: usize, offset: u64, effect: Effect) {
+    fn perform(&mut self, offset: u64, effect: Effect) {
         match effect {
             Effect::Deliver { attempt_id: Some(_), value, .. } => self.work.push(value.to().unwrap()),
             Effect::Directory(entry) => {
@@ -296,7 +296,6 @@ impl World {
             }
             _ => {}
         }
-        let _ = who;
     }
 
     fn answer(&mut self, who: usize, ticket: u64, answer: &Answer) {
@@ -376,7 +375,7 @@ impl World {
         let mut body = json!({"task_id": work.task_id, "attempt": work.attempt, "attempt_token": token});
         let verb = ["complete", "fail", "fail", "decline", "start", "progress"][verb % 6];
         if matches!(verb, "fail" | "decline") {
-            body["error"] = json!({"code": "c", "message": "m", "retryable": which % 4 != 0});
+            body["error"] = json!({"code": "c", "message": "m", "retryable": !which.is_multiple_of(4)});
         }
         self.send(who, kafka, &format!("synod.task.{verb}"), &body);
     }
@@ -454,7 +453,7 @@ impl World {
         self.handle(who, &judged, None);
         for task in held.into_iter().filter(|_| lost) {
             let (incarnation, reason) = (incarnation.clone(), reason.clone());
-            self.handle(who, &Input::HolderGone { task, incarnation, reason }, None);
+            self.handle(who, &Input::HolderGone { task, incarnation, lost: true, reason }, None);
         }
     }
 
