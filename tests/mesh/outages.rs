@@ -3,7 +3,8 @@
 //!
 //! These take turns on services of their own.
 
-use serde_json::json;
+use agent_sdk::{Context, MeshConfig, RunningAgent, TaskError};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,37 @@ async fn services() -> (Arc<Services>, MutexGuard<'static, ()>) {
     services.act(&["start", "kafka"]).await;
     services.act(&["start", "redis"]).await;
     (services, turn)
+}
+
+/// Two agents that do the same, one served through Kafka and one through Redis.
+struct Crew {
+    capability: String,
+    through_redis: RunningAgent,
+    _through_kafka: Agent,
+}
+
+async fn echo(_: Context, input: Value) -> Result<Value, TaskError> {
+    Ok(input)
+}
+
+impl Crew {
+    async fn join(mesh: &Mesh) -> Crew {
+        let through_kafka = Agent::join(mesh, Manner::Echo).await;
+        let config = MeshConfig::http(&mesh.http).with_redis(&mesh.redis).with_kafka(&mesh.kafka);
+        let connected = agent_sdk::Mesh::connect(config).expect("the settings can be");
+        let capability = through_kafka.capability.clone();
+        let agent = agent_sdk::Agent::generated("sdk").capability(&capability, echo).concurrency(8);
+        let through_redis = agent.build(&connected).expect("an agent").start().await.expect("it starts");
+        Crew { capability, through_redis, _through_kafka: through_kafka }
+    }
+
+    /// Both had their part in these.
+    async fn shared(&self, client: &Client, tasks: &[String]) {
+        let path =
+            format!("/v1/tasks?capability={}&agent={}&limit=1000", self.capability, self.through_redis.id());
+        let theirs = client.get(&path).await.body["items"].as_array().map_or(0, Vec::len);
+        assert!((1..tasks.len()).contains(&theirs), "{theirs} of {} went through Redis", tasks.len());
+    }
 }
 
 /// Commands thrown at the topic, and the tasks that they submit.
@@ -111,7 +143,7 @@ async fn killed_in_the_middle_of_load_every_task_is_completed_once() {
     let mesh = Mesh::coordinator(&services.kafka, &services.redis);
     mesh.ready(Duration::from_secs(30)).await;
     let client = Client::of(&mesh);
-    let agent = Agent::join(&mesh, Manner::Echo).await;
+    let agent = Crew::join(&mesh).await;
     let tasks = names(400);
     submit(&client, &agent.capability, &tasks[..200]);
     // In the middle: some are done, some not. Then more come while nobody is there.
@@ -130,6 +162,7 @@ async fn killed_in_the_middle_of_load_every_task_is_completed_once() {
         assert_eq!(client.ended(id).await["output"], json!(id));
     }
     check_ledger(&client, &tasks).await;
+    agent.shared(&client, &tasks).await;
 }
 
 /// Submits one task after the other until told to stop; answers their names.
@@ -151,7 +184,7 @@ async fn check_outage(service: &'static str, kill: &'static [&'static str], star
     let mesh = Mesh::coordinator(&services.kafka, &services.redis);
     mesh.ready(Duration::from_secs(30)).await;
     let client = Arc::new(Client::of(&mesh));
-    let agent = Agent::join(&mesh, Manner::Echo).await;
+    let agent = Crew::join(&mesh).await;
     let until = Instant::now() + Duration::from_secs(14);
     let load = tokio::spawn(trickle(client.clone(), agent.capability.clone(), until));
     wait_for(&client, &agent.capability, 5, Duration::from_secs(20)).await;
@@ -173,6 +206,7 @@ async fn check_outage(service: &'static str, kill: &'static [&'static str], star
     let tasks = load.await.expect("the load ends");
     wait_for(&client, &agent.capability, tasks.len(), Duration::from_secs(60)).await;
     check_ledger(&client, &tasks).await;
+    agent.shared(&client, &tasks).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,6 +217,27 @@ async fn redis_goes_away_and_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_goes_away_and_comes_back() {
     check_outage("Kafka", &["kill", "kafka"], &["start", "kafka"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_wiped_in_the_middle_of_load() {
+    let (services, _turn) = services().await;
+    let mesh = Mesh::coordinator(&services.kafka, &services.redis);
+    mesh.ready(Duration::from_secs(30)).await;
+    let client = Arc::new(Client::of(&mesh));
+    let agent = Crew::join(&mesh).await;
+    let until = Instant::now() + Duration::from_secs(4);
+    let load = tokio::spawn(trickle(client.clone(), agent.capability.clone(), until));
+    for count in [5, 25] {
+        wait_for(&client, &agent.capability, count, Duration::from_secs(20)).await;
+        let wipe = ["-u", services.redis.trim_end_matches('/'), "flushall"];
+        let wiped = std::process::Command::new("redis-cli").args(wipe).output().expect("redis-cli runs");
+        assert!(wiped.status.success(), "{wiped:?}");
+    }
+    let tasks = load.await.expect("the load ends");
+    wait_for(&client, &agent.capability, tasks.len(), Duration::from_secs(60)).await;
+    check_ledger(&client, &tasks).await;
+    agent.shared(&client, &tasks).await;
 }
 
 /// Started while a service is down: it lives, says what it waits for, and goes on when that comes.
