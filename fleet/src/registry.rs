@@ -183,7 +183,7 @@ impl Registry {
             Outcome::Completed => member.statistics.completed += 1,
             Outcome::Failed | Outcome::TimedOut | Outcome::Declined => member.statistics.failed += 1,
             Outcome::Lost => member.statistics.lost += 1,
-            Outcome::Cancelled => {}
+            Outcome::Cancelled | Outcome::Withdrawn => {}
         }
         if let Some(held) = member.held.get_mut(&shard).filter(|held| **held > 0) {
             *held -= 1;

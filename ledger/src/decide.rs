@@ -49,6 +49,8 @@ pub enum Input {
         task: TaskKey,
         /// Which process start.
         incarnation: Incarnation,
+        /// Whether it was lost, rather than having left in good order: three losses end a task.
+        lost: bool,
         /// Why it is thought to be gone.
         reason: String,
     },
@@ -124,8 +126,8 @@ pub fn decide(state: &State, cx: &Context<'_>, input: &Input) -> Decision {
         Input::PassedOn { .. } => Decision::default(),
         Input::Due(key) => on_task(state, cx, key, |draft| draft.due()),
         Input::Dispatch(key) => on_task(state, cx, key, |draft| draft.dispatch()),
-        Input::HolderGone { task, incarnation, reason } => {
-            on_task(state, cx, task, |draft| draft.holder_gone(incarnation, reason))
+        Input::HolderGone { task, incarnation, lost, reason } => {
+            on_task(state, cx, task, |draft| draft.holder_gone(incarnation, *lost, reason))
         }
         Input::Judged { agent, incarnation, lost, reason } => {
             let whats = agent::judged(state.agent(agent), incarnation, *lost, reason);
@@ -491,7 +493,7 @@ impl Draft<'_> {
         }));
     }
 
-    fn holder_gone(&mut self, incarnation: &Incarnation, reason: &str) {
+    fn holder_gone(&mut self, incarnation: &Incarnation, lost: bool, reason: &str) {
         let Some(current) = self.task.current().filter(|a| a.seen.incarnation == *incarnation) else {
             return;
         };
@@ -502,7 +504,7 @@ impl Draft<'_> {
             attempt,
             agent_id,
             reason: reason.to_owned(),
-            lost: true,
+            lost,
         }));
         if self.task.losses >= LOSS_LIMIT {
             self.end_dead_lettered(format!(

@@ -142,8 +142,9 @@ impl TaskState {
                 self.status = e.status;
             }
             What::TaskReassigned(e) => {
-                // A decline has ended its attempt already; a loss ends it here.
-                self.end_attempt(now, Outcome::Lost, Some(e.reason.clone()));
+                // A decline has ended its attempt already; a loss or a leave ends it here.
+                let outcome = if e.lost { Outcome::Lost } else { Outcome::Withdrawn };
+                self.end_attempt(now, outcome, Some(e.reason.clone()));
                 self.losses += u32::from(e.lost);
                 self.status = e.status;
             }

@@ -142,8 +142,10 @@ pub enum Outcome {
     TimedOut,
     /// The agent did not want it.
     Declined,
-    /// The agent was lost or left.
+    /// The agent was lost.
     Lost,
+    /// Taken back: the agent left in good order.
+    Withdrawn,
     /// Somebody cancelled the task.
     Cancelled,
 }

@@ -107,7 +107,7 @@ impl Collector {
         for attempt in before_last {
             match attempt.outcome {
                 Some(Outcome::Failed | Outcome::TimedOut) => self.mesh.retries += 1,
-                Some(Outcome::Lost | Outcome::Declined) => self.mesh.reassigned += 1,
+                Some(Outcome::Lost | Outcome::Withdrawn | Outcome::Declined) => self.mesh.reassigned += 1,
                 Some(Outcome::Completed | Outcome::Cancelled) | None => {}
             }
         }

@@ -560,20 +560,17 @@ impl<'a> Serving<'a> {
             for holder in self.owner.state().holders() {
                 let member = fleet.registry.get(holder);
                 for (task, incarnation) in self.owner.state().held_by(holder) {
-                    let reason = match member {
-                        None => format!("agent {} has left", holder.agent),
-                        Some(m) if m.entry.incarnation != *incarnation => {
-                            format!("agent {} was started anew", holder.agent)
-                        }
-                        Some(m) if m.entry.health == Health::Lost => {
-                            format!("agent {} was lost", holder.agent)
-                        }
+                    let (lost, how) = match member {
+                        None => (false, "has left"),
+                        Some(m) if m.entry.incarnation != *incarnation => (true, "was started anew"),
+                        Some(m) if m.entry.health == Health::Lost => (true, "was lost"),
                         Some(_) => continue,
                     };
                     gone.push(Input::HolderGone {
                         task: task.clone(),
                         incarnation: incarnation.clone(),
-                        reason,
+                        lost,
+                        reason: format!("agent {} {how}", holder.agent),
                     });
                 }
             }

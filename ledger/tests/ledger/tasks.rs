@@ -349,7 +349,7 @@ fn agents_that_leave_in_good_order_use_up_nothing() {
         &[AgentLeaves, AgentLeaves, AgentLeaves, Complete],
         "submitted assigned reassigned assigned reassigned assigned reassigned assigned completed",
         "completed",
-        "a:lost b:lost c:lost d:completed",
+        "a:withdrawn b:withdrawn c:withdrawn d:completed",
     );
 }
 
