@@ -2,13 +2,16 @@
 
 use crate::{CoordinatorConfig, Shared};
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use synod_infra::kafka::{ConfigError, KafkaConfig, Producer, Readers, TopicError, TopicMaker, mesh_topics};
 use synod_protocol::topics;
+use tokio_util::sync::CancellationToken;
 
 /// How long one question to the brokers may take.
 const ASK: Duration = Duration::from_secs(10);
+/// How often the brokers are asked whether they answer, and how long they may take.
+const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
 /// Reply and inbox topics that are remembered as there.
 const KNOWN_LIMIT: usize = 10_000;
 
@@ -112,4 +115,16 @@ pub(crate) async fn prepare(shared: &Shared) {
         pause = (pause * 2).min(Duration::from_secs(2));
     }
     shared.status.kafka(Ok(()));
+}
+
+/// Asks the ledger's leaders in turn whether they answer: a shard without input would not notice that they do not.
+pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
+    for partition in (0..shared.config.partitions).cycle() {
+        let asked = shared.kafka.readers.watermarks(topics::LEDGER, partition as i32, PROBE.1).await;
+        shared.status.kafka(asked.map(drop).map_err(|error| error.to_string()));
+        tokio::select! {
+            () = tokio::time::sleep(PROBE.0) => {}
+            () = stop.cancelled() => return,
+        }
+    }
 }

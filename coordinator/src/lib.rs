@@ -180,6 +180,7 @@ async fn join(shared: Arc<Shared>, inboxes: Vec<shard::Inbox>, stop: Cancellatio
         work.spawn(directory::follow(shared.clone(), partition as u32, position, stop.clone()));
         work.spawn(directory::hear_kafka(shared.clone(), partition as u32, stop.clone()));
     }
+    work.spawn(kafka::watch(shared.clone(), stop.clone()));
     work.spawn(directory::hear_redis(shared.clone(), stop.clone()));
     work.spawn(directory::judge(shared.clone(), stop.clone()));
     for inbox in inboxes {
