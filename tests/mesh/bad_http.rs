@@ -107,6 +107,16 @@ async fn check_all(ground: Ground) {
         }),
     )
     .await;
+    check(
+        "a time long past",
+        400,
+        INVALID,
+        commands,
+        ce,
+        event(&|e| e["time"] = json!("2020-01-01T00:00:00Z")),
+    )
+    .await;
+    check("a time that is none", 400, INVALID, commands, ce, event(&|e| e["time"] = json!("noon"))).await;
     check("an event as text", 415, INVALID, commands, "text/plain", event(&|_| ())).await;
     check(
         "a batch that is none",

@@ -7,3 +7,4 @@ mod foreign;
 mod http;
 mod outages;
 mod placement;
+mod told;
