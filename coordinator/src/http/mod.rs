@@ -10,14 +10,13 @@ mod tasks;
 
 use crate::Shared;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use synod_infra::telemetry::names;
-use synod_protocol::http::BATCH_LIMIT;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -33,7 +32,6 @@ struct Description;
 
 /// All routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    let body_limit = shared.config.limits.payload_bytes.saturating_mul(2).max(BATCH_LIMIT * 4096);
     let (api, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(commands::post_commands))
         .routes(routes!(tasks::post_task, tasks::list_tasks))
@@ -53,7 +51,6 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     api.route("/openapi.json", get(move || async move { ([("content-type", "application/json")], text) }))
         .fallback(request::unknown_route)
         .method_not_allowed_fallback(request::unknown_method)
-        .layer(DefaultBodyLimit::max(body_limit))
         .layer(middleware::from_fn(measured))
         .with_state(shared)
 }

@@ -2,14 +2,18 @@
 
 use super::WAIT_LIMIT;
 use super::answer::{Refusal, problem};
+use crate::Shared;
 use axum::extract::{FromRequestParts, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 use std::time::Duration;
+use synod_protocol::http::BATCH_LIMIT;
 use synod_protocol::trace::TraceParent;
-use synod_protocol::{Code, ContentType, Envelope, Error, Timestamp, Workspace};
+use synod_protocol::{Code, ContentType, Envelope, Error, Limits, Timestamp, Workspace};
 
 /// Who asks, and the piece of work that it belongs to.
 #[derive(Clone, Debug)]
@@ -81,36 +85,51 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 /// The body, within limits, refused as a problem.
 pub(crate) struct Body(pub(crate) Vec<u8>);
 
-impl<S: Send + Sync> axum::extract::FromRequest<S> for Body {
+/// Bytes of a body: a command twice over, or a batch of small ones.
+fn body_limit(limits: &Limits) -> usize {
+    limits.payload_bytes.saturating_mul(2).max(BATCH_LIMIT * 4096)
+}
+
+/// Of a body that is too large so much is read and thrown away before it is refused: a client that is still
+/// sending when the connection closes may never see why.
+const THROWN_AWAY: usize = 32 << 20;
+
+impl axum::extract::FromRequest<Arc<Shared>> for Body {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Body, Refusal> {
-        match axum::body::Bytes::from_request(request, state).await {
-            Ok(bytes) => Ok(Body(bytes.to_vec())),
-            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Error::new(
-                Code::PayloadTooLarge,
-                "the request's body is larger than anything taken here",
-            )
-            .into()),
-            Err(error) => {
-                Err(Error::invalid(format!("the body cannot be read: {}", error.body_text())).into())
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Body, Refusal> {
+        let limit = body_limit(&shared.config.limits);
+        let mut chunks = request.into_body().into_data_stream();
+        let (mut bytes, mut came) = (Vec::new(), 0usize);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|e| Error::invalid(format!("the body cannot be read: {e}")))?;
+            came = came.saturating_add(chunk.len());
+            if came <= limit {
+                bytes.extend_from_slice(&chunk);
+            } else if came > limit.saturating_add(THROWN_AWAY) {
+                break;
             }
         }
+        if came > limit {
+            let said = format!("the request's body has more than {limit} bytes, which is the limit here");
+            return Err(Error::new(Code::PayloadTooLarge, said).into());
+        }
+        Ok(Body(bytes))
     }
 }
 
 /// The same where it can only be JSON: another content type, if one is named, is 415.
 pub(crate) struct JsonBody(pub(crate) Vec<u8>);
 
-impl<S: Send + Sync> axum::extract::FromRequest<S> for JsonBody {
+impl axum::extract::FromRequest<Arc<Shared>> for JsonBody {
     type Rejection = Response;
 
-    async fn from_request(request: Request, state: &S) -> Result<JsonBody, Response> {
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<JsonBody, Response> {
         let media = request.headers().get("content-type").map(|v| String::from_utf8_lossy(v.as_bytes()));
         if let Some(media) = media.filter(|media| ContentType::parse(media) != Ok(ContentType::Json)) {
             return Err(unknown_media(&media));
         }
-        let Body(bytes) = Body::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        let Body(bytes) = Body::from_request(request, shared).await.map_err(IntoResponse::into_response)?;
         Ok(JsonBody(bytes))
     }
 }
