@@ -137,12 +137,14 @@ async fn after_notice(killed: Killed, ground: &Ground) -> Duration {
 /// One file: handed in, waited for, and asked for again as long as there is time.
 async fn one(client: &Client, id: String, run: &str, path: FilePath, deadline: Instant) -> Ended {
     let began = Instant::now();
+    let left = deadline.saturating_duration_since(began);
     let request = task(CAPABILITY)
         .id(id)
         .input(FileTask { path: path.clone() })
         .timeout(ATTEMPT)
+        // Nobody wants it later, and no other demo's agents can do it.
+        .within(left)
         .requires_label(RUN_LABEL, run);
-    let left = deadline.saturating_duration_since(began);
     let result = client.call::<FileFacts>(request, left).await;
     Ended { path, result, took: began.elapsed() }
 }

@@ -109,8 +109,19 @@ fn a_tree_too_small_to_catch_anybody_is_told_as_such() {
 }
 
 #[test]
-fn what_cannot_be_done_in_time_is_a_failure_with_names() {
-    // A mesh without its Redis: no agent can register.
+fn what_is_not_done_in_time_is_a_failure_with_names() {
+    // A loss is noticed after three missed heartbeats, so what the killed agent held takes longer than this.
+    let dir = large();
+    let mut command = synod(&["demo", "--limit", "1", "--input"]);
+    let report = json(1, command.arg(dir.path()));
+    let failed = report["failed"].as_array().unwrap();
+    assert!(!failed.is_empty());
+    assert_eq!(report["totals"]["files"].as_u64().unwrap() + failed.len() as u64, report["mesh"]["tasks"]);
+    assert_eq!(processes_with(dir.path().to_str().unwrap(), &[]), [0; 0]);
+}
+
+#[test]
+fn what_is_no_tree_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("empty")).unwrap();
     let check = |args: &[&str], status: i32, said: &str| {
