@@ -1,8 +1,9 @@
 //! What becomes of attempts: results that count, that came too late, or never.
 
 use serde_json::{Value, json};
+use std::time::Duration;
 use synod_protocol::{Envelope, ReplyTo};
-use synod_tests::{Agent, Client, Ground, Manner, Mesh, fresh};
+use synod_tests::{Agent, Assignment, Client, Ground, Manner, Mesh, eventually, fresh};
 
 /// A task for this capability, with these further members.
 fn task(id: &str, capability: &str, more: &Value) -> Value {
@@ -138,6 +139,66 @@ async fn the_work_of_an_agent_that_dies_is_done_by_another() {
     assert_eq!(ended["attempts"][0]["outcome"], "lost", "{ended}");
     let history = client.history(&id, "task.completed").await;
     assert!(history.contains(&"synod.task.reassigned".to_owned()), "{history:?}");
+}
+
+/// What an agent is told about a task, as `(ce_type, attempt)`.
+async fn told(client: &Client, agent: &Agent, id: &str, until: &str) -> Vec<(String, u64)> {
+    eventually(&format!("the inbox says {until}"), Duration::from_secs(20), || async {
+        let records = client.all(&format!("synod.inbox.{}", agent.id)).await;
+        let mut said = Vec::new();
+        for record in records.iter().filter(|r| r.key.as_deref() == Some(id.as_bytes())) {
+            let value: Value = serde_json::from_slice(record.payload.as_deref()?).ok()?;
+            said.push((record.envelope().ok()?.ty, value["attempt"].as_u64()?));
+        }
+        said.iter().any(|(ty, _)| ty == until).then_some(said)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_is_cancelled_or_overdue_is_taken_back() {
+    let mesh = Mesh::shared(Ground::Real).await;
+    let client = Client::of(&mesh);
+    let agent = Agent::join(&mesh, Manner::Silent).await;
+    let (assigned, withdrawn) = ("synod.task.assigned".to_owned(), "synod.task.withdrawn".to_owned());
+
+    let id = fresh("task");
+    client.post("/v1/tasks", &task(&id, &agent.capability, &json!({}))).await.is(201);
+    let given = agent.given().await;
+    client.post(&format!("/v1/tasks/{id}/cancel"), &json!({})).await.is(200);
+    let said = told(&client, &agent, &id, "synod.task.cancelled").await;
+    assert_eq!(said, [(assigned.clone(), 1), ("synod.task.cancelled".to_owned(), 1)]);
+    let late = client.command(&fresh("ce"), "synod.task.complete", &given.result(&json!(1))).await;
+    late.is_problem(409, "invalid_transition");
+
+    let id = fresh("task");
+    let short = json!({"timeout_ms": 300, "retry": {"max_attempts": 1}});
+    client.post("/v1/tasks", &task(&id, &agent.capability, &short)).await.is(201);
+    assert_eq!(client.ended(&id).await["status"], "dead_lettered");
+    assert_eq!(told(&client, &agent, &id, &withdrawn).await, [(assigned, 1), (withdrawn.clone(), 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_start_of_an_agent_ends_the_attempts_of_the_old_one() {
+    let mesh = Mesh::shared(Ground::Real).await;
+    let client = Client::of(&mesh);
+    let agent = Agent::join(&mesh, Manner::Silent).await;
+    let id = fresh("task");
+    client.post("/v1/tasks", &task(&id, &agent.capability, &json!({}))).await.is(201);
+    let first = agent.given().await;
+    let register = |incarnation: String| {
+        json!({"agent_id": agent.id, "incarnation": incarnation, "capabilities": [agent.capability],
+            "delivery": {"kafka": {"topic": format!("synod.inbox.{}", agent.id)}}})
+    };
+    let again = register(uuid::Uuid::new_v4().to_string());
+    client.command(&fresh("ce"), "synod.agent.register", &again).await.is(200);
+    let second = agent.given().await;
+    assert_eq!((&second.task_id, second.attempt), (&id, 2));
+    let complete = async |given: &Assignment| {
+        client.command(&fresh("ce"), "synod.task.complete", &given.result(&json!("done"))).await
+    };
+    complete(&first).await.is_problem(409, "fenced");
+    complete(&second).await.is(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
