@@ -11,6 +11,7 @@ use synod_infra::redis::presence::Heartbeats;
 use synod_protocol::command::Delivery;
 use synod_protocol::view::{DirectoryEntry, Health, Heartbeat};
 use synod_protocol::{Incarnation, codec, topics};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long a read may stall before it is begun again.
@@ -127,11 +128,21 @@ fn learn(fleet: &SharedFleet, record: &RawRecord) {
     }
 }
 
+/// A look or a judgement that comes so late says more about us than about the agents: the process was starved,
+/// stopped, or has only just begun.
+const LATE: Duration = Duration::from_millis(1_200);
+
 /// Looks at the heartbeats of the agents that have Redis.
 pub(crate) async fn hear_redis(shared: Arc<Shared>, stop: CancellationToken) {
     let heartbeats = Heartbeats::new(shared.redis.clone());
+    let mut looked = Instant::now();
     loop {
-        match heartbeats.beats().await {
+        let looks = heartbeats.beats().await;
+        if looked.elapsed() > LATE {
+            pardon(&shared, "the last look at the heartbeats was late");
+        }
+        looked = Instant::now();
+        match looks {
             Ok(beats) => {
                 for beat in beats {
                     let key = AgentKey { workspace: beat.workspace, agent: beat.agent_id };
@@ -140,9 +151,7 @@ pub(crate) async fn hear_redis(shared: Arc<Shared>, stop: CancellationToken) {
             }
             Err(error) => {
                 // It is we who cannot hear: nobody is lost by that.
-                tracing::debug!(%error, "heartbeats cannot be read");
-                let now = shared.fleet.now_ms();
-                shared.fleet.lock().silence.pardon(now);
+                pardon(&shared, &format!("heartbeats cannot be read: {error}"));
             }
         }
         tokio::select! {
@@ -155,15 +164,17 @@ pub(crate) async fn hear_redis(shared: Arc<Shared>, stop: CancellationToken) {
 /// Judges who has been silent for too long, and who is heard of again.
 pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
     let limit = u64::try_from(shared.config.lost_after.as_millis()).unwrap_or(u64::MAX);
+    let mut judged = Instant::now();
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY / 2) => {}
             () = stop.cancelled() => return,
         }
-        let now = shared.fleet.now_ms();
-        if shared.status.is_stalled() {
-            // Kafka does not answer us, so agents that beat through it cannot be heard either.
-            shared.fleet.lock().silence.pardon(now);
+        let (now, late) = (shared.fleet.now_ms(), judged.elapsed() > LATE);
+        judged = Instant::now();
+        if late || shared.status.is_stalled() {
+            // Kafka does not answer us, or we were kept from listening: it is not they who are silent.
+            pardon(&shared, "this coordinator was late itself, or Kafka does not answer it");
             continue;
         }
         for (key, incarnation, lost, reason) in verdicts(&shared.fleet, now, limit) {
@@ -173,19 +184,27 @@ pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
+/// Gives everyone the whole time again: it was we who could not hear.
+fn pardon(shared: &Shared, why: &str) {
+    tracing::debug!(why, "nobody is judged for now");
+    let now = shared.fleet.now_ms();
+    shared.fleet.lock().silence.pardon(now);
+}
+
 fn verdicts(fleet: &SharedFleet, now: u64, limit: u64) -> Vec<(AgentKey, Incarnation, bool, String)> {
     let inside = fleet.lock();
     let mut out = Vec::new();
     for (key, member) in inside.registry.iter() {
         let entry = &member.entry;
         let Some(silent) = inside.silence.since(key, &entry.incarnation, now) else { continue };
+        let heard = inside.silence.since_heard(key, &entry.incarnation, now);
         let by = if entry.delivery == Delivery::Redis { "Redis" } else { "Kafka" };
         match entry.health {
             Health::Healthy | Health::Suspected | Health::Draining if silent > limit => {
                 let reason = format!("no heartbeat through {by} for {silent} ms, the limit is {limit} ms");
                 out.push((key.clone(), entry.incarnation.clone(), true, reason));
             }
-            Health::Lost if silent < limit / 3 => {
+            Health::Lost if heard.is_some_and(|ms| ms < limit / 3) => {
                 let reason = format!("heartbeats through {by} again");
                 out.push((key.clone(), entry.incarnation.clone(), false, reason));
             }

@@ -81,8 +81,9 @@ impl SharedFleet {
     pub(crate) fn heard(&self, key: &AgentKey, incarnation: &Incarnation, beat: Option<u64>) {
         let now = self.now_ms();
         let mut inside = self.lock();
+        // A number that we see for the first time may be that of a process long dead: only its growth is a sign.
         if let Some(beat) = beat
-            && inside.beats.insert(key.clone(), beat) == Some(beat)
+            && inside.beats.insert(key.clone(), beat).is_none_or(|before| before == beat)
         {
             return;
         }
@@ -114,7 +115,7 @@ impl SharedFleet {
         let inside = self.lock();
         let member = inside.registry.get(key)?;
         let entry = member.entry.clone();
-        let silent = inside.silence.since(key, &entry.incarnation, now);
+        let silent = inside.silence.since_heard(key, &entry.incarnation, now);
         let last_seen = silent.map(|ms| {
             Timestamp::from_millis(wall.as_millis().saturating_sub(i64::try_from(ms).unwrap_or(0)))
         });

@@ -7,46 +7,60 @@ use synod_protocol::Incarnation;
 /// When each agent was last heard of, in milliseconds of the caller's monotonic time.
 #[derive(Debug, Default)]
 pub struct Silence {
-    heard: BTreeMap<AgentKey, (Incarnation, u64)>,
+    known: BTreeMap<AgentKey, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    incarnation: Incarnation,
+    /// Silence counts from here: a sign of life, or the moment from which one was expected.
+    from_ms: u64,
+    /// The last real sign of life.
+    heard_ms: Option<u64>,
 }
 
 impl Silence {
-    /// A sign of life, or the moment from which one is expected. Returns whether this process start is new here.
+    /// A sign of life. Returns whether this process start is new here.
     pub fn heard(&mut self, key: &AgentKey, incarnation: &Incarnation, now_ms: u64) -> bool {
-        match self.heard.get_mut(key) {
-            Some((known, at)) if known == incarnation => {
-                *at = now_ms.max(*at);
-                false
-            }
-            _ => {
-                self.heard.insert(key.clone(), (incarnation.clone(), now_ms));
-                true
-            }
+        let is_new = self.expect(key, incarnation, now_ms);
+        if let Some(known) = self.known.get_mut(key) {
+            known.from_ms = now_ms.max(known.from_ms);
+            known.heard_ms = Some(now_ms);
         }
+        is_new
     }
 
-    /// Begins to expect signs of life from whom nothing is known yet.
-    pub fn expect(&mut self, key: &AgentKey, incarnation: &Incarnation, now_ms: u64) {
-        if self.heard.get(key).is_none_or(|(known, _)| known != incarnation) {
-            self.heard.insert(key.clone(), (incarnation.clone(), now_ms));
+    /// Begins to expect signs of life of a process start of which nothing is known yet. Returns whether that is so.
+    pub fn expect(&mut self, key: &AgentKey, incarnation: &Incarnation, now_ms: u64) -> bool {
+        let is_new = self.known.get(key).is_none_or(|known| known.incarnation != *incarnation);
+        if is_new {
+            let known = Known { incarnation: incarnation.clone(), from_ms: now_ms, heard_ms: None };
+            self.known.insert(key.clone(), known);
         }
+        is_new
     }
 
-    /// Milliseconds since this process start was heard of; `None` if it never was.
+    /// Milliseconds for which this process start has been silent; `None` if nothing is expected of it.
     pub fn since(&self, key: &AgentKey, incarnation: &Incarnation, now_ms: u64) -> Option<u64> {
-        let (known, at) = self.heard.get(key)?;
-        (known == incarnation).then(|| now_ms.saturating_sub(*at))
+        let known = self.known.get(key).filter(|known| known.incarnation == *incarnation)?;
+        Some(now_ms.saturating_sub(known.from_ms))
+    }
+
+    /// Milliseconds since the last real sign of life of this process start; `None` if there was none.
+    pub fn since_heard(&self, key: &AgentKey, incarnation: &Incarnation, now_ms: u64) -> Option<u64> {
+        let known = self.known.get(key).filter(|known| known.incarnation == *incarnation)?;
+        known.heard_ms.map(|at| now_ms.saturating_sub(at))
     }
 
     /// Expects nothing of it any more.
     pub fn forget(&mut self, key: &AgentKey) {
-        self.heard.remove(key);
+        self.known.remove(key);
     }
 
-    /// Begins anew: everyone is given the whole time again, since it was us who could not hear.
+    /// Gives everyone the whole time again, since it was us who could not hear. No sign of life for anyone.
     pub fn pardon(&mut self, now_ms: u64) {
-        for (_, at) in self.heard.values_mut() {
-            *at = now_ms;
+        for known in self.known.values_mut() {
+            known.from_ms = now_ms.max(known.from_ms);
         }
     }
 }
@@ -71,5 +85,6 @@ mod tests {
         assert_eq!(silence.since(&key, &first, 1_000), None);
         silence.pardon(5_000);
         assert_eq!(silence.since(&key, &second, 5_001), Some(1));
+        assert_eq!(silence.since_heard(&key, &second, 5_001), Some(4_041), "a pardon is no sign of life");
     }
 }

@@ -206,10 +206,10 @@ fn submit(state: &State, cx: &Context<'_>, key: TaskKey, command: &SubmitTask, m
             format!("task {} exists already and was submitted with another body", key.task),
         ));
     }
-    let line = line_of(&key.workspace, submitted.capability.as_ref(), submitted.agent_id.as_ref());
-    let must_queue = state.has_waiting(&line);
+    let task = TaskState::new(submitted.clone(), cx.now);
+    let must_queue = state.has_waiting(&line_of(&key.workspace, &task));
     let mut draft = Draft {
-        task: TaskState::new(submitted.clone(), cx.now),
+        task,
         events: vec![Event { entity: key.task.clone(), what: What::TaskSubmitted(submitted) }],
         key: &key,
         cx,

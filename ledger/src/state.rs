@@ -28,7 +28,8 @@ pub struct TaskKey {
     pub task: EntityId,
 }
 
-/// What a waiting task waits for; those that wait for the same thing wait in one line.
+/// What a waiting task waits for; those that wait for the very same thing wait in one line, so that where its
+/// first finds nobody none of it does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
     /// Whose.
@@ -37,6 +38,10 @@ pub struct Line {
     pub capability: Option<Capability>,
     /// This agent.
     pub agent: Option<Id>,
+    /// What it must have, as JSON.
+    requires: Option<String>,
+    /// Who has declined.
+    avoid: Vec<Id>,
 }
 
 /// A place in a line: the urgent first, then who came first.
@@ -136,10 +141,19 @@ impl State {
         self.waiting.keys()
     }
 
+    /// The line after this one, in which somebody waits.
+    pub fn line_after(&self, line: Option<&Line>) -> Option<&Line> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        match line {
+            Some(line) => self.waiting.range((Excluded(line), Unbounded)).next().map(|(line, _)| line),
+            None => self.waiting.keys().next(),
+        }
+    }
+
     /// The first of a line.
-    pub fn first_in(&self, line: &Line, skip: usize) -> Option<TaskKey> {
-        let place = self.waiting.get(line)?.iter().nth(skip)?;
-        Some(TaskKey { workspace: line.workspace.clone(), task: place.2.clone() })
+    pub fn first_in(&self, line: &Line) -> Option<TaskKey> {
+        let (_, _, task) = self.waiting.get(line)?.first()?;
+        Some(TaskKey { workspace: line.workspace.clone(), task: task.clone() })
     }
 
     /// Whether somebody waits in the line that this task would join.
@@ -300,12 +314,18 @@ fn subject_of(step: &Step) -> Option<Subject> {
 }
 
 /// The line of a task.
-pub(crate) fn line_of(workspace: &Workspace, capability: Option<&Capability>, agent: Option<&Id>) -> Line {
-    Line { workspace: workspace.clone(), capability: capability.cloned(), agent: agent.cloned() }
+pub(crate) fn line_of(workspace: &Workspace, task: &TaskState) -> Line {
+    let submitted = &task.submitted;
+    Line {
+        workspace: workspace.clone(),
+        capability: submitted.capability.clone(),
+        agent: submitted.agent_id.clone(),
+        // What was read from JSON has a JSON form.
+        requires: submitted.requires.as_ref().and_then(|r| serde_json::to_string(r).ok()),
+        avoid: task.avoid.iter().cloned().collect(),
+    }
 }
 
 pub(crate) fn place_of(key: &TaskKey, arrival: u64, task: &TaskState) -> (Line, Place) {
-    let s = &task.submitted;
-    let line = line_of(&key.workspace, s.capability.as_ref(), s.agent_id.as_ref());
-    (line, (9 - s.priority.min(9), arrival, key.task.clone()))
+    (line_of(&key.workspace, task), (9 - task.submitted.priority.min(9), arrival, key.task.clone()))
 }

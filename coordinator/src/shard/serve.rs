@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 const BATCH: usize = 256;
 /// Commands passed on to other partitions that may wait for their acknowledgement.
 const PASSING_LIMIT: usize = 256;
-/// How many of a line are tried when its first finds no agent (they may need different things).
-const LOOK_INTO_LINE: usize = 16;
+/// Lines of waiting tasks that one turn looks at.
+const LINES_A_TURN: usize = 256;
 /// How long what is in flight may take when the shard is given up in good order.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -103,6 +103,7 @@ pub(super) struct Serving<'a> {
     until: Option<u64>,
     waiting_told: usize,
     dispatch_wanted: bool,
+    last_line: Option<Line>,
 }
 
 impl<'a> Serving<'a> {
@@ -138,6 +139,7 @@ impl<'a> Serving<'a> {
             until: None,
             waiting_told: 0,
             dispatch_wanted: true,
+            last_line: None,
         };
         serving.count_held();
         serving.release(owed);
@@ -535,20 +537,29 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    /// Gives waiting tasks to agents, line by line, as long as somebody is chosen.
+    /// Gives waiting tasks to agents, line by line, as long as somebody is chosen. A turn looks at so many lines
+    /// and the next goes on behind them, so that no line waits for ever behind those that nobody can serve.
     fn dispatch(&mut self) -> Result<(), Why> {
-        let lines: Vec<Line> = self.owner.state().lines().cloned().collect();
-        for line in lines {
-            let mut passed_over = 0;
-            while passed_over < LOOK_INTO_LINE && !self.is_full() {
-                let Some(key) = self.owner.state().first_in(&line, passed_over) else { break };
+        let mut from_the_first = self.last_line.is_none();
+        for _ in 0..LINES_A_TURN {
+            let next = self.owner.state().line_after(self.last_line.as_ref()).cloned();
+            self.last_line = next;
+            let Some(line) = self.last_line.clone() else {
+                if from_the_first {
+                    return Ok(());
+                }
+                from_the_first = true;
+                continue;
+            };
+            while let Some(key) = self.owner.state().first_in(&line).filter(|_| !self.is_full()) {
                 let before = self.owner.state().waiting();
                 self.handle(&Input::Dispatch(key), None)?;
                 if self.owner.state().waiting() == before {
-                    passed_over += 1;
+                    break;
                 }
             }
         }
+        self.dispatch_wanted = true;
         Ok(())
     }
 

@@ -115,6 +115,10 @@ impl Readers {
             if each(record).is_break() || offset >= through {
                 return Ok(count);
             }
+            if count.is_multiple_of(64) {
+                // A fold has much to do for each record and is rarely kept waiting: others want their turn too.
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -332,10 +332,9 @@ impl Shard {
     pub(crate) fn settle(&mut self) {
         let lines: Vec<_> = self.owner.state().lines().cloned().collect();
         for line in lines {
-            let mut skip = 0;
-            while let Some(key) = self.owner.state().first_in(&line, skip) {
+            while let Some(key) = self.owner.state().first_in(&line) {
                 if self.happen(&Input::Dispatch(key), None).is_none() {
-                    skip += 1;
+                    break;
                 }
             }
         }

@@ -369,6 +369,20 @@ fn the_urgent_go_first_and_among_equals_who_came_first() {
 }
 
 #[test]
+fn nobody_waits_behind_those_that_nobody_can_serve() {
+    let mut shard = Shard::with(&["a"]);
+    for i in 0..100 {
+        let picky = json!({"requires": {"labels": {"run": "gone"}}, "priority": 9});
+        shard.submit(&format!("picky-{i}"), &picky).unwrap();
+    }
+    shard.submit("t", &json!({})).unwrap();
+    assert_eq!(shard.task("t").status.as_str(), "assigned");
+    shard.submit("u", &json!({})).unwrap();
+    shard.result("complete", "t", &json!({})).unwrap();
+    assert_eq!(shard.task("u").status.as_str(), "assigned");
+}
+
+#[test]
 fn nobody_overtakes_a_line() {
     let mut shard = Shard::with(&["a"]);
     shard.submit("t", &json!({})).unwrap();

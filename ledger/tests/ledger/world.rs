@@ -425,7 +425,7 @@ impl World {
         self.seats[who].owner.as_mut().unwrap().wake_retries(now);
         let lines: Vec<_> = self.seats[who].owner.as_ref().unwrap().state().lines().cloned().collect();
         for line in lines {
-            if let Some(key) = self.seats[who].owner.as_ref().unwrap().state().first_in(&line, 0) {
+            if let Some(key) = self.seats[who].owner.as_ref().unwrap().state().first_in(&line) {
                 self.handle(who, &Input::Dispatch(key), None);
             }
         }
