@@ -68,9 +68,9 @@ async fn check_events(ground: Ground) {
     let mesh = Mesh::shared(ground).await;
     let client = Client::of(&mesh);
     let agent = Agent::join(&mesh, Manner::Echo).await;
-    let id = fresh("task");
+    let (id, ce_id) = (fresh("task"), fresh("ce"));
     let asked = json!({"task_id": id, "capability": agent.capability, "input": {"n": 1}});
-    let done = client.command("ce-of-it", "synod.task.submit", &asked).await;
+    let done = client.command(&ce_id, "synod.task.submit", &asked).await;
     done.is(200);
     client.ended(&id).await;
     client.history(&id, "task.completed").await;
@@ -102,7 +102,7 @@ async fn check_events(ground: Ground) {
         before = Some(position).filter(|_| ty != "submitted");
     }
     assert_eq!(events[2].value["output"], json!({"n": 1}));
-    assert_eq!(events[0].envelope.causation_id.as_deref(), Some("ce-of-it"));
+    assert_eq!(events[0].envelope.causation_id.as_deref(), Some(ce_id.as_str()));
 
     // The same over HTTP, and from a position on.
     let listed = client.get(&format!("/v1/events?entity={id}")).await;
