@@ -1,6 +1,6 @@
 //! Sustained tasks per second with eight agents, and what each costs the coordinator.
 
-use super::figures::{Outcome, Samples, Verdict};
+use super::figures::{Outcome, Samples, Side, Verdict};
 use super::process::Process;
 use super::publish::micros;
 use super::site::{LIMIT, Site, end};
@@ -25,6 +25,8 @@ struct Arm {
     bench_us: Samples,
     latency_us: Samples,
     late_us: Samples,
+    /// Tasks that did not come to their result.
+    failed: u64,
 }
 
 pub(super) async fn measure(site: &Site, effort: Effort) -> Result<Outcome, BenchError> {
@@ -49,6 +51,12 @@ pub(super) async fn measure(site: &Site, effort: Effort) -> Result<Outcome, Benc
         rows.push(arm.late_us.row("load", name(": p99"), "us"));
         rows.push(arm.coordinator_us.row("load", name(": coordinator"), "CPU us"));
         rows.push(arm.bench_us.row("load", name(": clients, agents"), "CPU us"));
+        if arm.failed > 0 {
+            let mut failed = Samples::default();
+            failed.one(arm.failed as f64);
+            let what = format!("tasks without a result, {in_flight} in flight");
+            verdicts.push(Verdict::goal(what, failed.spread(), Side::AtMost, 0.0));
+        }
         verdicts.push(Verdict::told(format!("tasks/s, 8 agents, {in_flight} in flight"), arm.rate.spread()));
         verdicts.push(Verdict::told(
             format!("coordinator CPU per task in us, {in_flight} in flight"),
@@ -96,7 +104,9 @@ impl Arm {
         let mut took = Samples::default();
         let mut all = Vec::new();
         for client in join_all(clients).await {
-            all.extend(client??);
+            let (took, failed) = client?;
+            all.extend(took);
+            self.failed += failed;
         }
         took.round(all);
         if done == 0.0 {
@@ -112,17 +122,22 @@ impl Arm {
     }
 }
 
-/// One task after the other; answers how long those took that ended while it was counted.
-async fn submit(client: Client, capability: String, shared: Arc<Shared>) -> Result<Vec<f64>, BenchError> {
+/// One task after the other; answers how long those took that ended while it was counted, and how many
+/// came to nothing at any time.
+async fn submit(client: Client, capability: String, shared: Arc<Shared>) -> (Vec<f64>, u64) {
     let input = "x".repeat(200);
-    let mut took = Vec::new();
+    let (mut took, mut failed) = (Vec::new(), 0);
     while !shared.stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        client.call::<Json>(task(&capability).input(&input), LIMIT).await?;
+        if let Err(error) = client.call::<Json>(task(&capability).input(&input), LIMIT).await {
+            tracing::warn!(%error, "a task came to nothing");
+            failed += 1;
+            continue;
+        }
         if shared.phase.load(Ordering::Relaxed) != WARMING && !shared.stop.load(Ordering::Relaxed) {
             shared.done.fetch_add(1, Ordering::Relaxed);
             took.push(micros(began));
         }
     }
-    Ok(took)
+    (took, failed)
 }

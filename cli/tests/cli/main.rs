@@ -3,6 +3,7 @@
 // Helpers of tests unwrap as tests do.
 #![allow(clippy::unwrap_used)]
 
+mod bench;
 mod binary;
 mod demo;
 mod program;
