@@ -22,6 +22,7 @@ mod shard;
 
 pub use config::CoordinatorConfig;
 
+use axum::serve::ListenerExt;
 use fleet::SharedFleet;
 use health::Status;
 use kafka::Kafka;
@@ -93,6 +94,12 @@ impl Coordinator {
         let router = http::router(shared.clone());
         let served = http_stop.clone();
         http_work.spawn(async move {
+            // An answer is one small write: it must not wait for the acknowledgement of the one before.
+            let listener = listener.tap_io(|socket| {
+                if let Err(error) = socket.set_nodelay(true) {
+                    tracing::debug!(%error, "TCP_NODELAY");
+                }
+            });
             let serving = axum::serve(listener, router).with_graceful_shutdown(served.cancelled_owned());
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the HTTP server ended");

@@ -89,7 +89,7 @@ impl Performing {
     async fn run(self, mut todo: mpsc::UnboundedReceiver<(u64, Effect)>) {
         let mut redis: VecDeque<(u64, ForRedis)> = VecDeque::new();
         let mut pause = PAUSE.0;
-        let mut batch = Vec::with_capacity(BATCH);
+        let (mut batch, mut kafka) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         loop {
             if redis.is_empty() && todo.recv_many(&mut batch, BATCH).await == 0 {
                 return;
@@ -100,14 +100,45 @@ impl Performing {
                 batch.push(next);
             }
             for (offset, effect) in batch.drain(..) {
-                self.begin(offset, effect, &mut redis).await;
+                match self.for_redis(effect) {
+                    Ok(item) => redis.push_back((offset, item)),
+                    Err(effect) => kafka.push((offset, effect)),
+                }
             }
-            if self.flush(&mut redis).await {
+            // Agents wait for what goes to Redis: it is sent first, and the rest while that is on its way.
+            let others = async {
+                for (offset, effect) in kafka.drain(..) {
+                    self.begin(offset, *effect).await;
+                }
+            };
+            let (flushed, ()) = tokio::join!(self.flush(&mut redis), others);
+            if flushed {
                 pause = PAUSE.0;
             } else {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE.1);
             }
+        }
+    }
+
+    /// What of this is for Redis; the effect itself if it is not.
+    fn for_redis(&self, effect: Effect) -> Result<ForRedis, Box<Effect>> {
+        match effect {
+            Effect::Deliver { agent, delivery: Delivery::Redis, attempt_id, envelope, value, .. } => {
+                let envelope = Envelope { epoch: Some(self.epoch), ..*envelope };
+                Ok(ForRedis::Deliver(inbox::Delivery {
+                    workspace: agent.workspace,
+                    agent: agent.agent,
+                    shard: self.shard,
+                    epoch: self.epoch,
+                    attempt_id,
+                    body: Message::structured(&envelope, &value),
+                }))
+            }
+            Effect::Reply { to: ReplyTo::Redis(key), envelope, value } => {
+                Ok(ForRedis::Reply(Reply { key, body: Message::structured(&envelope, &value) }))
+            }
+            other => Err(Box::new(other)),
         }
     }
 
@@ -117,7 +148,8 @@ impl Performing {
         let _ = self.done.send(Done::Confirmed(offset));
     }
 
-    async fn begin(&self, offset: u64, effect: Effect, redis: &mut VecDeque<(u64, ForRedis)>) {
+    /// Begins an effect that is not for Redis.
+    async fn begin(&self, offset: u64, effect: Effect) {
         let kind = effect.kind();
         match effect {
             Effect::Publish { root, envelope, value } => {
@@ -131,27 +163,12 @@ impl Performing {
                     self.confirm(offset, kind);
                 }
             },
-            Effect::Deliver { agent, delivery, attempt_id, root, envelope, value } => {
+            Effect::Deliver { delivery: Delivery::Kafka { topic }, root, envelope, value, .. } => {
                 let envelope = Envelope { epoch: Some(self.epoch), ..*envelope };
-                match delivery {
-                    Delivery::Kafka { topic } => {
-                        if self.topic_is_there(&topic).await {
-                            self.produce(offset, kind, record(&topic, &envelope, &root, &value)).await;
-                        } else {
-                            self.confirm(offset, kind);
-                        }
-                    }
-                    Delivery::Redis => redis.push_back((
-                        offset,
-                        ForRedis::Deliver(inbox::Delivery {
-                            workspace: agent.workspace,
-                            agent: agent.agent,
-                            shard: self.shard,
-                            epoch: self.epoch,
-                            attempt_id,
-                            body: Message::structured(&envelope, &value),
-                        }),
-                    )),
+                if self.topic_is_there(&topic).await {
+                    self.produce(offset, kind, record(&topic, &envelope, &root, &value)).await;
+                } else {
+                    self.confirm(offset, kind);
                 }
             }
             Effect::Reply { to: ReplyTo::Kafka(topic), envelope, value } => {
@@ -162,9 +179,9 @@ impl Performing {
                     self.confirm(offset, kind);
                 }
             }
-            Effect::Reply { to: ReplyTo::Redis(key), envelope, value } => {
-                let body = Message::structured(&envelope, &value);
-                redis.push_back((offset, ForRedis::Reply(Reply { key, body })));
+            Effect::Deliver { delivery: Delivery::Redis, .. }
+            | Effect::Reply { to: ReplyTo::Redis(_), .. } => {
+                tracing::error!(kind, "an effect for Redis has come the wrong way");
             }
             Effect::DeadLetter { offset: at, error } => match self.undecodable(at).await {
                 Ok(Some(raw)) => {

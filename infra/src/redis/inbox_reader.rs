@@ -135,8 +135,28 @@ pub struct Taken {
 struct Held {
     /// Handed out and not known to be gone from the list, with how many copies.
     handed: HashMap<String, u32>,
-    /// Settled, and Redis has not confirmed hearing so.
-    owed: VecDeque<String>,
+    /// Settled, and Redis has not confirmed hearing so; and whether somebody is telling it just now.
+    owed: VecDeque<(String, bool)>,
+}
+
+/// What one `settle` is telling Redis. Given up or failed, it is owed to the next one.
+struct Telling<'a> {
+    taken: &'a Taken,
+    bodies: Vec<String>,
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if self.bodies.is_empty() {
+            return;
+        }
+        let mut held = self.taken.held();
+        for body in &self.bodies {
+            if let Some(owed) = held.owed.iter_mut().find(|(b, is_told)| *is_told && b == body) {
+                owed.1 = false;
+            }
+        }
+    }
 }
 
 impl Taken {
@@ -145,19 +165,24 @@ impl Taken {
     /// # Errors
     /// Those of any call. It is then remembered, not handed out again, and sent with the next `settle`.
     pub async fn settle(&self, body: &str) -> Result<(), RedisError> {
-        let owed: Vec<String> = {
+        let mut telling = {
             let mut held = self.held();
-            held.owed.push_back(body.to_owned());
+            held.owed.push_back((body.to_owned(), false));
             while held.owed.len() > OWED_LIMIT {
-                if let Some(dropped) = held.owed.pop_front() {
+                if let Some((dropped, _)) = held.owed.pop_front() {
                     held.let_go(&dropped);
                     tracing::warn!(key = %self.key, "Redis has been away too long to be told what is settled");
                 }
             }
-            held.owed.iter().cloned().collect()
+            let mut bodies = Vec::new();
+            for (body, is_told) in held.owed.iter_mut().filter(|(_, is_told)| !*is_told) {
+                *is_told = true;
+                bodies.push(body.clone());
+            }
+            Telling { taken: self, bodies }
         };
-        let mut pipeline = Pipeline::with_capacity(owed.len() + 1);
-        for body in &owed {
+        let mut pipeline = Pipeline::with_capacity(telling.bodies.len() + 1);
+        for body in &telling.bodies {
             pipeline.cmd("LREM").arg(&self.key).arg(1).arg(body);
         }
         pipeline.cmd("PEXPIRE").arg(&self.key).arg(TAKEN_FOR.as_millis() as u64);
@@ -165,10 +190,10 @@ impl Taken {
             value.extract_error()?;
         }
         let mut held = self.held();
-        for body in &owed {
-            if let Some(at) = held.owed.iter().position(|b| b == body) {
+        for body in std::mem::take(&mut telling.bodies) {
+            if let Some(at) = held.owed.iter().position(|(b, is_told)| *is_told && *b == body) {
                 held.owed.remove(at);
-                held.let_go(body);
+                held.let_go(&body);
             }
         }
         Ok(())
