@@ -393,4 +393,20 @@ mod tests {
         }
         assert!(read(&[("ce_myextension", b"x"), ("other", b"\xff")]).is_ok());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_headers_make_the_reader_panic(
+            names in proptest::collection::vec(proptest::sample::select(SLOTS.map(|s| s.kafka).to_vec()), 0..20),
+            values in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40), 20),
+        ) {
+            let pairs = names.iter().zip(&values).map(|(n, v)| (*n, Some(v.as_slice())));
+            let must = MUST.iter().map(|(n, v)| (*n, Some(v.as_bytes())));
+            if let Ok(envelope) = Envelope::from_headers(must.chain(pairs)) {
+                let headers = envelope.to_headers();
+                let again = Envelope::from_headers(headers.iter().map(|(n, v)| (*n, Some(v.as_bytes())))).unwrap();
+                proptest::prop_assert_eq!(again, envelope);
+            }
+        }
+    }
 }

@@ -271,4 +271,20 @@ mod tests {
         assert_eq!(batch[2].as_ref().unwrap_err().0, "3");
         assert!(Message::from_batch(b"{}", &Limits::default()).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_makes_a_reader_panic(text in "\\PC{0,200}", id in "[a-z\"\\\\%]{0,9}", data in "[\\[\\]{}\":0-9a-z,]{0,40}") {
+            let limits = Limits::default();
+            let event = format!(r#"{{"specversion":"1.0","id":"{id}","source":"/","type":"synod.task.submit","data":{data}}}"#);
+            for body in [text.as_str(), event.as_str()] {
+                let read = Message::from_structured(body.as_bytes(), &limits);
+                if let Ok(message) = read {
+                    let _ = message.command(&limits);
+                }
+                let _ = Message::from_batch(format!("[{body}]").as_bytes(), &limits);
+                let _ = Message::from_binary([("ce-id", body), ("ce-type", "x")], body.as_bytes().to_vec());
+            }
+        }
+    }
 }

@@ -168,6 +168,7 @@ impl<'a> Serving<'a> {
 
     /// Decides one input and appends what it did.
     fn handle(&mut self, input: &Input, ticket: Option<Ticket>) -> Result<(), Why> {
+        let _on_every_line = span_of(self.shard, input).entered();
         let mut released = Vec::new();
         let append = {
             let fleet = self.shared.fleet.lock();
@@ -374,6 +375,7 @@ impl<'a> Serving<'a> {
             Read::Here(input) => self.queue.push_back(Queued::Ready(Box::new(input))),
             Read::Poison(input) => {
                 if let Input::Poison { offset, error, .. } = &input {
+                    let _on_every_line = span_of(self.shard, &input).entered();
                     tracing::warn!(shard = self.shard, offset, %error, "a command cannot be read");
                     let mut kept = self.poisonous.lock().unwrap_or_else(PoisonError::into_inner);
                     kept.insert(*offset, record);
@@ -633,6 +635,25 @@ impl<'a> Serving<'a> {
         let now = self.now();
         let due = self.owner.state().next_deadline().map(|at| Duration::from_millis(at.millis_since(now)));
         Instant::now() + due.unwrap_or(Duration::from_secs(60)).min(Duration::from_millis(500))
+    }
+}
+
+/// What every line about an input says: which shard, which piece of work, which command.
+fn span_of(shard: u32, input: &Input) -> tracing::Span {
+    let meta = match input {
+        Input::Command { meta, .. } => Some(meta),
+        Input::Poison { meta, .. } => meta.as_ref(),
+        _ => None,
+    };
+    match meta {
+        Some(meta) => tracing::info_span!(
+            "input",
+            shard,
+            causation_id = meta.ce_id,
+            correlation_id = meta.correlation_id.as_deref(),
+            traceparent = meta.traceparent.as_deref()
+        ),
+        None => tracing::Span::none(),
     }
 }
 

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)] // a test's way to fail
 
 mod bed;
-mod cost;
 mod grouping;
 mod making;
 mod producing;

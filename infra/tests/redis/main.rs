@@ -11,7 +11,6 @@ mod replies_and_views;
 mod scripts;
 mod server;
 mod telemetry;
-mod throughput;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
