@@ -415,18 +415,11 @@ impl Draft<'_> {
             return;
         }
         if self.task.submitted.deadline <= self.cx.now {
-            self.end_attempt_in_time();
-            let status = self.task.status;
-            if !status.is_final() {
-                self.end_failed(Code::DeadlineExceeded, self.why_late());
-            }
+            self.end_attempt(&out_of_time("the task's deadline passed".into(), false), true);
+            self.end_failed(Code::DeadlineExceeded, self.why_late());
         } else if self.task.current().is_some_and(|a| a.deadline <= self.cx.now) {
             let timeout_ms = self.task.submitted.timeout_ms;
-            let error = Failure {
-                code: Code::DeadlineExceeded.as_str().into(),
-                message: format!("the attempt took longer than its {timeout_ms} ms"),
-                retryable: true,
-            };
+            let error = out_of_time(format!("the attempt took longer than its {timeout_ms} ms"), true);
             self.attempt_failed(&error, true);
         }
     }
@@ -444,26 +437,9 @@ impl Draft<'_> {
         "the deadline passed".into()
     }
 
-    /// Records that the attempt in force ended with the task's deadline.
-    fn end_attempt_in_time(&mut self) {
-        let Some(current) = self.task.current() else { return };
-        let (attempt, agent_id) = (current.seen.attempt, current.seen.agent_id.clone());
-        self.emit(What::TaskAttemptFailed(TaskAttemptFailed {
-            task_id: self.key.task.clone(),
-            status: TaskStatus::Retrying,
-            attempt,
-            agent_id,
-            error: Failure {
-                code: Code::DeadlineExceeded.as_str().into(),
-                message: "the task's deadline passed".into(),
-                retryable: false,
-            },
-            timed_out: true,
-        }));
-    }
-
-    fn attempt_failed(&mut self, error: &Failure, timed_out: bool) {
-        let Some(current) = self.task.current() else { return };
+    /// Records that the attempt in force, if there is one, ended without a result; whether there was one.
+    fn end_attempt(&mut self, error: &Failure, timed_out: bool) -> bool {
+        let Some(current) = self.task.current() else { return false };
         let (attempt, agent_id) = (current.seen.attempt, current.seen.agent_id.clone());
         self.emit(What::TaskAttemptFailed(TaskAttemptFailed {
             task_id: self.key.task.clone(),
@@ -473,6 +449,13 @@ impl Draft<'_> {
             error: error.clone(),
             timed_out,
         }));
+        true
+    }
+
+    fn attempt_failed(&mut self, error: &Failure, timed_out: bool) {
+        if !self.end_attempt(error, timed_out) {
+            return;
+        }
         let task_id = self.key.task.clone();
         if !error.retryable {
             let error = Error::new(Code::Unprocessable, format!("{}: {}", error.code, error.message));
@@ -526,4 +509,9 @@ impl Draft<'_> {
         let error = Error::new(Code::Unprocessable, message);
         self.emit(What::TaskDeadLettered(TaskEnded { task_id, status: TaskStatus::DeadLettered, error }));
     }
+}
+
+/// A failure by time.
+fn out_of_time(message: String, retryable: bool) -> Failure {
+    Failure { code: Code::DeadlineExceeded.as_str().into(), message, retryable }
 }

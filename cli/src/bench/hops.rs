@@ -126,20 +126,8 @@ impl Submitter {
 
     async fn go(&mut self, capability: &str) -> Result<f64, BenchError> {
         let task_id: EntityId = Id::made("task_", uuid::Uuid::now_v7()).into();
-        let submit = Command::SubmitTask(SubmitTask {
-            task_id: task_id.clone(),
-            capability: Some(capability.parse()?),
-            agent_id: None,
-            input: Json::of(&"x".repeat(200))?,
-            priority: None,
-            timeout_ms: None,
-            deadline: None,
-            retry: None,
-            strategy: None,
-            requires: None,
-            retry_on_suspect: None,
-            labels: None,
-        });
+        let input = Json::of(&"x".repeat(200))?;
+        let submit = Command::SubmitTask(SubmitTask::new(task_id.clone(), capability.parse()?, input));
         let shards = u32::try_from(self.events.len()).unwrap_or(1);
         let shard = topics::partition(task_id.root().as_bytes(), shards) as usize;
         let began = Instant::now();

@@ -156,7 +156,7 @@ impl Performing {
                 let out = record(topics::EVENTS, &envelope, &root, &value).partition(self.shard as i32);
                 self.produce(offset, kind, out).await;
             }
-            Effect::Directory(entry) => match self.directory(&entry, offset) {
+            Effect::Directory(entry) => match directory_record(self.shard, offset, &entry) {
                 Ok(out) => self.produce(offset, kind, out).await,
                 Err(error) => {
                     tracing::error!(%error, "a directory entry cannot be written");
@@ -259,10 +259,6 @@ impl Performing {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
         }
-    }
-
-    fn directory(&self, entry: &DirectoryEntry, offset: u64) -> Result<Outgoing, serde_json::Error> {
-        directory_record(self.shard, offset, entry)
     }
 
     /// The record that could not be read: as it came, or read again by its new owner.
