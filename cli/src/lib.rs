@@ -9,6 +9,7 @@
 //!                  ├─ terminal.rs     width, colour, and names made harmless for a screen
 //!                  ├─ mesh/           a mesh of our own in this process, or the way to one that runs
 //!                  ├─ program/        any program as an agent: one process group per attempt
+//!                  ├─ ledger/         a shard's records from Kafka or a file: exported, read as one entity's life
 //!                  ├─ demo/           a tree's files analysed by three agents, one of them killed
 //!                  └─ validate/       one small check per promise
 //! ```
@@ -19,6 +20,7 @@
 pub mod bench;
 pub mod commands;
 pub mod demo;
+pub mod ledger;
 pub mod mesh;
 pub mod output;
 pub mod program;

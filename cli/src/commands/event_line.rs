@@ -58,13 +58,13 @@ pub(super) fn ends_a_task(event: &Value) -> bool {
 }
 
 /// `synod.task.completed` without `synod.`.
-fn short_type(event: &Value) -> String {
+pub(super) fn short_type(event: &Value) -> String {
     let ty = event["type"].as_str().unwrap_or("-");
     ty.strip_prefix("synod.").unwrap_or(ty).to_owned()
 }
 
 /// What tells most of its value.
-fn what(event: &Value) -> String {
+pub(super) fn what(event: &Value) -> String {
     let data = &event["data"];
     let mut parts = Vec::new();
     let mut say = |name: &str, value: &Value| match value {

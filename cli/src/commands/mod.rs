@@ -12,6 +12,7 @@ mod demo;
 mod dlq;
 mod event_line;
 mod events;
+mod ledger;
 mod place;
 mod status;
 mod task;
@@ -63,6 +64,8 @@ pub enum Command {
     Events(events::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
+    /// The durable truth: export a shard's records, or see what one entity went through
+    Ledger(ledger::Args),
     /// What could not be handled, and why
     Dlq(dlq::Args),
     /// Show the settings in force and where each was said; secrets are hidden
@@ -109,6 +112,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Task(args) => task::run(args, cli.flags, &mut output),
         Command::Events(args) => events::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
+        Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),
         Command::Dlq(args) => dlq::run(args, cli.flags, &mut output),
         Command::Config(args) => config::run(args, cli.flags, &mut output),
         Command::Completions(args) => completions::run(&args, &mut output),
