@@ -12,6 +12,7 @@
 //! ```
 
 mod agent;
+mod audit;
 mod counting;
 mod decide;
 mod effect;
@@ -24,6 +25,7 @@ mod state;
 mod task;
 
 pub use agent::AgentState;
+pub use audit::{Audit, Violation, Window, Wrong};
 pub use counting::{Counting, Verdict};
 pub use decide::{Context, Decision, Input, Meta, Subject, decide};
 pub use effect::{Effect, effects};

@@ -1,0 +1,375 @@
+//! What must hold of a sequence of records, whoever wrote it; shared by the simulation and `synod replay`.
+//!
+//! [`crate::invariants`] looks at the state after a record, this looks at the records themselves: it takes the word of
+//! neither the counting rule nor the core, and works out again from the records alone what may follow what. It keeps
+//! what is live and, for the deduplication window, what has ended: memory as a shard's own, not as the ledger's length.
+//!
+//! ```text
+//! (offset, &Record, Verdict) ──> Audit ──> Ok, or the first Violation
+//! ```
+
+mod remembered;
+
+pub use remembered::Window;
+
+use crate::counting::Verdict;
+use crate::record::{Door, Record, Step};
+use remembered::Remembered;
+use std::collections::BTreeMap;
+use synod_protocol::event::{Event, What};
+use synod_protocol::{Timestamp, Workspace};
+
+/// What was found wrong, and at which record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("offset {offset}: {what}")]
+pub struct Violation {
+    /// The record.
+    pub offset: u64,
+    /// What is wrong with it.
+    pub what: Wrong,
+}
+
+/// What can be wrong with a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Wrong {
+    /// Records are missing, or come twice.
+    #[error("it follows offset {after}")]
+    Jump {
+        /// The record before it.
+        after: u64,
+    },
+    /// The rule by which records count was not kept.
+    #[error(
+        "it was taken as {taken:?} and is {ought:?}: the newest claim is {epoch:?}, the last number of it {n}"
+    )]
+    Counting {
+        /// What the reader made of it.
+        taken: Verdict,
+        /// What it is.
+        ought: Verdict,
+        /// The newest claim.
+        epoch: Option<u64>,
+        /// The number of the last record that counts.
+        n: u64,
+    },
+    /// A position of the commands topic was passed twice or out of order.
+    #[error("it passes position {position} of the commands, and {before} was passed before it")]
+    Position {
+        /// What it passes.
+        position: u64,
+        /// What was passed last.
+        before: u64,
+    },
+    /// A command did something a second time, or after it had been refused.
+    #[error("command {ce_id:?} does something, and was had at offset {first}")]
+    Again {
+        /// Which.
+        ce_id: String,
+        /// Where it was had.
+        first: u64,
+    },
+    /// A refusal, or what was not ours to read, did something.
+    #[error("it is {0} and has events all the same")]
+    Idle(&'static str),
+    /// A task was submitted though it was there.
+    #[error("task {task} is submitted, and was at offset {first}")]
+    Submitted {
+        /// Which.
+        task: String,
+        /// Where it was.
+        first: u64,
+    },
+    /// Something happened to a task that nobody submitted.
+    #[error("{event} of task {task}, which nobody submitted")]
+    Nobodys {
+        /// What.
+        event: &'static str,
+        /// Which.
+        task: String,
+    },
+    /// Something happened to a task after its end.
+    #[error("{event} of task {task}, which ended as {ended} at offset {at}")]
+    AfterTheEnd {
+        /// What.
+        event: &'static str,
+        /// Which.
+        task: String,
+        /// How it ended.
+        ended: &'static str,
+        /// Where.
+        at: u64,
+    },
+    /// An attempt was given twice or left out.
+    #[error("attempt {attempt} of task {task} is given after attempt {before}")]
+    Attempt {
+        /// Which.
+        attempt: u32,
+        /// Of what.
+        task: String,
+        /// The last that was given.
+        before: u32,
+    },
+    /// The shard's time ran back.
+    #[error("its time {now} is before {before}")]
+    Time {
+        /// Its own.
+        now: Timestamp,
+        /// That of the last that counts.
+        before: Timestamp,
+    },
+    /// `done` or `floor` promises what cannot be.
+    #[error("its {field} is {found}, which is not within {least} to {most}")]
+    Promise {
+        /// `done` or `floor`.
+        field: &'static str,
+        /// What it says.
+        found: u64,
+        /// What it may not be below.
+        least: u64,
+        /// What it may not be beyond.
+        most: u64,
+    },
+}
+
+/// Stands for a name in a workspace.
+type Print = [u8; 16];
+
+/// A task that has ended.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    at: u64,
+    how: &'static str,
+}
+
+/// A task that has not.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    since: u64,
+    attempts: u32,
+}
+
+/// Goes through a shard's records, from its beginning on.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    window: Window,
+    last: Option<u64>,
+    epoch: Option<u64>,
+    n: u64,
+    position: Option<u64>,
+    now: Timestamp,
+    done: u64,
+    had: Remembered<u64>,
+    live: BTreeMap<Print, Live>,
+    ended: Remembered<Ended>,
+}
+
+impl Default for Audit {
+    fn default() -> Audit {
+        Audit::new(Window::default())
+    }
+}
+
+impl Audit {
+    /// Of a shard that deduplicates within this window.
+    pub fn new(window: Window) -> Audit {
+        Audit {
+            window,
+            last: None,
+            epoch: None,
+            n: 0,
+            position: None,
+            now: Timestamp::default(),
+            done: 0,
+            had: Remembered::default(),
+            live: BTreeMap::new(),
+            ended: Remembered::default(),
+        }
+    }
+
+    /// Takes the next record, and what its reader made of it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it. What follows a violation is not judged rightly any more.
+    pub fn record(&mut self, offset: u64, record: &Record, verdict: Verdict) -> Result<(), Violation> {
+        let judged = self.follows(offset).and_then(|()| self.judged(offset, record, verdict));
+        judged.map_err(|what| Violation { offset, what })
+    }
+
+    /// Takes the next record, which is none of ours, or none that this build can read and that counts.
+    ///
+    /// # Errors
+    /// It does not follow the one before it.
+    pub fn foreign(&mut self, offset: u64) -> Result<(), Violation> {
+        self.follows(offset).map_err(|what| Violation { offset, what })
+    }
+
+    /// Tasks that have not come to a final state.
+    pub fn live_tasks(&self) -> usize {
+        self.live.len()
+    }
+
+    /// The offset by which the task was submitted that has been live for longest.
+    pub fn oldest_live(&self) -> Option<u64> {
+        self.live.values().map(|live| live.since).min()
+    }
+
+    fn follows(&mut self, offset: u64) -> Result<(), Wrong> {
+        match self.last.replace(offset) {
+            Some(after) if after + 1 != offset => Err(Wrong::Jump { after }),
+            _ => Ok(()),
+        }
+    }
+
+    fn judged(&mut self, offset: u64, record: &Record, taken: Verdict) -> Result<(), Wrong> {
+        let ought = match record {
+            Record::Claim(_) => Verdict::Claim,
+            Record::Step(step) => self.numbered(step.epoch, step.n),
+        };
+        if taken != ought {
+            return Err(Wrong::Counting { taken, ought, epoch: self.epoch, n: self.n });
+        }
+        match (ought, record) {
+            (Verdict::Claim, _) => (self.epoch, self.n) = (Some(offset), 0),
+            (Verdict::Counts, Record::Step(step)) => {
+                self.n += 1;
+                self.step(offset, step)?;
+            }
+            (Verdict::Counts | Verdict::Void, _) => {}
+        }
+        Ok(())
+    }
+
+    fn numbered(&self, epoch: u64, n: u64) -> Verdict {
+        match self.epoch == Some(epoch) && n == self.n + 1 {
+            true => Verdict::Counts,
+            false => Verdict::Void,
+        }
+    }
+
+    fn step(&mut self, offset: u64, step: &Step) -> Result<(), Wrong> {
+        if step.now < self.now {
+            return Err(Wrong::Time { now: step.now, before: self.now });
+        }
+        self.now = step.now;
+        self.promises(offset, step)?;
+        self.passes(step)?;
+        let Some(workspace) = &step.workspace else {
+            return idle(step, "of no workspace");
+        };
+        self.command(offset, workspace, step)?;
+        for event in &step.events {
+            self.event(offset, workspace, event)?;
+        }
+        self.had.forget(self.now, self.window);
+        self.ended.forget(self.now, self.window);
+        Ok(())
+    }
+
+    /// `done` never runs back, and neither it nor `floor` speaks of what is yet to come.
+    fn promises(&mut self, offset: u64, step: &Step) -> Result<(), Wrong> {
+        let within = |field, found: u64, least, most| match (least..=most).contains(&found) {
+            true => Ok(()),
+            false => Err(Wrong::Promise { field, found, least, most }),
+        };
+        within("done", step.done, self.done, offset)?;
+        within("floor", step.floor, 0, offset)?;
+        self.done = step.done;
+        Ok(())
+    }
+
+    fn passes(&mut self, step: &Step) -> Result<(), Wrong> {
+        let Some(position) = step.input.offset else { return Ok(()) };
+        match self.position.replace(position) {
+            Some(before) if position <= before => Err(Wrong::Position { position, before }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A command does something once, and what was refused, passed on or unreadable does nothing.
+    fn command(&mut self, offset: u64, workspace: &Workspace, step: &Step) -> Result<(), Wrong> {
+        let input = &step.input;
+        if step.rejected.is_some() {
+            idle(step, "refused")?;
+        }
+        if input.passed_on_to.is_some() {
+            return idle(step, "passed on");
+        }
+        if input.poison {
+            return idle(step, "unreadable");
+        }
+        let Some(ce_id) = input.ce_id.as_ref().filter(|_| matches!(input.door, Door::Kafka | Door::Http))
+        else {
+            return Ok(());
+        };
+        let print = print(workspace, ce_id);
+        match self.had.get(&print) {
+            Some(first) if !step.events.is_empty() => {
+                Err(Wrong::Again { ce_id: ce_id.clone(), first: *first })
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.had.insert(self.now, print, offset);
+                Ok(())
+            }
+        }
+    }
+
+    fn event(&mut self, offset: u64, workspace: &Workspace, event: &Event) -> Result<(), Wrong> {
+        let name = event.what.ce_type();
+        if !name.starts_with("synod.task.") {
+            return Ok(());
+        }
+        let (print, task) = (print(workspace, event.entity.as_str()), || event.entity.to_string());
+        if matches!(event.what, What::TaskSubmitted(_)) {
+            let first = self.live.get(&print).map(|live| live.since);
+            if let Some(first) = first.or_else(|| self.ended.get(&print).map(|ended| ended.at)) {
+                return Err(Wrong::Submitted { task: task(), first });
+            }
+            self.live.insert(print, Live { since: offset, attempts: 0 });
+            return Ok(());
+        }
+        let Some(live) = self.live.get_mut(&print) else {
+            return Err(match self.ended.get(&print) {
+                Some(Ended { at, how }) => {
+                    Wrong::AfterTheEnd { event: name, task: task(), ended: how, at: *at }
+                }
+                None => Wrong::Nobodys { event: name, task: task() },
+            });
+        };
+        match &event.what {
+            What::TaskAssigned(assigned) => {
+                let before = std::mem::replace(&mut live.attempts, assigned.attempt);
+                if assigned.attempt != before + 1 {
+                    return Err(Wrong::Attempt { attempt: assigned.attempt, task: task(), before });
+                }
+            }
+            What::TaskCompleted(_)
+            | What::TaskFailed(_)
+            | What::TaskDeadLettered(_)
+            | What::TaskCancelled(_) => {
+                self.live.remove(&print);
+                self.ended.insert(self.now, print, Ended { at: offset, how: name });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn idle(step: &Step, what: &'static str) -> Result<(), Wrong> {
+    match step.events.is_empty() {
+        true => Ok(()),
+        false => Err(Wrong::Idle(what)),
+    }
+}
+
+fn print(workspace: &Workspace, name: &str) -> Print {
+    let mut hash = blake3::Hasher::new();
+    hash.update(workspace.as_str().as_bytes()).update(&[0]).update(name.as_bytes());
+    let mut print = [0; 16];
+    print.copy_from_slice(&hash.finalize().as_bytes()[..16]);
+    print
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! What is over, remembered for the window within which it must not come again.
+
+use super::Print;
+use crate::seen::{WINDOW_COUNT, WINDOW_MS};
+use std::collections::{BTreeMap, VecDeque};
+use synod_protocol::Timestamp;
+
+/// For how long what is over is remembered: the longer of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// In the shard's time.
+    pub ms: u64,
+    /// In things.
+    pub count: usize,
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        Window { ms: WINDOW_MS, count: WINDOW_COUNT }
+    }
+}
+
+/// What is over, for as long as the window.
+#[derive(Clone, Debug)]
+pub(super) struct Remembered<T> {
+    known: BTreeMap<Print, T>,
+    order: VecDeque<(Timestamp, Print)>,
+}
+
+impl<T> Default for Remembered<T> {
+    fn default() -> Remembered<T> {
+        Remembered { known: BTreeMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<T> Remembered<T> {
+    pub(super) fn get(&self, print: &Print) -> Option<&T> {
+        self.known.get(print)
+    }
+
+    pub(super) fn insert(&mut self, now: Timestamp, print: Print, what: T) {
+        if self.known.insert(print, what).is_none() {
+            self.order.push_back((now, print));
+        }
+    }
+
+    pub(super) fn forget(&mut self, now: Timestamp, window: Window) {
+        while self.order.len() > window.count
+            && let Some((_, print)) = self.order.front().filter(|(at, _)| now.millis_since(*at) > window.ms)
+        {
+            self.known.remove(print);
+            self.order.pop_front();
+        }
+    }
+}
