@@ -14,6 +14,7 @@ mod event_line;
 mod events;
 mod ledger;
 mod place;
+mod replay;
 mod status;
 mod task;
 mod up;
@@ -66,6 +67,8 @@ pub enum Command {
     Status(status::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
     Ledger(ledger::Args),
+    /// Fold a shard's ledger again through the same core and check every invariant
+    Replay(replay::Args),
     /// What could not be handled, and why
     Dlq(dlq::Args),
     /// Show the settings in force and where each was said; secrets are hidden
@@ -113,6 +116,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Events(args) => events::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
         Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),
+        Command::Replay(args) => replay::run(args, cli.flags, &mut output),
         Command::Dlq(args) => dlq::run(args, cli.flags, &mut output),
         Command::Config(args) => config::run(args, cli.flags, &mut output),
         Command::Completions(args) => completions::run(&args, &mut output),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Source ──> Entry, Entry, … ──┬─> Line    one record of an exported file
-//!  Kafka │ file                └─> Life    what one entity went through
+//!  Kafka │ file                ├─> Life    what one entity went through
+//!                              └─> replay  the state folded again, every invariant checked
 //! ```
 //!
 //! Everything streams: what is held in memory follows from what was asked, not from the ledger's length. Nothing
@@ -10,10 +11,12 @@
 
 mod life;
 mod line;
+mod replay;
 mod source;
 
 pub use life::{Life, Moment, Standing};
 pub use line::{Line, LineError};
+pub use replay::{Found, Near, Replayed, Schedule, replay};
 pub use source::{Extent, Source, SourceError, Which};
 
 /// One record of a shard's ledger, not yet understood.

@@ -1,4 +1,4 @@
-//! The ledger's tools on a mesh that runs: export, an entity's life.
+//! The ledger's tools on a mesh that runs: export, an entity's life, replay.
 
 use crate::running::{Running, Up, until};
 use serde_json::{Value, json};
@@ -79,4 +79,56 @@ fn a_life_is_told_for_people_and_absence_is_an_exit_status() {
     up.json(2, &["ledger", "export", "--to", "-"]);
     up.json(2, &["ledger", "show", "t", "--from", "/nowhere/at/all"]);
     up.json(1, &["ledger", "export", "--all", "--to", "/nowhere/at/all"]);
+}
+
+/// Every shard that the replay tells of is clean; how many records there were.
+pub(crate) fn is_clean(replayed: &Value) -> u64 {
+    let shards = replayed.as_array().unwrap();
+    for shard in shards {
+        assert_eq!(shard["violation"], Value::Null, "{shard}");
+    }
+    shards.iter().map(|shard| shard["records"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn a_ledger_replays_clean_from_kafka_and_from_a_file_and_damage_is_an_exit_status() {
+    let up = worked();
+    let records = is_clean(&up.json(0, &["replay", "--every", "1"]));
+    assert!(records > 8, "{records}");
+    let shard = up.json(0, &["ledger", "show", "t-1"])["shard"].to_string();
+    let one = up.json(0, &["replay", "--shard", &shard, "--until", "1"]);
+    assert_eq!((&one[0]["records"], &one[0]["to"]), (&json!(2), &json!(1)));
+    assert!(text(&up, &["replay"]).contains("nothing, in"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("all.ndjson");
+    let name = file.to_str().unwrap();
+    up.json(0, &["ledger", "export", "--all", "--to", name]);
+    assert!(is_clean(&up.json(0, &["replay", "--from", name])) >= records);
+    // Somebody claims that the task came to another end too.
+    let lines = std::fs::read_to_string(&file).unwrap();
+    let completed = lines.lines().find(|line| line.contains("synod.task.completed")).unwrap();
+    let (offset, n) = (field(completed, "\"offset\":"), field(completed, "\"n\":"));
+    let twice = completed
+        .replace(&format!("\"offset\":{offset}"), &format!("\"offset\":{}", offset + 1))
+        .replace(&format!("\"n\":{n}"), &format!("\"n\":{}", n + 1));
+    let head = lines.lines().take_while(|line| *line != completed);
+    let shard = completed.split_once(',').unwrap().0;
+    let forged: String = head
+        .chain([completed, &twice])
+        .filter(|line| line.starts_with(shard))
+        .flat_map(|l| [l, "\n"])
+        .collect();
+    std::fs::write(&file, forged).unwrap();
+    let damaged = up.json(1, &["replay", "--from", name]);
+    assert_eq!(damaged[0]["violation"]["offset"], offset + 1, "{damaged}");
+    up.json(2, &["replay", "--every", "0"]);
+    up.json(3, &["replay", "--shard", "99"]);
+}
+
+/// The first number after this.
+fn field(line: &str, name: &str) -> u64 {
+    let rest = line.split_once(name).unwrap().1;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap()
 }
