@@ -1,23 +1,26 @@
-//! `synod dlq …`: what could not be handled, and why. Read from `dlq.<topic>`; nothing is changed here.
+//! `synod dlq …`: what could not be handled, and why; a fresh try of it, or its end.
+//!
+//! Letters are read from `dlq.<topic>`, where they stay as they are until they are too old; what became of them is
+//! said beside them ([`marks`]).
+
+mod letters;
+mod marks;
+mod redrive;
 
 use super::place::Place;
 use crate::mesh::{Dialling, run as on_runtime};
 use crate::output::{Column, Output, Stop};
 use crate::settings::Flags;
 use clap::Subcommand;
-use serde_json::{Map, Value, json};
-use std::collections::VecDeque;
+use letters::{Letter, find, newest, source, summary, whole};
+use marks::Marks;
+use redrive::Deed;
 use std::io::Write;
-use std::ops::ControlFlow;
-use std::str::FromStr;
-use std::time::Duration;
-use synod_infra::kafka::{RawRecord, ReadError, Readers};
-use synod_protocol::{Code, Error, Timestamp, topics};
+use synod_infra::kafka::{ReadError, Readers};
+use synod_protocol::{Error, topics};
 
-/// How long Kafka may be silent.
-const STALL: Duration = Duration::from_secs(10);
-/// What our own headers on a dead letter begin with.
-const SAID: &str = "__dlq.errors.";
+/// Letters that are dealt with at once at most.
+const LIMIT: usize = 10_000;
 
 /// Arguments of `synod dlq`.
 #[derive(Debug, clap::Args)]
@@ -36,8 +39,11 @@ enum Verb {
     /// List the newest dead letters, oldest first
     List {
         /// At most so many, 1 to 10,000
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=LIMIT as i64))]
         limit: u32,
+        /// Those too that were redriven or discarded
+        #[arg(long)]
+        closed: bool,
     },
     /// Show one dead letter, whole
     Show {
@@ -45,25 +51,24 @@ enum Verb {
         #[arg(value_name = "PARTITION:OFFSET")]
         letter: Letter,
     },
+    /// Produce records again to the topic that they came from, under the same ids; at least once
+    Redrive(Chosen),
+    /// Say that nobody wants them: they are no longer listed
+    Discard(Chosen),
 }
 
-/// A dead letter's place in its topic.
-#[derive(Clone, Copy, Debug)]
-struct Letter {
-    partition: i32,
-    offset: i64,
-}
-
-impl FromStr for Letter {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Letter, &'static str> {
-        let parts = text.split_once(':').and_then(|(p, o)| Some((p.parse().ok()?, o.parse().ok()?)));
-        match parts {
-            Some((partition, offset)) if partition >= 0 && offset >= 0 => Ok(Letter { partition, offset }),
-            _ => Err("a dead letter is named by partition and offset, such as 0:17"),
-        }
-    }
+/// Which letters.
+#[derive(Debug, clap::Args)]
+struct Chosen {
+    /// Which, as `list` names them
+    #[arg(value_name = "PARTITION:OFFSET", required_unless_present = "all", conflicts_with = "all")]
+    letters: Vec<Letter>,
+    /// Every one that is listed, up to 10,000
+    #[arg(long)]
+    all: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
 }
 
 fn topic(name: &str) -> Result<String, String> {
@@ -73,9 +78,10 @@ fn topic(name: &str) -> Result<String, String> {
     }
 }
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 6] = [
     Column::new("LETTER", "/letter"),
     Column::new("TIME", "/time"),
+    Column::new("STATE", "/state"),
     Column::new("TYPE", "/type"),
     Column::new("KEY", "/key"),
     Column::new("WHY", "/error/message"),
@@ -88,139 +94,28 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
         let mesh = Dialling::of(&settings, "synod-dlq");
         let readers = Readers::new(&mesh.kafka).map_err(|error| Stop::Usage(error.to_string()))?;
         match args.verb {
-            Verb::List { limit } => {
-                let letters = newest(&readers, &topic, limit as usize).await?;
-                output.list(&letters.iter().map(summary).collect::<Vec<_>>(), &COLUMNS)
+            Verb::List { limit, closed } => {
+                let marks = Marks::read(&readers, &topic).await?;
+                let wanted = |record: &_| closed || marks.closed(source(record)).is_none();
+                let letters = newest(&readers, &topic, limit as usize, wanted).await?;
+                let rows: Vec<_> = letters.iter().map(|letter| summary(letter, &marks)).collect();
+                output.list(&rows, &COLUMNS)
             }
-            Verb::Show { letter } => output.entity(&whole(&find(&readers, &topic, letter).await?)),
+            Verb::Show { letter } => {
+                let marks = Marks::read(&readers, &topic).await?;
+                output.entity(&whole(&find(&readers, &topic, letter).await?, &marks))
+            }
+            Verb::Redrive(chosen) => {
+                redrive::run(&mesh, &readers, &args.topic, chosen, Deed::Redrive, output).await
+            }
+            Verb::Discard(chosen) => {
+                redrive::run(&mesh, &readers, &args.topic, chosen, Deed::Discard, output).await
+            }
         }
     })
-}
-
-/// The newest of all partitions, by time.
-async fn newest(readers: &Readers, topic: &str, limit: usize) -> Result<Vec<RawRecord>, Stop> {
-    let count = readers.partitions(topic, STALL).await.map_err(unavailable)?;
-    let mut all = Vec::new();
-    for partition in 0..count.unwrap_or(0).cast_signed() {
-        let mut last = VecDeque::with_capacity(limit);
-        let keep = |record| {
-            if last.len() == limit {
-                last.pop_front();
-            }
-            last.push_back(record);
-            ControlFlow::Continue(())
-        };
-        readers.read_to_end(topic, partition, STALL, keep).await.map_err(unavailable)?;
-        all.extend(last);
-    }
-    all.sort_by_key(|record| (record.timestamp_ms, record.partition, record.offset));
-    all.drain(..all.len().saturating_sub(limit));
-    Ok(all)
-}
-
-async fn find(readers: &Readers, topic: &str, letter: Letter) -> Result<RawRecord, Stop> {
-    let Letter { partition, offset } = letter;
-    let missing = || {
-        let message = format!("there is no dead letter {partition}:{offset} in {topic}");
-        Stop::from(Error::new(Code::NotFound, message))
-    };
-    let count = readers.partitions(topic, STALL).await.map_err(unavailable)?;
-    if partition >= count.unwrap_or(0).cast_signed() {
-        return Err(missing());
-    }
-    let kept = readers.watermarks(topic, partition, STALL).await.map_err(unavailable)?;
-    if !(kept.low..kept.high).contains(&offset) {
-        return Err(missing());
-    }
-    let mut found = None;
-    let take = |record: RawRecord| {
-        found = Some(record);
-        ControlFlow::Break(())
-    };
-    readers.read_through(topic, partition, offset, offset, STALL, take).await.map_err(unavailable)?;
-    found.filter(|record| record.offset == offset).ok_or_else(missing)
 }
 
 #[allow(clippy::needless_pass_by_value)] // for `map_err`
 fn unavailable(error: ReadError) -> Stop {
     Error::unavailable(format!("Kafka: {error}")).into()
-}
-
-fn summary(record: &RawRecord) -> Value {
-    let mut error = Map::new();
-    let mut ty = Value::Null;
-    for (name, value) in &record.headers {
-        match name.strip_prefix(SAID) {
-            Some(what) => {
-                error.insert(what.to_owned(), text(value.as_deref()));
-            }
-            None if name == "ce_type" => ty = text(value.as_deref()),
-            None => {}
-        }
-    }
-    json!({
-        "letter": format!("{}:{}", record.partition, record.offset),
-        "time": record.timestamp_ms.map(|ms| Timestamp::from_millis(ms).to_string()),
-        "type": ty,
-        "key": text(record.key.as_deref()),
-        "error": error,
-    })
-}
-
-fn whole(record: &RawRecord) -> Value {
-    let mut letter = summary(record);
-    let kept = record.headers.iter().filter(|(name, _)| !name.starts_with(SAID));
-    // Pairs, since a header may stand twice; that may be why it is here.
-    letter["headers"] = kept.map(|(name, value)| json!([name, text(value.as_deref())])).collect();
-    letter["value"] = text(record.payload.as_deref());
-    letter
-}
-
-/// Text as it is, other bytes as `hex:…`.
-fn text(bytes: Option<&[u8]>) -> Value {
-    match bytes.map(std::str::from_utf8) {
-        None => Value::Null,
-        Some(Ok(text)) => Value::from(text),
-        Some(Err(_)) => {
-            let hex: String = bytes.unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect();
-            Value::from(format!("hex:{hex}"))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_letter_is_named_by_its_place() {
-        let check = |text: &str, ok| assert_eq!(text.parse::<Letter>().is_ok(), ok, "{text}");
-        check("0:17", true);
-        check("0", false);
-        check("-1:3", false);
-        check("a:b", false);
-    }
-
-    #[test]
-    fn a_letter_shows_why_and_all_that_it_was() {
-        let header = |name: &str, value: &[u8]| (name.to_owned(), Some(value.to_vec()));
-        let record = RawRecord {
-            topic: "dlq.t".into(),
-            partition: 0,
-            offset: 3,
-            key: Some(b"\xff".to_vec()),
-            headers: vec![
-                header("ce_type", b"x"),
-                header("ce_type", b"y"),
-                header("__dlq.errors.message", b"ce_type stands twice"),
-            ],
-            unreadable_headers: 0,
-            payload: Some(b"{}".to_vec()),
-            timestamp_ms: Some(0),
-        };
-        let shown = whole(&record);
-        assert_eq!(shown["error"]["message"], "ce_type stands twice");
-        assert_eq!(shown["headers"], json!([["ce_type", "x"], ["ce_type", "y"]]));
-        assert_eq!((&shown["key"], &shown["value"]), (&json!("hex:ff"), &json!("{}")));
-    }
 }

@@ -6,6 +6,7 @@
 mod bench;
 mod binary;
 mod demo;
+mod dlq;
 mod ledger;
 mod program;
 mod real;

@@ -2,6 +2,7 @@
 
 use crate::binary::synod;
 use crate::demo::check_takeover;
+use crate::dlq::{Bench, check_doubt, check_round_trip, check_two_operators};
 use crate::running::{Running, json, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -84,6 +85,20 @@ fn the_totals_are_right_though_the_coordinator_is_killed_too() {
     let lines: u64 = (0..files as u64).map(|i| i % 9).sum();
     assert_eq!((&demo["totals"]["files"], &demo["totals"]["lines"]), (&files.into(), &lines.into()));
     check_takeover(&demo["mesh"]);
+}
+
+#[test]
+fn dead_letters_are_redriven_once_whoever_asks() {
+    let real = Real::new();
+    let kafka = synod_infra::kafka::KafkaConfig::new(real.kafka.clone(), "test-dlq");
+    let synod = |args: &[&str]| real.synod(args);
+    let bench = Bench { kafka, synod: &synod };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        check_round_trip(&bench).await;
+        check_two_operators(&bench).await;
+        check_doubt(&bench).await;
+    });
 }
 
 #[test]
