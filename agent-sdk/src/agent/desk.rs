@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 const AHEAD: usize = 64;
 /// Attempts that are remembered after their end, to know a repeat by.
 const REMEMBERED: usize = 10_000;
+/// The target under which each attempt that comes out of the inbox is logged, with who issued it.
+const TAKEN: &str = "synod::inbox";
 
 /// Which attempt.
 pub(crate) type Key = (EntityId, u32);
@@ -117,7 +119,12 @@ impl Desk {
         match message.envelope.ty.as_str() {
             "synod.task.assigned" => {
                 let assignment: Assignment = serde_json::from_slice(&message.data).map_err(read)?;
-                Ok(self.assigned(assignment, message.envelope, body, now))
+                let (task_id, attempt) = (assignment.task_id.clone(), assignment.attempt);
+                let (epoch, position) = (message.envelope.epoch, message.envelope.position);
+                let word = self.assigned(assignment, message.envelope, body, now);
+                tracing::trace!(target: TAKEN, %task_id, attempt, epoch = epoch.unwrap_or_default(),
+                    shard = position.map_or(0, |p| p.shard), kept = matches!(word, Word::Kept), "taken");
+                Ok(word)
             }
             "synod.task.cancelled" | "synod.task.withdrawn" => {
                 let withdrawal: Withdrawal = serde_json::from_slice(&message.data).map_err(read)?;

@@ -1,0 +1,114 @@
+//! An agent: the SDK's, with a journal of what came out of its inbox and of what it did. A process of its own
+//! (`synod-chaos agent`).
+
+use crate::Trouble;
+use crate::journal::{AgentLine, Journal};
+use crate::plan::{AgentPlan, Off};
+use crate::process::{now_ms, stdin_ends};
+use agent_sdk::{Agent, Context, Mesh, MeshConfig, TaskError};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+/// Where the SDK logs what comes out of an inbox.
+const INBOX: &str = "synod::inbox";
+
+/// Runs one until stdin ends. One thread, so that what it notes stands in the order in which it came.
+pub(crate) async fn run(plan: AgentPlan) -> Result<(), Trouble> {
+    let journal = Arc::new(Journal::<AgentLine>::open(&plan.journal)?);
+    let listen = Listener { journal: journal.clone(), does_all: plan.off == Some(Off::Memory) };
+    let words = fmt::layer().with_writer(std::io::stderr).with_filter(LevelFilter::WARN);
+    let inbox = listen.with_filter(Targets::new().with_target(INBOX, LevelFilter::TRACE));
+    tracing_subscriber::registry().with(words).with(inbox).init();
+    let mut config = MeshConfig { http: plan.http, ..MeshConfig::default() }.with_redis(plan.redis);
+    if let Some(kafka) = plan.kafka {
+        config = config.with_kafka(kafka);
+    }
+    let mesh = Mesh::connect(config).map_err(Trouble::wrong)?;
+    let (name, work) = (plan.name.clone(), Duration::from_millis(plan.work_ms));
+    let handler = move |context: Context, input: Value| {
+        let (journal, name) = (journal.clone(), name.clone());
+        async move {
+            let nonce = format!("{name}-{}", uuid::Uuid::new_v4().simple());
+            let did = AgentLine::Did {
+                task: context.task_id().to_string(),
+                attempt: context.attempt(),
+                key: input["key"].as_str().unwrap_or_default().to_owned(),
+                nonce: nonce.clone(),
+            };
+            journal.note(&[did]).map_err(|error| TaskError::retryable("journal", error.to_string()))?;
+            if !work.is_zero() {
+                tokio::time::sleep(work).await; // the work itself
+            }
+            Ok(json!({"nonce": nonce}))
+        }
+    };
+    let agent = Agent::builder(&plan.name)
+        .capability(&plan.capability, handler)
+        .concurrency(plan.concurrency)
+        .drain_limit(Duration::from_secs(5))
+        .build(&mesh)
+        .map_err(Trouble::wrong)?;
+    agent.run(stdin_ends()).await.map(drop).map_err(Trouble::wrong)
+}
+
+/// Notes what the SDK says of each attempt that comes out of the inbox.
+struct Listener {
+    journal: Arc<Journal<AgentLine>>,
+    /// The guard that is off: whatever comes is done.
+    does_all: bool,
+}
+
+#[derive(Default)]
+struct Taken {
+    task: String,
+    attempt: u32,
+    epoch: u64,
+    shard: u32,
+    kept: bool,
+}
+
+impl Visit for Taken {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "task_id" {
+            self.task = format!("{value:?}");
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            "attempt" => self.attempt = value as u32,
+            "epoch" => self.epoch = value,
+            "shard" => self.shard = value as u32,
+            _ => {}
+        }
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        if field.name() == "kept" {
+            self.kept = value;
+        }
+    }
+}
+
+impl<S: tracing::Subscriber> Layer<S> for Listener {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let mut taken = Taken::default();
+        event.record(&mut taken);
+        let Taken { task, attempt, epoch, shard, kept } = taken;
+        let at_ms = now_ms().unsigned_abs();
+        let mut lines = vec![AgentLine::Took { shard, epoch, task: task.clone(), attempt, kept, at_ms }];
+        if self.does_all && !kept {
+            let nonce = uuid::Uuid::new_v4().simple().to_string();
+            lines.push(AgentLine::Did { task, attempt, key: String::new(), nonce });
+        }
+        if let Err(error) = self.journal.note(&lines) {
+            eprintln!("the journal: {error}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Coordinators die, stand still, and are replaced.
+
+use super::Scale;
+use crate::Trouble;
+use crate::plan::Off;
+use crate::stage::{READY, Stage};
+use futures::future::try_join_all;
+use std::time::Duration;
+
+/// Longer than a lease (3 s) and than what is waited for when one ends.
+const PAST_THE_LEASE: Duration = Duration::from_secs(6);
+/// A take-over that takes longer is told as not having come.
+const TAKE_OVER: Duration = Duration::from_secs(30);
+
+/// The only one, killed and started again at once.
+pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
+    for _ in 0..scale.of(3, 10) {
+        stage.run_for(scale.between()).await?;
+        let victim = stage.coordinators[0].id();
+        let at = stage.coordinators[0].kill().await?;
+        stage.fault(&format!("SIGKILL {victim}"));
+        if stage.off.is_some() {
+            // Long enough for a client that hopes to be wrong.
+            stage.run_for(Duration::from_secs(1)).await?;
+        }
+        stage.coordinators[0].start()?;
+        stage.take_over("SIGKILL of the only coordinator, started again at once", at, victim);
+        stage.until_going_on(TAKE_OVER).await;
+    }
+    stage.run_for(scale.between()).await
+}
+
+/// One after the other, the others stay.
+pub(super) async fn one_of_three(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
+    for round in 0..scale.of(3, 18) {
+        stage.run_for(scale.between()).await?;
+        let n = round % stage.coordinators.len();
+        let victim = stage.coordinators[n].id();
+        let at = stage.coordinators[n].kill().await?;
+        stage.fault(&format!("SIGKILL {victim}"));
+        stage.take_over("SIGKILL of one of three coordinators", at, victim);
+        stage.until_going_on(TAKE_OVER).await;
+        stage.coordinators[n].start()?;
+        stage.coordinators[n].ready(READY).await?;
+    }
+    stage.run_for(scale.between()).await
+}
+
+/// SIGSTOP, take-over by the other, SIGCONT.
+pub(super) async fn stopped(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
+    for round in 0..scale.of(2, 10) {
+        stage.run_for(scale.between()).await?;
+        let n = round % stage.coordinators.len();
+        let victim = stage.coordinators[n].id();
+        let at = stage.coordinators[n].stop()?;
+        stage.fault(&format!("SIGSTOP {victim}"));
+        stage.take_over("SIGSTOP of one of two coordinators", at, victim);
+        stage.run_for(PAST_THE_LEASE).await?;
+        stage.until_going_on(TAKE_OVER).await;
+        if stage.off == Some(Off::Inboxes) {
+            forget_inboxes(stage).await?;
+        }
+        stage.coordinators[n].go_on()?;
+        stage.fault("SIGCONT");
+        for _ in 0..20 {
+            if stage.off == Some(Off::Inboxes) {
+                forget_inboxes(stage).await?;
+            }
+            stage.run_for(Duration::from_millis(50)).await?;
+        }
+    }
+    stage.run_for(scale.between()).await
+}
+
+/// The guard that is off: inboxes know neither epochs nor attempts.
+async fn forget_inboxes(stage: &Stage) -> Result<(), Trouble> {
+    let script = "for _, k in ipairs(redis.call('KEYS', 'synod:*:guard')) do redis.call('DEL', k) end \
+                  for _, k in ipairs(redis.call('KEYS', 'synod:*:seen')) do redis.call('DEL', k) end return 1";
+    stage.ground.redis(&["EVAL", script, "0"]).await.map(drop)
+}
+
+/// SIGTERM, start, the next.
+pub(super) async fn rolling(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
+    for round in 0..scale.of(3, 12) {
+        stage.run_for(scale.between()).await?;
+        let n = round % stage.coordinators.len();
+        let leaver = stage.coordinators[n].id();
+        let at = stage.coordinators[n].end().await?;
+        stage.fault(&format!("SIGTERM {leaver}"));
+        stage.take_over("SIGTERM of one of three coordinators", at, leaver);
+        stage.coordinators[n].start()?;
+        stage.coordinators[n].ready(READY).await?;
+        stage.until_going_on(TAKE_OVER).await;
+    }
+    stage.run_for(scale.between()).await
+}
+
+/// One lives an hour ahead; it is killed, comes back an hour behind, and shards go from one clock to the other.
+pub(super) async fn clock_off(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
+    for round in 0..scale.of(2, 8) {
+        let hours = if round % 2 == 0 { 1 } else { -1 };
+        let victim = stage.coordinators[0].id();
+        let at = stage.coordinators[0].kill().await?;
+        stage.take_over("SIGKILL of a coordinator; the other's clock is right", at, victim);
+        stage.coordinators[0].clock_off(hours);
+        stage.until_going_on(TAKE_OVER).await;
+        stage.coordinators[0].start()?;
+        stage.fault(&format!("a coordinator joins whose clock is {hours:+} h off"));
+        stage.coordinators[0].ready(READY).await?;
+        stage.run_for(scale.between()).await?;
+        let other = stage.coordinators[1].id();
+        let at = stage.coordinators[1].kill().await?;
+        stage.fault(&format!("SIGKILL {other}"));
+        stage.take_over("SIGKILL of a coordinator; the other's clock is an hour off", at, other);
+        stage.until_going_on(TAKE_OVER).await;
+        stage.run_for(scale.between()).await?;
+        stage.coordinators[1].start()?;
+        try_join_all(stage.coordinators.iter_mut().map(|c| c.ready(READY))).await?;
+        stage.run_for(scale.between()).await?;
+    }
+    Ok(())
+}

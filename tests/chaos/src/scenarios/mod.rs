@@ -1,0 +1,155 @@
+//! What is done to the mesh. Each scenario says what it is played on, how it hurts, and with which guard off its
+//! check has to find something.
+
+mod brokers;
+mod coordinators;
+mod fleet;
+mod links;
+mod network;
+mod redis;
+
+pub(crate) use links::Links;
+
+use crate::Trouble;
+use crate::plan::{Doors, Off};
+use crate::stage::{Setting, Stage};
+use serde::Serialize;
+use std::time::Duration;
+
+/// How long and how hard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) enum Scale {
+    /// Seconds each: for every change.
+    Quick,
+    /// Minutes each: for the record.
+    Long,
+}
+
+impl Scale {
+    /// One of two figures.
+    pub(crate) fn of<T>(self, quick: T, long: T) -> T {
+        match self {
+            Scale::Quick => quick,
+            Scale::Long => long,
+        }
+    }
+
+    /// The load's time between two faults.
+    pub(crate) fn between(self) -> Duration {
+        self.of(Duration::from_secs(2), Duration::from_secs(6))
+    }
+}
+
+/// All scenarios.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Scenario {
+    /// The only coordinator is killed and started again, again and again
+    CoordinatorKilled,
+    /// Of three coordinators one after the other is killed
+    OneOfThreeKilled,
+    /// A coordinator is stopped past its lease; another takes over; it goes on
+    CoordinatorStopped,
+    /// Three coordinators are ended and started in turn
+    RollingRestart,
+    /// Redis: FLUSHALL
+    RedisWiped,
+    /// Redis is killed and comes back with its data
+    RedisKilled,
+    /// Redis comes back with a file of some time ago
+    RedisOld,
+    /// Redis comes back with nothing
+    RedisEmpty,
+    /// Redis refuses every write for lack of memory
+    RedisFull,
+    /// Of three brokers each is killed in turn: the leader of some shards, a follower of the others
+    BrokerKilled,
+    /// All brokers are gone for a while
+    BrokersGone,
+    /// A coordinator is cut from Kafka alone
+    CutFromKafka,
+    /// A coordinator is cut from Redis alone
+    CutFromRedis,
+    /// The disk under the broker's log is full
+    DiskFull,
+    /// A coordinator's clock is an hour off
+    ClockOff,
+    /// Very many agents are killed at once
+    AgentsKilled,
+    /// A client repeats each command three times, out of order, through both doors
+    Thrice,
+}
+
+/// Those of `./scripts/test`.
+pub(crate) const QUICK: [Scenario; 5] = [
+    Scenario::CoordinatorKilled,
+    Scenario::RedisWiped,
+    Scenario::BrokersGone,
+    Scenario::CutFromKafka,
+    Scenario::Thrice,
+];
+
+impl Scenario {
+    /// What it is played on.
+    pub(crate) fn setting(self, scale: Scale, rate: u32) -> Setting {
+        let usual = Setting { rate, ..Setting::default() };
+        match self {
+            Scenario::OneOfThreeKilled | Scenario::RollingRestart => Setting { coordinators: 3, ..usual },
+            Scenario::CoordinatorStopped | Scenario::ClockOff => Setting { coordinators: 2, ..usual },
+            Scenario::BrokerKilled => Setting { brokers: 3, ..usual },
+            Scenario::CutFromKafka | Scenario::CutFromRedis => Setting { linked: true, ..usual },
+            Scenario::DiskFull => Setting { small_disk: true, ..usual },
+            Scenario::AgentsKilled => {
+                Setting { agents: scale.of(40, 200), concurrency: 4, work_ms: 400, ..usual }
+            }
+            Scenario::Thrice => Setting { clients: vec![Doors::Thrice], ..usual },
+            _ => usual,
+        }
+    }
+
+    /// The guard that is off in its control run.
+    pub(crate) fn guard(self) -> Option<Off> {
+        match self {
+            Scenario::CoordinatorKilled
+            | Scenario::OneOfThreeKilled
+            | Scenario::RollingRestart
+            | Scenario::BrokersGone
+            | Scenario::CutFromKafka
+            | Scenario::DiskFull
+            | Scenario::ClockOff => Some(Off::Answers),
+            Scenario::CoordinatorStopped => Some(Off::Inboxes),
+            Scenario::RedisWiped
+            | Scenario::RedisKilled
+            | Scenario::RedisOld
+            | Scenario::RedisEmpty
+            | Scenario::RedisFull
+            | Scenario::CutFromRedis => Some(Off::Memory),
+            Scenario::BrokerKilled => Some(Off::Copies),
+            Scenario::AgentsKilled => None,
+            Scenario::Thrice => Some(Off::Ids),
+        }
+    }
+
+    /// Hurts.
+    pub(crate) async fn play(self, stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
+        match self {
+            Scenario::CoordinatorKilled => coordinators::killed(stage, scale).await,
+            Scenario::OneOfThreeKilled => coordinators::one_of_three(stage, scale).await,
+            Scenario::CoordinatorStopped => coordinators::stopped(stage, scale).await,
+            Scenario::RollingRestart => coordinators::rolling(stage, scale).await,
+            Scenario::ClockOff => coordinators::clock_off(stage, scale).await,
+            Scenario::RedisWiped => redis::wiped(stage, scale).await,
+            Scenario::RedisKilled => redis::killed(stage, scale).await,
+            Scenario::RedisOld => redis::old(stage, scale).await,
+            Scenario::RedisEmpty => redis::empty(stage, scale).await,
+            Scenario::RedisFull => redis::full(stage, scale).await,
+            Scenario::BrokerKilled => brokers::killed(stage, scale).await,
+            Scenario::BrokersGone => brokers::gone(stage, scale).await,
+            Scenario::DiskFull => brokers::disk_full(stage, scale).await,
+            Scenario::CutFromKafka => network::from_kafka(stage, scale).await,
+            Scenario::CutFromRedis => network::from_redis(stage, scale).await,
+            Scenario::AgentsKilled => fleet::killed(stage, scale).await,
+            Scenario::Thrice => fleet::thrice(stage, scale).await,
+        }
+    }
+}

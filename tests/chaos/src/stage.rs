@@ -1,0 +1,404 @@
+//! A mesh under load, with everything that is needed to hurt it and to hold it to account.
+
+use crate::Trouble;
+use crate::coordinator::Coordinator;
+use crate::ground::Ground;
+use crate::journal::{self, AgentLine, ClientLine};
+use crate::plan::{AgentPlan, ClientPlan, Doors, Off};
+use crate::process::{Process, now_ms};
+use crate::verify::{Book, Findings, Moment, Noted, Published, judge, outstanding, recovery};
+use futures::future::try_join_all;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use synod_infra::kafka::{KafkaConfig, Readers};
+use synod_protocol::topics;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+/// Partitions: the default.
+pub(crate) const SHARDS: u32 = 8;
+/// What every task here asks for.
+const CAPABILITY: &str = "chaos";
+/// After the load everything that was accepted has to end within this.
+const SETTLE: Duration = Duration::from_secs(120);
+/// An answer of Kafka's may take so long.
+const KAFKA: Duration = Duration::from_secs(20);
+/// A coordinator may take so long until it serves.
+pub(crate) const READY: Duration = Duration::from_secs(60);
+/// Clients may take so long to finish what they have begun.
+const CLIENTS_END: Duration = Duration::from_secs(100);
+/// A small disk: a minute's load and room for more.
+const DISK_MIB: u32 = 1_024;
+/// Agents may take so long to leave.
+const AGENTS_END: Duration = Duration::from_secs(40);
+
+/// What a scenario is played on.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) brokers: u32,
+    pub(crate) coordinators: u32,
+    pub(crate) agents: u32,
+    pub(crate) concurrency: u32,
+    pub(crate) work_ms: u64,
+    /// One client for each.
+    pub(crate) clients: Vec<Doors>,
+    /// Tasks a second of all clients together.
+    pub(crate) rate: u32,
+    /// The first coordinator's way to Kafka and Redis leads through links.
+    pub(crate) linked: bool,
+    /// The brokers' logs are on a small disk of their own.
+    pub(crate) small_disk: bool,
+}
+
+impl Default for Setting {
+    fn default() -> Setting {
+        Setting {
+            brokers: 1,
+            coordinators: 1,
+            agents: 6,
+            concurrency: 16,
+            work_ms: 2,
+            clients: vec![Doors::Http, Doors::Kafka],
+            rate: 150,
+            linked: false,
+            small_disk: false,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) seconds: f64,
+    pub(crate) faults: u64,
+    pub(crate) findings: Findings,
+    /// Of every moment after which shards had to go on: what, and per shard the ms it took.
+    pub(crate) recoveries: Vec<(String, Vec<(u32, Option<u64>)>)>,
+    pub(crate) steps: u64,
+    pub(crate) void: u64,
+    pub(crate) events: u64,
+    pub(crate) events_repeated: u64,
+}
+
+/// The mesh. Dropping it ends everything.
+pub(crate) struct Stage {
+    pub(crate) coordinators: Vec<Coordinator>,
+    pub(crate) agents: Vec<Process>,
+    clients: Vec<Process>,
+    pub(crate) ground: Ground,
+    pub(crate) links: Option<crate::scenarios::Links>,
+    pub(crate) setting: Setting,
+    pub(crate) off: Option<Off>,
+    folder: TempDir,
+    book: Book,
+    published: Published,
+    events_from: Vec<u64>,
+    moments: Vec<Moment>,
+    faults: u64,
+    wiped_ms: Vec<u64>,
+    readers: Readers,
+    began: Instant,
+    born: u32,
+}
+
+impl Stage {
+    /// Starts everything but the load, and waits until it serves.
+    pub(crate) async fn set(setting: Setting, off: Option<Off>) -> Result<Stage, Trouble> {
+        let folder = tempfile::Builder::new().prefix("synod-chaos-").tempdir()?;
+        for name in ["clients", "agents", "logs"] {
+            std::fs::create_dir_all(folder.path().join(name))?;
+        }
+        let mut ground = Ground::up(folder.path().join("services"), setting.brokers).await?;
+        if setting.small_disk {
+            ground.small_disk(DISK_MIB).await?;
+        }
+        let config = KafkaConfig::new(&ground.kafka, "synod-chaos");
+        let readers = Readers::new(&config).map_err(Trouble::wrong)?;
+        let replication = if off == Some(Off::Copies) { 1 } else { setting.brokers };
+        let logs = folder.path().join("logs");
+        let coordinators = (1..=setting.coordinators)
+            .map(|n| Coordinator::new(&format!("c{n}"), &ground, &logs, replication))
+            .collect::<Result<_, _>>()?;
+        let mut stage = Stage {
+            coordinators,
+            agents: Vec::new(),
+            clients: Vec::new(),
+            links: None,
+            off,
+            book: Book::new(SHARDS),
+            published: Published::default(),
+            events_from: vec![0; SHARDS as usize],
+            moments: Vec::new(),
+            faults: 0,
+            wiped_ms: Vec::new(),
+            readers,
+            began: Instant::now(),
+            born: 0,
+            ground,
+            setting,
+            folder,
+        };
+        if stage.setting.linked {
+            let links = crate::scenarios::Links::open(&stage.ground).await?;
+            stage.coordinators[0].through(Some(links.kafka.clone()), Some(links.redis.clone()));
+            stage.links = Some(links);
+        }
+        Ok(stage)
+    }
+
+    /// Starts the coordinators, the agents and, once these are known, the clients.
+    pub(crate) async fn open(&mut self) -> Result<(), Trouble> {
+        for coordinator in &mut self.coordinators {
+            coordinator.start()?;
+        }
+        try_join_all(self.coordinators.iter_mut().map(|c| c.ready(READY))).await?;
+        self.hire(self.setting.agents).await?;
+        self.began = Instant::now();
+        let doors = self.setting.clients.clone();
+        for (n, doors) in doors.iter().enumerate() {
+            let plan = ClientPlan {
+                name: format!("client{n}"),
+                journal: self.folder.path().join(format!("clients/client{n}")),
+                http: self.urls(),
+                kafka: self.ground.kafka.clone(),
+                capability: CAPABILITY.to_owned(),
+                doors: *doors,
+                rate: (self.setting.rate / doors_count(&self.setting)).max(1),
+                tasks: 0,
+                off: self.off,
+            };
+            let client = self.child("client", &plan.name, &plan)?;
+            self.clients.push(client);
+        }
+        self.until_ended(20, Duration::from_secs(40)).await
+    }
+
+    fn urls(&self) -> Vec<String> {
+        self.coordinators.iter().map(Coordinator::url).collect()
+    }
+
+    fn child(&self, what: &str, name: &str, plan: &impl Serialize) -> Result<Process, Trouble> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(what).arg(serde_json::to_string(plan)?);
+        Process::start(name, &self.folder.path().join("logs"), command)
+    }
+
+    /// Starts so many agents more and waits until the mesh knows them.
+    pub(crate) async fn hire(&mut self, count: u32) -> Result<(), Trouble> {
+        let many = count > 32;
+        for n in self.born..self.born + count {
+            let plan = AgentPlan {
+                name: format!("agent{n}"),
+                journal: self.folder.path().join(format!("agents/agent{n}")),
+                http: self.urls(),
+                redis: self.ground.redis.clone(),
+                kafka: (!many).then(|| self.ground.kafka.clone()),
+                capability: CAPABILITY.to_owned(),
+                concurrency: self.setting.concurrency,
+                work_ms: self.setting.work_ms,
+                off: self.off,
+            };
+            let agent = self.child("agent", &plan.name, &plan)?;
+            self.agents.push(agent);
+        }
+        self.born += count;
+        let last = format!("agent{}", self.born - 1);
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build();
+        let (http, began, limit) = (http.map_err(Trouble::wrong)?, Instant::now(), Duration::from_secs(90));
+        let mut known = self.born - count;
+        while known < self.born {
+            let asked =
+                http.get(format!("{}/v1/agents/agent{known}", self.coordinators[0].url())).send().await;
+            match asked {
+                Ok(answer) if answer.status().is_success() => known += 1,
+                _ if began.elapsed() > limit => return Err(Trouble::Late(format!("{last} is known"), limit)),
+                _ => tokio::time::sleep(Duration::from_millis(25)).await, // the condition is asked again
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a fault; with the moment from which shards have to go on, where there is one.
+    pub(crate) fn fault(&mut self, what: &str) {
+        self.faults += 1;
+        eprintln!("  {:7.2} s  {what}", self.began.elapsed().as_secs_f64());
+    }
+
+    /// From this moment on every shard has to go on.
+    pub(crate) fn go_on(&mut self, what: &str, at_ms: i64) {
+        self.moments.push(Moment { what: what.to_owned(), at_ms, victim: None });
+    }
+
+    /// From this moment on others have to take over what this owner had.
+    pub(crate) fn take_over(&mut self, what: &str, at_ms: i64, victim: String) {
+        self.moments.push(Moment { what: what.to_owned(), at_ms, victim: Some(victim) });
+    }
+
+    /// Redis forgets what inboxes have seen, from now on.
+    pub(crate) fn wiped(&mut self) {
+        self.wiped_ms.push(now_ms().unsigned_abs());
+    }
+
+    /// Lets the load run, and reads the ledger meanwhile.
+    pub(crate) async fn run_for(&mut self, time: Duration) -> Result<(), Trouble> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.look().await;
+            let left = until.saturating_duration_since(Instant::now());
+            tokio::time::sleep(left.min(Duration::from_millis(250))).await; // the run itself
+        }
+        for client in &mut self.clients {
+            if client.has_ended() {
+                return Err(Trouble::Ended(client.name.clone(), client.last_words()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until so many more tasks have ended.
+    pub(crate) async fn until_ended(&mut self, more: u64, limit: Duration) -> Result<(), Trouble> {
+        let (began, want) = (Instant::now(), self.book.ended() + more);
+        while self.book.ended() < want {
+            if began.elapsed() > limit {
+                return Err(Trouble::Late(format!("{more} more tasks end"), limit));
+            }
+            self.look().await;
+            tokio::time::sleep(Duration::from_millis(50)).await; // the condition is asked again
+        }
+        Ok(())
+    }
+
+    /// Waits until each shard that the last moment concerns goes on; after the limit that is for the report to tell.
+    pub(crate) async fn until_going_on(&mut self, limit: Duration) {
+        let Some(moment) = self.moments.last().cloned() else { return };
+        let began = Instant::now();
+        while began.elapsed() < limit {
+            self.look().await;
+            if recovery(&self.book, &moment).iter().all(|(_, ms)| ms.is_some()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await; // the condition is asked again
+        }
+        eprintln!("            not every shard goes on {limit:?} after: {}", moment.what);
+    }
+
+    /// Reads on in the ledger; where Kafka does not answer just now, later.
+    async fn look(&mut self) {
+        for shard in 0..SHARDS {
+            if self.read_ledger(shard, Duration::from_millis(1_500)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn read_ledger(&mut self, shard: u32, wait: Duration) -> Result<(), Trouble> {
+        let log =
+            self.readers.watermarks(topics::LEDGER, shard as i32, wait).await.map_err(Trouble::wrong)?;
+        let (from, book) = (self.book.next(shard), &mut self.book);
+        if log.high.unsigned_abs() <= from {
+            return Ok(());
+        }
+        let each = |record: synod_infra::kafka::RawRecord| {
+            let bytes = record.payload.as_deref().unwrap_or_default();
+            book.record(shard, record.offset.unsigned_abs(), record.timestamp_ms, bytes);
+            ControlFlow::Continue(())
+        };
+        let read =
+            self.readers.read_through(topics::LEDGER, shard as i32, from as i64, log.high - 1, wait, each);
+        read.await.map(drop).map_err(Trouble::wrong)
+    }
+
+    async fn read_events(&mut self, shard: u32) -> Result<(), Trouble> {
+        let log =
+            self.readers.watermarks(topics::EVENTS, shard as i32, KAFKA).await.map_err(Trouble::wrong)?;
+        let (from, published) = (self.events_from[shard as usize] as i64, &mut self.published);
+        if log.high <= from {
+            return Ok(());
+        }
+        let mut wrong = None;
+        let each = |record: synod_infra::kafka::RawRecord| {
+            match record.envelope() {
+                Ok(envelope) => {
+                    let position = envelope.position.map(|p| (p.shard, p.offset));
+                    let subject = envelope.subject.as_deref().unwrap_or_default();
+                    let value = record.payload.as_deref().unwrap_or_default();
+                    published.event(&envelope.id, position, &envelope.ty, subject, value);
+                }
+                Err(error) => wrong = Some(error),
+            }
+            ControlFlow::Continue(())
+        };
+        let read = self.readers.read_through(topics::EVENTS, shard as i32, from, log.high - 1, KAFKA, each);
+        read.await.map_err(Trouble::wrong)?;
+        self.events_from[shard as usize] = log.high.unsigned_abs();
+        wrong.map_or(Ok(()), |error| Err(Trouble::wrong(error)))
+    }
+
+    /// Ends the load, waits until what was accepted has ended, ends everything and judges.
+    pub(crate) async fn close(mut self) -> Result<Outcome, Trouble> {
+        self.clients.iter_mut().for_each(Process::ask_to_end);
+        for client in &mut self.clients {
+            client.end(CLIENTS_END).await?;
+        }
+        let seconds = self.began.elapsed().as_secs_f64();
+        let clients = read_all::<ClientLine>(&self.folder.path().join("clients"))?;
+        let mut noted = Noted { clients, wiped_ms: self.wiped_ms.clone(), ..Noted::default() };
+        let settle = if self.off.is_some() { SETTLE / 4 } else { SETTLE };
+        let began = Instant::now();
+        // The ends first, then what was told of them: the same check, so that it says what is missing if time is up.
+        loop {
+            for shard in 0..SHARDS {
+                self.read_ledger(shard, KAFKA).await?;
+                self.read_events(shard).await?;
+            }
+            let lost = outstanding(&noted, &self.book, &self.published);
+            if lost == 0 || began.elapsed() > settle {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await; // the condition is asked again
+        }
+        eprintln!("  {:7.2} s  settled", self.began.elapsed().as_secs_f64());
+        self.agents.iter_mut().for_each(Process::ask_to_end);
+        for agent in &mut self.agents {
+            if let Err(error) = agent.end(AGENTS_END).await {
+                eprintln!("{error}");
+            }
+        }
+        for coordinator in &mut self.coordinators {
+            if let Err(error) = coordinator.end().await {
+                eprintln!("{error}");
+            }
+        }
+        noted.agents = read_all::<AgentLine>(&self.folder.path().join("agents"))?;
+        let findings = judge(&noted, &self.book, &self.published);
+        let of = |moment: &Moment| (moment.what.clone(), recovery(&self.book, moment));
+        let recoveries = self.moments.iter().map(of).collect();
+        let ((steps, void), (events, events_repeated)) = (self.book.counts(), self.published.counts());
+        let faults = self.faults;
+        if !findings.is_clean() && self.off.is_none() {
+            let kept = self.folder.keep();
+            eprintln!("  journals and logs are kept in {}", kept.display());
+        }
+        self.ground.down().await?;
+        Ok(Outcome { seconds, faults, findings, recoveries, steps, void, events, events_repeated })
+    }
+}
+
+fn doors_count(setting: &Setting) -> u32 {
+    u32::try_from(setting.clients.len()).unwrap_or(1).max(1)
+}
+
+/// Every journal of a folder, by its name.
+fn read_all<L: serde::de::DeserializeOwned>(folder: &Path) -> Result<BTreeMap<String, Vec<L>>, Trouble> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path: PathBuf = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        all.insert(name, journal::read(&path)?);
+    }
+    Ok(all)
+}
