@@ -232,7 +232,7 @@ impl Client {
                 let asked = |o: &Order| ClientLine::Asked { task: o.task.clone(), key: o.key.clone() };
                 self.journal.note(&some.iter().map(asked).collect::<Vec<_>>())?;
             }
-            copies.push((random() % SPREAD_MS, random() % 2 == 0, some));
+            copies.push((random() % SPREAD_MS, random().is_multiple_of(2), some));
         }
         let one = |(after_ms, is_http, some): (u64, bool, Vec<Order>)| async move {
             tokio::time::sleep(Duration::from_millis(after_ms)).await; // out of order, that is the test

@@ -58,7 +58,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    pub(crate) fn wrong(why: impl ToString) -> Trouble {
-        Trouble::Wrong(why.to_string())
+    pub(crate) fn wrong(why: impl std::fmt::Display) -> Trouble {
+        Trouble::Wrong(format!("{why}"))
     }
 }

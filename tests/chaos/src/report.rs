@@ -45,8 +45,8 @@ impl Spread {
 impl Told {
     pub(crate) fn new(scenario: Scenario, scale: Scale, off: Option<Off>, outcome: Outcome) -> Told {
         let shards = || outcome.recoveries.iter().flat_map(|(_, shards)| shards);
-        let recovery = Spread::of(shards().filter_map(|(_, ms)| *ms).collect());
-        let stuck = shards().filter(|(_, ms)| ms.is_none()).count() as u64;
+        let recovery = Spread::of(shards().filter_map(|shard| shard.after_ms).collect());
+        let stuck = shards().filter(|shard| shard.after_ms.is_none()).count() as u64;
         let clean = outcome.findings.is_clean();
         let is_right = if off.is_some() { !clean } else { clean && stuck == 0 };
         Told { scenario, scale, off, recovery, stuck, is_right, outcome }

@@ -6,7 +6,7 @@ use crate::ground::Ground;
 use crate::journal::{self, AgentLine, ClientLine};
 use crate::plan::{AgentPlan, ClientPlan, Doors, Off};
 use crate::process::{Process, now_ms};
-use crate::verify::{Book, Findings, Moment, Noted, Published, judge, outstanding, recovery};
+use crate::verify::{Book, Findings, Moment, Noted, Published, WentOn, judge, outstanding, recovery};
 use futures::future::try_join_all;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -76,8 +76,8 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
     pub(crate) faults: u64,
     pub(crate) findings: Findings,
-    /// Of every moment after which shards had to go on: what, and per shard the ms it took.
-    pub(crate) recoveries: Vec<(String, Vec<(u32, Option<u64>)>)>,
+    /// Every moment after which shards had to go on, and how soon each did.
+    pub(crate) recoveries: Vec<(Moment, Vec<WentOn>)>,
     pub(crate) steps: u64,
     pub(crate) void: u64,
     pub(crate) events: u64,
@@ -222,10 +222,18 @@ impl Stage {
         Ok(())
     }
 
-    /// Notes a fault; with the moment from which shards have to go on, where there is one.
+    /// Notes a fault.
     pub(crate) fn fault(&mut self, what: &str) {
         self.faults += 1;
         eprintln!("  {:7.2} s  {what}", self.began.elapsed().as_secs_f64());
+    }
+
+    /// While something else is out of reach the first coordinator is killed and started again: what it had in memory
+    /// alone is gone, and was promised to nobody.
+    pub(crate) async fn lose_memory(&mut self) -> Result<(), Trouble> {
+        self.coordinators[0].kill().await?;
+        self.fault("SIGKILL of the coordinator meanwhile");
+        self.coordinators[0].start()
     }
 
     /// From this moment on every shard has to go on.
@@ -278,7 +286,7 @@ impl Stage {
         let began = Instant::now();
         while began.elapsed() < limit {
             self.look().await;
-            if recovery(&self.book, &moment).iter().all(|(_, ms)| ms.is_some()) {
+            if recovery(&self.book, &moment).iter().all(|shard| shard.after_ms.is_some()) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await; // the condition is asked again
@@ -375,7 +383,7 @@ impl Stage {
         }
         noted.agents = read_all::<AgentLine>(&self.folder.path().join("agents"))?;
         let findings = judge(&noted, &self.book, &self.published);
-        let of = |moment: &Moment| (moment.what.clone(), recovery(&self.book, moment));
+        let of = |moment: &Moment| (moment.clone(), recovery(&self.book, moment));
         let recoveries = self.moments.iter().map(of).collect();
         let ((steps, void), (events, events_repeated)) = (self.book.counts(), self.published.counts());
         let faults = self.faults;

@@ -44,7 +44,9 @@ pub(super) async fn gone(stage: &mut Stage, scale: Scale) -> Result<(), Trouble>
         stage.ground.act(&["kill", "kafka"]).await?;
         let away = scale.of(Duration::from_secs(8), Duration::from_secs(30));
         stage.fault(&format!("SIGKILL of all brokers for {away:?}"));
-        stage.run_for(away).await?;
+        stage.run_for(away / 2).await?;
+        stage.lose_memory().await?;
+        stage.run_for(away / 2).await?;
         stage.ground.act(&["start", "kafka"]).await?;
         stage.go_on("all brokers are back", now_ms());
         stage.until_going_on(GO_ON).await;
@@ -65,6 +67,7 @@ pub(super) async fn disk_full(stage: &mut Stage, scale: Scale) -> Result<(), Tro
         }
         stage.fault("the disk under the broker's log is full");
         stage.run_for(scale.of(Duration::from_secs(5), Duration::from_secs(15))).await?;
+        stage.lose_memory().await?;
         std::fs::remove_file(ballast)?;
         // It may have ended by itself, or run on without its log: either way it is started anew.
         stage.ground.act(&["kill", "kafka"]).await?;

@@ -97,7 +97,14 @@ impl Scenario {
             Scenario::OneOfThreeKilled | Scenario::RollingRestart => Setting { coordinators: 3, ..usual },
             Scenario::CoordinatorStopped | Scenario::ClockOff => Setting { coordinators: 2, ..usual },
             Scenario::BrokerKilled => Setting { brokers: 3, ..usual },
-            Scenario::CutFromKafka | Scenario::CutFromRedis => Setting { linked: true, ..usual },
+            Scenario::CutFromKafka => Setting { linked: true, ..usual },
+            // Work that lasts, so that agents hold some of it whenever Redis forgets.
+            Scenario::CutFromRedis => Setting { linked: true, work_ms: 200, concurrency: 64, ..usual },
+            Scenario::RedisWiped
+            | Scenario::RedisKilled
+            | Scenario::RedisOld
+            | Scenario::RedisEmpty
+            | Scenario::RedisFull => Setting { work_ms: 200, concurrency: 64, ..usual },
             Scenario::DiskFull => Setting { small_disk: true, ..usual },
             Scenario::AgentsKilled => {
                 Setting { agents: scale.of(40, 200), concurrency: 4, work_ms: 400, ..usual }

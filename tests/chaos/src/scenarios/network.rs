@@ -72,6 +72,9 @@ async fn from(stage: &mut Stage, scale: Scale, to: To) -> Result<(), Trouble> {
         }
         stage.fault(&format!("{to:?}: {} for {:?}", cut.what, cut.lasts));
         stage.run_for(cut.lasts).await?;
+        if cut.closed && to == To::Kafka {
+            stage.lose_memory().await?;
+        }
         let way = links(stage)?;
         way.refuse(to, false);
         way.set(to, Way::Pass, Way::Pass);

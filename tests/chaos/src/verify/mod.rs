@@ -20,4 +20,4 @@ pub use book::{Book, Claimed, TaskBook};
 pub(crate) use judge::outstanding;
 pub use judge::{Finding, Findings, Kind, Noted, judge};
 pub use published::Published;
-pub use recovery::{Moment, recovery};
+pub use recovery::{Moment, WentOn, recovery};

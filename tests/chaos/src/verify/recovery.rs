@@ -14,9 +14,18 @@ pub struct Moment {
     pub victim: Option<String>,
 }
 
-/// From a moment to the first new step, of each shard that it concerns: ms, or `None` where none came. Where an
-/// owner was the victim a new step is one of a later claim.
-pub fn recovery(book: &Book, moment: &Moment) -> Vec<(u32, Option<u64>)> {
+/// How soon a shard went on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct WentOn {
+    /// Which.
+    pub shard: u32,
+    /// From the moment to the first new step; `None` where none came.
+    pub after_ms: Option<u64>,
+}
+
+/// From a moment to the first new step, of each shard that it concerns. Where an owner was the victim a new step is
+/// one of a later claim.
+pub fn recovery(book: &Book, moment: &Moment) -> Vec<WentOn> {
     let mut shards = Vec::new();
     for shard in 0..book.shards() {
         let first = match &moment.victim {
@@ -31,7 +40,7 @@ pub fn recovery(book: &Book, moment: &Moment) -> Vec<(u32, Option<u64>)> {
             }
             None => book.first_step_after(shard, moment.at_ms),
         };
-        shards.push((shard, first.map(|at| (at - moment.at_ms).unsigned_abs())));
+        shards.push(WentOn { shard, after_ms: first.map(|at| (at - moment.at_ms).unsigned_abs()) });
     }
     shards
 }
