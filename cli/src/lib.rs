@@ -10,6 +10,7 @@
 //!                  ├─ mesh/           a mesh of our own in this process, or the way to one that runs
 //!                  ├─ program/        any program as an agent: one process group per attempt
 //!                  ├─ ledger/         a shard's records from Kafka or a file: exported, read as one entity's life
+//!                  ├─ dlq/            dead letters, and what operators did about them
 //!                  ├─ demo/           a tree's files analysed by three agents, one of them killed
 //!                  └─ validate/       one small check per promise
 //! ```
@@ -20,6 +21,7 @@
 pub mod bench;
 pub mod commands;
 pub mod demo;
+pub mod dlq;
 pub mod ledger;
 pub mod mesh;
 pub mod output;

@@ -1,23 +1,14 @@
 //! `synod dlq …`: what could not be handled, and why; a fresh try of it, or its end.
-//!
-//! Letters are read from `dlq.<topic>`, where they stay as they are until they are too old; what became of them is
-//! said beside them ([`marks`]).
-
-mod letters;
-mod marks;
-mod redrive;
 
 use super::place::Place;
+use crate::dlq::{Deed, Letter, Marks, find, newest, settle, source, summary, whole};
 use crate::mesh::{Dialling, run as on_runtime};
 use crate::output::{Column, Output, Stop};
 use crate::settings::Flags;
 use clap::Subcommand;
-use letters::{Letter, find, newest, source, summary, whole};
-use marks::Marks;
-use redrive::Deed;
-use std::io::Write;
-use synod_infra::kafka::{ReadError, Readers};
-use synod_protocol::{Error, topics};
+use std::io::{BufRead as _, IsTerminal as _, Write};
+use synod_infra::kafka::{RawRecord, Readers};
+use synod_protocol::{Code, Error, topics};
 
 /// Letters that are dealt with at once at most.
 const LIMIT: usize = 10_000;
@@ -105,17 +96,79 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
                 let marks = Marks::read(&readers, &topic).await?;
                 output.entity(&whole(&find(&readers, &topic, letter).await?, &marks))
             }
-            Verb::Redrive(chosen) => {
-                redrive::run(&mesh, &readers, &args.topic, chosen, Deed::Redrive, output).await
-            }
-            Verb::Discard(chosen) => {
-                redrive::run(&mesh, &readers, &args.topic, chosen, Deed::Discard, output).await
-            }
+            Verb::Redrive(chosen) => done(&mesh, &readers, &args.topic, chosen, Deed::Redrive, output).await,
+            Verb::Discard(chosen) => done(&mesh, &readers, &args.topic, chosen, Deed::Discard, output).await,
         }
     })
 }
 
-#[allow(clippy::needless_pass_by_value)] // for `map_err`
-fn unavailable(error: ReadError) -> Stop {
-    Error::unavailable(format!("Kafka: {error}")).into()
+const SETTLED: [Column; 3] =
+    [Column::new("LETTER", "/letter"), Column::new("RESULT", "/result"), Column::new("NOW AT", "/now_at")];
+
+/// Settles the chosen letters of `dlq.<of>`.
+async fn done(
+    mesh: &Dialling,
+    readers: &Readers,
+    of: &str,
+    chosen: Chosen,
+    deed: Deed,
+    output: &mut Output<impl Write>,
+) -> Result<(), Stop> {
+    let topic = topics::dlq(of);
+    let marks = Marks::read(readers, &topic).await?;
+    let letters = match chosen.letters.is_empty() {
+        true => newest(readers, &topic, LIMIT, |record| marks.closed(source(record)).is_none()).await?,
+        false => named(readers, &topic, &chosen.letters, &marks).await?,
+    };
+    if letters.is_empty() {
+        return output.list(&[], &SETTLED);
+    }
+    if !chosen.yes {
+        confirmed(letters.len(), &topic, deed)?;
+    }
+    let (rows, stop) = settle(&mesh.kafka, readers, of, &letters, deed).await;
+    output.list(&rows, &SETTLED)?;
+    stop.map_or(Ok(()), Err)
+}
+
+/// Every letter that was named; none of them may be done with already.
+async fn named(
+    readers: &Readers,
+    topic: &str,
+    letters: &[Letter],
+    marks: &Marks,
+) -> Result<Vec<RawRecord>, Stop> {
+    let mut found = Vec::with_capacity(letters.len());
+    for letter in letters {
+        let record = find(readers, topic, *letter).await?;
+        if let Some(mark) = marks.closed(source(&record)) {
+            let message = format!("dead letter {letter} was {} at {}", mark.said.as_str(), mark.at);
+            let error = Error::new(Code::InvalidTransition, message);
+            return Err(Error { status: Some(mark.said.as_str().to_owned()), ..error }.into());
+        }
+        found.push(record);
+    }
+    Ok(found)
+}
+
+/// Asks a person; a program must have said `--yes`.
+fn confirmed(count: usize, topic: &str, deed: Deed) -> Result<(), Stop> {
+    let verb = match deed {
+        Deed::Redrive => "redrive",
+        Deed::Discard => "discard",
+    };
+    if !std::io::stdin().is_terminal() {
+        return Err(Stop::Usage(format!(
+            "{verb} {count} of {topic}? Say --yes: there is nobody here to ask"
+        )));
+    }
+    let mut answer = String::new();
+    // A question belongs to people, and stands alone on its line; if it cannot be shown, the answer is not yes.
+    let asked = write!(std::io::stderr(), "{verb} {count} of {topic}? [y/N] ");
+    let answered = asked.and_then(|()| std::io::stdin().lock().read_line(&mut answer));
+    answered.map_err(|error| Stop::Failed(error.to_string()))?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Stop::Failed("nothing was done".to_owned())),
+    }
 }

@@ -13,6 +13,8 @@ mod broken;
 mod codecs;
 mod doors;
 mod happened;
+mod history;
+mod letters;
 mod loss;
 mod reach;
 mod refusals;
@@ -58,7 +60,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 20] = [
+const PROMISES: [Check; 23] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
     Check { name: "typed messages in bincode", run: |site| codecs::bincode(site).boxed() },
@@ -78,7 +80,10 @@ const PROMISES: [Check; 20] = [
     Check { name: "a failure is tried again", run: |site| tasks::retried(site).boxed() },
     Check { name: "a deadline ends what nobody does", run: |site| tasks::deadline(site).boxed() },
     Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },
+    Check { name: "the ledger tells a task's life", run: |site| history::life(site).boxed() },
+    Check { name: "a dead letter is redriven, and put away", run: |site| letters::round_trip(site).boxed() },
     Check { name: "a killed agent's work goes to another", run: |site| loss::killed(site).boxed() },
+    Check { name: "the ledger replays clean", run: |site| history::replays(site).boxed() },
 ];
 
 /// How a check came out.

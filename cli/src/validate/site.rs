@@ -8,10 +8,10 @@ use agent_sdk::{Client, Mesh};
 use serde_json::{Value, json};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use synod_infra::kafka::{Producer, Readers};
+use synod_infra::kafka::{KafkaConfig, Producer, Readers};
 use synod_infra::redis::Redis;
 use synod_protocol::http::Message;
-use synod_protocol::{Code, ContentType, Envelope, Error, Id, Json, Limits, ReplyTo, topics};
+use synod_protocol::{Code, ContentType, Envelope, Error, Id, Json, Limits, ReplyTo, Workspace, topics};
 use tokio::sync::OnceCell;
 
 /// How long an answer may take that should come at once.
@@ -73,6 +73,16 @@ impl Site {
     pub async fn prepare(&self) -> Result<(), Broken> {
         replies::make(&self.ground.topics()).await?;
         self.staff().await.map(drop)
+    }
+
+    /// The workspace that it works in.
+    pub(super) fn workspace(&self) -> Workspace {
+        self.ground.dialling.workspace.clone()
+    }
+
+    /// How a client reaches Kafka.
+    pub(super) fn kafka(&self) -> &KafkaConfig {
+        &self.ground.dialling.kafka
     }
 
     /// A name that nobody else has: it begins with this run's.

@@ -66,7 +66,11 @@ fn the_file_in_this_directory_is_read_and_misspelt_names_are_refused() {
 #[test]
 fn every_shell_gets_its_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        check(&mut synod(&["completions", shell]), 0, "completions", "");
+        let output = check(&mut synod(&["completions", shell]), 0, "completions", "");
+        for word in ["redrive", "export", "replay", "--until"] {
+            let name = word.trim_start_matches('-');
+            assert!(text(&output.stdout).contains(name), "{shell} does not know {word}");
+        }
     }
     check(&mut synod(&["completions", "cmd.exe"]), 2, "", "cmd.exe");
 }

@@ -12,7 +12,7 @@
 //! Every take has a key of its own, so that compaction cannot remove the one that came first. A run that dies between
 //! producing and its mark leaves its take: the letter is in doubt, and may be redriven again.
 
-use super::letters::Source;
+use super::Source;
 use crate::output::Stop;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ const KEPT_MS: u64 = 31 * 24 * 3_600_000;
 /// What a mark says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Said {
+pub enum Said {
     /// Somebody is about to.
     Taken,
     /// It was produced again.
@@ -46,7 +46,8 @@ pub(super) enum Said {
 }
 
 impl Said {
-    pub(super) fn as_str(self) -> &'static str {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
         match self {
             Said::Taken => "taken",
             Said::Redriven => "redriven",
@@ -57,12 +58,12 @@ impl Said {
 
 /// A mark's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
+pub struct Mark {
     v: u32,
     /// What it says.
-    pub(super) said: Said,
+    pub said: Said,
     /// The operator's own clock, for people.
-    pub(super) at: Timestamp,
+    pub at: Timestamp,
 }
 
 /// A take that was not taken back.
@@ -76,7 +77,7 @@ struct Take {
 
 /// Where every letter of one dead-letter topic stands.
 #[derive(Debug, Default)]
-pub(super) struct Marks {
+pub struct Marks {
     prefix: String,
     closed: BTreeMap<Source, Mark>,
     takes: BTreeMap<Source, Vec<Take>>,
@@ -87,8 +88,11 @@ impl Marks {
         Marks { prefix: format!("{topic}/"), ..Marks::default() }
     }
 
-    /// All that is said now about the letters of this topic.
-    pub(super) async fn read(readers: &Readers, topic: &str) -> Result<Marks, Stop> {
+    /// All that is said now about the letters of this dead-letter topic.
+    ///
+    /// # Errors
+    /// Kafka cannot be read.
+    pub async fn read(readers: &Readers, topic: &str) -> Result<Marks, Stop> {
         let mut marks = Marks::of(topic);
         if readers.partitions(TOPIC, WAIT).await.map_err(super::unavailable)?.is_some() {
             let each = |record| marks.each(&record);
@@ -137,12 +141,12 @@ impl Marks {
     }
 
     /// Whether it is done with, and how.
-    pub(super) fn closed(&self, source: Source) -> Option<Mark> {
+    pub fn closed(&self, source: Source) -> Option<Mark> {
         self.closed.get(&source).copied()
     }
 
     /// When somebody took it who has not said what came of it.
-    pub(super) fn in_doubt(&self, source: Source) -> Option<Timestamp> {
+    pub fn in_doubt(&self, source: Source) -> Option<Timestamp> {
         self.takes.get(&source)?.last().map(|take| take.at)
     }
 

@@ -1,6 +1,6 @@
 //! Dead letters: read from their topic, and shown.
 
-use super::marks::Marks;
+use super::Marks;
 use crate::output::Stop;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, VecDeque};
@@ -18,14 +18,16 @@ pub(super) const SAID: &str = "__dlq.errors.";
 
 /// A dead letter's place in its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Letter {
-    pub(super) partition: i32,
-    pub(super) offset: i64,
+pub struct Letter {
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
 }
 
 /// The place that a record was read from when it could not be handled. One record may have left two letters (what a
 /// coordinator owes is done again by the next one); they are the same to whoever redrives it.
-pub(super) type Source = Letter;
+pub type Source = Letter;
 
 impl FromStr for Letter {
     type Err = &'static str;
@@ -51,7 +53,7 @@ pub(super) fn place(record: &RawRecord) -> Letter {
 }
 
 /// Where the record stood that it is a copy of; a letter that does not say stands for itself.
-pub(super) fn source(record: &RawRecord) -> Source {
+pub fn source(record: &RawRecord) -> Source {
     let number = |name: &str| said(record, name)?.parse::<i64>().ok().filter(|number| *number >= 0);
     let partition = number("partition").and_then(|partition| i32::try_from(partition).ok());
     match (partition, number("offset")) {
@@ -67,7 +69,10 @@ pub(super) fn said<'a>(record: &'a RawRecord, name: &str) -> Option<&'a str> {
 }
 
 /// The newest of all partitions that are wanted, by time; of two copies of one record the newer.
-pub(super) async fn newest(
+///
+/// # Errors
+/// Kafka cannot be read.
+pub async fn newest(
     readers: &Readers,
     topic: &str,
     limit: usize,
@@ -99,7 +104,10 @@ pub(super) async fn newest(
 }
 
 /// One letter; or, by the same name, any record of any topic that is still kept.
-pub(super) async fn find(readers: &Readers, topic: &str, letter: Letter) -> Result<RawRecord, Stop> {
+///
+/// # Errors
+/// `not_found`; Kafka cannot be read.
+pub async fn find(readers: &Readers, topic: &str, letter: Letter) -> Result<RawRecord, Stop> {
     let Letter { partition, offset } = letter;
     let missing = || {
         let message = format!("there is no record {letter} in {topic}");
@@ -123,7 +131,7 @@ pub(super) async fn find(readers: &Readers, topic: &str, letter: Letter) -> Resu
 }
 
 /// A letter on one line.
-pub(super) fn summary(record: &RawRecord, marks: &Marks) -> Value {
+pub fn summary(record: &RawRecord, marks: &Marks) -> Value {
     let mut error = Map::new();
     let mut ty = Value::Null;
     for (name, value) in &record.headers {
@@ -154,7 +162,7 @@ pub(super) fn summary(record: &RawRecord, marks: &Marks) -> Value {
 }
 
 /// All of it.
-pub(super) fn whole(record: &RawRecord, marks: &Marks) -> Value {
+pub fn whole(record: &RawRecord, marks: &Marks) -> Value {
     let mut letter = summary(record, marks);
     let kept = record.headers.iter().filter(|(name, _)| !name.starts_with(SAID));
     // Pairs, since a header may stand twice; that may be why it is here.

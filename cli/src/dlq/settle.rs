@@ -1,4 +1,4 @@
-//! `synod dlq redrive` and `discard`: a fresh try, or none.
+//! A dead letter is settled: a fresh try, or none.
 //!
 //! ```text
 //! take ──> produce again to the source ──> mark as redriven
@@ -9,16 +9,13 @@
 //! then produces it a second time, under the same `ce_id`. For the mesh's own commands that does nothing twice; an
 //! application's consumer must tell by itself.
 
-use super::letters::{Letter, SAID, find, newest, place, said, source};
-use super::marks::{Marker, Marks, Said, TAKEN, Taken};
-use super::{Chosen, LIMIT};
-use crate::mesh::Dialling;
-use crate::output::{Column, Output, Stop};
+use super::letters::{SAID, find, place, said, source};
+use super::marks::{Marker, Said, TAKEN, Taken};
+use crate::output::Stop;
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::time::Instant;
-use synod_infra::kafka::{Outgoing, RawRecord, Readers};
+use synod_infra::kafka::{KafkaConfig, Outgoing, RawRecord, Readers};
 use synod_protocol::{Code, Error, Timestamp, topics};
 
 /// What our headers on a record that was redriven begin with.
@@ -26,97 +23,36 @@ const REDRIVEN: &str = "__dlq.redriven.";
 /// Letters taken at a time, so that each is dealt with long before its take is over.
 const AT_A_TIME: usize = 64;
 
-const COLUMNS: [Column; 3] =
-    [Column::new("LETTER", "/letter"), Column::new("RESULT", "/result"), Column::new("NOW AT", "/now_at")];
-
 /// What is to be done with the letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub enum Deed {
+    /// A fresh try.
     Redrive,
+    /// None.
     Discard,
 }
 
-/// Does it to the chosen letters of `dlq.<topic>`.
-pub(super) async fn run(
-    mesh: &Dialling,
+/// Does it to these letters of `dlq.<of>`. What became of each (`letter`, `result`, where it is now), and why not
+/// all of them are among these, if they are not.
+pub async fn settle(
+    kafka: &KafkaConfig,
     readers: &Readers,
     of: &str,
-    chosen: Chosen,
+    letters: &[RawRecord],
     deed: Deed,
-    output: &mut Output<impl Write>,
-) -> Result<(), Stop> {
-    let topic = topics::dlq(of);
-    let marks = Marks::read(readers, &topic).await?;
-    let letters = match chosen.letters.is_empty() {
-        true => newest(readers, &topic, LIMIT, |record| marks.closed(source(record)).is_none()).await?,
-        false => named(readers, &topic, &chosen.letters, &marks).await?,
-    };
-    if letters.is_empty() {
-        return output.list(&[], &COLUMNS);
-    }
-    if !chosen.yes {
-        confirmed(&letters, &topic, deed)?;
-    }
-    let marker = Marker::new(&mesh.kafka, readers, &topic).await?;
+) -> (Vec<Value>, Option<Stop>) {
     let mut rows = Vec::with_capacity(letters.len());
-    let mut stop = None;
+    let marker = match Marker::new(kafka, readers, &topics::dlq(of)).await {
+        Ok(marker) => marker,
+        Err(stop) => return (rows, Some(stop)),
+    };
     for some in letters.chunks(AT_A_TIME) {
-        if let Err(error) = one_by_one(&marker, readers, of, some, deed, &mut rows).await {
-            stop = Some(error);
-            break;
+        if let Err(stop) = one_by_one(&marker, readers, of, some, deed, &mut rows).await {
+            return (rows, Some(stop));
         }
     }
-    output.list(&rows, &COLUMNS)?;
-    match stop {
-        Some(error) => Err(error),
-        None => refused(&rows),
-    }
-}
-
-/// Every letter that was named; none of them may be done with already.
-async fn named(
-    readers: &Readers,
-    topic: &str,
-    letters: &[Letter],
-    marks: &Marks,
-) -> Result<Vec<RawRecord>, Stop> {
-    let mut found = Vec::with_capacity(letters.len());
-    for letter in letters {
-        let record = find(readers, topic, *letter).await?;
-        if let Some(mark) = marks.closed(source(&record)) {
-            let message = format!("dead letter {letter} was {} at {}", mark.said.as_str(), mark.at);
-            let error = Error::new(Code::InvalidTransition, message);
-            return Err(Error { status: Some(mark.said.as_str().to_owned()), ..error }.into());
-        }
-        found.push(record);
-    }
-    Ok(found)
-}
-
-/// Asks a person; a program must have said `--yes`.
-fn confirmed(letters: &[RawRecord], topic: &str, deed: Deed) -> Result<(), Stop> {
-    let (count, verb) = (
-        letters.len(),
-        match deed {
-            Deed::Redrive => "redrive",
-            Deed::Discard => "discard",
-        },
-    );
-    if !std::io::stdin().is_terminal() {
-        return Err(Stop::Usage(format!(
-            "{verb} {count} of {topic}? Say --yes: there is nobody here to ask"
-        )));
-    }
-    let mut answer = String::new();
-    // A question belongs to people, and stands alone on its line; if it cannot be shown, the answer is not yes.
-    let asked = write!(std::io::stderr(), "{verb} {count} of {topic}? [y/N] ");
-    asked
-        .and_then(|()| std::io::stdin().lock().read_line(&mut answer))
-        .map_err(|e| Stop::Failed(e.to_string()))?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Stop::Failed("nothing was done".to_owned())),
-    }
+    let missed = missed(&rows);
+    (rows, missed)
 }
 
 async fn one_by_one(
@@ -208,13 +144,11 @@ fn redriven(of: &str, letter: &RawRecord, payload: Option<Vec<u8>>, now: Timesta
 }
 
 /// Some that were asked for were not to be had.
-fn refused(rows: &[Value]) -> Result<(), Stop> {
+fn missed(rows: &[Value]) -> Option<Stop> {
     let not =
         rows.iter().filter(|row| row["result"] == "refused" || row["result"] == "taken by another").count();
-    match not {
-        0 => Ok(()),
-        _ => Err(Error::new(Code::Conflict, format!("{not} of {} were not to be had", rows.len())).into()),
-    }
+    let message = format!("{not} of {} were not to be had", rows.len());
+    (not > 0).then(|| Error::new(Code::Conflict, message).into())
 }
 
 #[cfg(test)]
@@ -288,8 +222,8 @@ mod tests {
     #[test]
     fn what_was_not_to_be_had_is_an_exit_status() {
         let rows = |result: &str| vec![json!({"result": "redriven"}), json!({"result": result})];
-        assert!(refused(&rows("discarded")).is_ok());
-        assert_eq!(refused(&rows("taken by another")).unwrap_err().exit(), crate::output::Exit::Refused);
-        assert_eq!(refused(&rows("refused")).unwrap_err().exit(), crate::output::Exit::Refused);
+        assert!(missed(&rows("discarded")).is_none());
+        assert_eq!(missed(&rows("taken by another")).unwrap().exit(), crate::output::Exit::Refused);
+        assert_eq!(missed(&rows("refused")).unwrap().exit(), crate::output::Exit::Refused);
     }
 }
