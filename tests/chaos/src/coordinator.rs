@@ -127,6 +127,29 @@ impl Coordinator {
         Ok(at)
     }
 
+    /// Its resident memory in KiB, as the kernel counts it, and the most that it ever was.
+    pub(crate) fn memory_kib(&self) -> Result<(u64, u64), Trouble> {
+        let pid =
+            self.process()?.pid().ok_or_else(|| Trouble::Wrong(format!("{} does not run", self.name)))?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let figure = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+            kib.ok_or_else(|| Trouble::Wrong(format!("/proc/{pid}/status has no {name}")))
+        };
+        Ok((figure("VmRSS:")?, figure("VmHWM:")?))
+    }
+
+    /// A counter of its `/metrics`, summed over its labels.
+    pub(crate) async fn metric(&self, name: &str) -> Result<u64, Trouble> {
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build();
+        let asked = http.map_err(Trouble::wrong)?.get(format!("{}/metrics", self.url())).send().await;
+        let text = asked.map_err(Trouble::wrong)?.text().await.map_err(Trouble::wrong)?;
+        let of = |line: &str| line.split(['{', ' ']).next() == Some(name);
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        Ok(text.lines().filter(|line| of(line)).filter_map(value).sum::<f64>() as u64)
+    }
+
     /// Waits until `/readyz` says yes.
     pub(crate) async fn ready(&mut self, limit: Duration) -> Result<(), Trouble> {
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build();

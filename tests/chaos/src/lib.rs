@@ -18,6 +18,7 @@ mod client;
 mod coordinator;
 mod ground;
 pub mod journal;
+mod memory;
 mod plan;
 mod process;
 mod program;

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::memory::Memory;
 use crate::plan::{AgentPlan, ClientPlan};
 use crate::report::{self, Told};
 use crate::scenarios::{QUICK, Scale, Scenario};
@@ -23,6 +24,8 @@ enum Word {
     Run(Run),
     /// Says which scenarios there are
     List,
+    /// A coordinator's memory: at rest, with tasks that wait, after tasks that have ended
+    Memory(Memory),
     /// A client, told by JSON; started by the harness
     #[command(hide = true)]
     Client { plan: String },
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
             list();
             Ok(true)
         }
+        Word::Memory(memory) => on(true, memory.measure()).map(|()| true),
         Word::Client { plan } => serde_json::from_str::<ClientPlan>(&plan)
             .map_err(Trouble::from)
             .and_then(|plan| on(false, client::run(plan)).map(|()| true)),

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 /// Partitions: the default.
 pub(crate) const SHARDS: u32 = 8;
 /// What every task here asks for.
-const CAPABILITY: &str = "chaos";
+pub(crate) const CAPABILITY: &str = "chaos";
 /// After the load everything that was accepted has to end within this.
 const SETTLE: Duration = Duration::from_secs(120);
 /// An answer of Kafka's may take so long.
@@ -159,22 +159,55 @@ impl Stage {
         self.hire(self.setting.agents).await?;
         self.began = Instant::now();
         let doors = self.setting.clients.clone();
+        let rate = (self.setting.rate / doors.len().max(1) as u32).max(1);
         for (n, doors) in doors.iter().enumerate() {
-            let plan = ClientPlan {
-                name: format!("client{n}"),
-                journal: self.folder.path().join(format!("clients/client{n}")),
-                http: self.urls(),
-                kafka: self.ground.kafka.clone(),
-                capability: CAPABILITY.to_owned(),
-                doors: *doors,
-                rate: (self.setting.rate / doors_count(&self.setting)).max(1),
-                tasks: 0,
-                off: self.off,
-            };
-            let client = self.child("client", &plan.name, &plan)?;
-            self.clients.push(client);
+            self.client(&format!("client{n}"), CAPABILITY, *doors, rate, 0)?;
         }
-        self.until_ended(20, Duration::from_secs(40)).await
+        match doors.is_empty() {
+            true => Ok(()),
+            false => self.until_ended(20, Duration::from_secs(40)).await,
+        }
+    }
+
+    /// Starts a client; `tasks` 0: until it is asked to end.
+    pub(crate) fn client(
+        &mut self,
+        name: &str,
+        capability: &str,
+        doors: Doors,
+        rate: u32,
+        tasks: u64,
+    ) -> Result<(), Trouble> {
+        let plan = ClientPlan {
+            name: name.to_owned(),
+            journal: self.folder.path().join("clients").join(name),
+            http: self.urls(),
+            kafka: self.ground.kafka.clone(),
+            capability: capability.to_owned(),
+            doors,
+            rate,
+            tasks,
+            off: self.off,
+        };
+        let client = self.child("client", name, &plan)?;
+        self.clients.push(client);
+        Ok(())
+    }
+
+    /// Whether every client has submitted what it was told to, and heard that it was taken.
+    pub(crate) fn clients_have_ended(&mut self) -> bool {
+        self.clients.iter_mut().all(Process::has_ended)
+    }
+
+    /// Ends everything without a judgement.
+    pub(crate) async fn leave(mut self) -> Result<(), Trouble> {
+        for process in self.clients.iter_mut().chain(&mut self.agents) {
+            process.kill().await?;
+        }
+        for coordinator in &mut self.coordinators {
+            coordinator.kill().await?;
+        }
+        self.ground.down().await
     }
 
     fn urls(&self) -> Vec<String> {
@@ -297,9 +330,8 @@ impl Stage {
     /// Reads on in the ledger; where Kafka does not answer just now, later.
     async fn look(&mut self) {
         for shard in 0..SHARDS {
-            if self.read_ledger(shard, Duration::from_millis(1_500)).await.is_err() {
-                return;
-            }
+            // A shard whose leader is away is read when it has another.
+            drop(self.read_ledger(shard, Duration::from_millis(800)).await);
         }
     }
 
@@ -394,10 +426,6 @@ impl Stage {
         self.ground.down().await?;
         Ok(Outcome { seconds, faults, findings, recoveries, steps, void, events, events_repeated })
     }
-}
-
-fn doors_count(setting: &Setting) -> u32 {
-    u32::try_from(setting.clients.len()).unwrap_or(1).max(1)
 }
 
 /// Every journal of a folder, by its name.

@@ -15,10 +15,9 @@ pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Troubl
     for round in 0..scale.of(3, 9) {
         stage.run_for(scale.between()).await?;
         let n = (round % 3 + 1).to_string();
-        let at = now_ms();
         stage.ground.act(&["kill", "kafka", &n]).await?;
         stage.fault(&format!("SIGKILL broker {n} of 3"));
-        stage.go_on("SIGKILL of one of three brokers", at);
+        stage.go_on("SIGKILL of one of three brokers", now_ms());
         if stage.off == Some(Off::Copies) {
             // The only copy of what this broker led.
             let data = stage.ground.broker(round % 3 + 1).join("data");
@@ -31,7 +30,10 @@ pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Troubl
         } else {
             stage.until_going_on(GO_ON).await;
         }
+        stage.run_for(scale.between()).await?;
         stage.ground.act(&["start", "kafka", &n]).await?;
+        stage.fault(&format!("broker {n} is back"));
+        stage.go_on("a broker is back", now_ms());
         stage.until_going_on(GO_ON).await;
     }
     stage.run_for(scale.between()).await

@@ -1,7 +1,7 @@
 //! What the ledger says, read as a stranger reads it: from its beginning, by the counting rule.
 
 use std::collections::HashMap;
-use synod_ledger::{Counting, Fold, Record, Verdict, invariants};
+use synod_ledger::{Audit, Counting, Fold, Record, Verdict, invariants};
 use synod_protocol::Timestamp;
 use synod_protocol::event::What;
 use synod_protocol::view::TaskStatus;
@@ -45,10 +45,22 @@ pub struct Claimed {
     pub first_step_ms: Option<i64>,
 }
 
+/// An audit that has found nothing yet, or none.
+#[derive(Debug)]
+struct Watch(Option<Audit>);
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch(Some(Audit::default()))
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shard {
     fold: Fold,
     counting: Counting,
+    /// Until it has found something: what follows is not judged rightly any more.
+    audit: Watch,
     /// The next offset to be read.
     next: u64,
     /// How many events each record has told, by offset; `None` where it does not count.
@@ -86,7 +98,18 @@ impl Book {
             Err(error) => return self.strange.push(format!("shard {shard} at {offset}: {error}")),
         };
         book.told.resize(offset as usize + 1, None);
-        let Ok(record) = Record::read(bytes) else {
+        let record = Record::read(bytes);
+        if let Some(audit) = &mut book.audit.0 {
+            let audited = match &record {
+                Ok(record) => audit.record(offset, record, verdict),
+                Err(_) => audit.foreign(offset),
+            };
+            if let Err(violation) = audited {
+                self.strange.push(format!("shard {shard}: {violation}"));
+                book.audit.0 = None;
+            }
+        }
+        let Ok(record) = record else {
             book.void += 1;
             return;
         };

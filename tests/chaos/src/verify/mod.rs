@@ -3,7 +3,7 @@
 //! ```text
 //!   clients' journals --asked, accepted--.
 //!   agents' journals  --took, did--------+--> judge --> Findings: lost, doubled, stale, strange
-//!   ledger  --Book (fold, counting, invariants)--|
+//!   ledger  --Book (fold, counting, audit, invariants)--|
 //!   events  --Published---------------------------'
 //! ```
 //!

@@ -144,7 +144,10 @@ fn check(what: impl FnOnce(&mut World), wanted: &[(Kind, u64)]) {
     world.task("u");
     what(&mut world);
     let findings = world.findings();
-    let found: Vec<(Kind, u64)> = findings.counts.iter().map(|(kind, count)| (*kind, *count)).collect();
+    // What is doubled breaks rules of the ledger's own besides: those are told as strange.
+    let doubled = wanted.iter().any(|(kind, _)| *kind == Kind::Doubled);
+    let counts = findings.counts.iter().filter(|(kind, _)| !doubled || **kind != Kind::Strange);
+    let found: Vec<(Kind, u64)> = counts.map(|(kind, count)| (*kind, *count)).collect();
     assert_eq!(found, wanted, "{:#?}", findings.shown);
 }
 
@@ -225,11 +228,12 @@ fn what_was_accepted_and_is_nowhere_is_lost() {
 
 #[test]
 fn what_happened_twice_is_doubled() {
-    // (Such a state breaks invariants as well.)
-    let mut world = World::new();
-    world.task("t");
-    world.complete("t", "nonce");
-    assert_eq!(world.findings().of(Kind::Doubled), 1);
+    check(
+        |w| {
+            w.complete("t", "nonce");
+        },
+        &[(Kind::Doubled, 1)],
+    );
     // One position, two steps.
     check(
         |w| {

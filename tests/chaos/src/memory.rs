@@ -1,0 +1,96 @@
+//! A coordinator's memory: at rest, with tasks that wait, after tasks that have ended.
+
+use crate::Trouble;
+use crate::plan::Doors;
+use crate::stage::{CAPABILITY, Setting, Stage};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Figures told on the way to the end.
+const MARKS: u64 = 10;
+/// No task ends, or none is taken, for so long: it is stuck.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// `synod-chaos memory`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Memory {
+    /// Tasks that end
+    #[arg(long, default_value_t = 100_000)]
+    tasks: u64,
+    /// Tasks that wait for an agent that never comes, on a mesh of their own
+    #[arg(long, default_value_t = 100_000)]
+    waiting: u64,
+    /// Tasks a second that clients ask for
+    #[arg(long, default_value_t = 1_500)]
+    rate: u32,
+}
+
+impl Memory {
+    /// Measures, and prints a line for each mark.
+    pub(crate) async fn measure(self) -> Result<(), Trouble> {
+        println!("{:>10} {:>10} {:>10} {:>10} {:>8}", "tasks", "state", "RSS MiB", "most MiB", "s");
+        if self.waiting > 0 {
+            self.wait().await?;
+        }
+        if self.tasks > 0 {
+            self.end().await?;
+        }
+        Ok(())
+    }
+
+    async fn wait(&self) -> Result<(), Trouble> {
+        let mut stage = empty(0).await?;
+        let began = Instant::now();
+        tell(&stage, 0, "at rest", began)?;
+        stage.client("waiting", "nobody", Doors::Http, self.rate, self.waiting)?;
+        let limit = Duration::from_secs(60 + self.waiting / 100);
+        while !stage.clients_have_ended() {
+            if began.elapsed() > limit {
+                return Err(Trouble::Late(format!("{} tasks are taken", self.waiting), limit));
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await; // the condition is asked again
+        }
+        tell(&stage, self.waiting, "waiting", began)?;
+        stage.leave().await
+    }
+
+    async fn end(&self) -> Result<(), Trouble> {
+        let mut stage = empty(6).await?;
+        let began = Instant::now();
+        tell(&stage, 0, "at rest", began)?;
+        for (n, doors) in [Doors::Http, Doors::Kafka].into_iter().enumerate() {
+            stage.client(&format!("client{n}"), CAPABILITY, doors, self.rate / 2, self.tasks / 2)?;
+        }
+        let all = self.tasks / 2 * 2;
+        let (mut ended, mut moved, mut mark) = (0, Instant::now(), 1);
+        while ended < all {
+            tokio::time::sleep(Duration::from_millis(250)).await; // the condition is asked again
+            let now = stage.coordinators[0].metric("synod_tasks_ended_total").await?;
+            if now > ended {
+                (ended, moved) = (now, Instant::now());
+            } else if moved.elapsed() > STUCK {
+                return Err(Trouble::Late(format!("more than {ended} tasks end"), STUCK));
+            }
+            if ended * MARKS >= all * mark {
+                tell(&stage, ended, "ended", began)?;
+                mark = ended * MARKS / all + 1;
+            }
+        }
+        stage.leave().await
+    }
+}
+
+async fn empty(agents: u32) -> Result<Stage, Trouble> {
+    let setting = Setting { agents, concurrency: 64, work_ms: 0, clients: Vec::new(), ..Setting::default() };
+    let mut stage = Stage::set(setting, None).await?;
+    stage.open().await?;
+    Ok(stage)
+}
+
+fn tell(stage: &Stage, tasks: u64, state: &str, began: Instant) -> Result<(), Trouble> {
+    let (now, most) = stage.coordinators[0].memory_kib()?;
+    let mib = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{tasks:>10} {state:>10} {:>10} {:>10} {seconds:>8.1}", mib(now), mib(most));
+    Ok(())
+}
