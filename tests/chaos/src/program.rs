@@ -9,6 +9,7 @@ use crate::{Trouble, agent, client};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Chaos on a real mesh, held to account by journals and the ledger.
 #[derive(Debug, Parser)]
@@ -86,7 +87,20 @@ fn on<T>(many: bool, work: impl Future<Output = Result<T, Trouble>>) -> Result<T
         true => tokio::runtime::Builder::new_multi_thread(),
         false => tokio::runtime::Builder::new_current_thread(),
     };
-    builder.enable_all().build()?.block_on(work)
+    let runtime = builder.enable_all().build()?;
+    match many {
+        // Asked to end, what was started is ended as well: dropping the work does that.
+        true => runtime.block_on(async {
+            let mut term = signal(SignalKind::terminate())?;
+            let mut int = signal(SignalKind::interrupt())?;
+            tokio::select! {
+                done = work => done,
+                _ = term.recv() => Err(Trouble::wrong("asked to end")),
+                _ = int.recv() => Err(Trouble::wrong("interrupted")),
+            }
+        }),
+        false => runtime.block_on(work),
+    }
 }
 
 fn list() {
@@ -118,6 +132,9 @@ async fn play(run: Run) -> Result<bool, Trouble> {
         );
         match one(scenario, scale, run.rate, off).await {
             Ok(one) => {
+                for (end, count) in one.outcome.findings.ends.iter().filter(|(end, _)| *end != "completed") {
+                    eprintln!("  {count} {end}, as {:?}", one.outcome.findings.why.get(end));
+                }
                 for finding in &one.outcome.findings.shown {
                     eprintln!("  {:?}: {}", finding.kind, finding.what);
                 }

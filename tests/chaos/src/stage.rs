@@ -239,7 +239,6 @@ impl Stage {
             self.agents.push(agent);
         }
         self.born += count;
-        let last = format!("agent{}", self.born - 1);
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build();
         let (http, began, limit) = (http.map_err(Trouble::wrong)?, Instant::now(), Duration::from_secs(90));
         let mut known = self.born - count;
@@ -248,7 +247,9 @@ impl Stage {
                 http.get(format!("{}/v1/agents/agent{known}", self.coordinators[0].url())).send().await;
             match asked {
                 Ok(answer) if answer.status().is_success() => known += 1,
-                _ if began.elapsed() > limit => return Err(Trouble::Late(format!("{last} is known"), limit)),
+                _ if began.elapsed() > limit => {
+                    return Err(Trouble::Late(format!("agent{known} is known"), limit));
+                }
                 _ => tokio::time::sleep(Duration::from_millis(25)).await, // the condition is asked again
             }
         }

@@ -1,8 +1,8 @@
 //! One coordinator's network: Kafka or Redis out of its reach, in one direction or both, for moments or for longer
 //! than a produce request waits (30 s).
 
-use super::Scale;
 use super::links::{Links, To};
+use super::{Scale, redis};
 use crate::Trouble;
 use crate::process::now_ms;
 use crate::proxy::Way;
@@ -65,6 +65,8 @@ async fn from(stage: &mut Stage, scale: Scale, to: To) -> Result<(), Trouble> {
         if way.passed(to) == 0 {
             return Err(Trouble::wrong("nothing goes through the link that is to be cut"));
         }
+        let held = if to == To::Redis { redis::held(stage).await? } else { redis::Held::new() };
+        let way = links(stage)?;
         way.refuse(to, cut.closed);
         way.set(to, cut.up, cut.down);
         if cut.closed {
@@ -82,6 +84,9 @@ async fn from(stage: &mut Stage, scale: Scale, to: To) -> Result<(), Trouble> {
             way.reset(to);
         }
         stage.go_on(&format!("{to:?} is within reach again"), now_ms());
+        if to == To::Redis {
+            redis::again(stage, held).await?;
+        }
         stage.until_going_on(GO_ON).await;
     }
     stage.run_for(scale.between()).await

@@ -28,6 +28,8 @@ pub struct TaskBook {
     pub by: Option<(String, u32)>,
     /// What the completing doing called itself.
     pub nonce: Option<String>,
+    /// Why it ended without a result.
+    pub why: Option<String>,
     /// What it is for, as its input says.
     pub key: Option<String>,
 }
@@ -239,7 +241,10 @@ fn one(tasks: &mut HashMap<String, TaskBook>, entity: &str, what: &What) -> bool
             task.nonce = completed.output.to().ok().and_then(|value| text(value, "nonce"));
             completed.status
         }
-        What::TaskFailed(ended) | What::TaskDeadLettered(ended) => ended.status,
+        What::TaskFailed(ended) | What::TaskDeadLettered(ended) => {
+            tasks.entry(entity.to_owned()).or_default().why = Some(ended.error.to_string());
+            ended.status
+        }
         What::TaskCancelled(cancelled) => cancelled.status,
         _ => return false,
     };

@@ -52,6 +52,8 @@ pub struct Findings {
     pub accepted: u64,
     /// Of these, by how they ended.
     pub ends: BTreeMap<String, u64>,
+    /// Why one of those that did not complete ended so, by how it ended.
+    pub why: BTreeMap<String, String>,
     /// Doings noted by agents.
     pub done: u64,
     /// Bodies taken from inboxes.
@@ -137,6 +139,9 @@ fn clients(findings: &mut Findings, noted: &Noted, book: &Book) {
             findings.found(Kind::Lost, || format!("{task} was accepted and has not ended"));
         } else if let Some(status) = told.status {
             *findings.ends.entry(status.as_str().to_owned()).or_default() += 1;
+            if let Some(why) = &told.why {
+                findings.why.entry(status.as_str().to_owned()).or_insert_with(|| format!("{task}: {why}"));
+            }
         }
     }
     findings.accepted = accepted.len() as u64;
