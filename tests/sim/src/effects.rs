@@ -1,0 +1,334 @@
+//! Effects on their way: from the process to Redis or Kafka and back; and whatever else these two are asked.
+
+use crate::broker::Produced;
+use crate::node::{Action, Doing, Outcome};
+use crate::party::{Asking, PartyDoing};
+use crate::plan::MS;
+use crate::redis::{Body, Delivered};
+use crate::seat::Phase;
+use crate::serve::{Over, id_of};
+use crate::world::{Back, Call, Issued, Pid, Request, What, World};
+use synod_ledger::{Answer, Effect};
+use synod_protocol::command::Delivery;
+use synod_protocol::view::{Assignment, DirectoryEntry};
+use synod_protocol::{Envelope, Json, ReplyTo};
+
+impl World {
+    /// An effect departs, if the epoch that issued it is not over for its owner.
+    pub(crate) fn effect_goes(&mut self, issued: Issued) {
+        let seat = &self.nodes[issued.pid.node].seats[issued.shard as usize];
+        if !matches!(&seat.phase, Phase::Serving(s) if s.owner.epoch() == issued.epoch) {
+            return;
+        }
+        let delay = self.latency();
+        let what = match &issued.effect {
+            Effect::Deliver { delivery: Delivery::Redis, .. }
+            | Effect::Reply { to: ReplyTo::Redis(_), .. } => What::Redis(Call::Effect(issued)),
+            _ => What::Broker(Request::Effect(issued)),
+        };
+        self.after(delay, what);
+    }
+
+    /// What became of an effect reaches its owner.
+    pub(crate) fn effect_done(&mut self, node: usize, issued: Issued, outcome: Outcome) {
+        let (shard, epoch, offset) = (issued.shard, issued.epoch, issued.offset);
+        self.with_serving(node, shard, Some(epoch), |world, s| match outcome {
+            Outcome::Confirmed => {
+                s.owner.confirmed(offset, 1);
+                Ok(())
+            }
+            Outcome::Fenced => Err(Over::Doubt("a receiver has heard a newer owner".into())),
+            Outcome::Failed => {
+                let pause = (20 << issued.tries.min(5)) * MS;
+                let (pid, again) = (issued.pid, Issued { tries: issued.tries + 1, ..issued });
+                world.after(pause, What::Node(pid, Doing::Go(Box::new(Action::Effect(again)))));
+                Ok(())
+            }
+        });
+    }
+
+    /// A call arrives at Redis.
+    pub(crate) fn redis_gets(&mut self, call: Call) {
+        let down = self.redis.down_until > self.now || self.rng.happens(self.plan.messages.redis_failed);
+        let unheard = self.rng.happens(self.plan.messages.redis_unheard);
+        let delay = self.latency();
+        match call {
+            Call::Lease(pid) => {
+                if down {
+                    return;
+                }
+                let answer = self.redis.hold_lease(pid.node, pid.life, self.now, self.plan.lease);
+                if !unheard {
+                    self.after(delay, What::Node(pid, Doing::Leases(Some(answer))));
+                }
+            }
+            Call::Release(pid) => {
+                if !down {
+                    self.redis.release_lease(pid.node, pid.life);
+                }
+            }
+            Call::Take { agent, life } => {
+                // What was moved for an answer that is lost is found again in the taken list.
+                let body = if down { None } else { self.redis.take(agent) };
+                let delay = if unheard { delay + 100 * MS } else { delay };
+                self.after(delay, What::Party(agent, life, PartyDoing::Took(body)));
+            }
+            Call::Effect(issued) => {
+                let outcome = if down { Outcome::Failed } else { self.redis_performs(&issued) };
+                let outcome = if unheard { Outcome::Failed } else { outcome };
+                self.after(
+                    delay,
+                    What::Node(issued.pid, Doing::Effect { issued: Box::new(issued), outcome }),
+                );
+            }
+        }
+    }
+
+    fn redis_performs(&mut self, issued: &Issued) -> Outcome {
+        let (shard, offset) = (issued.shard, issued.offset);
+        match &issued.effect {
+            Effect::Deliver { agent, attempt_id, value, .. } => {
+                let Some(party) = self.agent_of(agent.agent.as_str()) else { return Outcome::Confirmed };
+                let body = Body { attempt_id: attempt_id.clone(), value: value.clone() };
+                let delivered = self.redis.deliver(party, shard, issued.epoch, offset, body, self.bug);
+                self.note(Some(shard), || {
+                    format!(
+                        "inbox of {}: {attempt_id:?} of record {offset} by epoch {}: {delivered:?}",
+                        agent.agent, issued.epoch
+                    )
+                });
+                match delivered {
+                    Ok(Delivered::Accepted) => {
+                        self.is_handed_out(issued, attempt_id.is_some(), value);
+                        self.wakes_agent(party);
+                        Outcome::Confirmed
+                    }
+                    Ok(Delivered::AlreadyThere) => {
+                        self.is_performed(issued);
+                        Outcome::Confirmed
+                    }
+                    Ok(Delivered::Fenced) => Outcome::Fenced,
+                    Ok(Delivered::Full) => Outcome::Failed,
+                    Err(why) => {
+                        self.breaks(Some(shard), why);
+                        Outcome::Confirmed
+                    }
+                }
+            }
+            Effect::Reply { envelope, value, to: ReplyTo::Redis(to) } => {
+                self.is_performed(issued);
+                self.reply(shard, to, envelope, value);
+                Outcome::Confirmed
+            }
+            _ => Outcome::Failed,
+        }
+    }
+
+    fn is_performed(&mut self, issued: &Issued) {
+        let (shard, offset) = (issued.shard, issued.offset);
+        let performed = self.watch.performed(shard, offset, &id_of(offset, &issued.effect));
+        self.must(shard, performed);
+    }
+
+    fn is_handed_out(&mut self, issued: &Issued, is_work: bool, value: &Json) {
+        self.is_performed(issued);
+        let (shard, workspace) = (issued.shard, synod_protocol::Workspace::default_name());
+        match value.to::<Assignment>() {
+            Ok(work) if is_work => {
+                let right = self.watch.handed_out(shard, &workspace, &work);
+                self.must(shard, right);
+            }
+            Err(error) if is_work => self.breaks(Some(shard), format!("work that cannot be read: {error}")),
+            _ => {}
+        }
+    }
+
+    /// A request arrives at the broker.
+    pub(crate) fn broker_gets(&mut self, request: Request) {
+        match request {
+            Request::Append { shard, bytes, ghost, ack } => {
+                let at = self.timestamp();
+                let commands_end = self.shards[shard as usize].commands.end();
+                let log = &mut self.shards[shard as usize].ledger;
+                let offset = log.append((at, bytes));
+                let compare = self.rng.happens(self.plan.compared);
+                let Some((_, bytes)) = self.shards[shard as usize].ledger.ever(offset) else { return };
+                let landed = self.watch.landed(shard, offset, bytes, ghost, commands_end, compare);
+                self.note_landing(shard, offset);
+                self.must(shard, landed);
+                if let Some(ack) = ack {
+                    self.acknowledge(ack, offset);
+                }
+            }
+            Request::Produce { shard, produced, back } => self.produce(shard, &produced, back),
+            Request::Effect(issued) => {
+                let delay = self.latency();
+                let failed = self.rng.happens(self.plan.messages.effect_failed);
+                // Half of what fails is there all the same.
+                if !failed || self.rng.happens(5_000) {
+                    self.kafka_performs(&issued);
+                }
+                let outcome = if failed { Outcome::Failed } else { Outcome::Confirmed };
+                self.after(
+                    delay,
+                    What::Node(issued.pid, Doing::Effect { issued: Box::new(issued), outcome }),
+                );
+            }
+            Request::Mend { shard, offset, entry } => self.directory(shard, offset, &entry),
+        }
+    }
+
+    fn note_landing(&mut self, shard: u32, offset: u64) {
+        if !self.is_traced() {
+            return;
+        }
+        let counts = self.watch.shard(shard).does_count(offset);
+        let text = self.shards[shard as usize]
+            .ledger
+            .ever(offset)
+            .map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned());
+        let text = text.unwrap_or_default();
+        let claim = text.contains("\"kind\":\"claim\"");
+        let what = if claim {
+            "a claim"
+        } else if counts {
+            "counts"
+        } else {
+            "VOID"
+        };
+        let short: String = text.chars().take(120).collect();
+        self.note(Some(shard), || format!("ledger {offset}: {what}: {short}"));
+    }
+
+    fn kafka_performs(&mut self, issued: &Issued) {
+        let (shard, offset) = (issued.shard, issued.offset);
+        match &issued.effect {
+            Effect::Publish { envelope, value, .. } => {
+                self.is_performed(issued);
+                let published = self.watch.published(&envelope.id, value);
+                self.must(shard, published);
+            }
+            Effect::Directory(entry) => {
+                self.is_performed(issued);
+                self.directory(shard, offset, entry);
+            }
+            Effect::DeadLetter { .. } => self.is_performed(issued),
+            Effect::Deliver { agent, attempt_id, value, .. } => {
+                self.is_handed_out(issued, attempt_id.is_some(), value);
+                if let Some(party) = self.agent_of(agent.agent.as_str()) {
+                    let body = Body { attempt_id: attempt_id.clone(), value: value.clone() };
+                    let (delay, life) = (self.latency(), self.parties[party].life);
+                    self.after(delay, What::Party(party, life, PartyDoing::Handed(body)));
+                }
+            }
+            Effect::Reply { to: ReplyTo::Kafka(to) | ReplyTo::Redis(to), envelope, value } => {
+                self.is_performed(issued);
+                self.reply(shard, to, envelope, value);
+            }
+        }
+    }
+
+    /// A reply reaches whoever asked for it, by the name that it gave.
+    fn reply(&mut self, shard: u32, to: &str, envelope: &Envelope, value: &Json) {
+        let answer: Answer = match (envelope.ty.as_str(), value.to()) {
+            ("synod.reply", _) => Ok((value.clone(), false)),
+            (_, Ok(error)) => Err(error),
+            (_, Err(error)) => {
+                return self.breaks(Some(shard), format!("a refusal that cannot be read: {error}"));
+            }
+        };
+        let numbers: Vec<u64> = to
+            .rsplit([':', '.'])
+            .next()
+            .unwrap_or_default()
+            .split('-')
+            .filter_map(|n| n.parse().ok())
+            .collect();
+        let (&[party, life, ask], Some(ce_id)) = (&numbers[..], envelope.causation_id.clone()) else {
+            return self.breaks(Some(shard), format!("a reply to {to} that nobody asked for"));
+        };
+        let delay = self.latency();
+        self.after(
+            delay,
+            What::Party(
+                party as usize,
+                life as u32,
+                PartyDoing::Heard { ask, shard, ce_id: Some(ce_id), answer },
+            ),
+        );
+    }
+
+    /// An entry stands in the directory; all coordinators read it.
+    fn directory(&mut self, shard: u32, offset: u64, entry: &DirectoryEntry) {
+        self.shards[shard as usize].directory.push((offset, entry.clone()));
+        for node in 0..self.nodes.len() {
+            let (delay, pid) = (self.latency(), Pid { node, life: self.nodes[node].life });
+            let entry = Box::new(entry.clone());
+            self.after(delay, What::Node(pid, Doing::Directory { offset, entry }));
+        }
+    }
+
+    fn produce(&mut self, shard: u32, produced: &Produced, back: Back) {
+        let rates = self.plan.messages.clone();
+        if self.rng.happens(rates.produce_lost) {
+            return self.produced(back, false);
+        }
+        let copies = if self.rng.happens(rates.produce_doubled) { 2 } else { 1 };
+        for _ in 0..copies {
+            let offset = self.shards[shard as usize].commands.append(produced.clone());
+            self.note(Some(shard), || match produced {
+                Produced::Command { command, meta } => {
+                    format!("command {offset}: {} {}", meta.ce_id, command.ce_type())
+                }
+                Produced::Poison { .. } => format!("command {offset}: poison"),
+            });
+        }
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].serving(shard).is_some() {
+                self.polls(node, shard);
+            }
+        }
+        let heard = !self.rng.happens(rates.produce_unheard);
+        self.produced(back, heard);
+    }
+
+    /// Whoever produced a record hears that it is there, or that it may not be.
+    fn produced(&mut self, back: Back, landed: bool) {
+        let delay = self.latency();
+        match back {
+            Back::Nobody => {}
+            Back::Party { party, life, ask } => {
+                self.after(delay, What::Party(party, life, PartyDoing::Produced { ask, landed }));
+            }
+            Back::PassedOn { pid, shard, epoch, offset } => {
+                self.after(delay, What::Node(pid, Doing::PassedOn { shard, epoch, offset, landed }));
+            }
+        }
+    }
+
+    /// A misplaced command leaves for its own partition.
+    pub(crate) fn pass_on_goes(&mut self, pid: Pid, shard: u32, epoch: u64, offset: u64) {
+        let Some(Produced::Command { command, meta }) =
+            self.shards[shard as usize].commands.ever(offset).cloned()
+        else {
+            return;
+        };
+        let to = self.shard_of(command.root());
+        let (delay, back) = (self.latency(), Back::PassedOn { pid, shard, epoch, offset });
+        self.after(
+            delay,
+            What::Broker(Request::Produce { shard: to, produced: Produced::Command { command, meta }, back }),
+        );
+    }
+
+    /// An answer leaves for whoever asked through the quick door.
+    pub(crate) fn answer_goes(&mut self, asking: Asking, answer: Answer) {
+        if self.rng.happens(self.plan.messages.answer_lost) {
+            return;
+        }
+        let Asking { party, life, ask, shard, meta, read, .. } = asking;
+        let ce_id = if read.is_some() { None } else { Some(meta.ce_id) };
+        let delay = self.latency();
+        self.after(delay, What::Party(party, life, PartyDoing::Heard { ask, shard, ce_id, answer }));
+    }
+}

@@ -1,0 +1,364 @@
+//! A coordinator's process: its belief about leases, its fleet, its seats at the shards; and how it dies, stands still
+//! and comes back.
+
+use crate::party::Asking;
+use crate::plan::MS;
+use crate::seat::{Phase, Seat};
+use crate::serve::Serving;
+use crate::tenure::Tenure;
+use crate::world::{Call, Ghost, Issued, Pid, Request, What, World};
+use synod_fleet::{AgentKey, Registry};
+use synod_ledger::{Answer, Input, Subject};
+use synod_protocol::view::{DirectoryEntry, Health};
+use synod_protocol::{Error, Incarnation};
+
+/// Silence after which an agent is judged lost.
+const LOST_AFTER: u64 = 600 * MS;
+
+/// One coordinator, whether its process is up or not.
+pub(crate) struct Node {
+    pub(crate) life: u32,
+    pub(crate) up: bool,
+    pub(crate) paused_until: u64,
+    /// Dies when it has done so many things more.
+    pub(crate) dies_after: Option<u32>,
+    /// Stands still for so long when it has done so many things more.
+    pub(crate) stands_after: Option<(u32, u64)>,
+    pub(crate) leaving: bool,
+    /// Its wall clock, against the broker's; nothing may follow from it.
+    pub(crate) skew_ms: i64,
+    pub(crate) departs_at: u64,
+    pub(crate) tenure: Tenure,
+    pub(crate) fleet: Registry,
+    /// Since when it can hear agents.
+    pub(crate) hears_from: u64,
+    pub(crate) seats: Vec<Seat>,
+}
+
+/// Something that a coordinator's process does, unless it stands still (then later) or is another by then (then not).
+#[derive(Debug)]
+pub(crate) enum Doing {
+    /// An action departs.
+    Go(Box<Action>),
+    /// A regular look at leases and agents.
+    Tick,
+    /// Redis has answered a renewal: whether it knew us, and who holds a lease. Without: a look at the seats is due.
+    Leases(Option<(bool, Vec<usize>)>),
+    /// A claim is acknowledged.
+    Claimed { shard: u32, try_no: u64, outcome: Result<Option<u64>, String> },
+    /// What a claim found can be folded.
+    Fold { shard: u32, try_no: u64, epoch: u64 },
+    /// An append is acknowledged.
+    Acked { shard: u32, epoch: u64, n: u64, outcome: Result<Option<u64>, String> },
+    /// There may be commands to read.
+    Poll { shard: u32 },
+    /// Something may be due.
+    Wake { shard: u32, epoch: u64 },
+    /// A request through the quick door; passed on once.
+    Asked { asking: Asking, passed_on: bool },
+    /// What became of an effect.
+    Effect { issued: Box<Issued>, outcome: Outcome },
+    /// A misplaced command has been passed on, or not.
+    PassedOn { shard: u32, epoch: u64, offset: u64, landed: bool },
+    /// An entry of the directory.
+    Directory { offset: u64, entry: Box<DirectoryEntry> },
+}
+
+/// What became of an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Confirmed,
+    Fenced,
+    Failed,
+}
+
+/// Something that a process does to the outside.
+#[derive(Debug)]
+pub(crate) enum Action {
+    Claim { shard: u32, try_no: u64 },
+    Append { shard: u32, epoch: u64, n: u64, bytes: Vec<u8>, ghost: Ghost },
+    Effect(Issued),
+    Answer { asking: Asking, answer: Answer },
+    Forward { to: usize, asking: Asking },
+    PassOn { shard: u32, epoch: u64, offset: u64 },
+    Mend { shard: u32, offset: u64, entry: Box<DirectoryEntry> },
+    RenewLease,
+    ReleaseLease,
+}
+
+impl Node {
+    pub(crate) fn new(shards: u32) -> Node {
+        Node {
+            life: 0,
+            up: false,
+            paused_until: 0,
+            dies_after: None,
+            stands_after: None,
+            leaving: false,
+            skew_ms: 0,
+            departs_at: 0,
+            tenure: Tenure::default(),
+            fleet: Registry::default(),
+            hears_from: 0,
+            seats: (0..shards).map(|_| Seat::default()).collect(),
+        }
+    }
+
+    /// Its belief to own a shard.
+    pub(crate) fn serving(&self, shard: u32) -> Option<&Serving> {
+        match &self.seats[shard as usize].phase {
+            Phase::Serving(serving) if self.up => Some(serving),
+            _ => None,
+        }
+    }
+}
+
+impl World {
+    /// A process starts.
+    pub(crate) fn start_node(&mut self, node: usize) {
+        if self.nodes[node].up {
+            return;
+        }
+        let shards = self.plan.shards;
+        let old = std::mem::replace(&mut self.nodes[node], Node::new(shards));
+        let new = &mut self.nodes[node];
+        (new.life, new.up, new.skew_ms) = (old.life + 1, true, old.skew_ms);
+        (new.departs_at, new.hears_from) = (self.now, self.now);
+        let pid = Pid { node, life: new.life };
+        self.note(None, || format!("node {node} starts, life {}", pid.life));
+        // It reads the directory from its beginning.
+        for shard in 0..shards as usize {
+            let delay = self.latency();
+            for (offset, entry) in self.shards[shard].directory.clone() {
+                self.after(delay, What::Node(pid, Doing::Directory { offset, entry: Box::new(entry) }));
+            }
+        }
+        let delay = self.rng.below(20 * MS);
+        self.after(delay, What::Node(pid, Doing::Tick));
+    }
+
+    /// A process ends, whatever it was about to do.
+    pub(crate) fn kill_node(&mut self, node: usize) {
+        let who = &mut self.nodes[node];
+        if !who.up {
+            return;
+        }
+        who.up = false;
+        for seat in &mut who.seats {
+            *seat = Seat::default();
+        }
+        self.note(None, || format!("node {node} dies"));
+        let again = if self.calm { self.rng.below(200 * MS) } else { self.rng.between(20, 2_000) * MS };
+        self.after(again, What::Mishap(crate::mishap::Mishap::Start { node }));
+    }
+
+    /// A process does one thing.
+    pub(crate) fn node_does(&mut self, pid: Pid, doing: Doing) {
+        let node = pid.node;
+        let who = &mut self.nodes[node];
+        if who.life != pid.life || !who.up {
+            return;
+        }
+        if who.paused_until > self.now {
+            let later = who.paused_until - self.now;
+            self.after(later, What::Node(pid, doing));
+            return;
+        }
+        if let Some(left) = &mut who.dies_after {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                who.dies_after = None;
+                self.kill_node(node);
+                return;
+            }
+        }
+        if let Some((left, how_long)) = &mut who.stands_after {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                let how_long = *how_long;
+                who.stands_after = None;
+                who.paused_until = self.now + how_long;
+                self.note(None, || format!("node {node} stands still for {} ms", how_long / MS));
+                self.after(how_long, What::Node(pid, doing));
+                return;
+            }
+        }
+        self.does(pid, doing);
+    }
+
+    fn does(&mut self, pid: Pid, doing: Doing) {
+        let node = pid.node;
+        match doing {
+            Doing::Go(action) => self.goes(pid, *action),
+            Doing::Tick => self.tick(pid),
+            Doing::Leases(None) => self.look_at_seats(pid),
+            Doing::Leases(Some((renewed, table))) => {
+                let (now, lease) = (self.now, self.plan.lease);
+                self.nodes[node].tenure.heard(renewed, table, now, lease);
+                self.look_at_seats(pid);
+            }
+            Doing::Claimed { shard, try_no, outcome } => self.claimed(pid, shard, try_no, &outcome),
+            Doing::Fold { shard, try_no, epoch } => self.fold(pid, shard, try_no, epoch),
+            Doing::Acked { shard, epoch, n, outcome } => self.acked(node, shard, epoch, n, outcome),
+            Doing::Poll { shard } => {
+                self.nodes[node].seats[shard as usize].polling = false;
+                self.with_serving(node, shard, None, |world, s| world.poll(shard, s));
+            }
+            Doing::Wake { shard, epoch } => self.with_serving(node, shard, Some(epoch), |world, s| {
+                if s.wake_at <= world.now {
+                    s.wake_at = u64::MAX;
+                }
+                Ok(())
+            }),
+            Doing::Asked { asking, passed_on } => self.asked(node, asking, passed_on),
+            Doing::Effect { issued, outcome } => self.effect_done(node, *issued, outcome),
+            Doing::PassedOn { shard, epoch, offset, landed } => {
+                self.with_serving(node, shard, Some(epoch), |_, s| s.passed_on(offset, landed));
+            }
+            Doing::Directory { offset, entry } => self.learns(node, *entry, offset),
+        }
+    }
+
+    fn tick(&mut self, pid: Pid) {
+        let again = self.plan.lease / 4 + self.rng.below(self.plan.lease / 8);
+        self.after(again, What::Node(pid, Doing::Tick));
+        self.depart(pid.node, Action::RenewLease);
+        self.look_at_agents(pid.node);
+        for shard in 0..self.plan.shards {
+            self.with_serving(pid.node, shard, None, |world, s| {
+                // There may be room that another shard has made.
+                s.dispatch_wanted = true;
+                world.is_alone(shard, s)
+            });
+        }
+        self.look_at_seats(pid);
+    }
+
+    /// Judges agents that have been silent for too long, and those that are heard again.
+    fn look_at_agents(&mut self, node: usize) {
+        if self.redis.down_until > self.now {
+            self.nodes[node].hears_from = self.now;
+        }
+        let since = self.now - self.nodes[node].hears_from;
+        let mut judged = Vec::new();
+        for (key, member) in self.nodes[node].fleet.iter() {
+            let silent = self.silent_for(&key.agent, &member.entry.incarnation).min(since);
+            let lost = match member.entry.health {
+                Health::Lost if silent == 0 => false,
+                Health::Healthy | Health::Suspected | Health::Draining if silent > LOST_AFTER => true,
+                _ => continue,
+            };
+            judged.push((key.clone(), member.entry.incarnation.clone(), lost));
+        }
+        for (agent, incarnation, lost) in judged {
+            let shard = self.shard_of(agent.agent.as_str());
+            let reason = if lost { "silent" } else { "heard again" }.to_owned();
+            let input = Input::Judged { agent, incarnation, lost, reason };
+            self.with_serving(node, shard, None, |world, s| {
+                // While it catches up nothing but commands is decided; it will be looked at again.
+                if s.until.is_some() { Ok(()) } else { world.decide(node, shard, s, &input, None) }
+            });
+        }
+    }
+
+    /// An entry of the directory reaches a coordinator.
+    fn learns(&mut self, node: usize, entry: DirectoryEntry, offset: u64) {
+        if self.nodes[node].fleet.learn(entry, offset) {
+            for shard in 0..self.plan.shards {
+                self.with_serving(node, shard, None, |_, s| {
+                    (s.must_check, s.dispatch_wanted) = (true, true);
+                    Ok(())
+                });
+            }
+        }
+    }
+
+    /// How long a process start of an agent has been silent.
+    fn silent_for(&self, agent: &synod_protocol::Id, incarnation: &Incarnation) -> u64 {
+        let party = self.parties.iter().find(|party| party.is_agent(agent));
+        party.map_or(u64::MAX, |party| party.silent_for(incarnation, self.now))
+    }
+
+    /// A request through the quick door.
+    fn asked(&mut self, node: usize, asking: Asking, passed_on: bool) {
+        let shard = asking.shard;
+        if self.nodes[node].serving(shard).is_some() {
+            self.with_serving(node, shard, None, |world, s| {
+                s.asks.push_back(asking);
+                if s.asks.len() > 1_000 {
+                    world.breaks(Some(shard), "a thousand requests wait".into());
+                }
+                Ok(())
+            });
+            return;
+        }
+        match self.nodes[node].tenure.owner_of(shard).filter(|to| *to != node && !passed_on) {
+            Some(to) => self.depart(node, Action::Forward { to, asking }),
+            None => {
+                let answer = Err(Error::unavailable("the shard's owner cannot be reached"));
+                self.depart(node, Action::Answer { asking, answer });
+            }
+        }
+    }
+
+    /// An action leaves the process.
+    fn goes(&mut self, pid: Pid, action: Action) {
+        match action {
+            Action::Claim { shard, try_no } => self.claim_goes(pid, shard, try_no),
+            Action::Append { shard, epoch, n, bytes, ghost } => {
+                self.append_goes(pid, shard, crate::world::Of::Step { epoch, n }, bytes, ghost);
+            }
+            Action::Effect(issued) => self.effect_goes(issued),
+            Action::Answer { asking, answer } => self.answer_goes(asking, answer),
+            Action::Forward { to, asking } => {
+                let life = self.nodes[to].life;
+                let delay = self.latency();
+                self.after(
+                    delay,
+                    What::Node(Pid { node: to, life }, Doing::Asked { asking, passed_on: true }),
+                );
+            }
+            Action::PassOn { shard, epoch, offset } => self.pass_on_goes(pid, shard, epoch, offset),
+            Action::Mend { shard, offset, entry } => {
+                let delay = self.latency();
+                self.after(delay, What::Broker(Request::Mend { shard, offset, entry }));
+            }
+            Action::RenewLease => {
+                let delay = self.latency();
+                self.after(delay, What::Redis(Call::Lease(pid)));
+            }
+            Action::ReleaseLease => {
+                let delay = self.latency();
+                self.after(delay, What::Redis(Call::Release(pid)));
+                // That was the last thing that it had to do.
+                self.kill_node(pid.node);
+            }
+        }
+    }
+
+    /// Where an entity lives.
+    pub(crate) fn shard_of(&self, root: &str) -> u32 {
+        synod_protocol::topics::partition(root.as_bytes(), self.plan.shards)
+    }
+
+    /// What a coordinator's wall clock shows.
+    pub(crate) fn wall_clock(&self, node: usize) -> synod_protocol::Timestamp {
+        let ms = self.timestamp().as_millis().saturating_add(self.nodes[node].skew_ms);
+        synod_protocol::Timestamp::from_millis(ms)
+    }
+}
+
+/// A read through the quick door, or a command.
+pub(crate) fn is_admission(asking: &Asking) -> bool {
+    asking.command.as_ref().is_some_and(|command| command.is_admission())
+}
+
+/// The agent that an entry of the directory is about.
+pub(crate) fn agent_key(agent: &synod_protocol::Id) -> AgentKey {
+    AgentKey { workspace: synod_protocol::Workspace::default_name(), agent: agent.clone() }
+}
+
+/// What a read asks for.
+pub(crate) fn subject(asking: &Asking) -> Option<&Subject> {
+    asking.read.as_ref()
+}

@@ -1,0 +1,399 @@
+//! The watch: it sees every record land, every effect arrive and every answer given, keeps its own account, and says
+//! what must hold of them. Nobody in the world asks it anything.
+
+use crate::broker::Partitions;
+use crate::checks::{Came, LedgerCheck, Seen, ensure, same_state};
+use crate::world::Ghost;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use synod_ledger::{Answer, Folded, State, Step, Subject, TaskKey};
+use synod_protocol::view::{Assignment, TaskStatus};
+use synod_protocol::{Code, EntityId, Json, Workspace};
+
+/// What is known of one shard.
+#[derive(Default)]
+pub(crate) struct ShardWatch {
+    pub(crate) ledger: LedgerCheck,
+    /// What distinguishes the history so far from every other.
+    lineage: u64,
+    /// By its offset: the history up to a claim, the state there, and the end of the commands at that time.
+    claims: BTreeMap<u64, AtClaim>,
+    /// The commands' end at the latest claim.
+    backlog: u64,
+    counts: BTreeSet<u64>,
+    /// Counting steps that owe effects which have not all been performed.
+    unsettled: BTreeMap<u64, Owed>,
+    /// The retention of the commands topic has passed something that was not handled.
+    pub(crate) data_lost: bool,
+}
+
+struct AtClaim {
+    lineage: u64,
+    state: State,
+    print: Option<u64>,
+}
+
+/// What a step owes, as its owners issued it, and what has been performed of it.
+#[derive(Default)]
+struct Owed {
+    issued: Vec<BTreeSet<String>>,
+    performed: BTreeSet<String>,
+}
+
+/// See the module.
+pub(crate) struct Watch {
+    shards: Vec<ShardWatch>,
+    /// Every view that any entity ever had by records that count.
+    views: BTreeSet<u64>,
+    /// What was published under each event's id.
+    events: BTreeMap<String, u64>,
+    /// Commands that were accepted, as those who sent them know.
+    accepted: BTreeMap<String, u32>,
+    /// Ends that somebody was told.
+    told_ends: BTreeMap<EntityId, TaskStatus>,
+    pub(crate) told: u64,
+}
+
+impl Watch {
+    pub(crate) fn new(shards: u32) -> Watch {
+        Watch {
+            shards: (0..shards).map(|_| ShardWatch::default()).collect(),
+            views: BTreeSet::new(),
+            events: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            told_ends: BTreeMap::new(),
+            told: 0,
+        }
+    }
+
+    pub(crate) fn shard(&self, shard: u32) -> &ShardWatch {
+        &self.shards[shard as usize]
+    }
+
+    pub(crate) fn shard_mut(&mut self, shard: u32) -> &mut ShardWatch {
+        &mut self.shards[shard as usize]
+    }
+
+    /// Whether commands were deleted before they were handled.
+    pub(crate) fn has_lost_data(&self) -> bool {
+        self.shards.iter().any(|shard| shard.data_lost)
+    }
+
+    /// A record lands in the ledger.
+    pub(crate) fn landed(
+        &mut self,
+        shard: u32,
+        offset: u64,
+        bytes: &[u8],
+        ghost: Ghost,
+        commands_end: u64,
+        compare: bool,
+    ) -> Result<(), String> {
+        let watched = &mut self.shards[shard as usize];
+        match watched.ledger.see(bytes)? {
+            Seen::Void => Ok(()),
+            Seen::Claim => {
+                watched.backlog = commands_end;
+                let state = watched.ledger.state.clone();
+                let print = compare.then(|| print_of(&state));
+                watched.claims.insert(offset, AtClaim { lineage: watched.lineage, state, print });
+                Ok(())
+            }
+            Seen::Counts(step) => {
+                watched.lineage = lineage(watched.lineage, bytes);
+                ensure(ghost.lineage.is_none_or(|had| had == watched.lineage), || {
+                    format!(
+                        "record {offset} counts, but was decided on another history than the one before it"
+                    )
+                })?;
+                if let Some(print) = ghost.print {
+                    ensure(print == print_of(&watched.ledger.state), || {
+                        format!("after record {offset} its author had another state than its readers")
+                    })?;
+                    watched.ledger.check_state()?;
+                }
+                watched.counts(offset, &step)?;
+                self.remember_views(shard, &step);
+                Ok(())
+            }
+        }
+    }
+
+    fn remember_views(&mut self, shard: u32, step: &Step) {
+        let Some(workspace) = &step.workspace else { return };
+        let state = &self.shards[shard as usize].ledger.state;
+        let mut last = None;
+        for event in &step.events {
+            if last == Some(&event.entity) {
+                continue;
+            }
+            last = Some(&event.entity);
+            self.views.extend(view_of(state, workspace, &event.entity).map(|view| hash(view.as_str())));
+        }
+    }
+
+    /// What a fold found, held against the claim that it folded through.
+    pub(crate) fn folded(&self, shard: u32, epoch: u64, folded: &Folded) -> Result<u64, String> {
+        let watched = self.shard(shard);
+        let Some(at) = watched.claims.get(&epoch) else { return Err(format!("{epoch} is no claim")) };
+        ensure(folded.epoch == epoch, || {
+            format!("a fold through claim {epoch} found epoch {}", folded.epoch)
+        })?;
+        ensure(Some(folded.born) == watched.ledger.born(), || {
+            format!("a fold found the birth at {}", folded.born)
+        })?;
+        let wrong = |why: String| format!("the fold through claim {epoch} found another state: {why}");
+        same_state(&folded.state, &at.state).map_err(wrong)?;
+        synod_ledger::invariants(&folded.state).map_err(wrong)?;
+        if let Some(print) = at.print {
+            ensure(print == print_of(&folded.state), || wrong("the prints differ".into()))?;
+        }
+        Ok(at.lineage)
+    }
+
+    /// An owner issues the effects of a step.
+    pub(crate) fn issued(&mut self, shard: u32, offset: u64, ids: BTreeSet<String>) -> Result<(), String> {
+        let watched = self.shard_mut(shard);
+        ensure(watched.counts.contains(&offset), || {
+            format!("effects were released for record {offset}, which does not count")
+        })?;
+        if let Some(owed) = watched.unsettled.get_mut(&offset) {
+            owed.issued.push(ids);
+            watched.settle(offset);
+        }
+        Ok(())
+    }
+
+    /// A receiver has taken an effect, or has had it before.
+    pub(crate) fn performed(&mut self, shard: u32, offset: u64, id: &str) -> Result<(), String> {
+        let watched = self.shard_mut(shard);
+        ensure(watched.counts.contains(&offset), || {
+            format!("effect {id} of record {offset} was accepted, and the record does not count")
+        })?;
+        if let Some(owed) = watched.unsettled.get_mut(&offset) {
+            owed.performed.insert(id.to_owned());
+            watched.settle(offset);
+        }
+        Ok(())
+    }
+
+    /// An event is published: the same under each id.
+    pub(crate) fn published(&mut self, id: &str, value: &Json) -> Result<(), String> {
+        let print = hash(value.as_str());
+        let first = *self.events.entry(id.to_owned()).or_insert(print);
+        ensure(first == print, || format!("event {id} was published with two values"))
+    }
+
+    /// Work is accepted for an agent: it must be what the ledger says.
+    pub(crate) fn handed_out(
+        &self,
+        shard: u32,
+        workspace: &Workspace,
+        work: &Assignment,
+    ) -> Result<(), String> {
+        let key = TaskKey { workspace: workspace.clone(), task: work.task_id.clone() };
+        let task = self.shard(shard).ledger.state.task(&key);
+        let attempt = task.and_then(|task| task.attempts.get((work.attempt as usize).checked_sub(1)?));
+        ensure(attempt.is_some_and(|attempt| attempt.token == work.attempt_token), || {
+            format!(
+                "attempt {} of task {} was handed out, and the ledger knows no such attempt",
+                work.attempt, work.task_id
+            )
+        })
+    }
+
+    /// A client's command was accepted: by Kafka's acknowledgement, or by an answer.
+    pub(crate) fn accepted(&mut self, shard: u32, ce_id: &str) {
+        self.accepted.insert(ce_id.to_owned(), shard);
+    }
+
+    /// Somebody was told what became of a command, or (without a `ce_id`) what an entity is like.
+    pub(crate) fn told(
+        &mut self,
+        shard: u32,
+        workspace: &Workspace,
+        ce_id: Option<&str>,
+        answer: &Answer,
+    ) -> Result<(), String> {
+        self.told += 1;
+        let came = ce_id.map(|ce_id| (ce_id, self.shard(shard).ledger.came(workspace, ce_id)));
+        match answer {
+            Ok((shown, _)) => {
+                if let Some((ce_id, came)) = came {
+                    ensure(came == Some(Came::Taken), || {
+                        format!("{ce_id} was answered as taken, and the ledger says {came:?}")
+                    })?;
+                }
+                ensure(self.views.contains(&hash(shown.as_str())), || {
+                    format!("somebody was shown what never was: {}", shown.as_str())
+                })?;
+                self.remember_end(shown);
+                Ok(())
+            }
+            Err(error) if matches!(error.code, Code::Unavailable | Code::Overloaded) => Ok(()),
+            Err(error) => match came {
+                Some((ce_id, came)) => ensure(came == Some(Came::Refused(error.code)), || {
+                    format!("{ce_id} was answered with {error}, and the ledger says {came:?}")
+                }),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn remember_end(&mut self, shown: &Json) {
+        #[derive(serde::Deserialize)]
+        struct Head {
+            task_id: EntityId,
+            status: TaskStatus,
+        }
+        if let Ok(head) = shown.to::<Head>()
+            && head.status.is_final()
+        {
+            self.told_ends.insert(head.task_id, head.status);
+        }
+    }
+
+    /// The world is quiet: what was promised is kept.
+    pub(crate) fn at_the_end(&self, partitions: &[Partitions]) -> Result<(), (u32, String)> {
+        for (shard, watched) in self.shards.iter().enumerate() {
+            let shard = shard as u32;
+            watched.ledger.check_state().map_err(|why| (shard, why))?;
+            let log = &partitions[shard as usize].ledger;
+            let records = (0..log.end()).filter_map(|offset| log.ever(offset)).map(|(_, bytes)| &bytes[..]);
+            crate::checks::check_ledger(records).map_err(|why| (shard, why))?;
+        }
+        let workspace = Workspace::default_name();
+        let promised = self.accepted.iter().filter(|_| !self.has_lost_data());
+        for (ce_id, shard) in promised {
+            let ledger = &self.shard(*shard).ledger;
+            let came = ledger.came(&workspace, ce_id);
+            // The body that counts is that of the first to arrive, if somebody sent two under one id.
+            let about = ledger.about(&workspace, ce_id).cloned();
+            let task = about.map(|task| TaskKey { workspace: workspace.clone(), task });
+            let status = task.as_ref().and_then(|task| ledger.state.task(task)).map(|task| task.status);
+            let kept = came.is_some() && status.is_none_or(TaskStatus::is_final);
+            ensure(kept, || {
+                format!("{ce_id} was accepted; the ledger says {came:?}, its task is {status:?}")
+            })
+            .map_err(|why| (*shard, why))?;
+        }
+        for (task, told) in &self.told_ends {
+            let key = TaskKey { workspace: workspace.clone(), task: task.clone() };
+            let found = self
+                .shards
+                .iter()
+                .enumerate()
+                .find_map(|(shard, s)| Some((shard, s.ledger.state.task(&key)?.status)));
+            ensure(found.is_some_and(|(_, status)| status == *told), || {
+                format!("somebody was told that task {task} had ended as {told:?}, and it is {found:?}")
+            })
+            .map_err(|why| (found.map_or(0, |(shard, _)| shard as u32), why))?;
+        }
+        Ok(())
+    }
+}
+
+impl ShardWatch {
+    fn counts(&mut self, offset: u64, step: &Step) -> Result<(), String> {
+        self.counts.insert(offset);
+        let owes = !step.events.is_empty() || step.input.reply_to.is_some() || step.input.poison;
+        if let Some((first, _)) = self.unsettled.first_key_value() {
+            ensure(step.done <= *first, || {
+                format!(
+                    "record {offset} says that effects are done below {}, and those of {first} are not",
+                    step.done
+                )
+            })?;
+        }
+        if owes {
+            self.unsettled.insert(offset, Owed::default());
+        }
+        let by_itself = matches!(step.input.door, synod_ledger::Door::Timer | synod_ledger::Door::Fleet);
+        let position = self.ledger.next_position();
+        ensure(!by_itself || position >= self.backlog, || {
+            format!(
+                "record {offset} is nobody's command, and commands {position} to {} wait since before the claim",
+                self.backlog
+            )
+        })
+    }
+
+    fn settle(&mut self, offset: u64) {
+        let settled = self
+            .unsettled
+            .get(&offset)
+            .is_some_and(|owed| owed.issued.iter().any(|ids| ids.is_subset(&owed.performed)));
+        if settled {
+            self.unsettled.remove(&offset);
+        }
+    }
+
+    /// The first counting step whose effects have not all been performed.
+    pub(crate) fn first_unsettled(&self) -> Option<u64> {
+        self.unsettled.first_key_value().map(|(offset, _)| *offset)
+    }
+
+    /// Whether a record counts.
+    pub(crate) fn does_count(&self, offset: u64) -> bool {
+        self.counts.contains(&offset)
+    }
+}
+
+fn view_of(state: &State, workspace: &Workspace, entity: &EntityId) -> Option<Json> {
+    let key = TaskKey { workspace: workspace.clone(), task: entity.clone() };
+    if let Some(task) = state.task(&key) {
+        return Json::of(&task.view(workspace)).ok();
+    }
+    let agent = synod_fleet::AgentKey { workspace: workspace.clone(), agent: entity.as_str().parse().ok()? };
+    Json::of(&state.agent(&agent)?.view(&agent)).ok()
+}
+
+/// One more record on top of a history.
+pub(crate) fn lineage(before: u64, bytes: &[u8]) -> u64 {
+    let mut print = Print(before ^ 0xcbf2_9ce4_8422_2325);
+    print.bytes(bytes);
+    print.0
+}
+
+/// FNV-1a, eight bytes at a time where it can: no more is asked of it than to tell two histories of one run apart.
+struct Print(u64);
+
+impl Print {
+    fn bytes(&mut self, bytes: &[u8]) {
+        let mut words = bytes.chunks_exact(8);
+        for word in words.by_ref() {
+            let word = u64::from_le_bytes(std::array::from_fn(|i| word[i]));
+            self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+        }
+        for byte in words.remainder() {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
+
+impl Write for Print {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.bytes(text.as_bytes());
+        self.0 = self.0.rotate_left(11);
+        Ok(())
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    lineage(0, text.as_bytes())
+}
+
+/// The whole of a state as a number. Tasks whose back-off is over stand in their line whoever asks.
+pub(crate) fn print_of(state: &State) -> u64 {
+    let mut awake = state.clone();
+    awake.wake_retries(synod_protocol::Timestamp::from_millis(i64::MAX));
+    let mut print = Print(0xcbf2_9ce4_8422_2325);
+    // Writing to it cannot fail.
+    let _ = write!(print, "{awake:?}");
+    print.0
+}
+
+/// The subject of a command's answer, for reads.
+pub(crate) fn subject_of_task(task: &EntityId) -> Subject {
+    Subject::Task(TaskKey { workspace: Workspace::default_name(), task: task.clone() })
+}
