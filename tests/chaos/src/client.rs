@@ -193,7 +193,8 @@ impl Client {
     }
 
     fn command(&self, order: &Order) -> Value {
-        json!({"task_id": order.task, "capability": self.plan.capability, "input": {"key": order.key}})
+        json!({"task_id": order.task, "capability": self.plan.capability, "timeout_ms": self.plan.attempt_ms,
+            "input": {"key": order.key}})
     }
 
     fn produce(&self, orders: &[Order]) -> Result<(), Trouble> {

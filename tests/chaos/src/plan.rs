@@ -25,6 +25,8 @@ pub(crate) enum Off {
     Memory,
     /// Somebody removes the inboxes' memory of epochs and attempts, again and again.
     Inboxes,
+    /// Somebody goes on giving the dead agents' signs of life.
+    Loss,
     /// One copy of each partition, and the data of a broker are gone.
     Copies,
 }
@@ -40,6 +42,8 @@ pub(crate) struct ClientPlan {
     pub(crate) doors: Doors,
     /// Tasks a second; fewer if the mesh takes no more.
     pub(crate) rate: u32,
+    /// The limit of one attempt. Long, it leaves it to the mesh to notice what was lost on the way to an agent.
+    pub(crate) attempt_ms: u64,
     /// Stops by itself after so many tasks; 0: never.
     pub(crate) tasks: u64,
     pub(crate) off: Option<Off>,

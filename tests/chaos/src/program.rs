@@ -51,6 +51,9 @@ struct Run {
     /// Tasks a second that clients ask for
     #[arg(long, default_value_t = 150)]
     rate: u32,
+    /// The limit of one attempt in ms: a long one leaves it to the mesh to notice what never reached its agent
+    #[arg(long)]
+    attempt_ms: Option<u64>,
     /// Writes every figure to this file as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -120,17 +123,13 @@ async fn play(run: Run) -> Result<bool, Trouble> {
     let mut told = Vec::new();
     let mut failed = false;
     for scenario in scenarios {
-        let off = if run.control { scenario.guard() } else { None };
-        if run.control && off.is_none() {
-            eprintln!("{}: no guard of the harness' to take off", report::name(scenario));
-            continue;
-        }
+        let off = run.control.then(|| scenario.guard());
         eprintln!(
             "{}{}",
             report::name(scenario),
             off.map_or(String::new(), |off| format!(", without {off:?}"))
         );
-        match one(scenario, scale, run.rate, off).await {
+        match one(scenario, scale, run.rate, run.attempt_ms, off).await {
             Ok(one) => {
                 for (end, count) in one.outcome.findings.ends.iter().filter(|(end, _)| *end != "completed") {
                     eprintln!("  {count} {end}, as {:?}", one.outcome.findings.why.get(end));
@@ -157,9 +156,12 @@ async fn one(
     scenario: Scenario,
     scale: Scale,
     rate: u32,
+    attempt_ms: Option<u64>,
     off: Option<crate::plan::Off>,
 ) -> Result<Told, Trouble> {
-    let mut stage = Stage::set(scenario.setting(scale, rate), off).await?;
+    let mut setting = scenario.setting(scale, rate);
+    setting.attempt_ms = attempt_ms.unwrap_or(setting.attempt_ms);
+    let mut stage = Stage::set(setting, off).await?;
     stage.open().await?;
     let played = scenario.play(&mut stage, scale).await;
     if off.is_none() {

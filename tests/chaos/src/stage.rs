@@ -17,6 +17,7 @@ use synod_infra::kafka::{KafkaConfig, Readers};
 use synod_protocol::topics;
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Partitions: the default.
@@ -46,6 +47,8 @@ pub(crate) struct Setting {
     pub(crate) work_ms: u64,
     /// One client for each.
     pub(crate) clients: Vec<Doors>,
+    /// The limit of one attempt.
+    pub(crate) attempt_ms: u64,
     /// Tasks a second of all clients together.
     pub(crate) rate: u32,
     /// The first coordinator's way to Kafka and Redis leads through links.
@@ -63,6 +66,7 @@ impl Default for Setting {
             concurrency: 16,
             work_ms: 2,
             clients: vec![Doors::Http, Doors::Kafka],
+            attempt_ms: 30_000,
             rate: 150,
             linked: false,
             small_disk: false,
@@ -91,6 +95,8 @@ pub(crate) struct Stage {
     clients: Vec<Process>,
     pub(crate) ground: Ground,
     pub(crate) links: Option<crate::scenarios::Links>,
+    /// What goes on beside the scenario until the end.
+    pub(crate) beside: JoinSet<()>,
     pub(crate) setting: Setting,
     pub(crate) off: Option<Off>,
     folder: TempDir,
@@ -128,6 +134,7 @@ impl Stage {
             agents: Vec::new(),
             clients: Vec::new(),
             links: None,
+            beside: JoinSet::new(),
             off,
             book: Book::new(SHARDS),
             published: Published::default(),
@@ -186,6 +193,7 @@ impl Stage {
             capability: capability.to_owned(),
             doors,
             rate,
+            attempt_ms: self.setting.attempt_ms,
             tasks,
             off: self.off,
         };

@@ -2,16 +2,22 @@
 
 use super::Scale;
 use crate::Trouble;
+use crate::plan::Off;
 use crate::process::now_ms;
 use crate::stage::Stage;
 use futures::future::try_join_all;
 use std::time::Duration;
+use synod_infra::redis::presence::{Heartbeats, PresenceHold};
+use synod_infra::redis::{Redis, RedisConfig};
 
 /// All agents but a few are killed in one moment; as many come anew.
 pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
     for _ in 0..scale.of(1, 4) {
         let count = stage.agents.len() as u32;
         stage.run_for(scale.between()).await?;
+        if stage.off == Some(Off::Loss) {
+            ghosts(stage).await?;
+        }
         let mut agents = std::mem::take(&mut stage.agents);
         let at = now_ms();
         try_join_all(agents.iter_mut().map(|agent| agent.kill())).await?;
@@ -22,6 +28,33 @@ pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Troubl
         stage.until_ended(100, Duration::from_secs(40)).await?;
     }
     stage.run_for(scale.between()).await
+}
+
+/// The guard that is off: every agent that there is now goes on beating and being present, dead or not.
+async fn ghosts(stage: &mut Stage) -> Result<(), Trouble> {
+    let redis = Redis::new(RedisConfig::new(&stage.ground.redis)).map_err(Trouble::wrong)?;
+    let heartbeats = Heartbeats::new(redis.clone());
+    let mut beats = heartbeats.beats().await.map_err(Trouble::wrong)?;
+    let present: Vec<PresenceHold> = beats
+        .iter()
+        .map(|b| PresenceHold::start(redis.clone(), &b.workspace, &b.agent_id, &b.incarnation))
+        .collect();
+    stage.fault(&format!("{} agents become ghosts", present.len()));
+    stage.beside.spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(400));
+        loop {
+            tick.tick().await;
+            for beat in &mut beats {
+                beat.beat += 1_000;
+                if let Err(error) = heartbeats.beat(beat).await {
+                    eprintln!("a ghost: {error}");
+                }
+            }
+            // They are present for as long as this runs.
+            let _ = &present;
+        }
+    });
+    Ok(())
 }
 
 /// The client is the fault.

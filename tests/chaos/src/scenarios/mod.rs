@@ -107,7 +107,8 @@ impl Scenario {
             | Scenario::RedisFull => Setting { work_ms: 200, concurrency: 64, ..usual },
             Scenario::DiskFull => Setting { small_disk: true, ..usual },
             Scenario::AgentsKilled => {
-                Setting { agents: scale.of(40, 200), concurrency: 4, work_ms: 400, ..usual }
+                let agents = scale.of(40, 200);
+                Setting { agents, concurrency: 4, work_ms: 400, attempt_ms: 600_000, ..usual }
             }
             Scenario::Thrice => Setting { clients: vec![Doors::Thrice], ..usual },
             _ => usual,
@@ -115,7 +116,7 @@ impl Scenario {
     }
 
     /// The guard that is off in its control run.
-    pub(crate) fn guard(self) -> Option<Off> {
+    pub(crate) fn guard(self) -> Off {
         match self {
             Scenario::CoordinatorKilled
             | Scenario::OneOfThreeKilled
@@ -123,17 +124,17 @@ impl Scenario {
             | Scenario::BrokersGone
             | Scenario::CutFromKafka
             | Scenario::DiskFull
-            | Scenario::ClockOff => Some(Off::Answers),
-            Scenario::CoordinatorStopped => Some(Off::Inboxes),
+            | Scenario::ClockOff => Off::Answers,
+            Scenario::CoordinatorStopped => Off::Inboxes,
             Scenario::RedisWiped
             | Scenario::RedisKilled
             | Scenario::RedisOld
             | Scenario::RedisEmpty
             | Scenario::RedisFull
-            | Scenario::CutFromRedis => Some(Off::Memory),
-            Scenario::BrokerKilled => Some(Off::Copies),
-            Scenario::AgentsKilled => None,
-            Scenario::Thrice => Some(Off::Ids),
+            | Scenario::CutFromRedis => Off::Memory,
+            Scenario::BrokerKilled => Off::Copies,
+            Scenario::AgentsKilled => Off::Loss,
+            Scenario::Thrice => Off::Ids,
         }
     }
 
