@@ -5,6 +5,7 @@ use std::time::Duration;
 use synod_infra::kafka::{KafkaConfig, TopicMaker};
 use synod_infra::redis::RedisConfig;
 use synod_infra::telemetry::Metrics;
+use synod_ledger::tenure::Terms;
 use synod_protocol::{Id, Limits};
 
 /// What a coordinator is told.
@@ -30,8 +31,14 @@ pub struct CoordinatorConfig {
     pub accept_unsafe_topics: bool,
     /// Limits on what comes in.
     pub limits: Limits,
-    /// How long a lease stands without renewal.
+    /// How long a lease stands without renewal; what a dead coordinator held is free after it at the latest.
     pub lease: Duration,
+    /// How often it is renewed; a process that is gone and has not renewed for twice as long is taken for dead.
+    pub renew_every: Duration,
+    /// How often the others' leases are read.
+    pub look_every: Duration,
+    /// This coordinator makes the mesh, on brokers and a Redis that are its own: it need not wait for others.
+    pub first: bool,
     /// Silence after which an agent is lost: three heartbeats of a second, and the time of looking.
     pub lost_after: Duration,
     /// Appends of one shard that may be unproven at a time; new work is refused beyond it.
@@ -56,12 +63,20 @@ impl CoordinatorConfig {
             replication: 1,
             accept_unsafe_topics: false,
             limits: Limits::default(),
-            lease: Duration::from_secs(3),
+            lease: Duration::from_millis(1_800),
+            renew_every: Duration::from_millis(400),
+            look_every: Duration::from_millis(150),
+            first: false,
             lost_after: Duration::from_millis(3_300),
             in_flight_limit: 2_048,
             owed_limit: 8_192,
             metrics: None,
         }
+    }
+
+    pub(crate) fn terms(&self) -> Terms {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Terms { lease_ms: ms(self.lease), renew_ms: ms(self.renew_every), ..Terms::default() }
     }
 
     pub(crate) fn advertised(&self, bound: SocketAddr) -> String {

@@ -179,7 +179,9 @@ pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
         }
         for (key, incarnation, lost, reason) in verdicts(&shared.fleet, now, limit) {
             let shard = topics::partition(key.agent.as_str().as_bytes(), shared.config.partitions);
-            shared.shards[shard as usize].judged(key, incarnation, lost, reason);
+            if shared.tenures.holds(shard) {
+                shared.shards[shard as usize].judged(key, incarnation, lost, reason);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Health is progress: what each shard is doing, and whether it moves.
 
-use serde::Serialize;
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use synod_protocol::view::TaskStatus;
 use tokio::sync::watch;
@@ -10,16 +10,18 @@ use utoipa::ToSchema;
 
 /// A shard that has input and has not advanced for this long is unhealthy.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// Ends of the commands topic that are remembered, to tell how long the oldest input waits.
+const ENDS: usize = 240;
 /// An append without an acknowledgement for this long means that Kafka does not answer.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// What a shard is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Phase {
-    /// Not begun.
+    /// Not held by this coordinator.
     #[default]
-    Waiting,
+    StandingBy,
     /// Appending its claim.
     Claiming,
     /// Reading its ledger.
@@ -35,17 +37,17 @@ pub(crate) enum Phase {
 }
 
 /// One shard, as `/v1/status` shows it.
-#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ShardStatus {
     /// Its number.
     pub(crate) shard: u32,
     /// What it is doing.
     pub(crate) phase: Phase,
     /// Who owns it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<String>,
     /// The owner's claim.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) epoch: Option<u64>,
     /// The next offset of the commands topic.
     pub(crate) position: u64,
@@ -59,11 +61,72 @@ pub(crate) struct ShardStatus {
     pub(crate) tasks: BTreeMap<TaskStatus, u64>,
     /// Whether it moves, or has nothing to do.
     pub(crate) advancing: bool,
+    /// Records of the commands topic that are not handled yet, as of the last look.
+    #[serde(default)]
+    pub(crate) lag: u64,
+    /// How long the oldest of them waits, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) oldest_waiting_ms: Option<u64>,
     /// What is wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) trouble: Option<String>,
     #[serde(skip)]
     oldest_flight: Option<Instant>,
+    /// Records proven in this epoch.
+    #[serde(skip)]
+    proven: u64,
+    /// When position or proof last moved.
+    #[serde(skip)]
+    moved_at: Option<Instant>,
+    /// The topic's end, and when it was first seen to be there.
+    #[serde(skip)]
+    #[schema(ignore)]
+    ends: VecDeque<End>,
+}
+
+/// The commands topic's end, and when it was first seen to be there.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    offset: u64,
+    seen: Instant,
+}
+
+impl ShardStatus {
+    /// The owner has come so far.
+    pub(crate) fn moved_to(&mut self, position: u64, proven: u64) {
+        if (self.position, self.proven) != (position, proven) || !self.has_input() {
+            (self.position, self.proven, self.moved_at) = (position, proven, Some(Instant::now()));
+        }
+        while self.ends.front().is_some_and(|end| end.offset <= position) {
+            self.ends.pop_front();
+        }
+        self.lag = self.ends.back().map_or(0, |end| end.offset - position);
+    }
+
+    /// The commands topic ends there.
+    fn ends_at(&mut self, end: u64) {
+        if end > self.position && self.ends.back().is_none_or(|before| before.offset < end) {
+            if !self.has_input() {
+                self.moved_at = Some(Instant::now());
+            }
+            if self.ends.len() >= ENDS {
+                // The oldest stays: it is the one whose age is told.
+                self.ends.pop_back();
+            }
+            self.ends.push_back(End { offset: end, seen: Instant::now() });
+        }
+        self.lag = self.ends.back().map_or(0, |end| end.offset.saturating_sub(self.position));
+    }
+
+    fn has_input(&self) -> bool {
+        self.lag > 0 || self.in_flight > 0
+    }
+
+    /// Input waits, and neither position nor proof has moved for too long. However lively the rest of the process
+    /// is, and whatever it appends besides.
+    fn is_stuck(&self) -> bool {
+        self.has_input() && is_older(self.moved_at, STUCK_AFTER)
+    }
 }
 
 /// What a coordinator says of itself.
@@ -92,13 +155,17 @@ impl Status {
     }
 
     pub(crate) fn kafka(&self, reached: Result<(), String>) {
-        self.lock().kafka = reached;
-        self.changed.send_replace(());
+        let before = std::mem::replace(&mut self.lock().kafka, reached.clone());
+        if before != reached {
+            self.changed.send_replace(());
+        }
     }
 
     pub(crate) fn redis(&self, reached: Result<(), String>) {
-        self.lock().redis = reached;
-        self.changed.send_replace(());
+        let before = std::mem::replace(&mut self.lock().redis, reached.clone());
+        if before != reached {
+            self.changed.send_replace(());
+        }
     }
 
     pub(crate) fn broken(&self, why: String) {
@@ -119,6 +186,31 @@ impl Status {
         }
     }
 
+    /// It is not held here, but by this one.
+    pub(crate) fn elsewhere(&self, shard: u32, owner: Option<String>) {
+        let mut inside = self.lock();
+        let Some(status) = inside.shards.get_mut(shard as usize) else { return };
+        if status.phase == Phase::StandingBy && status.owner == owner {
+            return;
+        }
+        let trouble = status.trouble.take().filter(|_| owner.is_none());
+        *status = ShardStatus { shard, owner, trouble, ..ShardStatus::default() };
+        drop(inside);
+        self.changed.send_replace(());
+    }
+
+    /// Its commands topic was seen to end there.
+    pub(crate) fn commands_end(&self, shard: u32, end: u64) {
+        if let Some(status) = self.lock().shards.get_mut(shard as usize) {
+            status.ends_at(end);
+        }
+    }
+
+    /// Changes with phases, owners, and Kafka or Redis coming and going.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// Notes since when a shard's oldest append has been on its way.
     pub(crate) fn flying(&self, shard: u32, since: Option<Instant>) {
         if let Some(status) = self.lock().shards.get_mut(shard as usize) {
@@ -136,7 +228,9 @@ impl Status {
     pub(crate) fn shards(&self) -> Vec<ShardStatus> {
         let mut shards = self.lock().shards.clone();
         for shard in &mut shards {
-            shard.advancing = shard.phase == Phase::Serving && !is_older(shard.oldest_flight, STUCK_AFTER);
+            shard.advancing = shard.phase == Phase::Serving && !shard.is_stuck();
+            let oldest = shard.ends.front().map(|end| end.seen.elapsed());
+            shard.oldest_waiting_ms = oldest.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         }
         shards
     }
@@ -149,10 +243,14 @@ impl Status {
         out.extend(inside.redis.as_ref().err().map(|why| format!("Redis: {why}")));
         for shard in &inside.shards {
             let trouble = shard.trouble.as_ref().map(|t| format!(": {t}")).unwrap_or_default();
-            if shard.phase != Phase::Serving {
+            if shard.phase == Phase::StandingBy {
+                if shard.owner.is_none() {
+                    out.push(format!("shard {} is held by nobody{trouble}", shard.shard));
+                }
+            } else if shard.phase != Phase::Serving {
                 out.push(format!("shard {} is not serving ({:?}){trouble}", shard.shard, shard.phase));
-            } else if is_older(shard.oldest_flight, STUCK_AFTER) {
-                out.push(format!("shard {} does not advance{trouble}", shard.shard));
+            } else if shard.is_stuck() {
+                out.push(format!("shard {} does not advance while input waits{trouble}", shard.shard));
             }
         }
         out
@@ -170,4 +268,57 @@ impl Status {
 
 fn is_older(since: Option<Instant>, limit: Duration) -> bool {
     since.is_some_and(|at| at.elapsed() > limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serving() -> Status {
+        let status = Status::new(2);
+        status.kafka(Ok(()));
+        status.redis(Ok(()));
+        status.elsewhere(1, Some("other".into()));
+        status.shard(0, |s| {
+            s.phase = Phase::Serving;
+            s.moved_to(10, 0);
+        });
+        status
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn input_that_waits_while_nothing_moves_makes_unready() {
+        let status = serving();
+        assert_eq!(status.troubles(), Vec::<String>::new());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(status.troubles(), Vec::<String>::new(), "nothing to do is no trouble");
+        status.commands_end(0, 13);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!(status.troubles(), Vec::<String>::new());
+        // More comes; it does not help.
+        status.commands_end(0, 20);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(status.troubles().len(), 1, "{:?}", status.troubles());
+        let shard = &status.shards()[0];
+        assert_eq!((shard.lag, shard.oldest_waiting_ms, shard.advancing), (10, Some(11_000), false));
+        // Other records that are appended (timers, the fleet) and never proven are no progress either.
+        status.shard(0, |s| {
+            s.in_flight = 3;
+            s.moved_to(10, 0);
+        });
+        assert_eq!(status.troubles().len(), 1);
+        status.shard(0, |s| s.moved_to(14, 0));
+        assert_eq!(status.troubles(), Vec::<String>::new());
+        let shard = &status.shards()[0];
+        assert_eq!((shard.lag, shard.oldest_waiting_ms, shard.advancing), (6, Some(2_000), true));
+    }
+
+    #[tokio::test]
+    async fn one_without_shards_is_ready_when_somebody_holds_each() {
+        let status = serving();
+        status.elsewhere(0, Some("another".into()));
+        assert_eq!(status.troubles(), Vec::<String>::new());
+        status.elsewhere(1, None);
+        assert_eq!(status.troubles(), ["shard 1 is held by nobody"]);
+    }
 }

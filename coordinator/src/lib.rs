@@ -8,29 +8,35 @@
 //!                                  shard::performer --> inboxes, events, directory, replies, dead letters
 //! ```
 //!
-//! All deciding is in `synod-ledger`; here is only what touches the world. A shard's life is claim, fold,
-//! serve, and from every doubt back to claim (`shard::life`).
+//! All deciding is in `synod-ledger`; here is only what touches the world. Who owns which shard is kept by `tenure`;
+//! a shard's life (`shard::life`) is to wait for its grant, claim, fold, serve. What others own is asked of them
+//! (`forward`).
 
 mod config;
 mod directory;
 mod door;
 mod fleet;
+mod forward;
 mod health;
 mod http;
 mod kafka;
+mod progress;
 mod shard;
+mod tenure;
 
 pub use config::CoordinatorConfig;
 
 use axum::serve::ListenerExt;
 use fleet::SharedFleet;
+use forward::Forward;
 use health::Status;
 use kafka::Kafka;
 use shard::ShardHandle;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use synod_infra::redis::{Redis, RedisError, lease};
+use synod_infra::redis::{Redis, RedisError};
+use tenure::Tenures;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +46,7 @@ pub struct Coordinator {
     address: SocketAddr,
     shared: Arc<Shared>,
     stop: CancellationToken,
+    close: CancellationToken,
     work: JoinSet<()>,
     http: JoinSet<()>,
 }
@@ -52,6 +59,12 @@ pub(crate) struct Shared {
     pub(crate) fleet: Arc<SharedFleet>,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) status: Arc<Status>,
+    pub(crate) tenures: Tenures,
+    pub(crate) forward: Forward,
+    /// Where others reach this one, `host:port`.
+    pub(crate) address: String,
+    /// The HTTP door closes: who waits is answered with what is.
+    pub(crate) closing: CancellationToken,
 }
 
 /// Why a coordinator cannot start at all. That Kafka or Redis is away is no reason: it waits for them.
@@ -71,6 +84,9 @@ pub enum StartError {
     /// The Redis settings cannot be.
     #[error("Redis settings: {0}")]
     Redis(#[from] RedisError),
+    /// There is no HTTP client to reach the other coordinators with.
+    #[error("no HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
 }
 
 impl Coordinator {
@@ -86,13 +102,37 @@ impl Coordinator {
         let redis = Redis::new(config.redis.clone())?;
         let fleet = Arc::new(SharedFleet::new());
         let status = Arc::new(Status::new(config.partitions));
-        let (shards, inboxes): (Vec<_>, Vec<_>) = (0..config.partitions).map(ShardHandle::new).unzip();
-        let shared = Arc::new(Shared { config, kafka, redis, fleet, shards, status });
-        let stop = CancellationToken::new();
+        let lease = tenure::lease_of(redis.clone(), &config, address);
+        let (tenures, words) =
+            Tenures::new(config.id.clone(), lease.holder(), config.partitions, config.terms());
+        if config.first {
+            tenures.is_first();
+        }
+        let (mut shards, mut grants, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());
+        for (handle, grant, inbox) in (0..config.partitions).map(ShardHandle::new) {
+            shards.push(handle);
+            grants.push(grant);
+            inboxes.push(inbox);
+        }
+        let forward = Forward::new()?;
+        let (stop, close) = (CancellationToken::new(), CancellationToken::new());
+        let closing = close.clone();
+        let advertised = config.advertised(address);
+        let shared = Arc::new(Shared {
+            config,
+            kafka,
+            redis,
+            fleet,
+            shards,
+            status,
+            tenures,
+            forward,
+            address: advertised,
+            closing,
+        });
         let (mut work, mut http_work) = (JoinSet::new(), JoinSet::new());
-        let http_stop = CancellationToken::new();
         let router = http::router(shared.clone());
-        let served = http_stop.clone();
+        let served = close.clone();
         http_work.spawn(async move {
             // An answer is one small write: it must not wait for the acknowledgement of the one before.
             let listener = listener.tap_io(|socket| {
@@ -105,15 +145,17 @@ impl Coordinator {
                 tracing::error!(%error, "the HTTP server ended");
             }
         });
-        work.spawn(hold_lease(shared.clone(), address, stop.clone()));
-        work.spawn(join(shared.clone(), inboxes, stop.clone()));
-        // The door closes after the shards have finished what they hold.
-        let ended = stop.clone();
-        http_work.spawn(async move {
-            ended.cancelled().await;
-            http_stop.cancel();
+        let joined = CancellationToken::new();
+        let ended = CancellationToken::new();
+        let keeping = tenure::keep(shared.clone(), lease, grants, words, joined.clone(), stop.clone());
+        // What the shards lean on ends after them.
+        let last = ended.clone().drop_guard();
+        work.spawn(async move {
+            keeping.await;
+            drop(last);
         });
-        Ok(Coordinator { address, shared, stop, work, http: http_work })
+        work.spawn(join(shared.clone(), inboxes, joined, ended));
+        Ok(Coordinator { address, shared, stop, close, work, http: http_work })
     }
 
     /// Where its HTTP API is, such as `http://127.0.0.1:7700`.
@@ -126,12 +168,14 @@ impl Coordinator {
         tokio::time::timeout(wait, self.shared.status.wait_ready()).await.is_ok()
     }
 
-    /// Stops taking input, finishes what is in flight, and ends; what is left after `limit` is cut off, which
-    /// loses nothing that was accepted.
+    /// Hands its shards over in good order, then closes its door and ends; what is left after `limit` is cut off,
+    /// which loses nothing that was accepted.
     pub async fn shutdown(mut self, limit: Duration) {
         self.stop.cancel();
         let ended = async {
             while self.work.join_next().await.is_some() {}
+            // Until here it has answered, or passed on to the next owner.
+            self.close.cancel();
             while self.http.join_next().await.is_some() {}
         };
         if tokio::time::timeout(limit, ended).await.is_err() {
@@ -145,35 +189,17 @@ impl Coordinator {
 impl Drop for Coordinator {
     fn drop(&mut self) {
         self.stop.cancel();
-    }
-}
-
-/// Keeps the lease by which clients and other coordinators find this one.
-async fn hold_lease(shared: Arc<Shared>, address: SocketAddr, stop: CancellationToken) {
-    let ttl = shared.config.lease;
-    let me = lease::Coordinator { id: shared.config.id.clone(), address: shared.config.advertised(address) };
-    let lease = lease::Lease::new(shared.redis.clone(), me, ttl);
-    loop {
-        match lease.hold().await {
-            Ok(lease::Held::Taken | lease::Held::Renewed) => shared.status.redis(Ok(())),
-            Ok(lease::Held::ByAnother { remaining }) => {
-                tracing::warn!(?remaining, "another process holds the lease of this coordinator's id");
-                shared.status.redis(Ok(()));
-            }
-            Err(error) => shared.status.redis(Err(error.to_string())),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(ttl / 3) => {}
-            () = stop.cancelled() => break,
-        }
-    }
-    if let Err(error) = lease.release().await {
-        tracing::debug!(%error, "the lease was not released and ends by itself");
+        self.close.cancel();
     }
 }
 
 /// Makes the topics, reads the directory, then runs the shards and the watch over the fleet.
-async fn join(shared: Arc<Shared>, inboxes: Vec<shard::Inbox>, stop: CancellationToken) {
+async fn join(
+    shared: Arc<Shared>,
+    inboxes: Vec<shard::Inbox>,
+    joined: CancellationToken,
+    stop: CancellationToken,
+) {
     let prepared = async {
         kafka::prepare(&shared).await;
         directory::read_all(&shared).await
@@ -188,11 +214,13 @@ async fn join(shared: Arc<Shared>, inboxes: Vec<shard::Inbox>, stop: Cancellatio
         work.spawn(directory::hear_kafka(shared.clone(), partition as u32, stop.clone()));
     }
     work.spawn(kafka::watch(shared.clone(), stop.clone()));
+    work.spawn(progress::watch(shared.clone(), stop.clone()));
     work.spawn(directory::hear_redis(shared.clone(), stop.clone()));
     work.spawn(directory::judge(shared.clone(), stop.clone()));
     for inbox in inboxes {
-        work.spawn(shard::live(shared.clone(), inbox, stop.clone()));
+        work.spawn(shard::live(shared.clone(), inbox));
     }
+    joined.cancel();
     while let Some(ended) = work.join_next().await {
         if let Err(error) = ended
             && error.is_panic()

@@ -23,6 +23,7 @@ mod record;
 mod seen;
 mod state;
 mod task;
+pub mod tenure;
 
 pub use agent::AgentState;
 pub use audit::{Audit, Violation, Window, Wrong};

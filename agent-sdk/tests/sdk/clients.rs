@@ -5,7 +5,7 @@ use super::{Bed, SOON};
 use agent_sdk::{Agent, DoorError, Mesh, MeshConfig, WaitError, task};
 use std::time::{Duration, Instant};
 use synod_infra::kafka::{EmbeddedKafka, Readers};
-use synod_infra::redis::lease::{Coordinator, Lease};
+use synod_infra::redis::lease::{Coordinator, Lease, Part};
 use synod_protocol::{Code, Error, topics};
 
 #[tokio::test]
@@ -79,8 +79,11 @@ async fn coordinators_are_found_by_their_leases_and_left_when_they_fall_silent()
         Lease::new(bed.coordinator.redis().clone(), coordinator, Duration::from_secs(60))
     };
     // Nobody listens on the address of the first.
-    lease("dead", "http://127.0.0.1:1".into()).hold().await.unwrap();
-    lease("live", bed.coordinator.url().trim_start_matches("http://").into()).hold().await.unwrap();
+    lease("dead", "http://127.0.0.1:1".into()).hold(&Part::default()).await.unwrap();
+    lease("live", bed.coordinator.url().trim_start_matches("http://").into())
+        .hold(&Part::default())
+        .await
+        .unwrap();
     for n in 0..4 {
         let client = Mesh::connect(config.clone()).unwrap().client();
         client.submit(task("x").id(format!("t{n}"))).await.unwrap();

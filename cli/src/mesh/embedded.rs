@@ -76,6 +76,7 @@ impl Embedded {
         let config = CoordinatorConfig {
             topics: TopicMaker::Mock(kafka.clone()),
             partitions: options.partitions,
+            first: true,
             metrics: options.metrics,
             ..CoordinatorConfig::new(id, brokers, working_memory, options.http_listen)
         };

@@ -1,20 +1,29 @@
 //! The fleet over HTTP.
 
 use super::answer::{self, Problem, Refusal};
+use super::gather::{Cover, gather};
 use super::request::{Caller, JsonBody, Params, named, page_limit};
 use super::tasks::{Reason, reason};
 use crate::Shared;
-use crate::door::{self, Taken};
+use crate::door::{self, Came, Taken, Where};
+use crate::shard::{Ask, TaskFilter};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use futures::FutureExt as _;
 use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Duration;
 use synod_fleet::AgentKey;
+use synod_ledger::{Subject, TaskKey};
 use synod_protocol::command::{AgentChange, ChangeAgent};
 use synod_protocol::view::Agent;
-use synod_protocol::{Code, Command, Error, Id, Json};
+use synod_protocol::{Code, Command, Error, Id, Json, Workspace, topics};
+use tokio::time::Instant;
 use utoipa::IntoParams;
+
+/// How long a list may take.
+const LIST: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -32,21 +41,82 @@ pub(crate) struct ListParams {
 pub(crate) async fn list_agents(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
+    headers: HeaderMap,
     Params(params): Params<ListParams>,
 ) -> Result<Response, Refusal> {
     let limit = page_limit(params.limit)?;
+    let cover = Cover::of(&headers, shared.config.partitions)?;
+    let until = Instant::now() + LIST;
+    let mut path = format!("/v1/agents?limit={limit}");
+    if let Some(cursor) = &params.cursor {
+        path.push_str(&format!("&cursor={}", door::escaped(cursor)));
+    }
     let after = params.cursor.unwrap_or_default();
-    let mut keys: Vec<AgentKey> = {
-        let fleet = shared.fleet.lock();
-        let ours = fleet.registry.iter().map(|(key, _)| key).filter(|key| key.workspace == caller.workspace);
-        ours.filter(|key| key.agent.as_str() > after.as_str()).take(limit + 1).cloned().collect()
-    };
-    let more = keys.len() > limit;
-    keys.truncate(limit);
-    let next = if more { keys.last().map(|key| key.agent.to_string()) } else { None };
-    let items: Vec<Json> =
-        keys.iter().filter_map(|key| shared.fleet.view(key)).filter_map(|a| Json::of(&a).ok()).collect();
+    let (shared, workspace) = (&*shared, caller.workspace);
+    let here = |shards| listed_here(shared, shards, &workspace, &after, limit, until).boxed();
+    let there = |address, shards| listed_there(shared, address, shards, &path, &workspace).boxed();
+    let (mut agents, mut more) = (Vec::new(), false);
+    for part in gather(shared, &cover, until, here, there).await? {
+        more |= part.next_cursor.is_some();
+        agents.extend(part.items);
+    }
+    agents.sort_by(|a, b| a.agent_id.cmp(&b.agent_id));
+    more |= agents.len() > limit;
+    agents.truncate(limit);
+    let next = if more { agents.last().map(|agent| agent.agent_id.to_string()) } else { None };
+    let items: Vec<Json> = agents.iter().filter_map(|agent| Json::of(agent).ok()).collect();
     Ok(answer::page(&items, next.as_deref()))
+}
+
+/// The agents of some shards, in order.
+#[derive(Deserialize)]
+struct Part {
+    items: Vec<Agent>,
+    next_cursor: Option<String>,
+}
+
+async fn listed_here(
+    shared: &Shared,
+    shards: Vec<u32>,
+    workspace: &Workspace,
+    after: &str,
+    limit: usize,
+    until: Instant,
+) -> Result<Part, Error> {
+    // Each shard is asked for nothing, so that it answers: then it serves, and the fleet is as it knows it.
+    let asked = shards.iter().map(|shard| {
+        let nothing =
+            TaskKey { workspace: workspace.clone(), task: Id::made("none_", uuid::Uuid::nil()).into() };
+        let filter = TaskFilter { after: nothing, limit: 0, status: None, capability: None, agent: None };
+        async move {
+            door::certain(shared, *shard).await?;
+            shared.shards[*shard as usize].ask(until, |answer| Ask::List { filter, answer }).await?;
+            Ok::<_, Error>(())
+        }
+    });
+    futures::future::try_join_all(asked).await?;
+    let keys: Vec<AgentKey> = {
+        let fleet = shared.fleet.lock();
+        let of_these = |key: &&AgentKey| {
+            let shard = topics::partition(key.agent.as_str().as_bytes(), shared.config.partitions);
+            key.workspace == *workspace && key.agent.as_str() > after && shards.contains(&shard)
+        };
+        fleet.registry.iter().map(|(key, _)| key).filter(of_these).take(limit + 1).cloned().collect()
+    };
+    let items: Vec<Agent> = keys.iter().filter_map(|key| shared.fleet.view(key)).collect();
+    Ok(Part { items, next_cursor: None })
+}
+
+async fn listed_there(
+    shared: &Shared,
+    address: String,
+    shards: Vec<u32>,
+    path: &str,
+    workspace: &Workspace,
+) -> Result<Part, Error> {
+    let body = shared.forward.get(&address, path, Some(workspace), Some(&shards), LIST).await?;
+    serde_json::from_slice(&body)
+        .map_err(|e| Error::unavailable(format!("the list of {address} does not read: {e}")))
 }
 
 /// One agent.
@@ -60,13 +130,46 @@ pub(crate) async fn get_agent(
 ) -> Result<Response, Refusal> {
     let agent: Id = named(&id)?;
     let key = AgentKey { workspace: caller.workspace, agent };
-    shown(&shared, &key)
+    let json = view(&shared, &key, caller.came).await?;
+    Ok(answer::entity(StatusCode::OK, &json, None))
 }
 
-fn shown(shared: &Shared, key: &AgentKey) -> Result<Response, Refusal> {
+/// An agent as the owner of its shard knows it: the others hear of changes by the directory, a little later.
+async fn view(shared: &Shared, key: &AgentKey, came: Came) -> Result<Json, Error> {
+    let shard = topics::partition(key.agent.as_str().as_bytes(), shared.config.partitions);
+    let until = Instant::now() + door::FIND;
+    loop {
+        let told = match door::find(shared, shard, came, until).await? {
+            Where::Here => view_here(shared, shard, key).await,
+            Where::There(address) => {
+                let path = format!("/v1/agents/{}", door::escaped(key.agent.as_str()));
+                let got = shared.forward.get(&address, &path, Some(&key.workspace), None, door::ANSWER);
+                tokio::select! {
+                    got = got => got.and_then(door::json),
+                    () = door::moved(shared, shard, &address) => Err(Error::unavailable("the shard has moved")),
+                }
+            }
+        };
+        match told {
+            Err(error)
+                if error.code == Code::Unavailable && came == Came::FromClient && Instant::now() < until =>
+            {
+                door::a_moment(shared).await;
+            }
+            told => return told,
+        }
+    }
+}
+
+async fn view_here(shared: &Shared, shard: u32, key: &AgentKey) -> Result<Json, Error> {
+    door::certain(shared, shard).await?;
+    // The shard's own word comes first: until it serves, what we know of the fleet may be older.
+    let subject = Subject::Agent(key.clone());
+    let read = shared.shards[shard as usize]
+        .ask(Instant::now() + door::ANSWER, |answer| Ask::Read { subject, answer });
+    read.await?;
     let view = shared.fleet.view(key).ok_or_else(|| Error::not_found("agent", key.agent.as_str()))?;
-    let json = Json::of(&view).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-    Ok(answer::entity(StatusCode::OK, &json, None))
+    Json::of(&view).map_err(|e| Error::new(Code::Internal, e.to_string()))
 }
 
 /// Drains, starts, pauses, resumes or stops an agent.
@@ -123,12 +226,12 @@ async fn changed(
     let command = Command::ChangeAgent(change, command);
     command.check()?;
     let envelope = caller.envelope(command.ce_type(), id);
-    match door::decided(shared, command, &envelope, None).await? {
+    match door::decided(shared, command, &envelope, None, caller.came).await? {
         Taken::Decided { entity, .. } => {
             let key = AgentKey { workspace: caller.workspace.clone(), agent: agent_id };
-            // What is volatile is added where the agent is still here.
-            if shared.fleet.view(&key).is_some() {
-                return shown(shared, &key);
+            // What is volatile is added by the owner, where the agent is still in the fleet.
+            if let Ok(json) = view(shared, &key, caller.came).await {
+                return Ok(answer::entity(StatusCode::OK, &json, None));
             }
             Ok(answer::entity(StatusCode::OK, &entity, None))
         }

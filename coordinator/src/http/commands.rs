@@ -3,7 +3,7 @@
 use super::answer::{self, Problem, Refusal};
 use super::request::{Body, unknown_media};
 use crate::Shared;
-use crate::door::{self, Taken};
+use crate::door::{self, Came, Taken};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -41,16 +41,17 @@ pub(crate) async fn post_commands(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Response {
+    let came = Came::of(&headers);
     let media = headers.get("content-type").and_then(|v| v.to_str().ok()).unwrap_or("application/json");
     let essence = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
         STRUCTURED => match Message::from_structured(&body, &shared.config.limits) {
-            Ok(message) => one(&shared, &message).await,
+            Ok(message) => one(&shared, &message, came).await,
             Err(error) => Refusal(error).into_response(),
         },
-        BATCH => batch(&shared, &body).await,
+        BATCH => batch(&shared, &body, came).await,
         essence if ContentType::parse(essence).is_ok() => match binary(&headers, body) {
-            Ok(message) => one(&shared, &message).await,
+            Ok(message) => one(&shared, &message, came).await,
             Err(error) => Refusal(error).into_response(),
         },
         _ => unknown_media(media),
@@ -76,8 +77,8 @@ fn is_ours(name: &str) -> bool {
     name.starts_with("ce-") || name.starts_with("synod-") || name == "content-type"
 }
 
-async fn one(shared: &Shared, message: &Message) -> Response {
-    match door::command(shared, message).await {
+async fn one(shared: &Shared, message: &Message, came: Came) -> Response {
+    match door::command(shared, message, came).await {
         Ok(Taken::Decided { entity, .. }) => answer::entity(StatusCode::OK, &entity, None),
         Ok(Taken::Accepted) => StatusCode::ACCEPTED.into_response(),
         Err(error) => Refusal(error).into_response(),
@@ -85,7 +86,7 @@ async fn one(shared: &Shared, message: &Message) -> Response {
 }
 
 /// Commands of a batch are decided side by side, except that those of one shard keep their order.
-async fn batch(shared: &Shared, body: &[u8]) -> Response {
+async fn batch(shared: &Shared, body: &[u8], came: Came) -> Response {
     let messages = match Message::from_batch(body, &shared.config.limits) {
         Ok(messages) => messages,
         Err(error) => return Refusal(error).into_response(),
@@ -104,9 +105,11 @@ async fn batch(shared: &Shared, body: &[u8]) -> Response {
             }
         };
         let ce_id = message.envelope.id.clone();
-        match door::command(shared, &message).await {
-            Ok(Taken::Decided { entity, .. }) => {
-                BatchItem { ce_id, status: 200, entity: Some(entity), error: None }
+        match door::command(shared, &message, came).await {
+            Ok(Taken::Decided { entity, made }) => {
+                // A coordinator that passed it on may have to answer "created".
+                let status = if made && came == Came::PassedOn { 201 } else { 200 };
+                BatchItem { ce_id, status, entity: Some(entity), error: None }
             }
             Ok(Taken::Accepted) => BatchItem { ce_id, status: 202, entity: None, error: None },
             Err(error) => {

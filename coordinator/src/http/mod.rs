@@ -4,6 +4,7 @@ mod agents;
 mod answer;
 mod commands;
 mod events;
+mod gather;
 mod operate;
 mod request;
 mod tasks;

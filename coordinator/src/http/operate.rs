@@ -3,25 +3,30 @@
 use super::answer;
 use super::request::now;
 use crate::Shared;
-use crate::health::ShardStatus;
+use crate::door::Came;
+use crate::health::{Phase, ShardStatus};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use futures::future::join_all;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use synod_infra::redis::lease;
+use std::time::Duration;
 use synod_infra::telemetry::names;
-use synod_protocol::Timestamp;
+use synod_protocol::{Error, Timestamp};
 use utoipa::ToSchema;
 
+/// How long another coordinator may take to say what its shards do.
+const ASK: Duration = Duration::from_secs(1);
+
 /// `GET /v1/status`
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct StatusView {
     /// This coordinator.
     coordinator: String,
     /// Its build.
-    version: &'static str,
+    version: String,
     /// Its wall clock.
     time: Timestamp,
     /// Whether `/readyz` says yes.
@@ -31,41 +36,76 @@ pub(crate) struct StatusView {
     /// Coordinators whose lease stands, with their addresses.
     coordinators: BTreeMap<String, String>,
     /// Agents by health.
-    agents: BTreeMap<&'static str, u64>,
-    /// Tasks by status, over the shards owned here.
+    agents: BTreeMap<String, u64>,
+    /// Tasks by status, over all shards whose owners have answered.
     tasks: BTreeMap<String, u64>,
-    /// Every shard.
+    /// Every shard, as its owner tells it; one whose owner does not answer in time says so.
     shards: Vec<ShardStatus>,
 }
 
-/// What this coordinator is doing.
+/// What the mesh is doing: this coordinator, and every shard as its owner tells it.
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, description = "The status", body = StatusView)))]
-pub(crate) async fn get_status(State(shared): State<Arc<Shared>>) -> Response {
+pub(crate) async fn get_status(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let shared = &*shared;
     let troubles = shared.status.troubles();
-    let coordinators = match lease::live(&shared.redis).await {
-        Ok(live) => live.into_iter().map(|c| (c.id.to_string(), c.address)).collect(),
-        // Redis being away is among the troubles.
-        Err(_) => BTreeMap::new(),
-    };
-    let shards = shared.status.shards();
+    let others = shared.tenures.others();
+    let mut shards = shared.status.shards();
+    if Came::of(&headers) == Came::FromClient {
+        let asked = others.iter().map(|(id, address)| async move { (id, theirs(shared, address).await) });
+        for (id, told) in join_all(asked).await {
+            take_in(&mut shards, id.as_str(), told);
+        }
+    }
     let mut tasks = BTreeMap::new();
     for shard in &shards {
         for (status, count) in &shard.tasks {
             *tasks.entry(status.as_str().to_owned()).or_default() += count;
         }
     }
+    let mut coordinators: BTreeMap<String, String> =
+        others.iter().map(|(id, address)| (id.to_string(), address.clone())).collect();
+    coordinators.insert(shared.config.id.to_string(), shared.address.clone());
     let view = StatusView {
         coordinator: shared.config.id.to_string(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         time: now(),
         ready: troubles.is_empty(),
         troubles,
         coordinators,
-        agents: shared.fleet.counts(),
+        agents: shared.fleet.counts().into_iter().map(|(health, n)| (health.to_owned(), n)).collect(),
         tasks,
         shards,
     };
     answer::json(StatusCode::OK, serde_json::to_string(&view).unwrap_or_default())
+}
+
+/// What another coordinator says of its shards.
+async fn theirs(shared: &Shared, address: &str) -> Result<Vec<ShardStatus>, Error> {
+    let body = shared.forward.get(address, "/v1/status", None, None, ASK).await?;
+    let view: StatusView = serde_json::from_slice(&body)
+        .map_err(|e| Error::unavailable(format!("the status of {address} does not read: {e}")))?;
+    Ok(view.shards)
+}
+
+/// Shows the shards that another holds as he tells them.
+fn take_in(shards: &mut [ShardStatus], id: &str, told: Result<Vec<ShardStatus>, Error>) {
+    let his =
+        |shard: &&mut ShardStatus| shard.phase == Phase::StandingBy && shard.owner.as_deref() == Some(id);
+    match told {
+        Ok(told) => {
+            for shard in shards.iter_mut().filter(his) {
+                let held = told.iter().find(|t| t.shard == shard.shard && t.phase != Phase::StandingBy);
+                if let Some(held) = held {
+                    shard.clone_from(held);
+                }
+            }
+        }
+        Err(error) => {
+            for shard in shards.iter_mut().filter(his) {
+                shard.trouble = Some(error.to_string());
+            }
+        }
+    }
 }
 
 /// Whether the process lives.
@@ -74,7 +114,8 @@ pub(crate) async fn livez() -> &'static str {
     "alive\n"
 }
 
-/// Whether it can be sent work: every shard serves and moves, Kafka and Redis answer.
+/// Whether it can be sent work: every shard that it holds serves and moves, the others have
+/// owners, Kafka and Redis answer.
 #[utoipa::path(get, path = "/readyz", responses(
     (status = 200, description = "Ready"), (status = 503, description = "Not ready, with the reasons, a line each")))]
 pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
@@ -92,8 +133,9 @@ pub(crate) async fn get_metrics(State(shared): State<Arc<Shared>>) -> Response {
         return (StatusCode::NOT_FOUND, "metrics are off in this process\n").into_response();
     };
     let shards = shared.status.shards();
-    let serving = shards.iter().filter(|s| s.advancing).count();
-    metrics::gauge!(names::SHARDS_OWNED).set(serving as f64);
+    let held = shards.iter().filter(|s| s.phase != Phase::StandingBy).count();
+    metrics::gauge!(names::SHARDS_OWNED).set(held as f64);
+    metrics::gauge!(names::COMMANDS_WAITING).set(shards.iter().map(|s| s.lag).sum::<u64>() as f64);
     metrics::gauge!(names::EFFECTS_PENDING).set(shards.iter().map(|s| s.owed).sum::<usize>() as f64);
     for (health, count) in shared.fleet.counts() {
         metrics::gauge!(names::AGENTS, "health" => health).set(count as f64);

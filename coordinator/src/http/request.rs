@@ -3,6 +3,7 @@
 use super::WAIT_LIMIT;
 use super::answer::{Refusal, problem};
 use crate::Shared;
+use crate::door::Came;
 use axum::extract::{FromRequestParts, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -20,6 +21,8 @@ use synod_protocol::{Code, ContentType, Envelope, Error, Limits, Timestamp, Work
 pub(crate) struct Caller {
     pub(crate) workspace: Workspace,
     pub(crate) idempotency_key: Option<String>,
+    /// From a client, or passed on by another coordinator.
+    pub(crate) came: Came,
     correlation_id: Option<String>,
     traceparent: Option<String>,
 }
@@ -64,7 +67,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         }
         // A bad trace is ignored, as the recommendation says.
         let traceparent = text("traceparent")?.filter(|t| TraceParent::parse(t).is_some());
-        Ok(Caller { workspace, idempotency_key, correlation_id: text("synod-correlation-id")?, traceparent })
+        let came = Came::of(&parts.headers);
+        let correlation_id = text("synod-correlation-id")?;
+        Ok(Caller { workspace, idempotency_key, came, correlation_id, traceparent })
     }
 }
 

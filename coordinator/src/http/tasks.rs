@@ -1,20 +1,22 @@
 //! Tasks over HTTP.
 
 use super::answer::{self, Problem, Refusal};
+use super::gather::{Cover, gather};
 use super::request::{Caller, JsonBody, Params, named, page_limit, waited};
 use crate::Shared;
 use crate::door::{self, Taken};
 use crate::shard::{Ask, TaskFilter};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use synod_ledger::TaskKey;
 use synod_protocol::command::{CancelTask, SubmitTask};
 use synod_protocol::view::{Task, TaskStatus};
-use synod_protocol::{Code, Command, ContentType, EntityId, Error, Id, Json, Timestamp, codec};
+use synod_protocol::{Code, Command, ContentType, EntityId, Error, Id, Json, Timestamp, Workspace, codec};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
@@ -98,20 +100,21 @@ pub(crate) async fn post_task(
     // The task's own id is what makes it idempotent here; the key has gone into it.
     let mut envelope = caller.envelope(command.ce_type(), task_id.as_str());
     envelope.id = uuid::Uuid::now_v7().to_string();
-    let taken = door::decided(&shared, command, &envelope, None).await.map_err(|mut error| {
-        if derived && error.code == Code::AlreadyExists {
-            error.code = Code::Unprocessable;
-            error.message = "this Idempotency-Key was used with another body".into();
-        }
-        error
-    })?;
+    let taken =
+        door::decided(&shared, command, &envelope, None, caller.came).await.map_err(|mut error| {
+            if derived && error.code == Code::AlreadyExists {
+                error.code = Code::Unprocessable;
+                error.message = "this Idempotency-Key was used with another body".into();
+            }
+            error
+        })?;
     let location = Some(format!("/v1/tasks/{task_id}"));
     let Taken::Decided { entity, made } = taken else {
         return Err(Error::new(Code::Internal, "a task was accepted without being decided").into());
     };
     if !wait.is_zero() {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let entity = door::task(&shared, &caller.workspace, &task_id, left).await?;
+        let entity = door::task(&shared, &caller.workspace, &task_id, left, caller.came).await?;
         let status = if is_final(&entity) { StatusCode::OK } else { StatusCode::ACCEPTED };
         return Ok(answer::entity(status, &entity, location));
     }
@@ -138,7 +141,8 @@ pub(crate) async fn get_task(
     Path(id): Path<String>,
     Params(params): Params<WaitParams>,
 ) -> Result<Response, Refusal> {
-    let entity = door::task(&shared, &caller.workspace, &named(&id)?, waited(params.wait_ms)?).await?;
+    let wait = waited(params.wait_ms)?;
+    let entity = door::task(&shared, &caller.workspace, &named(&id)?, wait, caller.came).await?;
     let status = if params.wait_ms.unwrap_or(0) == 0 || is_final(&entity) {
         StatusCode::OK
     } else {
@@ -170,9 +174,11 @@ pub(crate) struct ListParams {
 pub(crate) async fn list_tasks(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
+    headers: HeaderMap,
     Params(params): Params<ListParams>,
 ) -> Result<Response, Refusal> {
     let limit = page_limit(params.limit)?;
+    let cover = Cover::of(&headers, shared.config.partitions)?;
     // Every id sorts after "!", which no id begins with.
     let after: EntityId = match &params.cursor {
         Some(cursor) => cursor
@@ -184,25 +190,99 @@ pub(crate) async fn list_tasks(
         after: TaskKey { workspace: caller.workspace, task: after },
         limit: limit + 1,
         status: params.status,
-        capability: params.capability,
-        agent: params.agent,
+        capability: params.capability.clone(),
+        agent: params.agent.clone(),
     };
     let until = Instant::now() + LIST;
-    let asked = shared.shards.iter().map(|shard| {
-        let filter = filter.clone();
-        shard.ask(until, |answer| Ask::List { filter, answer })
-    });
-    let mut tasks: Vec<Task> = Vec::new();
-    for listed in futures::future::join_all(asked).await {
-        let (json, _) = listed?;
-        tasks.extend(json.to::<Vec<Task>>().map_err(|e| Error::new(Code::Internal, e.to_string()))?);
+    let path = format!("/v1/tasks?{}", query(&params, limit));
+    let (shared, workspace) = (&*shared, filter.after.workspace.clone());
+    let here = |shards| listed_here(shared, shards, filter.clone(), until).boxed();
+    let there = |address, shards| listed_there(shared, address, shards, &path, &workspace).boxed();
+    let mut tasks: Vec<(EntityId, Json)> = Vec::new();
+    let mut more = false;
+    for part in gather(shared, &cover, until, here, there).await? {
+        more |= part.more;
+        tasks.extend(part.tasks);
     }
-    tasks.sort_by(|a, b| a.task_id.cmp(&b.task_id));
-    let more = tasks.len() > limit;
+    tasks.sort_by(|a, b| a.0.cmp(&b.0));
+    more |= tasks.len() > limit;
     tasks.truncate(limit);
-    let next = if more { tasks.last().map(|t| t.task_id.to_string()) } else { None };
-    let items: Vec<Json> = tasks.iter().filter_map(|t| Json::of(t).ok()).collect();
+    let next = if more { tasks.last().map(|(id, _)| id.to_string()) } else { None };
+    let items: Vec<Json> = tasks.into_iter().map(|(_, task)| task).collect();
     Ok(answer::page(&items, next.as_deref()))
+}
+
+/// What one owner has of a list: tasks in order, and whether there are more of its own.
+struct Part {
+    tasks: Vec<(EntityId, Json)>,
+    more: bool,
+}
+
+impl Part {
+    fn of(items: Vec<Json>, more: bool) -> Result<Part, Error> {
+        #[derive(Deserialize)]
+        struct Named {
+            task_id: EntityId,
+        }
+        let named = |task: Json| match task.to::<Named>() {
+            Ok(named) => Ok((named.task_id, task)),
+            Err(error) => Err(Error::new(Code::Internal, error.to_string())),
+        };
+        Ok(Part { tasks: items.into_iter().map(named).collect::<Result<_, _>>()?, more })
+    }
+}
+
+async fn listed_here(
+    shared: &Shared,
+    shards: Vec<u32>,
+    filter: TaskFilter,
+    until: Instant,
+) -> Result<Part, Error> {
+    let asked = shards.into_iter().map(|shard| {
+        let filter = filter.clone();
+        async move {
+            door::certain(shared, shard).await?;
+            let listed =
+                shared.shards[shard as usize].ask(until, |answer| Ask::List { filter, answer }).await?;
+            listed.0.to::<Vec<Json>>().map_err(|e| Error::new(Code::Internal, e.to_string()))
+        }
+    });
+    let listed = futures::future::try_join_all(asked).await?;
+    Part::of(listed.concat(), false)
+}
+
+async fn listed_there(
+    shared: &Shared,
+    address: String,
+    shards: Vec<u32>,
+    path: &str,
+    workspace: &Workspace,
+) -> Result<Part, Error> {
+    #[derive(Deserialize)]
+    struct Page {
+        items: Vec<Json>,
+        next_cursor: Option<String>,
+    }
+    let body = shared.forward.get(&address, path, Some(workspace), Some(&shards), LIST).await?;
+    let page: Page = serde_json::from_slice(&body)
+        .map_err(|e| Error::unavailable(format!("the list of {address} does not read: {e}")))?;
+    Part::of(page.items, page.next_cursor.is_some())
+}
+
+fn query(params: &ListParams, limit: usize) -> String {
+    let mut query = format!("limit={limit}");
+    let given = [
+        ("status", params.status.map(|s| s.as_str().to_owned())),
+        ("capability", params.capability.clone()),
+        ("agent", params.agent.clone()),
+        ("cursor", params.cursor.clone()),
+    ];
+    for (name, value) in given {
+        if let Some(value) = value {
+            query.push_str(&format!("&{name}={}", door::escaped(&value)));
+        }
+    }
+    query
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -235,7 +315,7 @@ pub(crate) async fn cancel_task(
     let command = Command::CancelTask(CancelTask { task_id: named(&id)?, reason: reason(&body, &shared)? });
     command.check()?;
     let envelope = caller.envelope(command.ce_type(), &id);
-    match door::decided(&shared, command, &envelope, None).await? {
+    match door::decided(&shared, command, &envelope, None, caller.came).await? {
         Taken::Decided { entity, .. } => Ok(answer::entity(StatusCode::OK, &entity, None)),
         Taken::Accepted => {
             Err(Error::new(Code::Internal, "a command was accepted without being decided").into())

@@ -1,10 +1,13 @@
-//! A shard's life: claim, fold, serve, and from every doubt back to claim.
+//! A shard's life: wait for the right to it, claim, fold, serve; a doubt or a hand-over ends it, and it waits again.
+//!
+//! Whether a shard is ours is decided in `tenure`; it gives a grant for each claim and takes it back.
 
 use super::serve::{self, Ended, Serving};
 use super::{Ask, Inbox};
 use crate::Shared;
 use crate::fleet::wall_clock;
 use crate::health::Phase;
+use crate::tenure::{Grant, Word};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,7 +18,6 @@ use synod_ledger::{Claim, Fold, FoldError, Folded, TaskKey};
 use synod_protocol::{Error, Timestamp, topics};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// How long one read may stall before the claim is tried again.
 const STALL: Duration = Duration::from_secs(15);
@@ -34,61 +36,77 @@ enum Hindrance {
     Lost(String),
 }
 
-/// Runs one shard until `stop`.
-pub(crate) async fn live(shared: Arc<Shared>, inbox: Inbox, stop: CancellationToken) {
-    let Inbox { shard, mut asks } = inbox;
+/// What became of a grant.
+enum Became {
+    Released,
+    Lost,
+}
+
+/// Runs one shard: waits for a grant, claims, folds, serves until the grant is over or the epoch is, and says which.
+/// Ends with the grants.
+pub(crate) async fn live(shared: Arc<Shared>, inbox: Inbox) {
+    let Inbox { shard, mut asks, mut grants } = inbox;
     let mut waiters = Waiters::new();
-    let mut pause = Duration::from_millis(20);
     loop {
-        let began = Instant::now();
-        let taken = tokio::select! {
-            taken = take(&shared, shard) => taken,
-            () = stop.cancelled() => break,
+        let grant = tokio::select! {
+            grant = grants.recv() => grant,
+            // Who asks one that does not hold the shard is sent on by the door.
+            Some(ask) = asks.recv() => {
+                drop(ask);
+                continue;
+            }
         };
-        match taken {
-            Ok((folded, claimed_at)) => {
-                let serving =
-                    Serving::new(shared.clone(), shard, folded, claimed_at, &mut asks, &mut waiters);
-                let ended = serve::serve(serving, &stop).await;
-                shared.fleet.lock().registry.forget_shard(shard);
-                match ended {
-                    Ended::Stopped => break,
-                    Ended::DataLost(why) => {
-                        refuse_for_good(&shared, shard, &why, &mut asks, &stop).await;
-                        break;
-                    }
-                    Ended::Doubt(why) => {
-                        tracing::warn!(shard, %why, "the epoch is over; claiming anew");
-                        metrics::counter!(names::EPOCHS_LOST_TOTAL, "why" => why.kind()).increment(1);
-                        trouble(&shared, shard, Phase::Claiming, why.to_string());
-                    }
+        let Some(grant) = grant else { break };
+        match hold(&shared, shard, &grant, &mut asks, &mut waiters).await {
+            Became::Released => {
+                tracing::info!(shard, "the shard is let go of");
+                shared.status.elsewhere(shard, None);
+                shared.tenures.say(Word::Released(shard));
+            }
+            Became::Lost => shared.tenures.say(Word::Lost(shard)),
+        }
+        if grant.is_cancelled() {
+            // They ask again where it is now.
+            waiters.clear();
+        }
+    }
+}
+
+/// Takes the shard and serves it, as long as the grant lasts.
+async fn hold(
+    shared: &Arc<Shared>,
+    shard: u32,
+    grant: &Grant,
+    asks: &mut tokio::sync::mpsc::Receiver<Ask>,
+    waiters: &mut Waiters,
+) -> Became {
+    let taken = tokio::select! {
+        taken = take(shared, shard) => taken,
+        () = grant.cancelled() => return Became::Released,
+    };
+    match taken {
+        Ok((folded, claimed_at)) => {
+            let serving = Serving::new(shared.clone(), shard, folded, claimed_at, asks, waiters);
+            let ended = serve::serve(serving, grant).await;
+            shared.fleet.lock().registry.forget_shard(shard);
+            match ended {
+                Ended::Stopped => Became::Released,
+                Ended::DataLost(why) => refuse_for_good(shared, shard, &why, asks, grant).await,
+                Ended::Doubt(why) => {
+                    tracing::warn!(shard, %why, "the epoch is over");
+                    metrics::counter!(names::EPOCHS_LOST_TOTAL, "why" => why.kind()).increment(1);
+                    trouble(shared, shard, Phase::Claiming, why.to_string());
+                    Became::Lost
                 }
             }
-            Err(Hindrance::Lost(why)) => {
-                refuse_for_good(&shared, shard, &why, &mut asks, &stop).await;
-                break;
-            }
-            Err(hindrance) => {
-                tracing::warn!(shard, %hindrance, "the shard cannot be taken yet");
-                trouble(&shared, shard, Phase::Claiming, hindrance.to_string());
-            }
         }
-        // Two that claim in turn must not do so in step: each waits a random part of a growing pause.
-        if began.elapsed() > Duration::from_secs(5) {
-            pause = Duration::from_millis(20);
+        Err(Hindrance::Lost(why)) => refuse_for_good(shared, shard, &why, asks, grant).await,
+        Err(hindrance) => {
+            tracing::warn!(shard, %hindrance, "the shard cannot be taken yet");
+            trouble(shared, shard, Phase::Claiming, hindrance.to_string());
+            Became::Lost
         }
-        let jitter = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0;
-        tokio::select! {
-            () = tokio::time::sleep(pause.mul_f64(0.5 + jitter)) => {}
-            () = stop.cancelled() => break,
-        }
-        pause = (pause * 2).min(Duration::from_secs(2));
     }
-    shared.status.shard(shard, |s| {
-        if s.phase != Phase::DataLost {
-            (s.phase, s.owner) = (Phase::Stopped, None);
-        }
-    });
 }
 
 fn trouble(shared: &Shared, shard: u32, phase: Phase, why: String) {
@@ -101,14 +119,14 @@ async fn refuse_for_good(
     shard: u32,
     why: &str,
     asks: &mut tokio::sync::mpsc::Receiver<Ask>,
-    stop: &CancellationToken,
-) {
+    grant: &Grant,
+) -> Became {
     tracing::error!(shard, why, "the shard stops: data lost");
     trouble(shared, shard, Phase::DataLost, why.to_owned());
     loop {
         let ask = tokio::select! {
             ask = asks.recv() => ask,
-            () = stop.cancelled() => return,
+            () = grant.cancelled() => return Became::Released,
         };
         let refused = || Err(Error::unavailable(format!("shard {shard} has stopped, data lost: {why}")));
         let sent = match ask {
@@ -119,7 +137,7 @@ async fn refuse_for_good(
                 | Ask::List { answer, .. },
             ) => answer.send(refused()),
             Some(Ask::Judged { .. }) => Ok(()),
-            None => return,
+            None => return Became::Released,
         };
         if sent.is_err() {
             tracing::debug!(shard, "who asked has gone");

@@ -1,7 +1,7 @@
 //! A shard as the rest of the coordinator sees it: a handle to ask through.
 //!
 //! ```text
-//!   live: claim --> fold --> catch up --> serve --doubt--> claim ...
+//!   live: grant --> claim --> fold --> catch up --> serve --doubt, hand-over--> grant ...
 //!   handle --Ask--> serve            performer --Confirmed--> serve
 //! ```
 
@@ -12,6 +12,8 @@ mod serve;
 
 pub(crate) use life::live;
 
+use crate::tenure::Grant;
+use std::sync::atomic::{AtomicU64, Ordering};
 use synod_fleet::AgentKey;
 use synod_ledger::{Answer, Meta, Subject, TaskKey};
 use synod_protocol::view::TaskStatus;
@@ -47,21 +49,52 @@ pub(crate) struct TaskFilter {
 }
 
 /// By which a shard is asked.
-#[derive(Clone)]
 pub(crate) struct ShardHandle {
     asks: mpsc::Sender<Ask>,
+    /// The offset after the newest record that our owner has appended: a ledger that ends beyond it has another
+    /// author. 0 before the first claim.
+    end: AtomicU64,
+}
+
+/// Why a question was not answered.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// The shard is not here, or not any more. A command may have been taken all the same.
+    Elsewhere(Error),
+    /// A refusal, or no answer in time.
+    Refused(Error),
+}
+
+impl From<Unanswered> for Error {
+    fn from(unanswered: Unanswered) -> Error {
+        match unanswered {
+            Unanswered::Elsewhere(error) | Unanswered::Refused(error) => error,
+        }
+    }
 }
 
 /// The shard's side of its handle.
 pub(crate) struct Inbox {
     pub(crate) shard: u32,
     pub(crate) asks: mpsc::Receiver<Ask>,
+    pub(crate) grants: mpsc::UnboundedReceiver<Grant>,
 }
 
 impl ShardHandle {
-    pub(crate) fn new(shard: u32) -> (ShardHandle, Inbox) {
+    pub(crate) fn new(shard: u32) -> (ShardHandle, mpsc::UnboundedSender<Grant>, Inbox) {
         let (sender, asks) = mpsc::channel(ASKS_LIMIT);
-        (ShardHandle { asks: sender }, Inbox { shard, asks })
+        let (grant, grants) = mpsc::unbounded_channel();
+        (ShardHandle { asks: sender, end: AtomicU64::new(0) }, grant, Inbox { shard, asks, grants })
+    }
+
+    /// The owner is about to append the record that belongs at this offset.
+    pub(crate) fn appends(&self, offset: u64) {
+        self.end.store(offset + 1, Ordering::Release);
+    }
+
+    /// The offset after the newest record that the owner has appended.
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
     }
 
     /// Asks and waits, until `until` at the latest.
@@ -69,24 +102,22 @@ impl ShardHandle {
         &self,
         until: Instant,
         make: impl FnOnce(oneshot::Sender<Answer>) -> Ask,
-    ) -> Result<(Json, bool), Error> {
+    ) -> Result<(Json, bool), Unanswered> {
         let (sender, answer) = oneshot::channel();
         match self.asks.try_send(make(sender)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
-                return Err(Error::overloaded(
-                    format!("{ASKS_LIMIT} requests wait for this shard already"),
-                    100,
-                ));
+                let why = format!("{ASKS_LIMIT} requests wait for this shard already");
+                return Err(Unanswered::Refused(Error::overloaded(why, 100)));
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(stopping()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Unanswered::Elsewhere(stopping())),
         }
         match tokio::time::timeout_at(until, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(stopping()),
-            Err(_) => Err(Error::unavailable(
+            Ok(Ok(answer)) => answer.map_err(Unanswered::Refused),
+            Ok(Err(_)) => Err(Unanswered::Elsewhere(stopping())),
+            Err(_) => Err(Unanswered::Refused(Error::unavailable(
                 "Kafka: the ledger has not acknowledged in time; repeat with the same ids to learn what became of it",
-            )),
+            ))),
         }
     }
 

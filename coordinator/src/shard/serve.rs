@@ -141,6 +141,7 @@ impl<'a> Serving<'a> {
             dispatch_wanted: true,
             last_line: None,
         };
+        serving.shared.shards[shard as usize].appends(serving.owner.epoch());
         serving.count_held();
         serving.release(owed);
         serving
@@ -197,6 +198,7 @@ impl<'a> Serving<'a> {
             }
         };
         let back = self.back.0.clone();
+        self.shared.shards[self.shard as usize].appends(self.owner.epoch() + n);
         let out = synod_infra::kafka::Outgoing::to(topics::LEDGER)
             .partition(self.shard as i32)
             .key(key)
@@ -624,7 +626,7 @@ impl<'a> Serving<'a> {
             s.phase = phase;
             s.owner = Some(self.shared.config.id.to_string());
             s.epoch = Some(self.owner.epoch());
-            s.position = state.position;
+            s.moved_to(state.position, self.owner.proven());
             (s.in_flight, s.owed, s.waiting) = (self.owner.in_flight(), self.owner.owed(), state.waiting());
             s.tasks.clone_from(&state.counts);
             s.trouble = None;

@@ -10,6 +10,9 @@
 //! | `synod:presence:<ws>/<agent>/<incarnation>` | channel | nothing; being subscribed is the message | the process |
 //! | `synod:coordinator:<id>` | string | a coordinator's lease, JSON | its time to live |
 //! | `synod:coordinators` | set | ids that have or had a lease | swept by readers |
+//! | `synod:coordinators:era` | string | Redis' time in µs of the first lease since its data began | - |
+//! | `synod:coordinators:news` | channel | `released`: a coordinator has let go of shards | - |
+//! | `synod:presence:coordinator/<id>/<holder>` | channel | nothing; being subscribed is the message | the process |
 //! | `synod:reply:<anything>` | list | answers to commands | 60 s |
 //! | `synod:{<ws>}:<kind>:<id>` | hash | `position`, `body`: the view of an entity | as written |
 //!
@@ -22,6 +25,10 @@ use synod_protocol::{EntityId, Id, Incarnation, Workspace};
 pub const HEARTBEATS: &str = "synod:heartbeats";
 /// The set of coordinators that have or had a lease.
 pub const COORDINATORS: &str = "synod:coordinators";
+/// When these data began, by their first lease.
+pub const ERA: &str = "synod:coordinators:era";
+/// The channel on which coordinators tell each other to look at the leases.
+pub const NEWS: &str = "synod:coordinators:news";
 /// What the key of a reply list begins with.
 pub const REPLY_PREFIX: &str = "synod:reply:";
 
@@ -60,6 +67,12 @@ pub fn coordinator(id: &Id) -> String {
     format!("synod:coordinator:{id}")
 }
 
+/// The channel whose subscription says that this process of a coordinator runs. (No agent's: those end with an
+/// incarnation that its own process drew, as `holder` was drawn here.)
+pub fn coordinator_presence(id: &Id, holder: &str) -> String {
+    format!("synod:presence:coordinator/{id}/{holder}")
+}
+
 /// The view of an entity; `kind` is one of ours, such as `task`.
 pub fn view(workspace: &Workspace, kind: &'static str, id: &EntityId) -> String {
     format!("synod:{{{workspace}}}:{kind}:{id}")
@@ -85,6 +98,7 @@ mod tests {
             "synod:presence:w-1/a.1/0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10"
         );
         assert_eq!(coordinator(&agent), "synod:coordinator:a.1");
+        assert_eq!(coordinator_presence(&agent, "h"), "synod:presence:coordinator/a.1/h");
         assert_eq!(view(&ws, "task", &"wf:s".parse().unwrap()), "synod:{w-1}:task:wf:s");
     }
 }

@@ -1,7 +1,7 @@
-//! Who coordinates: one lease per coordinator, with its address.
+//! Who coordinates: one lease per coordinator, with its address and the shards that it holds.
 //!
 //! A lease says who may be handed shards and where to reach them. It fences nothing: the claim in the ledger
-//! does. A lease that Redis lost is simply taken again.
+//! does. A lease that Redis lost is simply taken again. How it is judged is no matter of this room.
 
 use super::client::Redis;
 use super::error::RedisError;
@@ -10,7 +10,8 @@ use super::script::{Call, Script};
 use redis::{Pipeline, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use synod_protocol::Id;
 
@@ -28,12 +29,48 @@ pub struct Coordinator {
     pub address: String,
 }
 
-/// What is stored: the coordinator, and which process holds the lease in its name.
+/// What a coordinator says of its part in the work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Whether it takes shards.
+    #[serde(default)]
+    pub takes: bool,
+    /// The shards that it holds.
+    #[serde(default)]
+    pub held: BTreeSet<u32>,
+    /// What of these it serves.
+    #[serde(default)]
+    pub serving: BTreeSet<u32>,
+}
+
+/// What is stored: the coordinator, its part, and which process holds the lease in its name.
 #[derive(Serialize)]
 struct Stored<'a> {
     id: &'a Id,
     address: &'a str,
     holder: &'a str,
+    beat: u64,
+    #[serde(flatten)]
+    part: &'a Part,
+}
+
+/// A lease that stood at a look.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Standing {
+    /// The coordinator.
+    #[serde(flatten)]
+    pub coordinator: Coordinator,
+    /// Which process holds it.
+    pub holder: String,
+    /// Grows with every renewal by this holder.
+    #[serde(default)]
+    pub beat: u64,
+    /// Its part in the work.
+    #[serde(flatten)]
+    pub part: Part,
+    /// Whether that process is subscribed to its channel.
+    #[serde(skip)]
+    pub present: bool,
 }
 
 /// What became of an attempt to hold a lease.
@@ -57,27 +94,37 @@ pub struct Lease {
     coordinator: Coordinator,
     holder: String,
     ttl: Duration,
+    beat: Arc<AtomicU64>,
 }
 
 impl Lease {
     /// A lease for this coordinator, not yet held; `ttl` in whole milliseconds, at least 1.
     pub fn new(redis: Redis, coordinator: Coordinator, ttl: Duration) -> Lease {
         let ttl = ttl.max(Duration::from_millis(1));
-        Lease { redis, coordinator, holder: uuid::Uuid::new_v4().to_string(), ttl }
+        let holder = uuid::Uuid::new_v4().to_string();
+        Lease { redis, coordinator, holder, ttl, beat: Arc::default() }
+    }
+
+    /// Which process it is held by: a name drawn with the lease.
+    pub fn holder(&self) -> &str {
+        &self.holder
     }
 
     /// Takes or prolongs it for `ttl` from now, if no other process holds it.
     ///
     /// # Errors
     /// Those of any call; it may be held all the same.
-    pub async fn hold(&self) -> Result<Held, RedisError> {
+    pub async fn hold(&self, part: &Part) -> Result<Held, RedisError> {
         let Coordinator { id, address } = &self.coordinator;
-        let stored = serde_json::to_string(&Stored { id, address, holder: &self.holder })
+        let beat = self.beat.fetch_add(1, Ordering::Relaxed);
+        let stored = serde_json::to_string(&Stored { id, address, holder: &self.holder, beat, part })
             .map_err(|e| RedisError::Unexpected(e.to_string()))?;
         // The set comes first: a member without a lease is swept, a lease without a member would be unseen.
         self.redis.query::<()>(redis::cmd("SADD").arg(keys::COORDINATORS).arg(id.as_str())).await?;
         let args = vec![self.holder.clone(), stored, self.ttl.as_millis().to_string()];
-        let answer = HOLD.run(&self.redis, Call { keys: vec![keys::coordinator(id)], args }).await?;
+        let answer = HOLD
+            .run(&self.redis, Call { keys: vec![keys::coordinator(id), keys::ERA.to_owned()], args })
+            .await?;
         let words: Vec<String> = redis::from_redis_value(answer)?;
         match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["taken"] => Ok(Held::Taken),

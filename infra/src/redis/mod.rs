@@ -18,6 +18,7 @@ pub mod inbox;
 mod inbox_reader;
 pub mod keys;
 pub mod lease;
+pub mod leases;
 mod link;
 pub mod presence;
 pub mod reply;

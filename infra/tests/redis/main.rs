@@ -12,7 +12,6 @@ mod scripts;
 mod server;
 mod telemetry;
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 use synod_infra::redis::{EmbeddedRedis, Redis, RedisConfig};
 use synod_protocol::{Id, Incarnation, Workspace};
@@ -66,11 +65,7 @@ async fn connections_received(connection: &mut redis::aio::MultiplexedConnection
 }
 
 /// Waits for a condition, looking every 5 ms; how long it took. Panics after `limit`.
-async fn until<F: Future<Output = bool>>(
-    what: &str,
-    limit: Duration,
-    mut holds: impl FnMut() -> F,
-) -> Duration {
+async fn until(what: &str, limit: Duration, mut holds: impl AsyncFnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !holds().await {
         assert!(began.elapsed() < limit, "{what}: not within {limit:?}");
