@@ -94,8 +94,12 @@ struct End {
 impl ShardStatus {
     /// The owner has come so far.
     pub(crate) fn moved_to(&mut self, position: u64, proven: u64) {
+        self.moved_to_at(position, proven, Instant::now());
+    }
+
+    fn moved_to_at(&mut self, position: u64, proven: u64, now: Instant) {
         if (self.position, self.proven) != (position, proven) || !self.has_input() {
-            (self.position, self.proven, self.moved_at) = (position, proven, Some(Instant::now()));
+            (self.position, self.proven, self.moved_at) = (position, proven, Some(now));
         }
         while self.ends.front().is_some_and(|end| end.offset <= position) {
             self.ends.pop_front();
@@ -104,16 +108,16 @@ impl ShardStatus {
     }
 
     /// The commands topic ends there.
-    fn ends_at(&mut self, end: u64) {
+    fn ends_at(&mut self, end: u64, now: Instant) {
         if end > self.position && self.ends.back().is_none_or(|before| before.offset < end) {
             if !self.has_input() {
-                self.moved_at = Some(Instant::now());
+                self.moved_at = Some(now);
             }
             if self.ends.len() >= ENDS {
                 // The oldest stays: it is the one whose age is told.
                 self.ends.pop_back();
             }
-            self.ends.push_back(End { offset: end, seen: Instant::now() });
+            self.ends.push_back(End { offset: end, seen: now });
         }
         self.lag = self.ends.back().map_or(0, |end| end.offset.saturating_sub(self.position));
     }
@@ -124,8 +128,14 @@ impl ShardStatus {
 
     /// Input waits, and neither position nor proof has moved for too long. However lively the rest of the process
     /// is, and whatever it appends besides.
-    fn is_stuck(&self) -> bool {
-        self.has_input() && is_older(self.moved_at, STUCK_AFTER)
+    fn is_stuck(&self, now: Instant) -> bool {
+        self.has_input() && self.moved_at.is_some_and(|at| now.saturating_duration_since(at) > STUCK_AFTER)
+    }
+
+    fn tell(&mut self, now: Instant) {
+        self.advancing = self.phase == Phase::Serving && !self.is_stuck(now);
+        let oldest = self.ends.front().map(|end| now.saturating_duration_since(end.seen));
+        self.oldest_waiting_ms = oldest.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
     }
 }
 
@@ -155,15 +165,19 @@ impl Status {
     }
 
     pub(crate) fn kafka(&self, reached: Result<(), String>) {
-        let before = std::mem::replace(&mut self.lock().kafka, reached.clone());
-        if before != reached {
+        let mut inside = self.lock();
+        if inside.kafka != reached {
+            inside.kafka = reached;
+            drop(inside);
             self.changed.send_replace(());
         }
     }
 
     pub(crate) fn redis(&self, reached: Result<(), String>) {
-        let before = std::mem::replace(&mut self.lock().redis, reached.clone());
-        if before != reached {
+        let mut inside = self.lock();
+        if inside.redis != reached {
+            inside.redis = reached;
+            drop(inside);
             self.changed.send_replace(());
         }
     }
@@ -202,7 +216,7 @@ impl Status {
     /// Its commands topic was seen to end there.
     pub(crate) fn commands_end(&self, shard: u32, end: u64) {
         if let Some(status) = self.lock().shards.get_mut(shard as usize) {
-            status.ends_at(end);
+            status.ends_at(end, Instant::now());
         }
     }
 
@@ -227,11 +241,8 @@ impl Status {
     /// Every shard, as it is now.
     pub(crate) fn shards(&self) -> Vec<ShardStatus> {
         let mut shards = self.lock().shards.clone();
-        for shard in &mut shards {
-            shard.advancing = shard.phase == Phase::Serving && !shard.is_stuck();
-            let oldest = shard.ends.front().map(|end| end.seen.elapsed());
-            shard.oldest_waiting_ms = oldest.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        }
+        let now = Instant::now();
+        shards.iter_mut().for_each(|shard| shard.tell(now));
         shards
     }
 
@@ -249,7 +260,7 @@ impl Status {
                 }
             } else if shard.phase != Phase::Serving {
                 out.push(format!("shard {} is not serving ({:?}){trouble}", shard.shard, shard.phase));
-            } else if shard.is_stuck() {
+            } else if shard.is_stuck(Instant::now()) {
                 out.push(format!("shard {} does not advance while input waits{trouble}", shard.shard));
             }
         }
@@ -286,35 +297,34 @@ mod tests {
         status
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn input_that_waits_while_nothing_moves_makes_unready() {
-        let status = serving();
-        assert_eq!(status.troubles(), Vec::<String>::new());
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(status.troubles(), Vec::<String>::new(), "nothing to do is no trouble");
-        status.commands_end(0, 13);
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(status.troubles(), Vec::<String>::new());
-        // More comes; it does not help.
-        status.commands_end(0, 20);
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(status.troubles().len(), 1, "{:?}", status.troubles());
-        let shard = &status.shards()[0];
-        assert_eq!((shard.lag, shard.oldest_waiting_ms, shard.advancing), (10, Some(11_000), false));
-        // Other records that are appended (timers, the fleet) and never proven are no progress either.
-        status.shard(0, |s| {
-            s.in_flight = 3;
-            s.moved_to(10, 0);
-        });
-        assert_eq!(status.troubles().len(), 1);
-        status.shard(0, |s| s.moved_to(14, 0));
-        assert_eq!(status.troubles(), Vec::<String>::new());
-        let shard = &status.shards()[0];
-        assert_eq!((shard.lag, shard.oldest_waiting_ms, shard.advancing), (6, Some(2_000), true));
+    #[test]
+    fn input_that_waits_while_nothing_moves_is_no_progress() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let told = |shard: &mut ShardStatus, seconds| {
+            shard.tell(at(seconds));
+            (shard.lag, shard.oldest_waiting_ms, shard.advancing)
+        };
+        let mut shard = ShardStatus { phase: Phase::Serving, ..ShardStatus::default() };
+        shard.moved_to_at(10, 0, began);
+        assert_eq!(told(&mut shard, 60), (0, None, true), "nothing to do is no trouble");
+        shard.ends_at(13, at(60));
+        assert_eq!(told(&mut shard, 69), (3, Some(9_000), true));
+        // More comes; it does not help. Nor do other records (timers, the fleet) that are never proven.
+        shard.ends_at(20, at(69));
+        shard.in_flight = 3;
+        shard.moved_to_at(10, 0, at(70));
+        assert_eq!(told(&mut shard, 71), (10, Some(11_000), false));
+        shard.moved_to_at(14, 0, at(72));
+        assert_eq!(told(&mut shard, 73), (6, Some(4_000), true));
+        // Proof is progress too.
+        shard.moved_to_at(14, 5, at(81));
+        assert_eq!(told(&mut shard, 90), (6, Some(21_000), true));
+        assert_eq!(told(&mut shard, 92), (6, Some(23_000), false));
     }
 
-    #[tokio::test]
-    async fn one_without_shards_is_ready_when_somebody_holds_each() {
+    #[test]
+    fn one_without_shards_is_ready_when_somebody_holds_each() {
         let status = serving();
         status.elsewhere(0, Some("another".into()));
         assert_eq!(status.troubles(), Vec::<String>::new());

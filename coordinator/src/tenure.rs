@@ -250,6 +250,8 @@ impl Keeping {
         }
         let began_ms = self.shared.tenures.now_ms();
         let held = self.lease.hold(&part).await;
+        // Who hands us shards a few at a time waits for us to serve the last.
+        self.news_owed |= !part.serving.is_subset(&self.told.serving);
         // Also after a failure: Redis is asked again when the next renewal is due, not at once.
         (self.held_at, self.told) = (Some(Instant::now()), part);
         match held {

@@ -235,7 +235,7 @@ impl Tenure {
                 orders.stand_down.push(*shard);
             }
         }
-        orders.hand_over = self.to_hand_over(now_ms);
+        orders.hand_over = self.next_to_hand_over(now_ms);
         for shard in 0..self.belongs.len() as u32 {
             if self.may_claim(shard, now_ms) {
                 let over_another = others.binary_search(&shard).is_ok();
@@ -249,7 +249,7 @@ impl Tenure {
         orders
     }
 
-    fn to_hand_over(&mut self, now_ms: u64) -> Vec<u32> {
+    fn next_to_hand_over(&mut self, now_ms: u64) -> Vec<u32> {
         let (me, settle) = (&self.me, self.terms.settle_ms);
         if self.leaving {
             // The next may not be there any more; an end must come all the same.

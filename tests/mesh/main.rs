@@ -7,4 +7,5 @@ mod foreign;
 mod http;
 mod outages;
 mod placement;
+mod sharing;
 mod told;

@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, MutexGuard};
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// The services, for this test alone as long as the guard lives.
-async fn services() -> (Arc<Services>, MutexGuard<'static, ()>) {
+pub(super) async fn services() -> (Arc<Services>, MutexGuard<'static, ()>) {
     let services = Services::own().await;
     let turn = TURN.lock().await;
     // A test before this one may have failed while something was away.
@@ -28,8 +28,8 @@ async fn services() -> (Arc<Services>, MutexGuard<'static, ()>) {
 }
 
 /// Two agents that do the same, one served through Kafka and one through Redis.
-struct Crew {
-    capability: String,
+pub(super) struct Crew {
+    pub(super) capability: String,
     through_redis: RunningAgent,
     _through_kafka: Agent,
 }
@@ -39,7 +39,7 @@ async fn echo(_: Context, input: Value) -> Result<Value, TaskError> {
 }
 
 impl Crew {
-    async fn join(mesh: &Mesh) -> Crew {
+    pub(super) async fn join(mesh: &Mesh) -> Crew {
         let through_kafka = Agent::join(mesh, Manner::Echo).await;
         let config = MeshConfig::http(&mesh.http).with_redis(&mesh.redis).with_kafka(&mesh.kafka);
         let connected = agent_sdk::Mesh::connect(config).expect("the settings can be");
@@ -47,6 +47,11 @@ impl Crew {
         let agent = agent_sdk::Agent::generated("sdk").capability(&capability, echo).concurrency(8);
         let through_redis = agent.build(&connected).expect("an agent").start().await.expect("it starts");
         Crew { capability, through_redis, _through_kafka: through_kafka }
+    }
+
+    /// The agent that is served through Redis.
+    pub(super) fn id(&self) -> &str {
+        self.through_redis.id().as_str()
     }
 
     /// Both had their part in these.
@@ -59,7 +64,7 @@ impl Crew {
 }
 
 /// Commands thrown at the topic, and the tasks that they submit.
-fn submit(client: &Client, capability: &str, tasks: &[String]) {
+pub(super) fn submit(client: &Client, capability: &str, tasks: &[String]) {
     for id in tasks {
         let value = json!({"task_id": id, "capability": capability, "input": id});
         let envelope = Envelope::new(format!("ce-{id}"), "/tests", "synod.task.submit");
@@ -67,13 +72,13 @@ fn submit(client: &Client, capability: &str, tasks: &[String]) {
     }
 }
 
-fn names(count: usize) -> Vec<String> {
+pub(super) fn names(count: usize) -> Vec<String> {
     let run = fresh("t");
     (0..count).map(|i| format!("{run}-{i}")).collect()
 }
 
 /// Folds the whole ledger as a stranger would, and checks that each of these tasks was completed once.
-async fn check_ledger(client: &Client, tasks: &[String]) {
+pub(super) async fn check_ledger(client: &Client, tasks: &[String]) {
     let mut completed: BTreeMap<String, u32> = BTreeMap::new();
     let mut positions = BTreeSet::new();
     for shard in 0..8 {
@@ -127,7 +132,7 @@ async fn check_ledger(client: &Client, tasks: &[String]) {
 }
 
 /// Waits until each of these is completed with its own name as output.
-async fn all_done(client: &Client, tasks: &[String]) {
+pub(super) async fn all_done(client: &Client, tasks: &[String]) {
     for id in tasks {
         let task = client.ended(id).await;
         assert_eq!((&task["status"], &task["output"]), (&json!("completed"), &json!(id)), "{task}");
@@ -135,7 +140,7 @@ async fn all_done(client: &Client, tasks: &[String]) {
 }
 
 /// Waits until so many of this capability have ended, up to 1,000.
-async fn wait_for(client: &Client, capability: &str, count: usize, limit: Duration) {
+pub(super) async fn wait_for(client: &Client, capability: &str, count: usize, limit: Duration) {
     eventually(&format!("{count} tasks are completed"), limit, || async {
         let request =
             client.request("GET", &format!("/v1/tasks?capability={capability}&status=completed&limit=1000"));
@@ -191,7 +196,7 @@ fn batch(capability: &str, tasks: &[String]) -> String {
     Value::from(tasks.iter().map(event).collect::<Vec<_>>()).to_string()
 }
 
-async fn post_batch(client: &Client, capability: &str, tasks: &[String]) -> Vec<Value> {
+pub(super) async fn post_batch(client: &Client, capability: &str, tasks: &[String]) -> Vec<Value> {
     let request =
         client.request("POST", "/v1/commands").header("content-type", "application/cloudevents-batch+json");
     let answer = client.send(request.body(batch(capability, tasks))).await;

@@ -114,6 +114,18 @@ impl Mesh {
         self.lock().kill();
     }
 
+    /// Sends it a signal, such as `TERM` or `STOP`.
+    pub fn signal(&self, name: &str) {
+        self.lock().signal(name);
+    }
+
+    /// Waits until it has ended by itself, in good order.
+    pub async fn ended(&self, limit: Duration) {
+        let status =
+            eventually("the coordinator ends", limit, || std::future::ready(self.lock().ended())).await;
+        assert!(status.success(), "the coordinator ended with {status}\n{}", self.lock().last_words());
+    }
+
     /// Starts a coordinator again where the last one was.
     pub fn start_again(&self) {
         let listen = self.http.trim_start_matches("http://");

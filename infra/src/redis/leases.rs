@@ -152,7 +152,7 @@ impl Presence {
     pub async fn news(&mut self) {
         if self.news.changed().await.is_err() {
             // The task ends only with us.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
