@@ -317,16 +317,18 @@ async fn restarted_one_after_the_other_under_load_nobody_notices() {
     let tasks = load.end().await;
     all_done(all[0], &tasks).await;
     check_ledger(all[0], &tasks).await;
-    let mut gaps = Vec::new();
+    let (mut gaps, mut to_claim) = (Vec::new(), Vec::new());
     for shard in 0..SHARDS {
         let epochs = epochs(all[0], shard).await;
         for pair in epochs.windows(2).filter(|pair| pair[1].claimed_ms > began_ms) {
             if let (Some(last), Some(first)) = (pair[0].last_ms, pair[1].first_ms) {
                 gaps.push(first - last);
+                to_claim.push(pair[1].claimed_ms - last);
             }
         }
     }
     shown("between the last step of one owner and the first of the next", gaps);
+    shown("of this, to the claim of the next", to_claim);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! `synod status`: shards, owners, lag, dependencies, as one coordinator sees them.
+//! `synod status`: shards, owners, lag, dependencies, of the whole mesh, asked of one coordinator.
 
 use super::place::Place;
 use crate::mesh::{Api, run as on_runtime};
@@ -23,12 +23,15 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
     })
 }
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 11] = [
     Column::new("SHARD", "/shard").right(),
     Column::new("OWNER", "/owner"),
     Column::new("PHASE", "/phase"),
     Column::new("EPOCH", "/epoch").right(),
     Column::new("POSITION", "/position").right(),
+    Column::new("LAG", "/lag").right(),
+    Column::new("OLDEST MS", "/oldest_waiting_ms").right(),
+    Column::new("ADVANCES", "/advancing"),
     Column::new("WAITING", "/waiting").right(),
     Column::new("UNPROVEN", "/in_flight").right(),
     Column::new("OWED", "/owed").right(),

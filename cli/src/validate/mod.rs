@@ -20,6 +20,7 @@ mod reach;
 mod refusals;
 mod replies;
 mod settings;
+mod shards;
 mod site;
 mod staff;
 mod tasks;
@@ -60,8 +61,9 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 23] = [
+const PROMISES: [Check; 24] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
+    Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
     Check { name: "typed messages in bincode", run: |site| codecs::bincode(site).boxed() },
     Check { name: "quick door: submit, agent, result", run: |site| doors::quick(site).boxed() },
