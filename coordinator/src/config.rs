@@ -5,6 +5,7 @@ use std::time::Duration;
 use synod_infra::kafka::{KafkaConfig, TopicMaker};
 use synod_infra::redis::RedisConfig;
 use synod_infra::telemetry::Metrics;
+use synod_ledger::Keep;
 use synod_ledger::tenure::Terms;
 use synod_protocol::{Id, Limits};
 
@@ -45,6 +46,15 @@ pub struct CoordinatorConfig {
     pub in_flight_limit: usize,
     /// Steps of one shard whose effects may be unconfirmed at a time; new work is refused beyond it.
     pub owed_limit: usize,
+    /// Records within which each live thing is imaged, 100 to 1,000,000: what a fold has to read at most, and so
+    /// what a take-over takes.
+    pub image_within: u64,
+    /// What of a shard stays in memory.
+    pub keep: Keep,
+    /// How long the view of an ended task stays in Redis; the ledger has it longer.
+    pub view_kept: Duration,
+    /// How long the ledger keeps what lies below a floor; `None` for ever.
+    pub ledger_kept: Option<Duration>,
     /// What `/metrics` shows.
     pub metrics: Option<Metrics>,
 }
@@ -70,6 +80,10 @@ impl CoordinatorConfig {
             lost_after: Duration::from_millis(3_300),
             in_flight_limit: 2_048,
             owed_limit: 8_192,
+            image_within: synod_ledger::Limits::default().image_within,
+            keep: Keep::default(),
+            view_kept: Duration::from_secs(3_600),
+            ledger_kept: Some(Duration::from_secs(7 * 24 * 3_600)),
             metrics: None,
         }
     }

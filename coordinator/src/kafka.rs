@@ -24,6 +24,8 @@ pub(crate) struct Kafka {
     ledger: Mutex<Producer>,
     effects: Mutex<Producer>,
     pub(crate) readers: Readers,
+    /// For looking up what has left memory, one at a time.
+    pub(crate) archive: tokio::sync::Mutex<Readers>,
     known: Mutex<BTreeSet<String>>,
 }
 
@@ -34,6 +36,7 @@ impl Kafka {
             ledger: Mutex::new(Producer::new(&kafka.named(format!("{}-ledger", config.id)))?),
             effects: Mutex::new(Producer::new(&kafka.named(format!("{}-effects", config.id)))?),
             readers: Readers::new(&kafka.named(format!("{}-reader", config.id)))?,
+            archive: tokio::sync::Mutex::new(Readers::new(&kafka.named(format!("{}-archive", config.id)))?),
             maker: config.topics.clone(),
             replication: config.replication,
             config: kafka,
@@ -72,6 +75,11 @@ impl Kafka {
         }
         known.insert(topic.to_owned());
         Ok(())
+    }
+
+    /// Lets go of the ledger below a floor.
+    pub(crate) async fn trim_ledger(&self, shard: u32, below: u64) -> Result<(), TopicError> {
+        self.maker.trim(topics::LEDGER, shard as i32, below as i64, ASK).await.map(drop)
     }
 
     async fn topics_ready(&self, config: &CoordinatorConfig) -> Result<(), String> {

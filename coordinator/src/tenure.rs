@@ -129,6 +129,7 @@ pub(crate) async fn keep(
         told: Part::default(),
         held_at: None,
         news_owed: false,
+        has_held: false,
     };
     keeping.run(presence, joined, stop).await;
     keeping.end().await;
@@ -152,6 +153,8 @@ struct Keeping {
     held_at: Option<Instant>,
     /// Shards were let go of, and the others have not been told to look.
     news_owed: bool,
+    /// Whether the lease was ours before.
+    has_held: bool,
 }
 
 impl Keeping {
@@ -257,6 +260,12 @@ impl Keeping {
         match held {
             Ok(held @ (Held::Taken | Held::Renewed)) => {
                 self.tenure().renewed(began_ms);
+                if held == Held::Taken && std::mem::replace(&mut self.has_held, true) {
+                    // Redis has lost our lease, and with it perhaps all that it held.
+                    tracing::info!("the lease had gone; work in force is handed over once more");
+                    self.given.keys().for_each(|shard| self.shared.shards[*shard as usize].redeliver());
+                }
+                self.has_held = true;
                 if std::mem::take(&mut self.news_owed)
                     && let Err(error) = self.leases.tell().await
                 {

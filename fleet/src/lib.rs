@@ -12,5 +12,5 @@
 mod registry;
 mod silence;
 
-pub use registry::{AgentKey, Choice, Fleet, LEAST_CONNECTIONS, Member, Need, Registry};
+pub use registry::{AgentKey, Choice, Departure, Fleet, LEAST_CONNECTIONS, Member, Need, Registry};
 pub use silence::Silence;

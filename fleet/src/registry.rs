@@ -53,10 +53,22 @@ pub struct Choice {
     pub in_flight: u32,
 }
 
-/// Who chooses: the one question that deciding asks of the fleet.
+/// What a shard asks of the fleet.
 pub trait Fleet {
     /// The best agent for this need that has room, or `None`.
     fn choose(&self, need: &Need<'_>) -> Option<Choice>;
+
+    /// Whether this process start, which holds work, is gone.
+    fn gone(&self, agent: &AgentKey, incarnation: &Incarnation) -> Option<Departure>;
+}
+
+/// How a process start is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// Whether it was lost, rather than having left in good order.
+    pub lost: bool,
+    /// In words, after the agent's name.
+    pub how: &'static str,
 }
 
 /// One agent, as this coordinator knows it.
@@ -252,6 +264,16 @@ impl Fleet for Registry {
             }
             (None, None) => None,
         }
+    }
+
+    fn gone(&self, agent: &AgentKey, incarnation: &Incarnation) -> Option<Departure> {
+        let (lost, how) = match self.get(agent) {
+            None => (false, "has left"),
+            Some(m) if m.entry.incarnation != *incarnation => (true, "was started anew"),
+            Some(m) if m.entry.health == Health::Lost => (true, "was lost"),
+            Some(_) => return None,
+        };
+        Some(Departure { lost, how })
     }
 }
 

@@ -1,5 +1,6 @@
 //! An agent as an entity of its shard: what is durable of its life.
 
+use serde::{Deserialize, Serialize};
 use synod_fleet::AgentKey;
 use synod_protocol::command::{AgentChange, ChangeAgent, RegisterAgent};
 use synod_protocol::event::{AgentChanged, AgentRegistered, What};
@@ -10,7 +11,7 @@ use synod_protocol::{Error, Incarnation, Timestamp};
 const SUPERSEDED_LIMIT: usize = 32;
 
 /// What the ledger knows of an agent.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentState {
     /// Its newest registration.
     pub registered: AgentRegistered,

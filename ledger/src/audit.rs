@@ -13,9 +13,9 @@ mod remembered;
 pub use remembered::Window;
 
 use crate::counting::Verdict;
-use crate::record::{Door, Record, Step};
+use crate::record::{Door, Image, Imaged, Record, Step, TaskImage};
 use remembered::Remembered;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use synod_protocol::event::{Event, What};
 use synod_protocol::{Timestamp, Workspace};
 
@@ -87,6 +87,16 @@ pub enum Wrong {
         /// Which.
         task: String,
     },
+    /// An image shows something else than what happened.
+    #[error("an image of {of} shows {shown}, and it is {is}")]
+    Image {
+        /// Of what.
+        of: String,
+        /// What it shows.
+        shown: String,
+        /// What it should.
+        is: String,
+    },
     /// Something happened to a task after its end.
     #[error("{event} of task {task}, which ended as {ended} at offset {at}")]
     AfterTheEnd {
@@ -117,6 +127,9 @@ pub enum Wrong {
         /// That of the last that counts.
         before: Timestamp,
     },
+    /// A fold cannot begin there.
+    #[error("its floor {0} is a record that does not count")]
+    Floor(u64),
     /// `done` or `floor` promises what cannot be.
     #[error("its {field} is {found}, which is not within {least} to {most}")]
     Promise {
@@ -145,19 +158,27 @@ struct Ended {
 #[derive(Clone, Copy, Debug)]
 struct Live {
     since: u64,
-    attempts: u32,
+    /// The last that was given; `None` while that is not known, after a floor.
+    attempts: Option<u32>,
 }
 
-/// Goes through a shard's records, from its beginning on.
+/// Records that are no floor, remembered at most.
+const NO_FLOOR_KEPT: usize = 100_000;
+
+/// Goes through a shard's records, from its beginning or a floor on.
 #[derive(Clone, Debug)]
 pub struct Audit {
     window: Window,
+    /// Where it begins, if not at the ledger's beginning: what was before is not known.
+    floor: Option<u64>,
     last: Option<u64>,
     epoch: Option<u64>,
     n: u64,
     position: Option<u64>,
     now: Timestamp,
     done: u64,
+    /// Void records, and claims that are no birth, from the newest floor on.
+    no_floor: BTreeSet<u64>,
     had: Remembered<u64>,
     live: BTreeMap<Print, Live>,
     ended: Remembered<Ended>,
@@ -174,16 +195,24 @@ impl Audit {
     pub fn new(window: Window) -> Audit {
         Audit {
             window,
+            floor: None,
             last: None,
             epoch: None,
             n: 0,
             position: None,
             now: Timestamp::default(),
             done: 0,
+            no_floor: BTreeSet::new(),
             had: Remembered::default(),
             live: BTreeMap::new(),
             ended: Remembered::default(),
         }
+    }
+
+    /// The same, from a recorded floor on: the record there counts by definition, and what happens to a task that
+    /// has not been met is taken as it comes.
+    pub fn from_floor(window: Window, floor: u64) -> Audit {
+        Audit { floor: Some(floor), ..Audit::new(window) }
     }
 
     /// Takes the next record, and what its reader made of it.
@@ -200,7 +229,9 @@ impl Audit {
     /// # Errors
     /// It does not follow the one before it.
     pub fn foreign(&mut self, offset: u64) -> Result<(), Violation> {
-        self.follows(offset).map_err(|what| Violation { offset, what })
+        let followed = self.follows(offset).map_err(|what| Violation { offset, what });
+        self.is_no_floor(offset);
+        followed
     }
 
     /// Tasks that have not come to a final state.
@@ -221,22 +252,45 @@ impl Audit {
     }
 
     fn judged(&mut self, offset: u64, record: &Record, taken: Verdict) -> Result<(), Wrong> {
-        let ought = match record {
-            Record::Claim(_) => Verdict::Claim,
-            Record::Step(step) => self.numbered(step.epoch, step.n),
+        let place = match record {
+            Record::Claim(_) => None,
+            Record::Step(step) => Some((step.epoch, step.n)),
+            Record::Image(image) => Some((image.epoch, image.n)),
         };
+        let begins = self.floor == Some(offset);
+        if let (true, Some((epoch, n))) = (begins, place) {
+            (self.epoch, self.n) = (Some(epoch), n.saturating_sub(1));
+        }
+        let ought = place.map_or(Verdict::Claim, |(epoch, n)| self.numbered(epoch, n));
         if taken != ought {
             return Err(Wrong::Counting { taken, ought, epoch: self.epoch, n: self.n });
         }
         match (ought, record) {
-            (Verdict::Claim, _) => (self.epoch, self.n) = (Some(offset), 0),
+            (Verdict::Claim, _) => {
+                let birth = begins || self.floor.is_none() && self.epoch.is_none();
+                (self.epoch, self.n) = (Some(offset), 0);
+                if !birth {
+                    self.is_no_floor(offset);
+                }
+            }
+            (Verdict::Void, _) => self.is_no_floor(offset),
             (Verdict::Counts, Record::Step(step)) => {
                 self.n += 1;
                 self.step(offset, step)?;
             }
-            (Verdict::Counts | Verdict::Void, _) => {}
+            (Verdict::Counts, Record::Image(image)) => {
+                self.n += 1;
+                self.image(offset, image)?;
+            }
+            (Verdict::Counts, Record::Claim(_)) => {}
         }
         Ok(())
+    }
+
+    fn is_no_floor(&mut self, offset: u64) {
+        if self.no_floor.len() < NO_FLOOR_KEPT {
+            self.no_floor.insert(offset);
+        }
     }
 
     fn numbered(&self, epoch: u64, n: u64) -> Verdict {
@@ -274,6 +328,10 @@ impl Audit {
         within("done", step.done, self.done, offset)?;
         within("floor", step.floor, 0, offset)?;
         self.done = step.done;
+        if self.no_floor.contains(&step.floor) {
+            return Err(Wrong::Floor(step.floor));
+        }
+        self.no_floor = self.no_floor.split_off(&step.floor);
         Ok(())
     }
 
@@ -296,6 +354,9 @@ impl Audit {
         }
         if input.poison {
             return idle(step, "unreadable");
+        }
+        if input.repeats.is_some() {
+            return idle(step, "a repeat");
         }
         let Some(ce_id) = input.ce_id.as_ref().filter(|_| matches!(input.door, Door::Kafka | Door::Http))
         else {
@@ -325,8 +386,11 @@ impl Audit {
             if let Some(first) = first.or_else(|| self.ended.get(&print).map(|ended| ended.at)) {
                 return Err(Wrong::Submitted { task: task(), first });
             }
-            self.live.insert(print, Live { since: offset, attempts: 0 });
+            self.live.insert(print, Live { since: offset, attempts: Some(0) });
             return Ok(());
+        }
+        if self.floor.is_some() && !self.ended.knows(&print) {
+            self.live.entry(print).or_insert(Live { since: offset, attempts: None });
         }
         let Some(live) = self.live.get_mut(&print) else {
             return Err(match self.ended.get(&print) {
@@ -338,8 +402,8 @@ impl Audit {
         };
         match &event.what {
             What::TaskAssigned(assigned) => {
-                let before = std::mem::replace(&mut live.attempts, assigned.attempt);
-                if assigned.attempt != before + 1 {
+                let before = live.attempts.replace(assigned.attempt);
+                if let Some(before) = before.filter(|before| assigned.attempt != before + 1) {
                     return Err(Wrong::Attempt { attempt: assigned.attempt, task: task(), before });
                 }
             }
@@ -353,6 +417,60 @@ impl Audit {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Audit {
+    /// What an image shows is what happened, as far as that was met.
+    fn image(&mut self, offset: u64, image: &Image) -> Result<(), Wrong> {
+        match &image.of {
+            Imaged::Shard(shard) => match self.position.map(|last| last + 1) {
+                Some(next) if next != shard.position => Err(Wrong::Image {
+                    of: "the shard".to_owned(),
+                    shown: format!("position {}", shard.position),
+                    is: format!("at {next}"),
+                }),
+                Some(_) => Ok(()),
+                None => {
+                    self.position = shard.position.checked_sub(1);
+                    Ok(())
+                }
+            },
+            Imaged::Task(task) => self.task_image(offset, task),
+            Imaged::Agent(_) | Imaged::Seen(_) => Ok(()),
+        }
+    }
+
+    fn task_image(&mut self, offset: u64, image: &TaskImage) -> Result<(), Wrong> {
+        let print = print(&image.workspace, image.id.as_str());
+        let status = image.state.status;
+        let attempts = u32::try_from(image.state.attempts.len()).unwrap_or(u32::MAX);
+        let shows = |is: String| Wrong::Image {
+            of: format!("task {}", image.id),
+            shown: format!("{} after {attempts} attempts", status.as_str()),
+            is,
+        };
+        match (self.live.get_mut(&print), self.ended.get(&print)) {
+            (Some(live), _) => match live.attempts {
+                _ if status.is_final() => Err(shows("live".to_owned())),
+                Some(given) if given != attempts => Err(shows(format!("live after {given}"))),
+                _ => {
+                    live.attempts = Some(attempts);
+                    Ok(())
+                }
+            },
+            (None, Some(ended)) if !status.is_final() => Err(shows(format!("over: {}", ended.how))),
+            (None, Some(_)) => Ok(()),
+            (None, None) if self.floor.is_none() && !status.is_final() => Err(shows("nobody's".to_owned())),
+            (None, None) if status.is_final() => {
+                self.ended.insert(self.now, print, Ended { at: offset, how: "an image shows" });
+                Ok(())
+            }
+            (None, None) => {
+                self.live.insert(print, Live { since: offset, attempts: Some(attempts) });
+                Ok(())
+            }
+        }
     }
 }
 

@@ -32,15 +32,29 @@ impl Counting {
                 *self = Counting { epoch: Some(offset), n: 0 };
                 Verdict::Claim
             }
-            Record::Step(step) if self.expects(step.epoch, step.n) => {
-                self.n = step.n;
-                Verdict::Counts
-            }
-            Record::Step(_) => Verdict::Void,
+            Record::Step(step) => self.numbered(step.epoch, step.n),
+            Record::Image(image) => self.numbered(image.epoch, image.n),
         }
     }
 
-    /// Whether a step of this epoch and number would count here.
+    fn numbered(&mut self, epoch: u64, n: u64) -> Verdict {
+        if !self.expects(epoch, n) {
+            return Verdict::Void;
+        }
+        self.n = n;
+        Verdict::Counts
+    }
+
+    /// A reader that begins at a floor: the record there counts by definition, and sets epoch and count.
+    pub fn at_floor(record: &Record) -> Counting {
+        match record {
+            Record::Claim(_) => Counting::default(),
+            Record::Step(step) => Counting { epoch: Some(step.epoch), n: step.n.saturating_sub(1) },
+            Record::Image(image) => Counting { epoch: Some(image.epoch), n: image.n.saturating_sub(1) },
+        }
+    }
+
+    /// Whether a record of this epoch and number would count here.
     pub fn expects(&self, epoch: u64, n: u64) -> bool {
         self.epoch == Some(epoch) && n == self.n + 1
     }

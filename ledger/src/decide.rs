@@ -1,7 +1,7 @@
 //! Deciding: what an input does, as events. One match; nothing is changed here.
 
 use crate::agent;
-use crate::seen::{Had, WINDOW_MS};
+use crate::past::Past;
 use crate::state::{State, TaskKey, line_of};
 use crate::task::{self, LOSS_LIMIT, TaskState};
 use synod_fleet::{AgentKey, Choice, Fleet, Need};
@@ -116,6 +116,8 @@ pub struct Decision {
     pub subject: Option<Subject>,
     /// It was had before; nothing is to be recorded for its own sake.
     pub repeat: bool,
+    /// Its answer is not in memory.
+    pub past: Option<Past>,
 }
 
 /// What an input does to this state.
@@ -137,20 +139,14 @@ pub fn decide(state: &State, cx: &Context<'_>, input: &Input) -> Decision {
 }
 
 fn decide_command(state: &State, cx: &Context<'_>, command: &Command, meta: &Meta) -> Decision {
-    match state.seen.get(&meta.workspace, &meta.ce_id) {
-        Some(Had::Taken(subject)) => {
-            return Decision { subject: Some(subject.clone()), repeat: true, ..Decision::default() };
-        }
-        Some(Had::Refused(error)) => {
-            return Decision { rejected: Some((**error).clone()), repeat: true, ..Decision::default() };
-        }
-        None => {}
+    if let Some(at) = state.seen.command(&meta.workspace, &meta.ce_id) {
+        return Decision { repeat: true, past: Some(Past::Command { at }), ..Decision::default() };
     }
-    if meta.age_ms > WINDOW_MS {
+    if meta.age_ms > state.keep.window_ms {
         return refused(Error::invalid(format!(
             "ce_time is {} s old; a command older than {} s may have been had before and is refused",
             meta.age_ms / 1000,
-            WINDOW_MS / 1000
+            state.keep.window_ms / 1000
         )));
     }
     let task = |id: &EntityId| TaskKey { workspace: meta.workspace.clone(), task: id.clone() };
@@ -206,6 +202,10 @@ fn submit(state: &State, cx: &Context<'_>, key: TaskKey, command: &SubmitTask, m
             format!("task {} exists already and was submitted with another body", key.task),
         ));
     }
+    if let Some(at) = state.seen.task(&key.workspace, &key.task) {
+        let past = Past::Submitted { key, at, body: submitted.body };
+        return Decision { repeat: true, past: Some(past), ..Decision::default() };
+    }
     let task = TaskState::new(submitted.clone(), cx.now);
     let must_queue = state.has_waiting(&line_of(&key.workspace, &task));
     let mut draft = Draft {
@@ -239,7 +239,12 @@ fn asked_of_task(
     act: impl FnOnce(&mut Draft<'_>) -> Result<(), Error>,
 ) -> Decision {
     let Some(task) = state.task(&key) else {
-        return refused(Error::not_found("task", key.task.as_str()));
+        let Some(at) = state.seen.task(&key.workspace, &key.task) else {
+            return refused(Error::not_found("task", key.task.as_str()));
+        };
+        // Only what has ended leaves memory; how it ended, the shell finds.
+        let error = Error::new(Code::InvalidTransition, format!("task {} has ended", key.task));
+        return Decision { past: Some(Past::Ended { key, at }), ..refused(error) };
     };
     let mut draft = Draft { task: task.clone(), events: Vec::new(), key: &key, cx };
     match act(&mut draft) {

@@ -3,8 +3,10 @@
 //! Each is idempotent by an id that follows from its record, so that a new owner may issue it again.
 
 use crate::decide::Subject;
+use crate::past::Past;
+use crate::recent::{Had, Recent};
 use crate::record::{Door, Step};
-use crate::state::{State, TaskKey};
+use crate::state::{State, TaskKey, subject_of};
 use synod_fleet::AgentKey;
 use synod_protocol::command::Delivery;
 use synod_protocol::event::{Event, What};
@@ -48,6 +50,24 @@ pub enum Effect {
         /// Its value.
         value: Json,
     },
+    /// Answer a command with what is not in memory any more.
+    ReplyPast {
+        /// Where to.
+        to: ReplyTo,
+        /// Its headers, as of an answer that is no refusal.
+        envelope: Box<Envelope>,
+        /// What to look for.
+        past: Past,
+    },
+    /// Keep the view of a task that has ended. The ledger has it too: a view that is lost is no harm.
+    View {
+        /// Which.
+        key: TaskKey,
+        /// The ledger offset that it stands for.
+        offset: u64,
+        /// The task as JSON.
+        value: Json,
+    },
     /// Write an agent's entry in the directory.
     Directory(Box<DirectoryEntry>),
     /// Copy a command that could not be read to its dead-letter topic.
@@ -59,21 +79,23 @@ pub enum Effect {
     },
 }
 
+/// What is told to who asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Told {
+    /// The entity, and whether this command made it; or the refusal.
+    Now(Result<(Json, bool), Error>),
+    Past(Past),
+}
+
 /// What this step owes, with the state right after it (or a later one: what has been overtaken is left out).
-pub fn effects(
-    state: &State,
-    shard: u32,
-    offset: u64,
-    step: &Step,
-    subject: Option<&Subject>,
-) -> Vec<Effect> {
+pub(crate) fn effects(state: &State, shard: u32, offset: u64, step: &Step, told: Told) -> Vec<Effect> {
     let mut out = Vec::new();
     let writer = Writer { state, shard, offset, step };
     for (index, event) in step.events.iter().enumerate() {
         writer.of_event(index, event, &mut out);
     }
     if let Some(to) = &step.input.reply_to {
-        out.push(writer.reply(to, subject));
+        out.push(writer.reply(to, told));
     }
     if let (true, Some(at), Some(error)) = (step.input.poison, step.input.offset, &step.rejected) {
         out.push(Effect::DeadLetter { offset: at, error: error.clone() });
@@ -81,14 +103,63 @@ pub fn effects(
     out
 }
 
-/// The entity in the state as JSON, for an answer.
-pub(crate) fn shown(state: &State, subject: &Subject) -> Result<Json, Error> {
-    let gone = || Error::new(Code::NotFound, "the entity has left memory; read it from the ledger");
+/// What a recorded step tells who asked.
+pub(crate) fn told(state: &State, recent: &Recent, step: &Step) -> Told {
+    if let (Some(error), Some(task)) = (&step.rejected, ended_task(state, step)) {
+        return match error.code {
+            Code::InvalidTransition => Told::Past(task),
+            _ => Told::Now(Err(error.clone())),
+        };
+    }
+    if let (Some(at), Some(body), Some(Subject::Task(key))) =
+        (step.input.repeats, &step.input.body, subject_of(step))
+    {
+        return Told::Past(Past::Submitted { key, at, body: body.clone() });
+    }
+    match (&step.rejected, step.input.repeats) {
+        (Some(error), _) => Told::Now(Err(error.clone())),
+        (None, Some(at)) => had(state, recent, at),
+        (None, None) => match subject_of(step) {
+            Some(subject) => shown(state, &subject),
+            None => Told::Now(Err(Error::new(Code::Internal, "the command had no entity to show"))),
+        },
+    }
+}
+
+/// A task that a step was about and that is not in memory.
+fn ended_task(state: &State, step: &Step) -> Option<Past> {
+    let Subject::Task(key) = subject_of(step)? else { return None };
+    let at = state.seen.task(&key.workspace, &key.task)?;
+    state.task(&key).is_none().then_some(Past::Ended { key, at })
+}
+
+/// What a command that was had by the step at `at` is answered with now.
+pub(crate) fn had(state: &State, recent: &Recent, at: u64) -> Told {
+    match recent.get(at) {
+        Some(Had::Refused(error)) => Told::Now(Err((**error).clone())),
+        Some(Had::Taken(subject)) => shown(state, subject),
+        Some(Had::Submitted(past)) => Told::Past(past.clone()),
+        None => Told::Past(Past::Command { at }),
+    }
+}
+
+/// The entity in the state, for an answer.
+pub(crate) fn shown(state: &State, subject: &Subject) -> Told {
     let json = match subject {
-        Subject::Task(key) => Json::of(&state.task(key).ok_or_else(gone)?.view(&key.workspace)),
-        Subject::Agent(key) => Json::of(&state.agent(key).ok_or_else(gone)?.view(key)),
+        Subject::Task(key) => match state.task(key) {
+            Some(task) => Json::of(&task.view(&key.workspace)),
+            None => {
+                let at = state.seen.task(&key.workspace, &key.task);
+                return Told::Past(Past::Task { key: key.clone(), at });
+            }
+        },
+        Subject::Agent(key) => match state.agent(key) {
+            Some(agent) => Json::of(&agent.view(key)),
+            None => return Told::Now(Err(Error::not_found("agent", key.agent.as_str()))),
+        },
     };
-    json.map_err(|e| Error::new(Code::Internal, format!("an entity cannot be written: {e}")))
+    let json = json.map_err(|e| Error::new(Code::Internal, format!("an entity cannot be written: {e}")));
+    Told::Now(json.map(|json| (json, true)))
 }
 
 struct Writer<'a> {
@@ -103,6 +174,12 @@ impl Writer<'_> {
         let Some(workspace) = &self.step.workspace else { return };
         let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
         out.extend(self.publish(index, event, workspace));
+        if event.what.task_ends().is_some()
+            && let Some(task) = self.state.task(&key)
+            && let Ok(value) = Json::of(&task.view(workspace))
+        {
+            out.push(Effect::View { key: key.clone(), offset: self.offset, value });
+        }
         match &event.what {
             What::TaskAssigned(_) => out.extend(self.dispatch(index, event, &key)),
             What::TaskAttemptFailed(e) if e.timed_out => {
@@ -215,22 +292,60 @@ impl Writer<'_> {
         })
     }
 
-    fn reply(&self, to: &ReplyTo, subject: Option<&Subject>) -> Effect {
+    fn reply(&self, to: &ReplyTo, told: Told) -> Effect {
         let workspace = self.step.workspace.clone().unwrap_or_default();
-        let entity = match (&self.step.rejected, subject) {
-            (Some(error), _) => Err(error.clone()),
-            (None, Some(subject)) => shown(self.state, subject),
-            (None, None) => Err(Error::new(Code::Internal, "the command had no entity to show")),
-        };
-        let (ty, value) = match &entity {
-            Ok(json) => ("synod.reply", json.clone()),
-            Err(error) => ("synod.rejected", Json::of(error).unwrap_or_default()),
-        };
+        let refused = matches!(told, Told::Now(Err(_)));
+        let ty = if refused { "synod.rejected" } else { "synod.reply" };
         let id = format!("{}-{}-reply", self.shard, self.offset);
         let mut envelope = self.envelope(id, ty, &workspace, "reply");
         envelope.subject.clone_from(&self.step.root);
-        Effect::Reply { to: to.clone(), envelope: Box::new(envelope), value }
+        let (to, envelope) = (to.clone(), Box::new(envelope));
+        match told {
+            Told::Now(Ok((value, _))) => Effect::Reply { to, envelope, value },
+            Told::Now(Err(error)) => {
+                Effect::Reply { to, envelope, value: Json::of(&error).unwrap_or_default() }
+            }
+            Told::Past(past) => Effect::ReplyPast { to, envelope, past },
+        }
     }
+}
+
+/// The work of an attempt in force, once more: after Redis has lost what it held.
+pub(crate) fn again(state: &State, shard: u32, key: &TaskKey) -> Option<Effect> {
+    let task = state.task(key)?;
+    let current = task.current().filter(|a| a.delivery == Delivery::Redis)?;
+    let attempt_id = format!("{}#{}", key.task, current.seen.attempt);
+    let assignment = Assignment {
+        task_id: key.task.clone(),
+        attempt: current.seen.attempt,
+        attempt_token: current.token.clone(),
+        capability: task.submitted.capability.clone(),
+        input: task.submitted.input.clone(),
+        deadline: current.deadline,
+        incarnation: current.seen.incarnation.clone(),
+    };
+    let trace = task.submitted.traceparent.as_deref().and_then(TraceParent::parse);
+    let envelope = Envelope {
+        time: Some(state.now),
+        workspace: key.workspace.clone(),
+        subject: Some(key.task.to_string()),
+        correlation_id: Some(task.submitted.correlation_id.clone()),
+        traceparent: trace.map(|t| t.child(&attempt_id).to_string()),
+        deadline: Some(current.deadline),
+        ..Envelope::new(
+            format!("{shard}-{attempt_id}-again"),
+            format!("/synod/shards/{shard}"),
+            "synod.task.assigned",
+        )
+    };
+    Some(Effect::Deliver {
+        agent: AgentKey { workspace: key.workspace.clone(), agent: current.seen.agent_id.clone() },
+        delivery: current.delivery.clone(),
+        attempt_id: Some(attempt_id),
+        root: key.task.root().to_owned(),
+        envelope: Box::new(envelope),
+        value: Json::of(&assignment).ok()?,
+    })
 }
 
 impl Effect {
@@ -239,7 +354,8 @@ impl Effect {
         match self {
             Effect::Publish { .. } => "publish",
             Effect::Deliver { .. } => "deliver",
-            Effect::Reply { .. } => "reply",
+            Effect::Reply { .. } | Effect::ReplyPast { .. } => "reply",
+            Effect::View { .. } => "view",
             Effect::Directory(_) => "directory",
             Effect::DeadLetter { .. } => "dead_letter",
         }

@@ -4,6 +4,7 @@
 //! recomputes each index from the entities alone, so a forgotten update of an index cannot hide in it.
 
 use crate::agent::AgentState;
+use crate::memory::Thing;
 use crate::state::{State, TaskKey, place_of};
 use crate::task::{LOSS_LIMIT, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ pub fn invariants(state: &State) -> Result<(), String> {
     ended(state)?;
     counts(state)?;
     arrivals(state)?;
+    bases(state)?;
     state.seen.consistent()
 }
 
@@ -118,8 +120,9 @@ fn lines(state: &State) -> Result<(), String> {
         standing.extend(places.iter().map(|place| (line.clone(), place.clone())));
     }
     let mut backing_off = state.retries.clone();
-    for (key, (arrival, task)) in &state.tasks {
-        let stands = standing.remove(&place_of(key, *arrival, task));
+    for (key, kept) in &state.tasks {
+        let (arrival, task) = (kept.arrival, &kept.state);
+        let stands = standing.remove(&place_of(key, arrival, task));
         let backs_off = task.retry_at.is_some_and(|at| backing_off.remove(&(at, key.clone())));
         let right = match task.status {
             TaskStatus::Waiting => stands && !backs_off,
@@ -151,38 +154,53 @@ fn holders(state: &State) -> Result<(), String> {
     ensure(want == state.held, || format!("held is {:?}, should be {want:?}", state.held))
 }
 
-/// Each ended task in memory waits exactly once to be forgotten, the oldest first.
+/// Each ended task in memory waits exactly once to be forgotten, and they weigh what they weigh.
 fn ended(state: &State) -> Result<(), String> {
-    let mut want: BTreeSet<_> =
+    let want: BTreeSet<_> =
         state.tasks().filter_map(|(key, task)| Some((task.completed_at?, key.clone()))).collect();
-    let mut before = None;
-    for entry in &state.ended {
-        ensure(want.remove(entry), || format!("{entry:?} is to be forgotten, but is no ended task"))?;
-        ensure(before <= Some(entry.0), || format!("{entry:?} is to be forgotten out of order"))?;
-        before = Some(entry.0);
-    }
-    ensure(want.is_empty(), || format!("never forgotten: {want:?}"))
+    ensure(want == state.ended, || format!("to be forgotten: {:?}, should be {want:?}", state.ended))?;
+    let weight: usize =
+        state.tasks().filter(|(_, t)| t.completed_at.is_some()).map(|(_, t)| t.weight()).sum();
+    ensure(weight == state.ended_weight, || {
+        format!("ended tasks weigh {weight} bytes, counted as {}", state.ended_weight)
+    })
 }
 
-/// The counts of live tasks are exact; ended ones are counted on when they have left memory.
+/// The counts of tasks in memory are exact; of ended ones, at least those in memory are counted.
 fn counts(state: &State) -> Result<(), String> {
     let mut want: BTreeMap<TaskStatus, u64> = BTreeMap::new();
     for (_, task) in state.tasks() {
         *want.entry(task.status).or_default() += 1;
     }
-    let statuses: BTreeSet<_> = want.keys().chain(state.counts.keys()).copied().collect();
+    let of = |map: &BTreeMap<TaskStatus, u64>, status| map.get(&status).copied().unwrap_or(0);
+    let statuses: BTreeSet<_> = want.keys().chain(state.live.keys()).copied().collect();
     for status in statuses {
-        let of = |map: &BTreeMap<TaskStatus, u64>| map.get(&status).copied().unwrap_or(0);
-        let (found, in_memory) = (of(&state.counts), of(&want));
-        ensure(found == in_memory || (status.is_final() && found > in_memory), || {
+        let (found, in_memory) = (of(&state.live, status), of(&want, status));
+        ensure(found == in_memory, || {
             format!("{found} tasks are counted as {}, {in_memory} are", status.as_str())
+        })?;
+        ensure(!status.is_final() || of(&state.shard.ended, status) >= in_memory, || {
+            format!("fewer tasks have ever ended as {} than are in memory", status.as_str())
         })?;
     }
     Ok(())
 }
 
 fn arrivals(state: &State) -> Result<(), String> {
-    let numbers: BTreeSet<_> = state.tasks.values().map(|(arrival, _)| *arrival).collect();
-    ensure(numbers.len() == state.tasks.len(), || "two tasks arrived as the same".into())?;
-    ensure(numbers.last().is_none_or(|last| *last <= state.arrivals), || "a task has yet to arrive".into())
+    let numbers: BTreeSet<_> = state.tasks.values().map(|kept| kept.arrival).collect();
+    ensure(numbers.len() == state.tasks.len(), || "two tasks arrived as the same".into())
+}
+
+/// Every thing stands once in the order in which things are imaged, at its base.
+fn bases(state: &State) -> Result<(), String> {
+    let tasks = state.tasks.iter().map(|(key, kept)| (kept.base, Thing::Task(key.clone())));
+    let agents = state.agents.iter().map(|(key, kept)| (kept.base, Thing::Agent(key.clone())));
+    let blocks = state.seen.bases().map(|(block, base)| (base, Thing::Seen(block)));
+    let mut want: BTreeSet<_> = tasks.chain(agents).chain(blocks).collect();
+    if state.by_base.contains(&(state.shard_base, Thing::Shard)) {
+        want.insert((state.shard_base, Thing::Shard));
+    }
+    ensure(want == state.by_base, || {
+        format!("the order of images is {:?}, should be {want:?}", state.by_base)
+    })
 }

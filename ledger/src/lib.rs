@@ -11,6 +11,7 @@
 //!   effects, answers <-- Released <---- Owner::acked(n, offset == epoch + n) <---- acknowledgement
 //! ```
 
+mod agenda;
 mod agent;
 mod audit;
 mod counting;
@@ -18,22 +19,32 @@ mod decide;
 mod effect;
 mod fold;
 mod invariants;
+mod memory;
 mod owner;
+mod past;
+mod recent;
 mod record;
 mod seen;
 mod state;
 mod task;
 pub mod tenure;
 
+pub use agenda::Next;
 pub use agent::AgentState;
 pub use audit::{Audit, Violation, Window, Wrong};
 pub use counting::{Counting, Verdict};
 pub use decide::{Context, Decision, Input, Meta, Subject, decide};
-pub use effect::{Effect, effects};
-pub use fold::{Fold, FoldError, Folded};
+pub use effect::Effect;
+pub use fold::{Fold, FoldError, Folded, Owed};
 pub use invariants::invariants;
-pub use owner::{Answer, Append, Doubt, Owner, Released, Ticket};
-pub use record::{Claim, Door, InputRef, Kind, Record, RecordError, Step, VERSION};
-pub use seen::{WINDOW_COUNT, WINDOW_MS};
-pub use state::{Line, State, TaskKey};
+pub use memory::{Keep, Thing};
+pub use owner::{Answer, Append, Doubt, Limits, Owner, Released, Ticket};
+pub use past::Past;
+pub use recent::Had;
+pub use record::{
+    AgentImage, Claim, Door, Image, Imaged, InputRef, Kind, Record, RecordError, Step, TaskImage, VERSION,
+    floor_of,
+};
+pub use seen::{SeenImage, WINDOW_COUNT, WINDOW_MS};
+pub use state::{LastInput, Line, ShardImage, State, TaskKey};
 pub use task::{AttemptState, DEFAULT_DEADLINE_MS, DEFAULT_TIMEOUT_MS, LOSS_LIMIT, TaskState};

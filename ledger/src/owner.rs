@@ -4,13 +4,20 @@
 //! exactly the expected offset, `epoch + n`. Until then nothing leaves: effects, answers, rejections and
 //! reads wait. Every doubt ends the epoch; the shell then claims anew and folds.
 
+use crate::agenda::{Agenda, Next};
 use crate::decide::{Context, Decision, Input, Meta, Subject, decide};
-use crate::effect::{Effect, effects, shown};
+use crate::effect::{Effect, Told, again, effects, had, shown, told};
 use crate::fold::Folded;
-use crate::record::{Door, InputRef, Kind, Step, VERSION};
-use crate::state::{State, answered};
-use std::collections::{BTreeMap, VecDeque};
-use synod_protocol::{Command, EntityId, Error, Event, Json, Timestamp, Workspace};
+use crate::memory::{Bases, Moved, Thing};
+use crate::past::Past;
+use crate::recent::Recent;
+use crate::record::{Door, Image, InputRef, Kind, Step, VERSION};
+use crate::state::State;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use synod_fleet::Fleet;
+use synod_protocol::event::What;
+use synod_protocol::{Code, Command, EntityId, Error, Event, Json, Timestamp, Workspace};
 
 /// By which the shell finds who waits for an answer.
 pub type Ticket = u64;
@@ -45,6 +52,26 @@ pub enum Released {
     },
     /// An answer to somebody who waits.
     Answer(Ticket, Answer),
+    /// An answer that has left memory and is to be looked for.
+    Past(Ticket, Past),
+    /// Work that is in force, once more; see [`Owner::redeliver`]. Not to be confirmed.
+    Again(Vec<Effect>),
+}
+
+/// What an owner keeps to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest record, in bytes.
+    pub record_bytes: usize,
+    /// Each live thing is imaged within about so many records, so that a fold has no more than these to read; with
+    /// more live things than half of it, within twice as many records as there are things.
+    pub image_within: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { record_bytes: 900 * 1024, image_within: 20_000 }
+    }
 }
 
 /// Why an epoch is over.
@@ -73,7 +100,19 @@ struct Flight {
     n: u64,
     acked: bool,
     effects: Vec<Effect>,
-    answers: Vec<(Ticket, Answer)>,
+    /// No floor may pass this while the effects are owed.
+    needs: u64,
+    /// What the record's proof will do to the bases.
+    moved: Vec<Moved>,
+    /// The floor that it carries.
+    floor: u64,
+    tells: Vec<Tell>,
+}
+
+/// What waits for proof beside a record's own effects.
+enum Tell {
+    One(Ticket, Told),
+    Again(Vec<Effect>),
 }
 
 /// The owner of one shard for one epoch.
@@ -82,13 +121,22 @@ pub struct Owner {
     epoch: u64,
     born: u64,
     state: State,
+    agenda: Agenda,
+    recent: Recent,
     sent: u64,
     proven: u64,
     flights: VecDeque<Flight>,
-    /// Offset of each proven step with unconfirmed effects, and how many.
-    owed: BTreeMap<u64, usize>,
+    /// Offset of each proven step with unconfirmed effects; how many, and what it needs.
+    owed: BTreeMap<u64, (usize, u64)>,
+    /// What the owed steps need, the least first.
+    needed: BTreeSet<(u64, u64)>,
+    /// The proven bases of all live things.
+    bases: Bases,
+    trim_to: u64,
     nothing_yet: bool,
-    record_limit: usize,
+    limits: Limits,
+    /// Things whose image would be longer than a record may be; they hold the floor back.
+    too_large: BTreeSet<Thing>,
     /// Why this epoch is over, once it is.
     doubt: Option<Doubt>,
     /// Who asked after that.
@@ -97,28 +145,36 @@ pub struct Owner {
 
 impl Owner {
     /// The owner after its fold, and what its predecessors may have left undone.
-    pub fn new(shard: u32, folded: Folded, record_limit: usize) -> (Owner, Vec<Released>) {
+    pub fn new(shard: u32, folded: Folded, limits: Limits) -> (Owner, Vec<Released>) {
         let nothing_yet = folded.counted == 0;
         let mut owner = Owner {
             shard,
             epoch: folded.epoch,
             born: folded.born,
             state: folded.state,
+            agenda: Agenda::default(),
+            recent: folded.recent,
             sent: 0,
             proven: 0,
             flights: VecDeque::new(),
             owed: BTreeMap::new(),
+            needed: BTreeSet::new(),
+            bases: folded.bases,
+            trim_to: folded.trim_to,
             nothing_yet,
-            record_limit,
+            limits,
+            too_large: BTreeSet::new(),
             doubt: None,
             stranded: Vec::new(),
         };
         let mut released = Vec::new();
-        for (offset, step) in folded.owed {
-            let subject = answered(&owner.state, &step);
-            let effects = effects(&owner.state, shard, offset, &step, subject.as_ref());
-            owner.release(offset, effects, &mut released);
+        for owed in folded.owed {
+            let told = told(&owner.state, &owner.recent, &owed.step);
+            let effects = effects(&owner.state, shard, owed.offset, &owed.step, told);
+            owner.release(owed.offset, owed.needs, effects, &mut released);
         }
+        // Redis may have been wiped since: what is in force is handed over once more, and dropped where it is known.
+        owner.redeliver(&mut released);
         (owner, released)
     }
 
@@ -127,9 +183,45 @@ impl Owner {
         &self.state
     }
 
-    /// Puts tasks whose back-off is over into their lines.
-    pub fn wake_retries(&mut self, now: Timestamp) {
-        self.state.wake_retries(now);
+    /// What the shard does next of its own accord: to be asked after every input, until it says `Nothing`.
+    pub fn next(&mut self, now: Timestamp, fleet: &dyn Fleet, room: bool) -> Next {
+        if self.doubt.is_some() {
+            return Next::Nothing;
+        }
+        let now = now.max(self.state.now);
+        self.agenda.next(&mut self.state, now, fleet, room)
+    }
+
+    /// Every command that stood in the topic when the claim was made has been handled.
+    pub fn caught_up(&mut self) {
+        self.agenda.caught_up();
+    }
+
+    /// Whether such commands are still to come; until then nothing is done but them.
+    pub fn is_catching_up(&self) -> bool {
+        self.agenda.is_catching_up()
+    }
+
+    /// Agents have come, changed or gone.
+    pub fn fleet_changed(&mut self) {
+        self.agenda.fleet_changed();
+    }
+
+    /// Some agent may have room that had none.
+    pub fn there_is_room(&mut self) {
+        self.agenda.there_is_room();
+    }
+
+    /// Hands over all work in force that reaches its agent through Redis once more: Redis has lost what it held.
+    pub fn redeliver(&mut self, released: &mut Vec<Released>) {
+        let held = self.state.holders().flat_map(|agent| self.state.held_by(agent));
+        let effects: Vec<Effect> =
+            held.filter_map(|(task, _)| again(&self.state, self.shard, task)).collect();
+        match self.flights.back_mut() {
+            _ if effects.is_empty() || self.doubt.is_some() => {}
+            Some(flight) => flight.tells.push(Tell::Again(effects)),
+            None => released.push(Released::Again(effects)),
+        }
     }
 
     /// This epoch.
@@ -157,6 +249,22 @@ impl Owner {
         self.owed.keys().next().map_or(end, |first| end.min(*first))
     }
 
+    /// Where a fold may begin: at the least proven base, and at what the owed steps need.
+    fn floor(&self) -> u64 {
+        let needed = self.needed.first().map(|(needs, _)| *needs);
+        [self.bases.least(), needed].into_iter().flatten().min().unwrap_or(self.born)
+    }
+
+    /// The newest floor that a proven step carries: below it the ledger may be trimmed, and never beyond.
+    pub fn trim_to(&self) -> u64 {
+        self.trim_to
+    }
+
+    /// The offset at which the next record should land.
+    pub fn next_offset(&self) -> u64 {
+        self.epoch + self.sent + 1
+    }
+
     /// Decides an input on the state in memory. `Some` is to be appended; `None` needed no record.
     ///
     /// The answer for `ticket`, if any, is released once it may leave. After a [`Doubt`] nothing is decided any more.
@@ -172,14 +280,18 @@ impl Owner {
             return None;
         }
         let cx = Context { now: cx.now.max(self.state.now), seed: cx.seed, fleet: cx.fleet };
-        let mut decision = decide(&self.state, &cx, input);
-        if is_recorded(&self.state, input, &decision) {
-            let append = self.append(&cx, input, &mut decision);
-            match append {
-                Ok(append) => {
+        // Deciding changes nothing, so a defect in it leaves everything as it was.
+        let decided = catch_unwind(AssertUnwindSafe(|| decide(&self.state, &cx, input)));
+        let mut decision = decided.unwrap_or_else(|_| Decision {
+            rejected: Some(Error::new(Code::Internal, "the core could not decide this command")),
+            ..Decision::default()
+        });
+        if is_recorded(input, &decision) {
+            match self.append(&cx, input, &mut decision) {
+                Ok((append, told)) => {
                     if let (Some(ticket), Some(flight)) = (ticket, self.flights.back_mut()) {
-                        let answer = answer(&self.state, &decision);
-                        flight.answers.push((ticket, answer));
+                        let told = if decision.repeat { told.again() } else { told };
+                        flight.tells.push(Tell::One(ticket, told));
                     }
                     return Some(append);
                 }
@@ -187,15 +299,45 @@ impl Owner {
             }
         }
         if let Some(ticket) = ticket {
-            let answer = answer(&self.state, &decision);
-            self.tell(ticket, answer, released);
+            // Nothing was made where nothing was recorded.
+            let told = self.tells(&decision).again();
+            self.tell_one(ticket, told, released);
         }
         None
     }
 
+    /// What a decision tells who asked.
+    fn tells(&self, decision: &Decision) -> Told {
+        match (&decision.past, &decision.rejected, &decision.subject) {
+            (Some(Past::Command { at }), ..) => had(&self.state, &self.recent, *at),
+            (Some(past), ..) => Told::Past(past.clone()),
+            (None, Some(error), _) => Told::refused(error.clone()),
+            (None, None, Some(subject)) => shown(&self.state, subject),
+            (None, None, None) => {
+                Told::refused(Error::new(Code::Internal, "the input has no entity to show"))
+            }
+        }
+    }
+
     /// Builds the step, takes it into the state and puts it in flight.
-    fn append(&mut self, cx: &Context<'_>, input: &Input, decision: &mut Decision) -> Result<Append, Error> {
-        let (workspace, root, input_ref) = written(input);
+    fn append(
+        &mut self,
+        cx: &Context<'_>,
+        input: &Input,
+        decision: &mut Decision,
+    ) -> Result<(Append, Told), Error> {
+        let (workspace, root, mut input_ref) = written(input);
+        match &decision.past {
+            Some(Past::Command { at }) => input_ref.repeats = Some(*at),
+            Some(Past::Submitted { at, body, .. }) => {
+                (input_ref.repeats, input_ref.body) = (Some(*at), Some(body.clone()));
+            }
+            _ => {}
+        }
+        // What the core cannot decide is kept for people to look at.
+        let is_defect = decision.rejected.as_ref().is_some_and(|e| e.code == Code::Internal);
+        input_ref.poison |= is_defect && input_ref.offset.is_some();
+        let floor = self.floor();
         let mut step = Step {
             v: VERSION,
             kind: Kind::Step,
@@ -207,18 +349,18 @@ impl Owner {
             input: input_ref,
             events: std::mem::take(&mut decision.events),
             rejected: decision.rejected.clone(),
-            floor: self.born,
+            floor,
             done: self.done(),
         };
         let mut bytes = write(&step)?;
-        if bytes.len() > self.record_limit {
+        if bytes.len() > self.limits.record_bytes {
             // Never appended as it is: what it would have done is refused instead, on record.
             let error = Error::new(
-                synod_protocol::Code::PayloadTooLarge,
+                Code::PayloadTooLarge,
                 format!(
                     "the ledger record would have {} bytes, the limit is {}",
                     bytes.len(),
-                    self.record_limit
+                    self.limits.record_bytes
                 ),
             );
             step.events.clear();
@@ -227,26 +369,89 @@ impl Owner {
             bytes = write(&step)?;
         }
         self.sent += 1;
-        self.state.take(&step);
-        let subject = answered(&self.state, &step);
-        let effects = effects(&self.state, self.shard, self.epoch + step.n, &step, subject.as_ref());
-        self.flights.push_back(Flight { n: step.n, acked: false, effects, answers: Vec::new() });
+        let offset = self.epoch + step.n;
+        let needs = self.state.needs(offset, &step);
+        let moved = self.state.take(offset, &step);
+        self.recent.step(&step);
+        let told = self.tells(decision);
+        let effects = effects(&self.state, self.shard, offset, &step, told.clone());
+        if step.events.iter().any(|e| matches!(e.what, What::TaskSubmitted(_) | What::TaskReassigned(_))) {
+            self.agenda.there_is_room();
+        }
+        self.flights.push_back(Flight {
+            n: step.n,
+            acked: false,
+            effects,
+            needs,
+            moved,
+            floor,
+            tells: Vec::new(),
+        });
         let key = step.root.unwrap_or_default();
-        Ok(Append { n: step.n, key, bytes, workspace: step.workspace, events: step.events })
+        Ok((Append { n: step.n, key, bytes, workspace: step.workspace, events: step.events }, told))
+    }
+
+    /// The image of whatever has gone longest without one, if that is due; to be asked after every append.
+    pub fn image(&mut self) -> Option<Append> {
+        let offset = self.next_offset();
+        let is_due = |base: u64| offset.saturating_sub(base) >= (self.limits.image_within / 2).max(1);
+        let mut oldest = self.state.by_base.iter().take_while(|(base, _)| is_due(*base));
+        let thing =
+            oldest.find(|(_, thing)| !self.too_large.contains(thing)).map(|(_, thing)| thing.clone())?;
+        self.append_image(&thing)
+    }
+
+    /// An image of the shard itself: a record that changes nothing, by which an idle owner learns whether it still is one.
+    pub fn sign_of_life(&mut self) -> Option<Append> {
+        self.append_image(&Thing::Shard)
+    }
+
+    fn append_image(&mut self, thing: &Thing) -> Option<Append> {
+        if self.doubt.is_some() {
+            return None;
+        }
+        let of = self.state.image(thing)?;
+        let n = self.sent + 1;
+        let image = Image { v: VERSION, kind: Kind::Image, epoch: self.epoch, n, of };
+        let bytes = serde_json::to_vec(&image).ok().filter(|bytes| bytes.len() <= self.limits.record_bytes);
+        let Some(bytes) = bytes else {
+            self.too_large.insert(thing.clone());
+            return None;
+        };
+        self.sent = n;
+        let offset = self.epoch + n;
+        let moved = vec![self.state.imaged(thing, offset)];
+        let key = match thing {
+            Thing::Task(key) => key.task.root().to_owned(),
+            Thing::Agent(key) => key.agent.to_string(),
+            Thing::Shard | Thing::Seen(_) => String::new(),
+        };
+        let (effects, tells) = (Vec::new(), Vec::new());
+        self.flights.push_back(Flight { n, acked: false, effects, needs: offset, moved, floor: 0, tells });
+        Some(Append { n, key, bytes, workspace: None, events: Vec::new() })
+    }
+
+    /// Things whose image would be longer than a record may be.
+    pub fn too_large(&self) -> usize {
+        self.too_large.len()
     }
 
     /// Answers a read: with what memory shows now, once all that was appended before is proven.
     pub fn read(&mut self, ticket: Ticket, subject: &Subject, released: &mut Vec<Released>) {
-        let answer = shown(&self.state, subject).map(|json| (json, false)).map_err(|_| absent(subject));
-        self.tell(ticket, answer, released);
+        let told = shown(&self.state, subject).again();
+        self.tell_one(ticket, told, released);
     }
 
     /// Releases an answer once all that was appended before it is proven.
     pub fn tell(&mut self, ticket: Ticket, answer: Answer, released: &mut Vec<Released>) {
+        self.tell_one(ticket, Told::Now(answer), released);
+    }
+
+    fn tell_one(&mut self, ticket: Ticket, told: Told, released: &mut Vec<Released>) {
         match self.flights.back_mut() {
             _ if self.doubt.is_some() => self.stranded.push(ticket),
-            Some(flight) => flight.answers.push((ticket, answer)),
-            None => released.push(Released::Answer(ticket, answer)),
+            Some(flight) => flight.tells.push(Tell::One(ticket, told)),
+            None => released.push(told.to(ticket)),
         }
     }
 
@@ -276,25 +481,31 @@ impl Owner {
             let Some(flight) = self.flights.pop_front() else { break };
             self.proven = flight.n;
             self.nothing_yet = false;
-            self.release(self.epoch + flight.n, flight.effects, &mut released);
-            released
-                .extend(flight.answers.into_iter().map(|(ticket, answer)| Released::Answer(ticket, answer)));
+            self.bases.take(&flight.moved);
+            self.trim_to = self.trim_to.max(flight.floor);
+            self.release(self.epoch + flight.n, flight.needs, flight.effects, &mut released);
+            released.extend(flight.tells.into_iter().map(|tell| match tell {
+                Tell::One(ticket, told) => told.to(ticket),
+                Tell::Again(effects) => Released::Again(effects),
+            }));
         }
         Ok(released)
     }
 
-    fn release(&mut self, offset: u64, effects: Vec<Effect>, released: &mut Vec<Released>) {
+    fn release(&mut self, offset: u64, needs: u64, effects: Vec<Effect>, released: &mut Vec<Released>) {
         if !effects.is_empty() {
-            self.owed.insert(offset, effects.len());
+            self.owed.insert(offset, (effects.len(), needs));
+            self.needed.insert((needs, offset));
             released.push(Released::Effects { offset, effects });
         }
     }
 
     /// So many effects of the step at `offset` have reached their receivers.
     pub fn confirmed(&mut self, offset: u64, effects: usize) {
-        if let Some(left) = self.owed.get_mut(&offset) {
+        if let Some((left, needs)) = self.owed.get_mut(&offset) {
             *left = left.saturating_sub(effects);
             if *left == 0 {
+                self.needed.remove(&(*needs, offset));
                 self.owed.remove(&offset);
             }
         }
@@ -302,36 +513,46 @@ impl Owner {
 
     /// Everyone who waits for an answer that this epoch can no longer give.
     pub fn abandoned(self) -> impl Iterator<Item = Ticket> {
-        let waiting = self.flights.into_iter().flat_map(|flight| flight.answers).map(|(ticket, _)| ticket);
+        let tells = self.flights.into_iter().flat_map(|flight| flight.tells);
+        let waiting = tells.filter_map(|tell| match tell {
+            Tell::One(ticket, _) => Some(ticket),
+            Tell::Again(_) => None,
+        });
         waiting.chain(self.stranded)
     }
 }
 
 /// Every position passed is on record, and so is every command that was not had before, whatever it came to; the
 /// same command again through the quick door changes nothing and needs none.
-fn is_recorded(state: &State, input: &Input, decision: &Decision) -> bool {
+fn is_recorded(input: &Input, decision: &Decision) -> bool {
     match input {
         Input::Poison { .. } | Input::PassedOn { .. } => true,
         Input::Command { meta, .. } if meta.offset.is_some() => true,
-        Input::Command { meta, .. } => state.seen.get(&meta.workspace, &meta.ce_id).is_none(),
+        Input::Command { .. } => !matches!(decision.past, Some(Past::Command { .. })),
         Input::Due(_) | Input::Dispatch(_) | Input::HolderGone { .. } | Input::Judged { .. } => {
             !decision.events.is_empty()
         }
     }
 }
 
-fn answer(state: &State, decision: &Decision) -> Answer {
-    match (&decision.rejected, &decision.subject) {
-        (Some(error), _) => Err(error.clone()),
-        (None, Some(subject)) => shown(state, subject).map(|json| (json, !decision.repeat)),
-        (None, None) => Err(Error::new(synod_protocol::Code::Internal, "the input has no entity to show")),
+impl Told {
+    fn refused(error: Error) -> Told {
+        Told::Now(Err(error))
     }
-}
 
-fn absent(subject: &Subject) -> Error {
-    match subject {
-        Subject::Task(key) => Error::not_found("task", key.task.as_str()),
-        Subject::Agent(key) => Error::not_found("agent", key.agent.as_str()),
+    /// The same, of an entity that this command has not made.
+    fn again(self) -> Told {
+        match self {
+            Told::Now(Ok((json, _))) => Told::Now(Ok((json, false))),
+            other => other,
+        }
+    }
+
+    fn to(self, ticket: Ticket) -> Released {
+        match self {
+            Told::Now(answer) => Released::Answer(ticket, answer),
+            Told::Past(past) => Released::Past(ticket, past),
+        }
     }
 }
 

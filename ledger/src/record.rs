@@ -1,7 +1,11 @@
 //! What stands in the ledger: readable JSON, kept for years.
 
+use crate::agent::AgentState;
+use crate::seen::SeenImage;
+use crate::state::ShardImage;
+use crate::task::TaskState;
 use serde::{Deserialize, Serialize};
-use synod_protocol::{EntityId, Error, Event, ReplyTo, Timestamp, Workspace};
+use synod_protocol::{EntityId, Error, Event, Id, ReplyTo, Timestamp, Workspace};
 
 /// The version that this build writes; it reads every version up to it.
 pub const VERSION: u32 = 1;
@@ -13,6 +17,8 @@ pub enum Record {
     Claim(Claim),
     /// What one input did.
     Step(Box<Step>),
+    /// One thing as it is, so that a fold need not begin at its birth.
+    Image(Box<Image>),
 }
 
 /// A claim: who and when.
@@ -60,6 +66,69 @@ pub struct Step {
     pub done: u64,
 }
 
+/// The whole state of one thing, under the same epoch and count as steps, without `floor` or `done`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Image {
+    /// Version.
+    pub v: u32,
+    /// `image`
+    pub kind: Kind,
+    /// The offset of its author's claim.
+    pub epoch: u64,
+    /// Its author's how-manieth record of this epoch, from 1.
+    pub n: u64,
+    /// What it shows.
+    pub of: Imaged,
+}
+
+/// What an image shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Imaged {
+    /// The shard itself.
+    Shard(ShardImage),
+    /// A block of the commands had.
+    Seen(SeenImage),
+    /// A task.
+    Task(TaskImage),
+    /// An agent.
+    Agent(AgentImage),
+}
+
+/// A task in an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskImage {
+    /// Its workspace.
+    pub workspace: Workspace,
+    /// Its id.
+    pub id: EntityId,
+    /// The place of the step by which it was submitted, and its own in every line.
+    pub arrival: u64,
+    /// All of it.
+    pub state: TaskState,
+}
+
+/// An agent in an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentImage {
+    /// Its workspace.
+    pub workspace: Workspace,
+    /// Its id.
+    pub id: Id,
+    /// The place of the step by which it first came.
+    pub arrival: u64,
+    /// All of it.
+    pub state: AgentState,
+}
+
+impl Step {
+    /// By which what it brought is known in memory and in images: the offset at which its author expects it. It may
+    /// stand a little behind that, and count, where something foreign came between; no two that count share it.
+    pub fn place(&self) -> u64 {
+        self.epoch.saturating_add(self.n)
+    }
+}
+
 /// Where an input came from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputRef {
@@ -89,7 +158,13 @@ pub struct InputRef {
     /// It belonged to this other partition and was passed on, unchanged, before this was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed_on_to: Option<u32>,
-    /// It could not be read; it goes to the dead-letter topic.
+    /// It changed nothing, for it was had before: the place of the step that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u64>,
+    /// Where a task was submitted again after it had left memory: the fingerprint of this submission's body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// It could not be read, or the core could not decide it; it goes to the dead-letter topic.
     #[serde(default, skip_serializing_if = "is_false")]
     pub poison: bool,
 }
@@ -125,6 +200,8 @@ impl InputRef {
             correlation_id: None,
             traceparent: None,
             passed_on_to: None,
+            repeats: None,
+            body: None,
             poison: false,
         }
     }
@@ -138,6 +215,8 @@ pub enum Kind {
     Claim,
     /// See [`Step`].
     Step,
+    /// See [`Image`].
+    Image,
 }
 
 /// Why a record cannot be read.
@@ -153,8 +232,8 @@ pub enum RecordError {
         /// Its kind.
         kind: String,
     },
-    /// A step of ours with something in it that this build does not know. If it counts, it must not be passed over.
-    #[error("step {n} of epoch {epoch} cannot be read: {why}")]
+    /// A record of ours with something in it that this build does not know. If it counts, it must not be passed over.
+    #[error("record {n} of epoch {epoch} cannot be read: {why}")]
     Unknown {
         /// Its epoch.
         epoch: u64,
@@ -175,7 +254,7 @@ struct Head {
     kind: String,
 }
 
-/// What decides whether a step counts.
+/// What decides whether a record counts.
 #[derive(Deserialize)]
 struct Place {
     epoch: u64,
@@ -192,15 +271,34 @@ impl Record {
         match head.kind.as_str() {
             _ if head.v > VERSION => Err(RecordError::Newer { found: head.v, kind: head.kind }),
             "claim" => serde_json::from_slice(bytes).map(Record::Claim).map_err(RecordError::Foreign),
-            "step" => serde_json::from_slice(bytes).map(Record::Step).map_err(|why| {
-                match serde_json::from_slice(bytes) {
-                    Ok(Place { epoch, n }) => RecordError::Unknown { epoch, n, why },
-                    Err(_) => RecordError::Foreign(why),
-                }
-            }),
+            "step" => serde_json::from_slice(bytes).map(Record::Step).map_err(|why| ours(bytes, why)),
+            "image" => serde_json::from_slice(bytes).map(Record::Image).map_err(|why| ours(bytes, why)),
             _ => Err(RecordError::Newer { found: head.v, kind: head.kind }),
         }
     }
+}
+
+/// A record that says its place is one of ours.
+fn ours(bytes: &[u8], why: serde_json::Error) -> RecordError {
+    match serde_json::from_slice(bytes) {
+        Ok(Place { epoch, n }) => RecordError::Unknown { epoch, n, why },
+        Err(_) => RecordError::Foreign(why),
+    }
+}
+
+/// The floor that a record names, if it is a step: an offset that no record after it, nor it itself, can be below.
+/// A recorded floor is valid whether or not the step counts.
+pub fn floor_of(offset: u64, bytes: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Floor {
+        v: u32,
+        kind: String,
+        epoch: u64,
+        floor: u64,
+    }
+    let step: Floor = serde_json::from_slice(bytes).ok()?;
+    let ours = step.kind == "step" && step.v <= VERSION && step.epoch < offset && step.floor < offset;
+    ours.then_some(step.floor)
 }
 
 impl Claim {
@@ -228,7 +326,7 @@ mod tests {
             Record::read(br#"{"v":2,"kind":"step"}"#),
             Err(RecordError::Newer { found: 2, .. })
         ));
-        assert!(matches!(Record::read(br#"{"v":1,"kind":"image"}"#), Err(RecordError::Newer { .. })));
+        assert!(matches!(Record::read(br#"{"v":1,"kind":"riddle"}"#), Err(RecordError::Newer { .. })));
         assert!(matches!(Record::read(b"hello"), Err(RecordError::Foreign(_))));
         assert!(matches!(Record::read(br#"{"v":1,"kind":"step"}"#), Err(RecordError::Foreign(_))));
     }

@@ -1,79 +1,330 @@
 //! Deduplication: the commands that a shard has had, within a window of time and of count.
 //!
-//! A command is kept for the longer of the two, so the memory is bounded by the rate within the time.
+//! Millions of them, so each takes 13 bytes: a print and the place of its step, where everything else can be
+//! read. They stand in blocks of so many places in the ledger; only the newest block is still added to.
+//!
+//! ```text
+//!   place / BLOCK ->  | sealed | sealed | sealed | open |     a sealed block: sorted prints, and a filter
+//!                        ^ dropped whole, once it is outside both windows
+//! ```
 
-use crate::decide::Subject;
-use std::collections::{BTreeMap, VecDeque};
-use synod_protocol::{Error, Timestamp, Workspace};
+use base64::Engine;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use synod_protocol::{EntityId, Timestamp, Workspace};
 
 /// For how long a command is remembered at least.
 pub const WINDOW_MS: u64 = 3_600_000;
 /// How many of the last commands are remembered at least.
 pub const WINDOW_COUNT: usize = 100_000;
+/// Places in the ledger whose commands stand in one block.
+const BLOCK: u64 = 8_192;
+/// Set in a place that is a task's and not a command's.
+const TASK: u16 = 1 << 15;
 
-/// 16 bytes of BLAKE3 of workspace and `ce_id`: two commands that collide are less likely than a broken disk.
-type Print = [u8; 16];
+/// 10 bytes of BLAKE3 of workspace and `ce_id` (or task): that two of the millions in a window are the same is less
+/// likely than 1 in 10^11.
+type Print = [u8; 10];
+/// A print and its place in the block.
+type Entry = [u8; 12];
 
-/// What a command came to.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Had {
-    /// It was taken; a repeat is answered with this entity as it is now.
-    Taken(Subject),
-    /// It was refused; a repeat is refused alike.
-    Refused(Box<Error>),
+/// The commands that a shard has had, and the tasks that it was given.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Seen {
+    blocks: BTreeMap<u64, Block>,
 }
 
-/// The commands that a shard has had.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    had: BTreeMap<Print, Had>,
-    order: VecDeque<(Timestamp, Print)>,
+#[derive(Clone, PartialEq)]
+struct Block {
+    /// Its newest image or its birth.
+    base: u64,
+    newest: Timestamp,
+    commands: u32,
+    entries: Entries,
 }
 
-fn print(workspace: &Workspace, ce_id: &str) -> Print {
+#[derive(Clone, PartialEq)]
+enum Entries {
+    Open(BTreeMap<Print, u16>),
+    Sealed { sorted: Box<[Entry]>, filter: Box<[u64]> },
+}
+
+/// A block as it stands in an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeenImage {
+    /// The block: the places from this times 8,192 on.
+    pub block: u64,
+    /// The time of its newest command.
+    pub newest: Timestamp,
+    /// Base64 of 12 bytes each: the first 10 of BLAKE3 of workspace, 0 and `ce_id` (or workspace, 1 and task), then
+    /// the step's place in the block, with the highest bit set for a task; big-endian, sorted.
+    pub entries: String,
+}
+
+fn print(workspace: &Workspace, kind: u8, name: &str) -> Print {
     let mut hash = blake3::Hasher::new();
-    hash.update(workspace.as_str().as_bytes()).update(&[0]).update(ce_id.as_bytes());
-    let mut print = [0; 16];
-    print.copy_from_slice(&hash.finalize().as_bytes()[..16]);
+    hash.update(workspace.as_str().as_bytes()).update(&[kind]).update(name.as_bytes());
+    let mut print = [0; 10];
+    print.copy_from_slice(&hash.finalize().as_bytes()[..10]);
     print
 }
 
+fn entry(print: &Print, place: u16) -> Entry {
+    let mut entry = [0; 12];
+    entry[..10].copy_from_slice(print);
+    entry[10..].copy_from_slice(&place.to_be_bytes());
+    entry
+}
+
+fn parts(entry: &Entry) -> (Print, u16) {
+    let mut print = [0; 10];
+    print.copy_from_slice(&entry[..10]);
+    (print, u16::from_be_bytes([entry[10], entry[11]]))
+}
+
 impl Seen {
-    /// What this command came to, if it was had.
-    pub fn get(&self, workspace: &Workspace, ce_id: &str) -> Option<&Had> {
-        self.had.get(&print(workspace, ce_id))
+    /// The place of the step by which this command was had.
+    pub(crate) fn command(&self, workspace: &Workspace, ce_id: &str) -> Option<u64> {
+        self.get(&print(workspace, 0, ce_id))
     }
 
-    /// Remembers it, and forgets what is outside both windows.
-    pub fn insert(&mut self, now: Timestamp, workspace: &Workspace, ce_id: &str, had: Had) {
-        let print = print(workspace, ce_id);
-        if self.had.insert(print, had).is_none() {
-            self.order.push_back((now, print));
+    /// The place of the step by which this task was submitted.
+    pub(crate) fn task(&self, workspace: &Workspace, task: &EntityId) -> Option<u64> {
+        self.get(&print(workspace, 1, task.as_str()))
+    }
+
+    fn get(&self, print: &Print) -> Option<u64> {
+        let found = self.blocks.iter().rev().find_map(|(block, b)| Some((block, b.entries.get(print)?)));
+        found.map(|(block, place)| block * BLOCK + u64::from(place & !TASK))
+    }
+
+    /// Remembers a command; the block, if this is its first.
+    pub(crate) fn insert_command(
+        &mut self,
+        at: (u64, u64),
+        now: Timestamp,
+        workspace: &Workspace,
+        ce_id: &str,
+    ) -> Option<u64> {
+        self.insert(at, now, print(workspace, 0, ce_id), 0)
+    }
+
+    /// Remembers a task; the block, if this is its first.
+    pub(crate) fn insert_task(
+        &mut self,
+        at: (u64, u64),
+        now: Timestamp,
+        workspace: &Workspace,
+        task: &EntityId,
+    ) -> Option<u64> {
+        self.insert(at, now, print(workspace, 1, task.as_str()), TASK)
+    }
+
+    /// `at`: the step's place, and the offset where it stands.
+    fn insert(&mut self, at: (u64, u64), now: Timestamp, print: Print, kind: u16) -> Option<u64> {
+        let (place, offset) = at;
+        let number = place / BLOCK;
+        let born = !self.blocks.contains_key(&number);
+        let block = self.blocks.entry(number).or_insert_with(|| Block::new(offset, now));
+        block.newest = block.newest.max(now);
+        block.add(print, (place % BLOCK) as u16 | kind);
+        if born {
+            self.seal();
         }
-        while self.order.len() > WINDOW_COUNT {
-            match self.order.front() {
-                Some((at, old)) if now.millis_since(*at) > WINDOW_MS => {
-                    self.had.remove(old);
-                    self.order.pop_front();
+        born.then_some(number)
+    }
+
+    /// Seals all but the newest block.
+    fn seal(&mut self) {
+        let newest = self.blocks.keys().next_back().copied();
+        for (number, block) in self.blocks.iter_mut().rev().skip(1) {
+            debug_assert!(Some(*number) != newest);
+            if matches!(block.entries, Entries::Sealed { .. }) {
+                break;
+            }
+            block.seal();
+        }
+    }
+
+    /// Drops the blocks outside both windows; each with its base.
+    pub(crate) fn forget(&mut self, now: Timestamp, window_ms: u64, window_count: usize) -> Vec<(u64, u64)> {
+        let mut dropped = Vec::new();
+        let in_window = |b: &Block| now.millis_since(b.newest) <= window_ms;
+        if self.blocks.first_key_value().is_none_or(|(_, b)| in_window(b)) {
+            return dropped;
+        }
+        let mut newer: usize = self.blocks.values().map(|b| b.commands as usize).sum();
+        let mut out = Vec::new();
+        for (number, block) in &self.blocks {
+            newer -= block.commands as usize;
+            if in_window(block) || newer < window_count {
+                break;
+            }
+            out.push(*number);
+        }
+        for number in out {
+            if let Some(block) = self.blocks.remove(&number) {
+                dropped.push((number, block.base));
+            }
+        }
+        dropped
+    }
+
+    /// A block's newest image or birth.
+    pub(crate) fn base(&self, block: u64) -> Option<u64> {
+        self.blocks.get(&block).map(|b| b.base)
+    }
+
+    /// Every block with its newest image or birth.
+    pub(crate) fn bases(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.blocks.iter().map(|(number, b)| (*number, b.base))
+    }
+
+    /// Notes a block's new image; what was its base before.
+    pub(crate) fn rebase(&mut self, block: u64, offset: u64) -> Option<u64> {
+        self.blocks.get_mut(&block).map(|b| std::mem::replace(&mut b.base, offset))
+    }
+
+    /// A block as it is to stand in an image.
+    pub(crate) fn image(&self, block: u64) -> Option<SeenImage> {
+        let b = self.blocks.get(&block)?;
+        let bytes = b.entries.sorted().concat();
+        let entries = base64::engine::general_purpose::STANDARD_NO_PAD.encode(bytes);
+        Some(SeenImage { block, newest: b.newest, entries })
+    }
+
+    /// Takes an image in: what it holds is there beside what came since. The base before, if the block was known.
+    ///
+    /// # Errors
+    /// A sentence, where its entries cannot be read.
+    pub(crate) fn restore(&mut self, offset: u64, image: &SeenImage) -> Result<Option<u64>, String> {
+        let bytes = base64::engine::general_purpose::STANDARD_NO_PAD
+            .decode(&image.entries)
+            .map_err(|e| format!("the commands of block {}: {e}", image.block))?;
+        let (entries, rest) = bytes.as_chunks::<12>();
+        if !rest.is_empty() {
+            return Err(format!("the commands of block {}: {} bytes are left over", image.block, rest.len()));
+        }
+        let before = self.blocks.get(&image.block).map(|b| b.base);
+        let block = self.blocks.entry(image.block).or_insert_with(|| Block::new(offset, image.newest));
+        block.base = offset;
+        block.newest = block.newest.max(image.newest);
+        for entry in entries {
+            let (print, place) = parts(entry);
+            block.add(print, place);
+        }
+        if self.blocks.keys().next_back() != Some(&image.block)
+            && let Some(block) = self.blocks.get_mut(&image.block)
+        {
+            block.seal();
+        }
+        self.seal();
+        Ok(before)
+    }
+
+    /// How many commands are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.blocks.values().map(|b| b.commands as usize).sum()
+    }
+
+    /// Whether each block is as it should be.
+    pub(crate) fn consistent(&self) -> Result<(), String> {
+        let newest = self.blocks.keys().next_back();
+        for (number, block) in &self.blocks {
+            let sorted = block.entries.sorted();
+            let commands = sorted.iter().filter(|e| parts(e).1 & TASK == 0).count();
+            if commands != block.commands as usize {
+                return Err(format!("block {number} counts {} commands, has {commands}", block.commands));
+            }
+            if matches!(block.entries, Entries::Open(_)) != (newest == Some(number)) {
+                return Err(format!("block {number} is open and not the newest, or the newest and sealed"));
+            }
+            if let Some(e) = sorted.iter().find(|e| block.entries.get(&parts(e).0).is_none()) {
+                return Err(format!("block {number} does not find its own {e:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Block {
+    fn new(base: u64, newest: Timestamp) -> Block {
+        Block { base, newest, commands: 0, entries: Entries::Open(BTreeMap::new()) }
+    }
+
+    fn add(&mut self, print: Print, place: u16) {
+        if let Entries::Sealed { sorted, .. } = &self.entries {
+            self.entries = Entries::Open(sorted.iter().map(parts).collect());
+        }
+        if let Entries::Open(entries) = &mut self.entries
+            && !entries.contains_key(&print)
+        {
+            entries.insert(print, place);
+            self.commands += u32::from(place & TASK == 0);
+        }
+    }
+
+    fn seal(&mut self) {
+        if let Entries::Open(entries) = &self.entries {
+            let sorted: Box<[Entry]> = entries.iter().map(|(print, place)| entry(print, *place)).collect();
+            let filter = filter_of(&sorted);
+            self.entries = Entries::Sealed { sorted, filter };
+        }
+    }
+}
+
+impl Entries {
+    fn get(&self, print: &Print) -> Option<u16> {
+        match self {
+            Entries::Open(entries) => entries.get(print).copied(),
+            Entries::Sealed { sorted, filter } => {
+                if !may_hold(filter, print) {
+                    return None;
                 }
-                _ => break,
+                let at = sorted.binary_search_by(|e| e[..10].cmp(print)).ok()?;
+                Some(parts(&sorted[at]).1)
             }
         }
     }
 
-    /// Whether what is remembered and the order in which it is to be forgotten agree.
-    pub(crate) fn consistent(&self) -> Result<(), String> {
-        let known = self.order.iter().all(|(_, print)| self.had.contains_key(print));
-        let sorted = self.order.iter().is_sorted_by_key(|(at, _)| *at);
-        match known && sorted && self.order.len() == self.had.len() {
-            true => Ok(()),
-            false => Err(format!("{} commands had, {} to be forgotten", self.had.len(), self.order.len())),
+    fn sorted(&self) -> Vec<Entry> {
+        match self {
+            Entries::Open(entries) => entries.iter().map(|(print, place)| entry(print, *place)).collect(),
+            Entries::Sealed { sorted, .. } => sorted.to_vec(),
         }
     }
+}
 
-    /// How many are remembered.
-    pub fn len(&self) -> usize {
-        self.order.len()
+/// A blocked Bloom filter of 10 bits an entry, three of them in one cache line: most of what is asked for is new,
+/// and is told so without a search. (Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient Bloom Filters.)
+fn filter_of(sorted: &[Entry]) -> Box<[u64]> {
+    let mut filter = vec![0; (sorted.len() * 10).div_ceil(512).max(1) * 8].into_boxed_slice();
+    for entry in sorted {
+        let (words, bits) = places(filter.len(), &parts(entry).0);
+        for bit in bits {
+            filter[words + bit / 64] |= 1 << (bit % 64);
+        }
+    }
+    filter
+}
+
+fn may_hold(filter: &[u64], print: &Print) -> bool {
+    let (words, bits) = places(filter.len(), print);
+    bits.iter().all(|bit| filter[words + bit / 64] & (1 << (bit % 64)) != 0)
+}
+
+/// The cache line of a print and its three bits there; a print is as good as random.
+fn places(words: usize, print: &Print) -> (usize, [usize; 3]) {
+    let word = |at: usize| usize::from(u16::from_le_bytes([print[at], print[at + 1]]));
+    let line = (word(8) << 16 | word(6)) % (words / 8) * 8;
+    (line, [word(0) % 512, word(2) % 512, word(4) % 512])
+}
+
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let of = |entries: Vec<Entry>| blake3::hash(&entries.concat()).to_hex()[..16].to_owned();
+        write!(f, "{} commands from {} to {} ", self.commands, self.base, self.newest)?;
+        f.write_str(&of(self.entries.sorted()))
     }
 }
 
@@ -81,20 +332,66 @@ impl Seen {
 mod tests {
     use super::*;
 
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_millis(ms as i64)
+    }
+
     #[test]
-    fn a_command_is_kept_for_the_longer_of_time_and_count() {
+    fn a_command_is_found_where_it_was_had_and_no_other_is() {
         let (mut seen, ws) = (Seen::default(), Workspace::default_name());
-        let at = |ms: u64| Timestamp::from_millis(ms as i64);
-        let refused = || Had::Refused(Box::new(Error::invalid("x")));
-        for i in 0..WINDOW_COUNT {
-            seen.insert(at(0), &ws, &i.to_string(), refused());
+        let task = |i: u64| format!("t{i}").parse().unwrap();
+        for i in 0..3 * BLOCK {
+            seen.insert_command((i, i), at(i), &ws, &i.to_string());
+            if i % 2 == 0 {
+                seen.insert_task((i, i), at(i), &ws, &task(i));
+            }
         }
-        seen.insert(at(WINDOW_MS), &ws, "young", refused());
-        assert_eq!(seen.len(), WINDOW_COUNT + 1);
-        seen.insert(at(WINDOW_MS + 1), &ws, "old", refused());
-        assert_eq!(seen.len(), WINDOW_COUNT);
-        assert!(seen.get(&ws, "0").is_none());
-        assert!(seen.get(&ws, "young").is_some());
-        assert!(seen.get(&"other".parse().unwrap(), "young").is_none());
+        seen.consistent().unwrap();
+        for i in 0..3 * BLOCK {
+            assert_eq!(seen.command(&ws, &i.to_string()), Some(i));
+            assert_eq!(seen.task(&ws, &task(i)), (i % 2 == 0).then_some(i));
+            assert_eq!(seen.command(&ws, &format!("x{i}")), None);
+        }
+        assert!(seen.command(&"other".parse().unwrap(), "0").is_none());
+        assert_eq!(seen.len(), 3 * BLOCK as usize);
+    }
+
+    #[test]
+    fn a_block_goes_when_it_is_outside_both_windows() {
+        let (mut seen, ws) = (Seen::default(), Workspace::default_name());
+        for i in 0..3 * BLOCK {
+            seen.insert_command((i, i), at(i), &ws, &i.to_string());
+        }
+        let now = at(5 * BLOCK);
+        let check = |ms: u64, count: u64, want: Vec<u64>| {
+            let dropped = seen.clone().forget(now, ms, count as usize);
+            assert_eq!(dropped.iter().map(|(block, _)| *block).collect::<Vec<_>>(), want, "{ms} ms, {count}");
+        };
+        check(10 * BLOCK, 0, vec![]);
+        check(0, 0, vec![0, 1, 2]);
+        check(3 * BLOCK, 0, vec![0, 1]);
+        check(0, BLOCK, vec![0, 1]);
+        check(0, BLOCK + 1, vec![0]);
+        check(3 * BLOCK, 2 * BLOCK, vec![0]);
+    }
+
+    #[test]
+    fn an_image_gives_back_what_was_had_whatever_came_first() {
+        let (mut seen, ws) = (Seen::default(), Workspace::default_name());
+        for i in 0..2 * BLOCK + 10 {
+            seen.insert_command((i, i), at(i), &ws, &i.to_string());
+        }
+        let mut late = Seen::default();
+        for i in BLOCK + 5..2 * BLOCK + 10 {
+            late.insert_command((i, i), at(i), &ws, &i.to_string());
+        }
+        for block in [2, 0, 1] {
+            late.restore(9, &seen.image(block).unwrap()).unwrap();
+            seen.rebase(block, 9);
+        }
+        late.consistent().unwrap();
+        assert_eq!(late, seen);
+        let broken = SeenImage { block: 0, newest: at(0), entries: "AAAA".into() };
+        assert!(late.restore(0, &broken).unwrap_err().contains("left over"));
     }
 }

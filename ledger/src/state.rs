@@ -5,19 +5,16 @@
 
 use crate::agent::AgentState;
 use crate::decide::Subject;
+use crate::memory::{Keep, Kept, Moved, Thing};
 use crate::record::Step;
-use crate::seen::{Had, Seen};
+use crate::seen::Seen;
 use crate::task::TaskState;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use synod_fleet::AgentKey;
 use synod_protocol::event::{Event, What};
 use synod_protocol::view::TaskStatus;
 use synod_protocol::{Capability, EntityId, Id, Incarnation, Timestamp, Workspace};
-
-/// How long an ended task stays in memory: the deduplication window, so that a repeat can be answered.
-const ENDED_KEPT_MS: u64 = crate::seen::WINDOW_MS;
-/// How many ended tasks stay in memory at most.
-const ENDED_LIMIT: usize = 100_000;
 
 /// One task of one workspace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,56 +45,108 @@ pub struct Line {
 type Place = (u8, u64, EntityId);
 
 /// Everything a shard knows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
-    /// The next offset of the commands topic.
-    pub position: u64,
+    /// What is the shard's own.
+    pub(crate) shard: ShardImage,
+    /// The shard's newest image or its birth.
+    pub(crate) shard_base: u64,
     /// Commands had.
-    pub seen: Seen,
+    pub(crate) seen: Seen,
     /// The latest recorded time.
     pub now: Timestamp,
-    pub(crate) tasks: BTreeMap<TaskKey, (u64, TaskState)>,
-    agents: BTreeMap<AgentKey, AgentState>,
-    pub(crate) arrivals: u64,
+    pub(crate) tasks: BTreeMap<TaskKey, Kept<TaskState>>,
+    pub(crate) agents: BTreeMap<AgentKey, Kept<AgentState>>,
     pub(crate) timers: BTreeSet<(Timestamp, TaskKey)>,
     pub(crate) retries: BTreeSet<(Timestamp, TaskKey)>,
     pub(crate) waiting: BTreeMap<Line, BTreeSet<Place>>,
     pub(crate) held: BTreeMap<AgentKey, BTreeMap<TaskKey, Incarnation>>,
-    pub(crate) ended: VecDeque<(Timestamp, TaskKey)>,
-    /// Tasks by where they stand, those that have left memory included.
-    pub counts: BTreeMap<TaskStatus, u64>,
+    pub(crate) ended: BTreeSet<(Timestamp, TaskKey)>,
+    pub(crate) ended_weight: usize,
+    pub(crate) live: BTreeMap<TaskStatus, u64>,
+    /// Every thing by its newest image or birth: the first has gone longest without one.
+    pub(crate) by_base: BTreeSet<(u64, Thing)>,
+    /// What stays in memory.
+    pub(crate) keep: Keep,
+}
+
+/// What is the shard's own, as it stands in an image.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShardImage {
+    /// The next offset of the commands topic.
+    pub position: u64,
+    /// The last command that was taken from there, by which the topic is known again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_input: Option<LastInput>,
+    /// Tasks that have ended, by how.
+    pub ended: BTreeMap<TaskStatus, u64>,
+}
+
+/// A record of the commands topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastInput {
+    /// Where it stood.
+    pub offset: u64,
+    /// Its `ce_id`.
+    pub ce_id: String,
 }
 
 impl State {
+    /// The state at a shard's birth.
+    pub fn new(keep: Keep) -> State {
+        State { keep, ..State::default() }
+    }
+
+    /// The next offset of the commands topic.
+    pub fn position(&self) -> u64 {
+        self.shard.position
+    }
+
+    /// The last command that was taken from the topic, if it could be read.
+    pub fn last_input(&self) -> Option<&LastInput> {
+        self.shard.last_input.as_ref()
+    }
+
+    /// Commands that are remembered.
+    pub fn seen(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Tasks by where they stand, those that have left memory included.
+    pub fn counts(&self) -> BTreeMap<TaskStatus, u64> {
+        let live = self.live.iter().filter(|(status, _)| !status.is_final());
+        live.chain(&self.shard.ended).map(|(status, n)| (*status, *n)).collect()
+    }
+
     /// One task.
     pub fn task(&self, key: &TaskKey) -> Option<&TaskState> {
-        self.tasks.get(key).map(|(_, task)| task)
+        self.tasks.get(key).map(|kept| &kept.state)
     }
 
     /// One agent.
     pub fn agent(&self, key: &AgentKey) -> Option<&AgentState> {
-        self.agents.get(key)
+        self.agents.get(key).map(|kept| &kept.state)
     }
 
     /// Every task in memory, by workspace and id.
     pub fn tasks(&self) -> impl Iterator<Item = (&TaskKey, &TaskState)> {
-        self.tasks.iter().map(|(key, (_, task))| (key, task))
+        self.tasks.iter().map(|(key, kept)| (key, &kept.state))
     }
 
     /// Tasks in memory after this one, for paging.
     pub fn tasks_after<'a>(&'a self, after: &TaskKey) -> impl Iterator<Item = (&'a TaskKey, &'a TaskState)> {
         use std::ops::Bound::{Excluded, Unbounded};
-        self.tasks.range((Excluded(after.clone()), Unbounded)).map(|(key, (_, task))| (key, task))
+        self.tasks.range((Excluded(after.clone()), Unbounded)).map(|(key, kept)| (key, &kept.state))
     }
 
     /// Every agent of this shard.
     pub fn agents(&self) -> impl Iterator<Item = (&AgentKey, &AgentState)> {
-        self.agents.iter()
+        self.agents.iter().map(|(key, kept)| (key, &kept.state))
     }
 
     /// Tasks that have not ended.
     pub fn live_tasks(&self) -> u64 {
-        self.counts.iter().filter(|(status, _)| !status.is_final()).map(|(_, n)| n).sum()
+        self.live.iter().filter(|(status, _)| !status.is_final()).map(|(_, n)| n).sum()
     }
 
     /// The tasks that an agent holds, with the process start that holds each.
@@ -117,23 +166,22 @@ impl State {
         [timer, retry].into_iter().flatten().min()
     }
 
-    /// The task whose timer is due first, if one is due.
-    pub fn due(&self, now: Timestamp) -> Option<&TaskKey> {
-        self.timers.first().filter(|(at, _)| *at <= now).map(|(_, key)| key)
-    }
-
     /// Puts those whose back-off is over into their lines. Not an event: that they wait follows from the time.
-    pub fn wake_retries(&mut self, now: Timestamp) {
+    /// Whether there were any.
+    pub fn wake_retries(&mut self, now: Timestamp) -> bool {
+        let mut woken = false;
         while let Some((at, key)) = self.retries.first().cloned() {
             if at > now {
                 break;
             }
             self.retries.remove(&(at, key.clone()));
-            if let Some((arrival, task)) = self.tasks.get(&key) {
-                let (line, place) = place_of(&key, *arrival, task);
+            if let Some(kept) = self.tasks.get(&key) {
+                let (line, place) = place_of(&key, kept.arrival, &kept.state);
                 self.waiting.entry(line).or_default().insert(place);
+                woken = true;
             }
         }
+        woken
     }
 
     /// The lines in which somebody waits.
@@ -166,47 +214,62 @@ impl State {
         self.waiting.values().map(BTreeSet::len).sum()
     }
 
-    /// The state after an event; total.
-    pub fn apply(&mut self, now: Timestamp, workspace: &Workspace, event: &Event) {
+    /// The state after an event of the step at `offset`; total. What is not known changes nothing: its image comes.
+    pub(crate) fn apply(
+        &mut self,
+        offset: u64,
+        step: &Step,
+        workspace: &Workspace,
+        event: &Event,
+        moved: &mut Vec<Moved>,
+    ) {
+        let now = step.now;
         match &event.what {
-            What::AgentRegistered(registered) => {
-                let key = AgentKey { workspace: workspace.clone(), agent: registered.agent_id.clone() };
+            What::AgentRegistered(e) => {
+                let key = AgentKey { workspace: workspace.clone(), agent: e.agent_id.clone() };
                 match self.agents.get_mut(&key) {
-                    Some(agent) => agent.apply(&event.what, now),
-                    None => {
-                        self.agents.insert(key, AgentState::new(registered, now));
-                    }
+                    Some(agent) => agent.state.apply(&event.what, now),
+                    None => moved.push(self.put_agent(step.place(), offset, key, AgentState::new(e, now))),
                 }
             }
             What::AgentDeregistered(e) | What::AgentLost(e) | What::AgentStatusChanged(e) => {
                 let key = AgentKey { workspace: workspace.clone(), agent: e.agent_id.clone() };
                 if let Some(agent) = self.agents.get_mut(&key) {
-                    agent.apply(&event.what, now);
+                    agent.state.apply(&event.what, now);
                 }
             }
-            _ => self.apply_to_task(now, workspace, event),
+            _ => self.apply_to_task(offset, step, workspace, event, moved),
         }
     }
 
-    fn apply_to_task(&mut self, now: Timestamp, workspace: &Workspace, event: &Event) {
+    fn apply_to_task(
+        &mut self,
+        offset: u64,
+        step: &Step,
+        workspace: &Workspace,
+        event: &Event,
+        moved: &mut Vec<Moved>,
+    ) {
+        let (now, place) = (step.now, step.place());
         let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
-        if let Some((arrival, task)) = self.tasks.remove(&key) {
-            self.unindex(&key, arrival, &task);
-            let mut task = task;
-            task.apply(&event.what, now);
-            self.index(&key, arrival, &task);
-            self.tasks.insert(key, (arrival, task));
-        } else if let What::TaskSubmitted(submitted) = &event.what {
-            self.arrivals += 1;
-            let task = TaskState::new(submitted.clone(), now);
-            self.index(&key, self.arrivals, &task);
-            self.tasks.insert(key, (self.arrivals, task));
+        if let Some(status) = event.what.task_ends() {
+            *self.shard.ended.entry(status).or_default() += 1;
         }
-        self.forget_ended(now);
+        if let Some(mut kept) = self.tasks.remove(&key) {
+            self.unindex(&key, &kept);
+            kept.state.apply(&event.what, now);
+            self.index(&key, &kept);
+            self.tasks.insert(key, kept);
+        } else if let What::TaskSubmitted(submitted) = &event.what {
+            let born = self.seen.insert_task((place, offset), now, workspace, &key.task);
+            moved.extend(born.map(|block| self.block_born(offset, block)));
+            moved.push(self.put_task(place, offset, key, TaskState::new(submitted.clone(), now)));
+        }
     }
 
-    fn index(&mut self, key: &TaskKey, arrival: u64, task: &TaskState) {
-        *self.counts.entry(task.status).or_default() += 1;
+    pub(crate) fn index(&mut self, key: &TaskKey, kept: &Kept<TaskState>) {
+        let (arrival, task) = (kept.arrival, &kept.state);
+        *self.live.entry(task.status).or_default() += 1;
         if let Some(at) = task.timer() {
             self.timers.insert((at, key.clone()));
         }
@@ -225,13 +288,18 @@ impl State {
             _ => {}
         }
         if let Some(at) = task.completed_at {
-            self.ended.push_back((at, key.clone()));
+            self.ended_weight += task.weight();
+            self.ended.insert((at, key.clone()));
         }
     }
 
-    fn unindex(&mut self, key: &TaskKey, arrival: u64, task: &TaskState) {
-        if let Some(count) = self.counts.get_mut(&task.status) {
+    pub(crate) fn unindex(&mut self, key: &TaskKey, kept: &Kept<TaskState>) {
+        let (arrival, task) = (kept.arrival, &kept.state);
+        if let Some(count) = self.live.get_mut(&task.status) {
             *count -= 1;
+            if *count == 0 {
+                self.live.remove(&task.status);
+            }
         }
         if let Some(at) = task.timer() {
             self.timers.remove(&(at, key.clone()));
@@ -248,6 +316,10 @@ impl State {
         if let Some(at) = task.retry_at {
             self.retries.remove(&(at, key.clone()));
         }
+        if let Some(at) = task.completed_at {
+            self.ended_weight -= task.weight();
+            self.ended.remove(&(at, key.clone()));
+        }
         if matches!(task.status, TaskStatus::Waiting | TaskStatus::Retrying) {
             let (line, place) = place_of(key, arrival, task);
             if let Some(waiting) = self.waiting.get_mut(&line) {
@@ -259,51 +331,53 @@ impl State {
         }
     }
 
-    /// Ended tasks leave memory after the window, or earlier when they are too many.
-    fn forget_ended(&mut self, now: Timestamp) {
-        while let Some((at, key)) = self.ended.front() {
-            if self.ended.len() <= ENDED_LIMIT && now.millis_since(*at) <= ENDED_KEPT_MS {
-                break;
-            }
-            self.tasks.remove(key);
-            self.ended.pop_front();
-        }
-    }
-
-    /// The state after a step that counts: its events, the position, and the command that it answers.
-    pub fn take(&mut self, step: &Step) {
+    /// The state after a step that counts at `offset`: its events, the position, and the command that it answers.
+    pub fn take(&mut self, offset: u64, step: &Step) -> Vec<Moved> {
+        let mut moved = Vec::new();
         self.now = self.now.max(step.now);
-        if let Some(offset) = step.input.offset {
-            self.position = self.position.max(offset + 1);
-        }
-        let Some(workspace) = &step.workspace else { return };
-        for event in &step.events {
-            self.apply(step.now, workspace, event);
-        }
+        // First: what ends by this step stays at least until the next, so that its effects can show it.
+        self.forget(&mut moved);
         let input = &step.input;
-        let (Some(ce_id), None, false) = (&input.ce_id, input.passed_on_to, input.poison) else { return };
-        let had = match (&step.rejected, subject_of(step)) {
-            (Some(error), _) => Had::Refused(Box::new(error.clone())),
-            (None, Some(subject)) => Had::Taken(subject),
-            (None, None) => return,
-        };
-        if self.seen.get(workspace, ce_id).is_none() {
-            self.seen.insert(step.now, workspace, ce_id, had);
+        if let Some(at) = input.offset {
+            self.shard.position = self.shard.position.max(at + 1);
+            self.shard.last_input = input.ce_id.clone().map(|ce_id| LastInput { offset: at, ce_id });
         }
+        if let Some(workspace) = &step.workspace {
+            for event in &step.events {
+                self.apply(offset, step, workspace, event, &mut moved);
+            }
+            let repeats = input.repeats.is_some() && input.body.is_none();
+            let is_had = input.passed_on_to.is_none() && !input.poison && !repeats;
+            if let Some(ce_id) = input.ce_id.as_ref().filter(|_| is_had)
+                && self.seen.command(workspace, ce_id).is_none()
+            {
+                let born = self.seen.insert_command((step.place(), offset), step.now, workspace, ce_id);
+                moved.extend(born.map(|block| self.block_born(offset, block)));
+            }
+        }
+        moved
     }
-}
 
-/// The entity that the answer to a step shows: what its command did, also where this is a repeat with another body.
-pub(crate) fn answered(state: &State, step: &Step) -> Option<Subject> {
-    let had = step.workspace.as_ref().zip(step.input.ce_id.as_ref());
-    match had.and_then(|(workspace, ce_id)| state.seen.get(workspace, ce_id)) {
-        Some(Had::Taken(subject)) => Some(subject.clone()),
-        _ => subject_of(step),
+    /// The least base that a step's entities had before it: what a fold must find to issue its effects again.
+    pub(crate) fn needs(&self, offset: u64, step: &Step) -> u64 {
+        let Some(workspace) = &step.workspace else { return offset };
+        let ids = step.events.iter().map(|event| &event.entity).chain(&step.input.entity);
+        let mut least = offset;
+        for id in ids {
+            let task = Thing::Task(TaskKey { workspace: workspace.clone(), task: id.clone() });
+            let agent = || {
+                let agent = id.as_str().parse().ok()?;
+                Some(Thing::Agent(AgentKey { workspace: workspace.clone(), agent }))
+            };
+            let base = self.base_of(&task).or_else(|| self.base_of(&agent()?));
+            least = base.map_or(least, |base| least.min(base));
+        }
+        least
     }
 }
 
 /// The entity that a step's input is about.
-fn subject_of(step: &Step) -> Option<Subject> {
+pub(crate) fn subject_of(step: &Step) -> Option<Subject> {
     let (workspace, entity) = (step.workspace.clone()?, step.input.entity.clone()?);
     if step.input.ty.as_deref()?.starts_with("synod.agent.") {
         let agent = entity.as_str().parse().ok()?;

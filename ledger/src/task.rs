@@ -1,5 +1,6 @@
 //! A task as an entity: one state, one match for each thing that can happen to it.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use synod_protocol::command::{Delivery, SubmitTask};
@@ -15,7 +16,7 @@ pub const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 pub const LOSS_LIMIT: u32 = 3;
 
 /// What the ledger knows of a task.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskState {
     /// The command, every default applied.
     pub submitted: Arc<TaskSubmitted>,
@@ -26,6 +27,7 @@ pub struct TaskState {
     /// Every try of it.
     pub attempts: Vec<AttemptState>,
     /// Not before this, while `Retrying`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Timestamp>,
     /// Who declined it and is not asked again.
     pub avoid: BTreeSet<Id>,
@@ -33,16 +35,26 @@ pub struct TaskState {
     pub failures: u32,
     /// Agents lost with it.
     pub losses: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     progress: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
     output: Option<Json>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     confidence: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<Error>,
     /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
 }
 
+/// A field that is there is there, also where it is `null`.
+fn there<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(d).map(Some)
+}
+
 /// One try, with what only coordinators and the agent may know.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptState {
     /// As a reader sees it.
     pub seen: Attempt,
@@ -77,6 +89,12 @@ impl TaskState {
     /// The attempt in force, if one is.
     pub fn current(&self) -> Option<&AttemptState> {
         self.attempts.last().filter(|a| a.seen.ended_at.is_none())
+    }
+
+    /// About what it takes in memory, in bytes: by this, and never by the time alone, ended tasks make room.
+    pub fn weight(&self) -> usize {
+        let output = self.output.as_ref().map_or(0, |output| output.as_str().len());
+        2_048 + self.submitted.input.as_str().len() + output + self.attempts.len() * 512
     }
 
     /// When something is due by itself: the attempt's time limit or the deadline.

@@ -88,6 +88,18 @@ events! {
     TaskCancelled(TaskCancelled) = "synod.task.cancelled",
 }
 
+impl What {
+    /// How a task has ended, where that is what happened.
+    pub fn task_ends(&self) -> Option<TaskStatus> {
+        match self {
+            What::TaskCompleted(e) => Some(e.status),
+            What::TaskFailed(e) | What::TaskDeadLettered(e) => Some(e.status),
+            What::TaskCancelled(e) => Some(e.status),
+            _ => None,
+        }
+    }
+}
+
 /// `synod.agent.registered`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AgentRegistered {

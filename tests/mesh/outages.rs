@@ -103,7 +103,7 @@ pub(super) async fn check_ledger(client: &Client, tasks: &[String]) {
         let folded = fold.finish().expect("a claim");
         invariants(&folded.state).expect("the invariants hold");
         // No command that Kafka has was passed over.
-        let handled = folded.state.position;
+        let handled = folded.state.position();
         let log = client.readers.watermarks(topics::COMMANDS, shard as i32, Duration::from_secs(10)).await;
         assert!(handled <= log.expect("the log").high.unsigned_abs(), "shard {shard}");
         let gaps = (0..handled).filter(|offset| !positions.contains(&(shard, *offset))).count();

@@ -6,7 +6,7 @@
 use super::Entry;
 use serde::Serialize;
 use serde_json::{Value, json};
-use synod_ledger::{Counting, Door, FoldError, InputRef, Record, RecordError, Step, Verdict};
+use synod_ledger::{Counting, Door, FoldError, Image, Imaged, InputRef, Record, RecordError, Step, Verdict};
 use synod_protocol::event::{Event, What};
 use synod_protocol::{EntityId, Error, Timestamp, Workspace};
 
@@ -19,6 +19,7 @@ pub struct Life {
     workspace: Workspace,
     entity: EntityId,
     counting: Counting,
+    begun: bool,
     owner: Option<String>,
     moments: Vec<Moment>,
     /// Claims since the last moment; they are told once it is known that the life went on.
@@ -32,7 +33,7 @@ pub struct Life {
 pub struct Moment {
     /// The record's place.
     pub offset: u64,
-    /// `claim` or `step`.
+    /// `claim`, `step` or `image`.
     pub kind: &'static str,
     /// The broker's time of the record.
     pub appended_at: Option<Timestamp>,
@@ -55,6 +56,9 @@ pub struct Moment {
     /// What happened to the entity, as it is published: without tokens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Value>,
+    /// What an image shows, in short.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shows: Option<String>,
     /// Who claimed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
@@ -85,6 +89,7 @@ impl Life {
             workspace,
             entity,
             counting: Counting::default(),
+            begun: false,
             owner: None,
             moments: Vec::new(),
             claims: Vec::new(),
@@ -120,6 +125,10 @@ impl Life {
             Err(RecordError::Unknown { epoch, n, .. }) if !self.counting.expects(epoch, n) => return Ok(()),
             Err(why) => return Err(FoldError::Unreadable { offset, why }),
         };
+        if !std::mem::replace(&mut self.begun, true) && entry.offset > 0 {
+            // What was before is trimmed away, up to a floor: the record there counts by definition.
+            self.counting = Counting::at_floor(&record);
+        }
         let before = self.counting;
         let verdict = self.counting.see(offset, &record);
         match record {
@@ -137,6 +146,7 @@ impl Life {
                 }
             }
             Record::Step(step) => self.step(entry, before, verdict, &step),
+            Record::Image(image) => self.image(entry, before, verdict, &image),
         }
         Ok(())
     }
@@ -166,6 +176,42 @@ impl Life {
     }
 }
 
+impl Life {
+    /// The entity as it was written down whole, so that a fold need not begin at its birth.
+    fn image(&mut self, entry: &Entry, before: Counting, verdict: Verdict, image: &Image) {
+        let (workspace, id, status, attempts, is_final) = match &image.of {
+            Imaged::Task(task) => {
+                let (state, id) = (&task.state, task.id.as_str());
+                (&task.workspace, id, state.status.as_str(), state.attempts.len(), state.status.is_final())
+            }
+            Imaged::Agent(agent) => {
+                (&agent.workspace, agent.id.as_str(), agent.state.status.as_str(), 0, false)
+            }
+            Imaged::Shard(_) | Imaged::Seen(_) => return,
+        };
+        if *workspace != self.workspace || id != self.entity.as_str() {
+            return;
+        }
+        if verdict == Verdict::Counts && self.standing.is_none() {
+            self.standing = Some(Standing {
+                status: status.to_owned(),
+                since_offset: entry.offset,
+                since: entry.appended_at().unwrap_or_default(),
+                is_final,
+                attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+            });
+        }
+        let mut moment = moment(entry, "image", image.epoch, image.n);
+        moment.void = (verdict == Verdict::Void).then(|| why_void(before, image.epoch, image.n));
+        moment.shows = Some(match &image.of {
+            Imaged::Task(_) => format!("{status}, {attempts} attempts"),
+            _ => status.to_owned(),
+        });
+        self.moments.append(&mut self.claims);
+        self.moments.push(moment);
+    }
+}
+
 fn moment(entry: &Entry, kind: &'static str, epoch: u64, n: u64) -> Moment {
     Moment {
         offset: entry.offset,
@@ -178,6 +224,7 @@ fn moment(entry: &Entry, kind: &'static str, epoch: u64, n: u64) -> Moment {
         void: None,
         rejected: None,
         events: Vec::new(),
+        shows: None,
         owner: None,
         taken_from: None,
     }
@@ -296,6 +343,31 @@ mod tests {
         assert_eq!((standing.status.as_str(), standing.since_offset), ("cancelled", 7));
         assert_eq!((standing.is_final, standing.attempts), (true, 1));
         assert!(!serde_json::to_string(life.moments()).unwrap().contains("hush"));
+    }
+
+    fn image(offset: u64, epoch: u64, n: u64) -> Entry {
+        let state = r#"{"submitted":{"task_id":"t","status":"waiting","capability":"c","input":null,"priority":5,"timeout_ms":1,"deadline":"2026-11-22T08:00:00.000Z","retry":{"max_attempts":3,"initial_backoff_ms":1,"max_backoff_ms":1,"multiplier":1.0},"strategy":"s","retry_on_suspect":false,"correlation_id":"k","body":"b"},"submitted_at":"2026-11-21T08:00:00.000Z","status":"waiting","attempts":[],"avoid":[],"failures":0,"losses":0}"#;
+        let of = format!(r#"{{"task":{{"workspace":"default","id":"t","arrival":1,"state":{state}}}}}"#);
+        entry(offset, format!(r#"{{"v":1,"kind":"image","epoch":{epoch},"n":{n},"of":{of}}}"#))
+    }
+
+    #[test]
+    fn where_the_beginning_is_trimmed_away_a_life_begins_with_its_image() {
+        let mut life = Life::of(Workspace::default_name(), "t".parse().unwrap());
+        // The record at the floor counts by definition.
+        life.record(&image(41, 30, 11)).unwrap();
+        life.record(&image(42, 30, 11)).unwrap();
+        let standing = life.standing().unwrap();
+        assert_eq!(
+            (standing.status.as_str(), standing.since_offset, standing.is_final),
+            ("waiting", 41, false)
+        );
+        life.record(&step(43, 30, 12, "t", "synod.task.cancelled", "cancelled", "")).unwrap();
+        assert_eq!(life.standing().unwrap().status, "cancelled");
+        let told: Vec<_> =
+            life.moments().iter().map(|m| (m.kind, m.shows.as_deref(), m.void.is_some())).collect();
+        let shows = Some("waiting, 0 attempts");
+        assert_eq!(told, [("image", shows, false), ("image", shows, true), ("step", None, false)]);
     }
 
     #[test]

@@ -14,13 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::kafka::{Outgoing, ReadError};
 use synod_infra::telemetry::names;
-use synod_ledger::{Claim, Fold, FoldError, Folded, TaskKey};
+use synod_ledger::{Claim, Fold, FoldError, Folded, TaskKey, floor_of};
 use synod_protocol::{Error, Timestamp, topics};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// How long one read may stall before the claim is tried again.
 const STALL: Duration = Duration::from_secs(15);
+
+/// Records before a claim among which a step is looked for at first.
+const LOOK_BACK: u64 = 32;
 
 /// Those who wait for a task to end; they outlive an epoch.
 pub(super) type Waiters = BTreeMap<TaskKey, Vec<oneshot::Sender<synod_ledger::Answer>>>;
@@ -136,7 +139,7 @@ async fn refuse_for_good(
                 | Ask::Ended { answer, .. }
                 | Ask::List { answer, .. },
             ) => answer.send(refused()),
-            Some(Ask::Judged { .. }) => Ok(()),
+            Some(Ask::Judged { .. } | Ask::Redeliver) => Ok(()),
             None => return Became::Released,
         };
         if sent.is_err() {
@@ -153,10 +156,26 @@ async fn take(shared: &Shared, shard: u32) -> Result<(Folded, Instant), Hindranc
     shared.status.shard(shard, |s| s.phase = Phase::Folding);
     let readers = &shared.kafka.readers;
     let log = readers.watermarks(topics::LEDGER, shard as i32, STALL).await?;
-    let mut fold = Fold::default();
+    if log.low.unsigned_abs() > epoch {
+        return Err(Hindrance::Claim(
+            "the ledger has been trimmed beyond it: another owner has gone on".into(),
+        ));
+    }
+    let keep = shared.config.keep.clone();
+    let (mut fold, from) = match floor(shared, shard, log.low.unsigned_abs(), epoch).await? {
+        Some(floor) => (Fold::from_floor(keep, floor), floor),
+        None if log.low == 0 => (Fold::whole(keep), 0),
+        None => {
+            return Err(Hindrance::Lost(format!(
+                "{} partition {shard} begins at offset {}, and no step before {epoch} names a floor there",
+                topics::LEDGER,
+                log.low
+            )));
+        }
+    };
     let mut trouble: Option<FoldError> = None;
     readers
-        .read_through(topics::LEDGER, shard as i32, log.low, epoch as i64, STALL, |record| {
+        .read_through(topics::LEDGER, shard as i32, from as i64, epoch as i64, STALL, |record| {
             if record.offset.unsigned_abs() > epoch {
                 return ControlFlow::Break(());
             }
@@ -180,6 +199,7 @@ async fn take(shared: &Shared, shard: u32) -> Result<(Folded, Instant), Hindranc
     tracing::info!(
         shard,
         epoch,
+        from,
         counted = folded.counted,
         void = folded.void,
         ?seconds,
@@ -189,6 +209,32 @@ async fn take(shared: &Shared, shard: u32) -> Result<(Folded, Instant), Hindranc
         return Err(Hindrance::Claim(format!("offset {epoch} holds no claim of ours")));
     }
     Ok((folded, claimed_at))
+}
+
+/// The floor of the nearest step before a claim that is not trimmed away, whether or not that step counts.
+async fn floor(shared: &Shared, shard: u32, low: u64, claim: u64) -> Result<Option<u64>, ReadError> {
+    let (mut end, mut window) = (claim, LOOK_BACK);
+    while end > low {
+        let from = end.saturating_sub(window).max(low);
+        let mut found = None;
+        let (first, last) = (from as i64, end as i64 - 1);
+        let read =
+            shared.kafka.readers.read_through(topics::LEDGER, shard as i32, first, last, STALL, |record| {
+                let offset = record.offset.unsigned_abs();
+                if offset >= end {
+                    return ControlFlow::Break(());
+                }
+                let named = floor_of(offset, record.payload.as_deref().unwrap_or_default());
+                found = named.filter(|floor| *floor >= low).or(found);
+                ControlFlow::Continue(())
+            });
+        read.await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        (end, window) = (from, window * 8);
+    }
+    Ok(None)
 }
 
 async fn claim(shared: &Shared, shard: u32) -> Result<u64, Hindrance> {

@@ -5,6 +5,7 @@
 //!   handle --Ask--> serve            performer --Confirmed--> serve
 //! ```
 
+mod archive;
 mod inbound;
 mod life;
 mod performer;
@@ -34,6 +35,8 @@ pub(crate) enum Ask {
     Ended { task: TaskKey, answer: oneshot::Sender<Answer> },
     /// Tasks after this one, in order of their ids.
     List { filter: TaskFilter, answer: oneshot::Sender<Answer> },
+    /// Redis has lost what it held: work in force is handed over once more.
+    Redeliver,
     /// A word of the fleet on an agent of this shard.
     Judged { agent: AgentKey, incarnation: Incarnation, lost: bool, reason: String },
 }
@@ -118,6 +121,13 @@ impl ShardHandle {
             Err(_) => Err(Unanswered::Refused(Error::unavailable(
                 "Kafka: the ledger has not acknowledged in time; repeat with the same ids to learn what became of it",
             ))),
+        }
+    }
+
+    /// Says that Redis has lost what it held. A shard that is too busy hears it by its next claim.
+    pub(crate) fn redeliver(&self) {
+        if self.asks.try_send(Ask::Redeliver).is_err() {
+            tracing::warn!("a shard is too busy to hand its work over once more");
         }
     }
 

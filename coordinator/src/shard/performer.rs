@@ -4,6 +4,7 @@
 //! order. What fails for now is tried again; what its receiver refuses because a newer owner has been there
 //! is never confirmed: the newer owner issues it again, and ours is over.
 
+use super::archive;
 use crate::Shared;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
@@ -13,8 +14,9 @@ use synod_infra::kafka::{Outgoing, RawRecord, ReadError, TopicError, dead_letter
 use synod_infra::redis::RedisError;
 use synod_infra::redis::inbox::{self, Delivered, Inboxes};
 use synod_infra::redis::reply::{Reply, reply};
+use synod_infra::redis::view::{ViewWrite, Views};
 use synod_infra::telemetry::names;
-use synod_ledger::Effect;
+use synod_ledger::{Effect, Past};
 use synod_protocol::command::Delivery;
 use synod_protocol::http::Message;
 use synod_protocol::view::DirectoryEntry;
@@ -53,7 +55,8 @@ impl Performer {
         done: mpsc::UnboundedSender<Done>,
     ) -> Performer {
         let (work, todo) = mpsc::unbounded_channel();
-        let performing = Performing { shared, shard, epoch, poisonous, done };
+        let looked_up = work.clone();
+        let performing = Performing { shared, shard, epoch, poisonous, done, looked_up };
         Performer { work, task: tokio::spawn(performing.run(todo)) }
     }
 
@@ -77,12 +80,15 @@ struct Performing {
     epoch: u64,
     poisonous: Poisonous,
     done: mpsc::UnboundedSender<Done>,
+    /// Replies whose answer was looked up come back as what they are then.
+    looked_up: mpsc::UnboundedSender<(u64, Effect)>,
 }
 
 /// An effect for Redis.
 enum ForRedis {
     Deliver(inbox::Delivery),
     Reply(Reply),
+    View(ViewWrite),
 }
 
 impl Performing {
@@ -138,6 +144,14 @@ impl Performing {
             Effect::Reply { to: ReplyTo::Redis(key), envelope, value } => {
                 Ok(ForRedis::Reply(Reply { key, body: Message::structured(&envelope, &value) }))
             }
+            Effect::View { key, offset, value } => Ok(ForRedis::View(ViewWrite {
+                workspace: key.workspace,
+                kind: archive::TASK,
+                id: key.task,
+                offset,
+                body: value.as_str().to_owned(),
+                ttl: Some(self.shared.config.view_kept),
+            })),
             other => Err(Box::new(other)),
         }
     }
@@ -179,7 +193,9 @@ impl Performing {
                     self.confirm(offset, kind);
                 }
             }
+            Effect::ReplyPast { to, envelope, past } => self.look_up(offset, to, envelope, past),
             Effect::Deliver { delivery: Delivery::Redis, .. }
+            | Effect::View { .. }
             | Effect::Reply { to: ReplyTo::Redis(_), .. } => {
                 tracing::error!(kind, "an effect for Redis has come the wrong way");
             }
@@ -195,6 +211,23 @@ impl Performing {
                 }
             },
         }
+    }
+
+    /// Looks for an answer that has left memory; others do not wait for it.
+    fn look_up(&self, offset: u64, to: ReplyTo, envelope: Box<Envelope>, past: Past) {
+        let (shared, shard, back) = (self.shared.clone(), self.shard, self.looked_up.clone());
+        tokio::spawn(async move {
+            let mut envelope = envelope;
+            let value = match archive::answer(&shared, shard, past).await {
+                Ok((value, _)) => value,
+                Err(error) => {
+                    envelope.ty = "synod.rejected".to_owned();
+                    Json::of(&error).unwrap_or_default()
+                }
+            };
+            // The performer ends with the epoch; the next owner issues it again.
+            let _ = back.send((offset, Effect::Reply { to, envelope, value }));
+        });
     }
 
     /// Makes a topic that a client has named. One that Kafka refuses for good is not waited for: the attempt
@@ -289,10 +322,15 @@ impl Performing {
     /// Performs what is for Redis, in order; `false` when something must be tried again.
     async fn flush(&self, redis: &mut VecDeque<(u64, ForRedis)>) -> bool {
         let (mut deliveries, mut replies, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut views = Vec::new();
         for (offset, item) in redis.drain(..) {
             match item {
                 ForRedis::Deliver(delivery) => deliveries.push((offset, delivery)),
                 ForRedis::Reply(reply) => replies.push((offset, reply)),
+                ForRedis::View(view) => {
+                    views.push(view);
+                    self.confirm(offset, "view");
+                }
             }
         }
         if !deliveries.is_empty() {
@@ -323,6 +361,16 @@ impl Performing {
                     }
                     Err(error) => failed.push((offset, ForRedis::Reply(body), error)),
                 }
+            }
+        }
+        if !views.is_empty() {
+            // Not tried again: the ledger has what they show.
+            let put = Views::new(self.shared.redis.clone()).put_views(views).await;
+            let lost = put.iter().filter(|outcome| outcome.is_err()).count();
+            if lost > 0 {
+                metrics::counter!(names::EFFECTS_TOTAL, "kind" => "view", "outcome" => "failed")
+                    .increment(lost as u64);
+                tracing::debug!(lost, "views were not written");
             }
         }
         let all = failed.is_empty();

@@ -3,20 +3,22 @@
 use super::inbound::{self, Read};
 use super::life::Waiters;
 use super::performer::{Done, Performer, Poisonous, directory_record};
-use super::{Ask, TaskFilter};
+use super::{Ask, TaskFilter, archive};
 use crate::Shared;
 use crate::health::Phase;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use synod_fleet::AgentKey;
 use synod_infra::kafka::{PartitionReader, Producer, RawRecord, ReadError, Start};
 use synod_infra::telemetry::names;
 use synod_ledger::{
-    Answer, Context, Doubt, Effect, Folded, Input, Line, Owner, Released, Subject, TaskKey, Ticket,
+    Answer, Append, Context, Doubt, Effect, Folded, Input, Limits, Next, Owner, Past, Released, Subject,
+    TaskKey, Ticket,
 };
 use synod_protocol::event::{Event, What};
-use synod_protocol::view::{Health, Outcome};
+use synod_protocol::view::Outcome;
 use synod_protocol::{Error, Incarnation, Json, Timestamp, Workspace, topics};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -26,8 +28,12 @@ use tokio_util::sync::CancellationToken;
 const BATCH: usize = 256;
 /// Commands passed on to other partitions that may wait for their acknowledgement.
 const PASSING_LIMIT: usize = 256;
-/// Lines of waiting tasks that one turn looks at.
-const LINES_A_TURN: usize = 256;
+/// An owner that has appended nothing for so long appends a sign of life, by which it learns whether it still is one.
+const IDLE: Duration = Duration::from_secs(10);
+/// How often the newest floor is noted, by which the ledger is trimmed later.
+const FLOOR_EVERY: Duration = Duration::from_secs(60);
+/// The offset under which effects are performed that no step owes.
+const NO_STEP: u64 = u64::MAX;
 /// How long what is in flight may take when the shard is given up in good order.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -102,8 +108,9 @@ pub(super) struct Serving<'a> {
     /// The end of the commands topic as seen after the claim; until it is reached nothing else is decided.
     until: Option<u64>,
     waiting_told: usize,
-    dispatch_wanted: bool,
-    last_line: Option<Line>,
+    appended_at: Instant,
+    /// Floors that proven steps carry, and since when: what is old enough is trimmed.
+    floors: VecDeque<(Instant, u64)>,
 }
 
 impl<'a> Serving<'a> {
@@ -116,7 +123,11 @@ impl<'a> Serving<'a> {
         waiters: &'a mut Waiters,
     ) -> Serving<'a> {
         let began = (folded.now, claimed_at);
-        let (owner, owed) = Owner::new(shard, folded, shared.config.limits.record_bytes);
+        let limits = Limits {
+            record_bytes: shared.config.limits.record_bytes,
+            image_within: shared.config.image_within.clamp(100, 1_000_000),
+        };
+        let (owner, owed) = Owner::new(shard, folded, limits);
         let (told, done) = mpsc::unbounded_channel();
         let poisonous = Poisonous::default();
         let performer = Performer::start(shared.clone(), shard, owner.epoch(), poisonous.clone(), told);
@@ -138,8 +149,8 @@ impl<'a> Serving<'a> {
             sent_at: VecDeque::new(),
             until: None,
             waiting_told: 0,
-            dispatch_wanted: true,
-            last_line: None,
+            appended_at: Instant::now(),
+            floors: VecDeque::new(),
         };
         serving.shared.shards[shard as usize].appends(serving.owner.epoch());
         serving.count_held();
@@ -183,13 +194,18 @@ impl<'a> Serving<'a> {
             if let Some(workspace) = &append.workspace {
                 self.happened(workspace, &append.events);
             }
-            self.send(append.n, append.key, append.bytes)?;
+            self.send(append, "step")?;
+            if let Some(image) = self.owner.image() {
+                self.send(image, "image")?;
+            }
         }
         self.release(released);
         Ok(())
     }
 
-    fn send(&mut self, n: u64, key: String, bytes: Vec<u8>) -> Result<(), Why> {
+    fn send(&mut self, append: Append, kind: &'static str) -> Result<(), Why> {
+        let Append { n, key, bytes, .. } = append;
+        self.appended_at = Instant::now();
         let producer = match &self.producer {
             Some(producer) => producer.clone(),
             None => {
@@ -210,7 +226,7 @@ impl<'a> Serving<'a> {
                 let _ = back.send(Back::Acked { n, outcome });
             })
             .map_err(|e| Why::NotSent(e.to_string()))?;
-        metrics::counter!(names::LEDGER_RECORDS_TOTAL, "kind" => "step").increment(1);
+        metrics::counter!(names::LEDGER_RECORDS_TOTAL, "kind" => kind).increment(1);
         if self.sent_at.is_empty() {
             self.shared.status.flying(self.shard, Some(Instant::now()));
         }
@@ -226,9 +242,6 @@ impl<'a> Serving<'a> {
                 None => self.shared.fleet.lock().registry.given(&agent, &incarnation, self.shard),
                 Some(outcome) => self.shared.fleet.ended(&agent, &incarnation, self.shard, outcome),
             }
-        }
-        if events.iter().any(|e| matches!(e.what, What::TaskSubmitted(_) | What::TaskReassigned(_))) {
-            self.dispatch_wanted = true;
         }
         for event in events {
             if !matches!(
@@ -324,6 +337,10 @@ impl<'a> Serving<'a> {
                         self.performer.perform(offset, effect);
                     }
                 }
+                Released::Past(ticket, past) => self.look_up(ticket, past),
+                Released::Again(effects) => {
+                    effects.into_iter().for_each(|effect| self.performer.perform(NO_STEP, effect));
+                }
                 Released::Answer(ticket, answer) => {
                     if let Some(sender) = self.tickets.remove(&ticket) {
                         // Who asked may have gone.
@@ -332,6 +349,16 @@ impl<'a> Serving<'a> {
                 }
             }
         }
+    }
+
+    /// Has an answer looked for that has left memory; nobody else waits for that.
+    fn look_up(&mut self, ticket: Ticket, past: Past) {
+        let Some(sender) = self.tickets.remove(&ticket) else { return };
+        let (shared, shard) = (self.shared.clone(), self.shard);
+        tokio::spawn(async move {
+            // Who asked may have gone.
+            let _ = sender.send(archive::answer(&shared, shard, past).await);
+        });
     }
 
     fn came_back(&mut self, back: Back) -> Result<(), Why> {
@@ -481,6 +508,12 @@ impl<'a> Serving<'a> {
                 self.release(released);
                 Ok(())
             }
+            Ask::Redeliver => {
+                let mut released = Vec::new();
+                self.owner.redeliver(&mut released);
+                self.release(released);
+                Ok(())
+            }
             Ask::Judged { agent, incarnation, lost, reason } => {
                 self.handle(&Input::Judged { agent, incarnation, lost, reason }, None)
             }
@@ -515,85 +548,53 @@ impl<'a> Serving<'a> {
         json.map(|json| (json, false)).map_err(|e| Error::new(synod_protocol::Code::Internal, e.to_string()))
     }
 
-    /// Fires what is due and gives out what waits.
-    fn turn(&mut self) -> Result<(), Why> {
-        if self.is_catching_up() {
-            return Ok(());
-        }
-        let now = self.now();
-        while let Some(key) = self.owner.state().due(now).cloned() {
-            self.handle(&Input::Due(key.clone()), None)?;
-            self.dispatch_wanted = true;
-            if self.owner.state().due(now) == Some(&key) {
-                // Firing it changed nothing, which the core never does; going on would be for ever.
-                return Err(Why::Stuck(format!("the timer of task {} does not go away", key.task)));
+    /// What the shard does of its own accord: fires what is due, takes back what is held by those who are gone, gives
+    /// out what waits. `true` when there is more of it than one turn should do.
+    fn turn(&mut self) -> Result<bool, Why> {
+        let more = loop {
+            let (now, room) = (self.now(), !self.is_full());
+            let next = self.owner.next(now, &self.shared.fleet.lock().registry, room);
+            match next {
+                Next::Input(input) => self.handle(&input, None)?,
+                Next::Nothing => break false,
+                Next::Later => break true,
+                Next::Stuck(key) => {
+                    return Err(Why::Stuck(format!("the timer of task {} does not go away", key.task)));
+                }
             }
-        }
-        let waiting = self.owner.state().waiting();
-        self.owner.wake_retries(now);
-        self.dispatch_wanted |= self.owner.state().waiting() != waiting;
-        if std::mem::take(&mut self.dispatch_wanted) {
-            self.dispatch()?;
+        };
+        if self.appended_at.elapsed() > IDLE
+            && !self.is_catching_up()
+            && let Some(sign) = self.owner.sign_of_life()
+        {
+            self.send(sign, "image")?;
         }
         let waiting = self.owner.state().waiting();
         self.shared.fleet.waiting_changed(self.waiting_told, waiting);
         self.waiting_told = waiting;
-        Ok(())
+        Ok(more)
     }
 
-    /// Gives waiting tasks to agents, line by line, as long as somebody is chosen. A turn looks at so many lines
-    /// and the next goes on behind them, so that no line waits for ever behind those that nobody can serve.
-    fn dispatch(&mut self) -> Result<(), Why> {
-        let mut from_the_first = self.last_line.is_none();
-        for _ in 0..LINES_A_TURN {
-            let next = self.owner.state().line_after(self.last_line.as_ref()).cloned();
-            self.last_line = next;
-            let Some(line) = self.last_line.clone() else {
-                if from_the_first {
-                    return Ok(());
-                }
-                from_the_first = true;
-                continue;
-            };
-            while let Some(key) = self.owner.state().first_in(&line).filter(|_| !self.is_full()) {
-                let before = self.owner.state().waiting();
-                self.handle(&Input::Dispatch(key), None)?;
-                if self.owner.state().waiting() == before {
-                    break;
-                }
-            }
+    /// Lets go of what lies below a floor that has been one for long enough.
+    fn trim(&mut self) {
+        let Some(kept) = self.shared.config.ledger_kept else { return };
+        let newest = self.owner.trim_to();
+        if self.floors.back().is_none_or(|(at, floor)| *floor < newest && at.elapsed() > FLOOR_EVERY) {
+            self.floors.push_back((Instant::now(), newest));
         }
-        self.dispatch_wanted = true;
-        Ok(())
-    }
-
-    /// Takes tasks back from process starts that are gone.
-    fn check_holders(&mut self) -> Result<(), Why> {
-        let mut gone = Vec::new();
-        {
-            let fleet = self.shared.fleet.lock();
-            for holder in self.owner.state().holders() {
-                let member = fleet.registry.get(holder);
-                for (task, incarnation) in self.owner.state().held_by(holder) {
-                    let (lost, how) = match member {
-                        None => (false, "has left"),
-                        Some(m) if m.entry.incarnation != *incarnation => (true, "was started anew"),
-                        Some(m) if m.entry.health == Health::Lost => (true, "was lost"),
-                        Some(_) => continue,
-                    };
-                    gone.push(Input::HolderGone {
-                        task: task.clone(),
-                        incarnation: incarnation.clone(),
-                        lost,
-                        reason: format!("agent {} {how}", holder.agent),
-                    });
+        let mut below = None;
+        while self.floors.front().is_some_and(|(at, _)| at.elapsed() > kept) {
+            below = self.floors.pop_front().map(|(_, floor)| floor);
+        }
+        if let Some(below) = below.filter(|below| *below > 0) {
+            let (shared, shard) = (self.shared.clone(), self.shard);
+            tokio::spawn(async move {
+                match shared.kafka.trim_ledger(shard, below).await {
+                    Ok(()) => tracing::info!(shard, below, "the ledger is trimmed below a floor"),
+                    Err(error) => tracing::warn!(shard, below, %error, "the ledger is not trimmed"),
                 }
-            }
+            });
         }
-        for input in gone {
-            self.handle(&input, None)?;
-        }
-        Ok(())
     }
 
     /// Rewrites what the directory says of this shard's agents where it is older than what the ledger says.
@@ -626,9 +627,9 @@ impl<'a> Serving<'a> {
             s.phase = phase;
             s.owner = Some(self.shared.config.id.to_string());
             s.epoch = Some(self.owner.epoch());
-            s.moved_to(state.position, self.owner.proven());
+            s.moved_to(state.position(), self.owner.proven());
             (s.in_flight, s.owed, s.waiting) = (self.owner.in_flight(), self.owner.owed(), state.waiting());
-            s.tasks.clone_from(&state.counts);
+            s.tasks = state.counts();
             s.trouble = None;
         });
     }
@@ -675,39 +676,42 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
     let (topic, shard) = (topics::COMMANDS, s.shard as i32);
     let wait = Duration::from_secs(15);
     let log = s.shared.kafka.readers.watermarks(topic, shard, wait).await.map_err(Why::Read)?;
-    let position = s.owner.state().position;
+    let position = s.owner.state().position();
     let (low, high) = (log.low.unsigned_abs(), log.high.unsigned_abs());
     if position > high || (position < low && position > 0) {
         return Ok(Ended::DataLost(format!(
             "{topic} partition {shard}: the ledger has handled it up to offset {position}, the topic holds {low} to {high}"
         )));
     }
+    if let Some(why) = another_topic(s, low).await? {
+        return Ok(Ended::DataLost(why));
+    }
     let start = position.max(low);
     let mut reader: PartitionReader =
         s.shared.kafka.readers.open(topic, shard, Start::Offset(start as i64)).map_err(Why::Read)?;
     s.until = Some(high).filter(|high| *high > start);
+    if s.until.is_none() {
+        s.owner.caught_up();
+    }
     s.mend_directory()?;
     s.tell_who_waited();
     s.show();
     let (mut members, mut room) = (s.shared.fleet.members(), s.shared.fleet.room());
-    let mut must_check = true;
     let mut shown_at = Instant::now();
     loop {
-        if !s.is_catching_up() && std::mem::take(&mut must_check) {
-            s.check_holders()?;
-        }
         s.advance()?;
         if s.until.is_some_and(|until| reader.position().is_some_and(|at| at.unsigned_abs() >= until))
             && s.queue.is_empty()
         {
             s.until = None;
-            s.dispatch_wanted = true;
+            s.owner.caught_up();
             s.show();
             continue;
         }
-        s.turn()?;
+        let more = s.turn()?;
         if shown_at.elapsed() > Duration::from_millis(200) {
             s.show();
+            s.trim();
             shown_at = Instant::now();
         }
         let (reads, serves) = (!s.is_full() && s.queue.len() < PASSING_LIMIT, !s.is_catching_up());
@@ -744,11 +748,40 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
                     Err(error) => return Err(Why::Read(error)),
                 }
             }
-            Ok(()) = members.changed() => must_check = true,
-            Ok(()) = room.changed(), if serves => s.dispatch_wanted = true,
+            Ok(()) = members.changed() => s.owner.fleet_changed(),
+            Ok(()) = room.changed(), if serves => s.owner.there_is_room(),
+            () = std::future::ready(()), if more => {}
             () = tokio::time::sleep_until(wake) => {}
         }
     }
+}
+
+/// Whether the commands topic is another than the one that was read: its last record that was taken is not the same.
+async fn another_topic(s: &Serving<'_>, low: u64) -> Result<Option<String>, Why> {
+    let Some(last) = s.owner.state().last_input().filter(|last| last.offset >= low) else { return Ok(None) };
+    let (topic, at) = (topics::COMMANDS, last.offset as i64);
+    let mut found = None;
+    let read = s.shared.kafka.readers.read_through(
+        topic,
+        s.shard as i32,
+        at,
+        at,
+        Duration::from_secs(15),
+        |record| {
+            let ce_id = record.header_pairs().find(|(name, _)| *name == "ce_id").and_then(|(_, value)| value);
+            found = Some((record.offset, ce_id.map(|id| String::from_utf8_lossy(id).into_owned())));
+            ControlFlow::Break(())
+        },
+    );
+    read.await.map_err(Why::Read)?;
+    let is_it = found.as_ref().is_some_and(|(offset, id)| *offset == at && id.as_ref() == Some(&last.ce_id));
+    Ok((!is_it).then(|| {
+        let found = found.and_then(|(_, id)| id).unwrap_or_else(|| "none".into());
+        format!(
+            "{topic} partition {}: offset {at} was command {} when it was handled, and is {found} now",
+            s.shard, last.ce_id
+        )
+    }))
 }
 
 /// Gives the shard up in good order: takes nothing more, and waits for what is in flight and owed.

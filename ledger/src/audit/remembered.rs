@@ -34,6 +34,10 @@ impl<T> Default for Remembered<T> {
 }
 
 impl<T> Remembered<T> {
+    pub(super) fn knows(&self, print: &Print) -> bool {
+        self.known.contains_key(print)
+    }
+
     pub(super) fn get(&self, print: &Print) -> Option<&T> {
         self.known.get(print)
     }

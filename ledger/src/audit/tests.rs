@@ -235,3 +235,94 @@ fn what_is_over_is_forgotten_after_the_window_and_not_before() {
     assert!(again(0).is_ok());
     assert!(matches!(again(9).unwrap_err().what, Wrong::Again { first: 1, .. }));
 }
+
+/// The history from this offset on, audited from there.
+fn from_floor(history: &History, floor: usize) -> Result<Audit, Violation> {
+    let (mut audit, mut counting) = (Audit::from_floor(Window::default(), floor as u64), None);
+    for (offset, record) in history.0.iter().enumerate().skip(floor) {
+        let record = Record::read(record.to_string().as_bytes()).unwrap();
+        let counting = counting.get_or_insert_with(|| Counting::at_floor(&record));
+        audit.record(offset as u64, &record, counting.see(offset as u64, &record))?;
+    }
+    Ok(audit)
+}
+
+/// An image by the newest claim.
+fn image(mut history: History, of: Value) -> History {
+    history = history.step("", 0, &[]);
+    let offset = history.0.len() - 1;
+    let (epoch, n) = (history.0[offset]["epoch"].clone(), history.0[offset]["n"].clone());
+    history.0[offset] = json!({"v": 1, "kind": "image", "epoch": epoch, "n": n, "of": of});
+    history
+}
+
+fn task_image(task: &str, status: &str, attempts: u32) -> Value {
+    let mut state = submitted(task)["data"].clone();
+    state["status"] = "waiting".into();
+    let incarnation = "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10";
+    let attempt = |n: u32| {
+        let seen = json!({"attempt": n, "agent_id": "a", "incarnation": incarnation, "started_at": at(0)});
+        json!({"seen": seen, "token": n.to_string(), "delivery": "redis", "deadline": at(0)})
+    };
+    let attempts: Vec<Value> = (1..=attempts).map(attempt).collect();
+    let state = json!({"submitted": state, "submitted_at": at(0), "status": status, "attempts": attempts, "avoid": [],
+        "failures": 0, "losses": 0});
+    json!({"task": {"workspace": "default", "id": task, "arrival": 1, "state": state}})
+}
+
+#[test]
+fn an_image_shows_what_happened() {
+    let running = || History(History::good().0[..3].to_vec());
+    image(running(), task_image("t", "assigned", 1)).check("");
+    image(running(), task_image("t", "assigned", 2))
+        .check("offset 3: an image of task t shows assigned after 2 attempts, and it is live after 1");
+    image(running(), task_image("t", "completed", 1))
+        .check("offset 3: an image of task t shows completed after 1 attempts, and it is live");
+    image(running(), task_image("u", "waiting", 0))
+        .check("offset 3: an image of task u shows waiting after 0 attempts, and it is nobody's");
+    image(History::good(), task_image("t", "assigned", 1)).check(
+        "offset 5: an image of task t shows assigned after 1 attempts, and it is over: synod.task.completed",
+    );
+    let shard = |position: u64| json!({"shard": {"position": position, "ended": {}}});
+    image(History::good(), shard(15)).check("");
+    image(History::good(), shard(14))
+        .check("offset 5: an image of the shard shows position 14, and it is at 15");
+}
+
+#[test]
+fn from_a_floor_on_what_is_not_known_is_taken_as_it_comes_and_then_held_to() {
+    let good = History::good();
+    assert_eq!(from_floor(&good, 2).unwrap().live_tasks(), 0);
+    assert_eq!(from_floor(&good, 0).unwrap().live_tasks(), 0);
+    // The second end is a second end all the same.
+    let twice = good.clone().step("c5", 20, &[cancelled("t")]);
+    assert!(matches!(from_floor(&twice, 2).unwrap_err().what, Wrong::AfterTheEnd { at: 4, .. }));
+    // Once an attempt is known, the next is the next.
+    let skips = History(good.0[..3].to_vec()).step("c3", 13, &[assigned("t", 3)]);
+    assert!(matches!(from_floor(&skips, 2).unwrap_err().what, Wrong::Attempt { attempt: 3, before: 1, .. }));
+    let imaged = image(History(good.0[..3].to_vec()), task_image("t", "assigned", 1));
+    let skips = imaged.step("c3", 13, &[assigned("t", 3)]);
+    assert!(matches!(from_floor(&skips, 3).unwrap_err().what, Wrong::Attempt { attempt: 3, before: 1, .. }));
+}
+
+#[test]
+fn a_floor_is_a_record_that_counts() {
+    let void = |floor: u64| {
+        let mut history = History::good();
+        history.0.push(history.0[4].clone());
+        history.claim().step("c5", 20, &[]).but(7, "/floor", json!(floor))
+    };
+    void(4).check("");
+    void(0).check("");
+    void(5).check("offset 7: its floor 5 is a record that does not count");
+    // A later claim is no birth: a fold that begins there would miss what was before.
+    void(6).check("offset 7: its floor 6 is a record that does not count");
+}
+
+#[test]
+fn a_repeat_does_nothing() {
+    History::good()
+        .but(4, "/input/repeats", json!(1))
+        .check("offset 4: it is a repeat and has events all the same");
+    History::good().but(3, "/input/repeats", json!(1)).check("");
+}

@@ -208,8 +208,8 @@ impl World {
         }
     }
 
-    fn after(ops: &[Op]) -> World {
-        let mut world = World::default();
+    fn after(ops: &[Op], image_within: u64, ended_ms: u64) -> World {
+        let mut world = World::new(image_within, ended_ms);
         for op in ops {
             world.happens(op);
         }
@@ -223,11 +223,15 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(200))]
+    #![proptest_config(config(100))]
 
     #[test]
-    fn a_fold_finds_what_was_had(ops in prop::collection::vec(op(), 1..400)) {
-        World::after(&ops);
+    fn a_fold_finds_what_was_had(
+        ops in prop::collection::vec(op(), 1..400),
+        image_within in prop_oneof![4..20u64, 20..100u64, Just(1_000_000)],
+        ended_ms in prop_oneof![Just(0u64), 0..2_000u64, Just(3_600_000)],
+    ) {
+        World::after(&ops, image_within, ended_ms);
     }
 }
 
@@ -236,6 +240,6 @@ proptest! {
 
     #[test]
     fn the_same_history_leaves_the_same_bytes(ops in prop::collection::vec(op(), 1..200)) {
-        prop_assert_eq!(World::after(&ops).log.records, World::after(&ops).log.records);
+        prop_assert_eq!(World::after(&ops, 10, 500).log.records, World::after(&ops, 10, 500).log.records);
     }
 }

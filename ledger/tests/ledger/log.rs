@@ -1,6 +1,6 @@
 //! A ledger topic in memory: bytes at offsets, each with the broker's time.
 
-use synod_ledger::{Claim, Fold, Folded, Record, Step};
+use synod_ledger::{Claim, Fold, Folded, Keep, Record, Step, floor_of};
 use synod_protocol::Timestamp;
 
 /// One partition of `synod.ledger.v1`.
@@ -25,6 +25,27 @@ impl Log {
     pub(crate) fn fold(&self) -> Folded {
         let mut fold = Fold::default();
         for (offset, (at, bytes)) in self.records.iter().enumerate() {
+            fold.record(offset as u64, Some(*at), bytes).unwrap();
+        }
+        fold.finish().unwrap()
+    }
+
+    /// The same with other rules of what is kept.
+    pub(crate) fn fold_with(&self, keep: Keep) -> Folded {
+        self.read_into(Fold::whole(keep), 0)
+    }
+
+    /// The fold of a new owner: from the floor of the nearest step before its claim.
+    pub(crate) fn fold_from_floor(&self, keep: Keep, claim: u64) -> Folded {
+        let floor = (0..claim).rev().find_map(|at| floor_of(at, &self.records[at as usize].1));
+        match floor {
+            Some(floor) => self.read_into(Fold::from_floor(keep, floor), floor),
+            None => self.fold_with(keep),
+        }
+    }
+
+    fn read_into(&self, mut fold: Fold, from: u64) -> Folded {
+        for (offset, (at, bytes)) in self.records.iter().enumerate().skip(from as usize) {
             fold.record(offset as u64, Some(*at), bytes).unwrap();
         }
         fold.finish().unwrap()

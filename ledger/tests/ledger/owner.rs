@@ -1,9 +1,13 @@
 //! What may leave the owner, and when.
 
 use crate::log::read;
-use crate::shard::{RECORD_LIMIT, Shard, command, meta, refused, registration, submission, taken, task_key};
+use crate::shard::{
+    CEILINGS, RECORD_LIMIT, Shard, command, meta, refused, registration, submission, taken, task_key,
+};
 use serde_json::{Value, json};
-use synod_ledger::{Answer, Append, Doubt, Effect, Input, Meta, Owner, Released, Subject, Ticket};
+use synod_ledger::{
+    Answer, Append, Doubt, Effect, Input, Meta, Next, Owner, Past, Released, Subject, Ticket,
+};
 use synod_protocol::Code;
 
 fn submit(id: &str, ce_id: &str, offset: Option<u64>) -> Input {
@@ -11,13 +15,15 @@ fn submit(id: &str, ce_id: &str, offset: Option<u64>) -> Input {
     Input::Command { command, meta: meta(ce_id, offset) }
 }
 
-/// What left, in short: `effects@<offset>` and `answer:<ticket>`.
+/// What left, in short: `effects@<offset>`, `answer:<ticket>` and `past:<ticket>`; what is in force once more is not told.
 fn short(released: &[Released]) -> Vec<String> {
     let one = |r: &Released| match r {
-        Released::Effects { offset, .. } => format!("effects@{offset}"),
-        Released::Answer(ticket, _) => format!("answer:{ticket}"),
+        Released::Effects { offset, .. } => Some(format!("effects@{offset}")),
+        Released::Answer(ticket, _) => Some(format!("answer:{ticket}")),
+        Released::Past(ticket, _) => Some(format!("past:{ticket}")),
+        Released::Again(_) => None,
     };
-    released.iter().map(one).collect()
+    released.iter().filter_map(one).collect()
 }
 
 impl Shard {
@@ -103,12 +109,17 @@ fn answers_that_need_no_record_wait_for_what_they_saw() {
     assert!(released.is_empty());
     shard.send("u", 6);
     let released = shard.owner.acked(1, Ok(Some(1))).unwrap();
-    assert_eq!(short(&released), ["effects@1", "answer:1", "answer:2", "answer:3", "answer:4", "answer:5"]);
+    assert_eq!(short(&released), ["effects@1", "answer:1", "answer:2", "answer:3", "past:4", "answer:5"]);
     let answers: Vec<_> =
         released.iter().filter_map(|r| if let Released::Answer(_, a) = r { Some(a) } else { None }).collect();
     let made = |answer: &Answer| taken(answer).1;
     assert_eq!((made(answers[0]), made(answers[1]), made(answers[2])), (true, false, false));
-    assert_eq!(refused(answers[3]), (Code::NotFound, None));
+    let past = released.iter().find_map(|r| if let Released::Past(_, past) = r { Some(past) } else { None });
+    assert_eq!(
+        past,
+        Some(&Past::Task { key: task_key("nobody"), at: None }),
+        "memory cannot say that it never was"
+    );
     assert_eq!(shard.ack(2, 2), ["effects@2", "answer:6"]);
     let mut released = Vec::new();
     shard.owner.read(7, &Subject::Task(task_key("t")), &mut released);
@@ -246,12 +257,17 @@ fn a_successor_issues_again_exactly_what_is_not_confirmed() {
         owed.push(act(&mut shard, &Input::Command { command, meta: meta(verb, None) }));
     }
     shard.now = shard.now.plus_millis(200);
-    shard.owner.wake_retries(shard.now);
-    owed.push(act(&mut shard, &Input::Dispatch(task_key("t1"))));
+    let Next::Input(input) = shard.owner.next(shard.now, &shard.fleet, true) else {
+        panic!("t1 is to be tried again")
+    };
+    assert!(matches!(&input, Input::Dispatch(key) if *key == task_key("t1")));
+    owed.push(act(&mut shard, &input));
 
     let released = shard.succeed();
-    let issued: Vec<u64> =
-        released.iter().map(|r| if let Released::Effects { offset, .. } = r { *offset } else { 0 }).collect();
+    let issued: Vec<u64> = released
+        .iter()
+        .filter_map(|r| if let Released::Effects { offset, .. } = r { Some(*offset) } else { None })
+        .collect();
     let want: Vec<u64> = owed.iter().map(|(offset, _)| *offset).collect();
     assert_eq!(issued, want, "each step not known to be confirmed, in order");
     assert_eq!(attempts_issued(&released), ["t1#2"], "no attempt that has been overtaken");
@@ -324,7 +340,7 @@ fn the_shards_time_never_runs_back() {
     shard.log.claim("with a slow clock", crate::shard::at(0));
     let folded = shard.log.fold();
     assert_eq!(folded.now, later, "nor after a claim that the broker dates earlier");
-    drop(Owner::new(0, folded, RECORD_LIMIT));
+    drop(Owner::new(0, folded, CEILINGS));
     shard.log.claim("later", later.plus_millis(5));
     assert_eq!(shard.log.fold().now, later.plus_millis(5));
 }

@@ -2,7 +2,8 @@
 
 use crate::shard::{Shard, command, meta, refused, registration, submission, taken, task_key};
 use serde_json::{Value, json};
-use synod_ledger::{Input, Meta, WINDOW_MS};
+use synod_ledger::{Input, Keep, Meta, Past, WINDOW_MS};
+use synod_protocol::event::What;
 use synod_protocol::{Code, Error};
 
 const SUBMIT: &str = "synod.task.submit";
@@ -23,7 +24,7 @@ impl Shard {
                 Err(error) => (false, serde_json::to_value(&error).unwrap()),
             },
             Through::Kafka => {
-                let position = self.owner.state().position;
+                let position = self.owner.state().position();
                 let (ty, value) = self.ask_kafka(ce_id, position, ty, body);
                 (ty == "synod.reply", value)
             }
@@ -142,12 +143,12 @@ fn every_position_passed_is_on_record_and_none_goes_back() {
         (Input::Command { command: cancel(), meta: meta("x", Some(6)) }, 10),
     ] {
         let offset = shard.happen(&input, None).expect("on record");
-        assert_eq!(shard.owner.state().position, position);
+        assert_eq!(shard.owner.state().position(), position);
         assert!(shard.log.step(offset).events.is_empty());
     }
     let released = shard.succeed();
     shard.perform(released);
-    assert_eq!(shard.owner.state().position, 10);
+    assert_eq!(shard.owner.state().position(), 10);
 }
 
 #[test]
@@ -167,21 +168,83 @@ fn workspaces_know_nothing_of_each_other() {
     assert_eq!(shard.task("t").status.as_str(), "assigned");
 }
 
+/// An ended task that has left memory: what is asked of it is answered from where memory says.
 #[test]
-fn an_ended_task_is_known_for_the_window_and_then_forgotten() {
+fn what_has_left_memory_is_named_and_never_done_again() {
     let mut shard = Shard::with(&["a"]);
     shard.submit("t", &json!({})).unwrap();
-    shard.result("complete", "t", &json!({})).unwrap();
-    shard.wait(WINDOW_MS);
-    assert!(!taken(&shard.submit("t", &json!({}))).1, "a repeat");
+    let submitted = shard.log.records.len() as u64 - 1;
+    let completed = json!({"task_id": "t", "attempt": 1, "attempt_token": shard.work[0].1.attempt_token});
+    shard.ask_as("done", "synod.task.complete", &json!({"output": 1}).merged(&completed)).unwrap();
+    shard.wait(Keep::default().ended_ms);
     shard.submit("u", &json!({"capability": "nobody-can"})).unwrap();
-    assert!(shard.owner.state().task(&task_key("t")).is_some(), "to the end of the window");
+    assert!(shard.owner.state().task(&task_key("t")).is_some(), "to the end of its time");
     shard.wait(1);
     shard.submit("v", &json!({})).unwrap();
     assert!(shard.owner.state().task(&task_key("t")).is_none(), "it has left memory");
     assert!(shard.owner.state().task(&task_key("u")).is_some(), "what lives never does");
-    let before = format!("{:?}", shard.owner.state());
-    let released = shard.succeed();
-    shard.perform(released);
-    assert_eq!(format!("{:?}", shard.owner.state()), before, "nor does a fold bring it back");
+
+    for new_owner in [false, true] {
+        if new_owner {
+            let before = format!("{:?}", shard.owner.state().settled());
+            let released = shard.succeed();
+            shard.perform(released);
+            assert_eq!(
+                format!("{:?}", shard.owner.state().settled()),
+                before,
+                "nor does a fold bring it back"
+            );
+        }
+        let (told, key) = (shard.told.len(), task_key("t"));
+        let check = |shard: &mut Shard, ce_id: &str, ty: &str, body: &Value, want: Past| {
+            let input = Input::Command { command: Box::new(command(ty, body)), meta: meta(ce_id, None) };
+            shard.happen(&input, Some(7));
+            assert_eq!(shard.past.pop(), Some((7, want)), "{ce_id} {ty} {new_owner}");
+        };
+        let same = shard.owner.state().counts();
+        let body = |shard: &mut Shard, ce_id: &str, body: &Value| {
+            let input = Input::Command { command: Box::new(command(SUBMIT, body)), meta: meta(ce_id, None) };
+            shard.happen(&input, Some(8));
+            match shard.past.pop() {
+                Some((8, Past::Submitted { key, at, body })) => {
+                    assert_eq!((key, at), (task_key("t"), submitted));
+                    body
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let recorded = match &shard.log.step(submitted).events[0].what {
+            What::TaskSubmitted(e) => e.body.clone(),
+            other => panic!("{other:?}"),
+        };
+        let ce_id = |n: u64| format!("again-{n}-{new_owner}");
+        assert_eq!(body(&mut shard, &ce_id(1), &submission("t", &json!({}))), recorded);
+        assert_ne!(body(&mut shard, &ce_id(2), &submission("t", &json!({"input": 2}))), recorded);
+        let cancel = json!({"task_id": "t"});
+        let ended = Past::Ended { key: key.clone(), at: submitted };
+        check(&mut shard, &ce_id(3), "synod.task.cancel", &cancel, ended.clone());
+        check(&mut shard, &ce_id(4), "synod.task.complete", &json!({"output": 1}).merged(&completed), ended);
+        // What the command came to is still at hand; the task itself is not.
+        let input = Input::Command {
+            command: Box::new(command("synod.task.complete", &json!({"output": 1}).merged(&completed))),
+            meta: meta("done", None),
+        };
+        shard.happen(&input, Some(9));
+        assert_eq!(shard.past.pop(), Some((9, Past::Task { key, at: Some(submitted) })));
+        assert_eq!((shard.told.len(), shard.owner.state().counts()), (told, same), "nothing has happened");
+    }
+}
+
+trait Merged {
+    fn merged(self, other: &Value) -> Value;
+}
+
+impl Merged for Value {
+    /// With the fields of another object.
+    fn merged(mut self, other: &Value) -> Value {
+        for (name, value) in other.as_object().into_iter().flatten() {
+            self[name] = value.clone();
+        }
+        self
+    }
 }

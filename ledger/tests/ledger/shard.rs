@@ -5,8 +5,8 @@ use crate::log::{Log, read};
 use serde_json::{Value, json};
 use synod_fleet::{AgentKey, Registry};
 use synod_ledger::{
-    Answer, Append, Context, Effect, Input, Meta, Owner, Released, State, Subject, TaskKey, TaskState,
-    Ticket, invariants,
+    Answer, Append, Context, Effect, Input, Limits as Ceilings, Meta, Next, Owner, Past, Released, State,
+    Step, Subject, TaskKey, TaskState, Ticket, invariants,
 };
 use synod_protocol::event::What;
 use synod_protocol::view::{Assignment, Outcome};
@@ -16,6 +16,8 @@ use synod_protocol::{
 
 /// Room enough for every record here.
 pub(crate) const RECORD_LIMIT: usize = 100_000;
+/// What owners keep to here; nothing is imaged unless a test wants it.
+pub(crate) const CEILINGS: Ceilings = Ceilings { record_bytes: RECORD_LIMIT, image_within: 1_000_000 };
 /// When everything begins.
 pub(crate) const DAWN: i64 = 1_800_000_000_000;
 
@@ -93,6 +95,10 @@ pub(crate) struct Shard {
     pub(crate) replies: Vec<(String, Value)>,
     /// Answers to those who waited.
     pub(crate) answers: Vec<(Ticket, Answer)>,
+    /// Answers that have left memory.
+    pub(crate) past: Vec<(Ticket, Past)>,
+    /// Work handed over once more.
+    pub(crate) again: Vec<Effect>,
     shadow: State,
     made: u64,
 }
@@ -102,7 +108,8 @@ impl Shard {
     pub(crate) fn new() -> Shard {
         let mut log = Log::default();
         log.claim("first", at(0));
-        let (owner, _) = Owner::new(0, log.fold(), RECORD_LIMIT);
+        let (mut owner, _) = Owner::new(0, log.fold(), CEILINGS);
+        owner.caught_up();
         Shard {
             owner,
             log,
@@ -113,6 +120,8 @@ impl Shard {
             notices: Vec::new(),
             replies: Vec::new(),
             answers: Vec::new(),
+            past: Vec::new(),
+            again: Vec::new(),
             shadow: State::default(),
             made: 0,
         }
@@ -152,7 +161,8 @@ impl Shard {
         assert_eq!(step.events, append.events, "what is written is what happened");
         let workspace = step.workspace.clone().unwrap_or_default();
         for event in &step.events {
-            self.shadow.apply(step.now, &workspace, event);
+            let one = Step { events: vec![event.clone()], ..step.clone() };
+            self.shadow.take(self.owner.epoch() + append.n, &one);
             let after = match &event.what {
                 What::AgentRegistered(e) => (e.status.as_str(), self.agent_status(e.agent_id.as_str())),
                 What::AgentDeregistered(e) | What::AgentLost(e) | What::AgentStatusChanged(e) => {
@@ -218,6 +228,8 @@ impl Shard {
         for one in released {
             match one {
                 Released::Answer(ticket, answer) => self.answers.push((ticket, answer)),
+                Released::Past(ticket, past) => self.past.push((ticket, past)),
+                Released::Again(effects) => self.again.extend(effects),
                 Released::Effects { offset, effects } => {
                     let count = effects.len();
                     effects.into_iter().for_each(|effect| self.effect(offset, effect));
@@ -243,7 +255,8 @@ impl Shard {
             Effect::Directory(entry) => {
                 self.fleet.learn(*entry, offset);
             }
-            Effect::DeadLetter { .. } => {}
+            Effect::ReplyPast { past, .. } => self.past.push((u64::MAX, past)),
+            Effect::DeadLetter { .. } | Effect::View { .. } => {}
         }
     }
 
@@ -319,13 +332,25 @@ impl Shard {
         let until = self.now.plus_millis(ms);
         while let Some(next) = self.owner.state().next_deadline().filter(|next| *next <= until) {
             self.now = self.now.max(next);
-            while let Some(key) = self.owner.state().due(self.now).cloned() {
-                self.happen(&Input::Due(key), None).expect("what is due is on record");
-            }
-            self.owner.wake_retries(self.now);
-            self.settle();
+            self.turn();
         }
         self.now = until;
+    }
+
+    /// What the shard does of its own accord.
+    pub(crate) fn turn(&mut self) {
+        loop {
+            match self.owner.next(self.now, &self.fleet, true) {
+                Next::Input(input) => {
+                    let due = matches!(input, Input::Due(_));
+                    let offset = self.happen(&input, None);
+                    assert!(offset.is_some() || !due, "what is due is on record");
+                }
+                Next::Later => {}
+                Next::Nothing => return,
+                Next::Stuck(key) => panic!("the timer of {key:?} does not go away"),
+            }
+        }
     }
 
     /// Gives those who wait in lines to whoever has room, as the shell does after each change.
@@ -361,8 +386,9 @@ impl Shard {
     /// The owner dies; another claims the shard and folds. Returns what it issues again.
     pub(crate) fn succeed(&mut self) -> Vec<Released> {
         self.log.claim("another", self.now);
-        let (owner, released) = Owner::new(0, self.log.fold(), RECORD_LIMIT);
+        let (owner, released) = Owner::new(0, self.log.fold(), CEILINGS);
         self.owner = owner;
+        self.owner.caught_up();
         released
     }
 }

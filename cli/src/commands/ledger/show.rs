@@ -133,6 +133,10 @@ fn told(moment: &Moment, screen: Screen) -> String {
 /// Where, when, through which door, and on whose word.
 fn heading(moment: &Moment) -> String {
     let at = moment.now.or(moment.appended_at).map_or_else(|| "-".to_owned(), |at| at.to_string());
+    let place = format!("{:>8}  {at}  epoch {}, n {}", moment.offset, moment.epoch, moment.n);
+    if let Some(shows) = &moment.shows {
+        return format!("{place}, image: {}\n", harmless(shows));
+    }
     let Some(input) = &moment.input else {
         let owner = harmless(moment.owner.as_deref().unwrap_or("-"));
         let from = moment.taken_from.as_deref().map_or_else(
@@ -141,13 +145,7 @@ fn heading(moment: &Moment) -> String {
         );
         return format!("{:>8}  {at}  claim: {owner} {from}\n", moment.offset);
     };
-    let mut out = format!(
-        "{:>8}  {at}  epoch {}, n {}, {}",
-        moment.offset,
-        moment.epoch,
-        moment.n,
-        input.door.as_str()
-    );
+    let mut out = format!("{place}, {}", input.door.as_str());
     if let Some(offset) = input.offset {
         let _ = write!(out, " at {offset}");
     }
@@ -156,6 +154,9 @@ fn heading(moment: &Moment) -> String {
     }
     if let Some(ce_id) = &input.ce_id {
         let _ = write!(out, ", ce_id {}", harmless(ce_id));
+    }
+    if let Some(place) = input.repeats {
+        let _ = write!(out, ", again as at {place}");
     }
     out.push('\n');
     out

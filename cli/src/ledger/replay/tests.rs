@@ -2,10 +2,12 @@
 
 use super::*;
 use std::io::Write as _;
-use synod_ledger::{Claim, Fold};
+use synod_fleet::Registry;
+use synod_ledger::{Append, Claim, Context, Fold, Input, Keep, Limits, Meta, Owner, Released};
+use synod_protocol::{Command, ContentType, Timestamp, Workspace};
 
-/// A file with a claim and this many tasks' lives, two steps each, through the quick door.
-struct Ledger(Vec<String>);
+/// A file with these records, from this offset on.
+struct Ledger(Vec<String>, u64);
 
 const NOW: &str = "2026-11-21T08:00:00.000Z";
 
@@ -35,15 +37,16 @@ fn conjured(task: &str) -> String {
 }
 
 impl Ledger {
+    /// A claim and this many tasks' lives, two steps each, through the quick door.
     fn of(tasks: usize) -> Ledger {
-        let claim = Claim::by("one", synod_protocol::Timestamp::parse(NOW).unwrap()).to_bytes().unwrap();
+        let claim = Claim::by("one", Timestamp::parse(NOW).unwrap()).to_bytes().unwrap();
         let mut lines = vec![String::from_utf8(claim).unwrap()];
         for task in 0..tasks {
             let name = format!("t-{task}");
             lines.push(step(lines.len(), &format!("s-{task}"), &submitted(&name)));
             lines.push(step(lines.len(), &format!("c-{task}"), &cancelled(&name)));
         }
-        Ledger(lines)
+        Ledger(lines, 0)
     }
 
     fn but(mut self, offset: usize, line: String) -> Ledger {
@@ -55,7 +58,7 @@ impl Ledger {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         for (offset, value) in self.0.iter().enumerate() {
             let entry = Entry {
-                offset: offset as u64,
+                offset: self.1 + offset as u64,
                 timestamp_ms: Some(0),
                 key: None,
                 value: Some(value.clone().into_bytes()),
@@ -126,7 +129,7 @@ async fn a_violation_is_told_with_what_stands_around_it() {
 
 #[test]
 fn the_fold_itself_says_when_records_are_missing() {
-    let mut run = Run::new(0, Schedule::Affordable);
+    let mut run = Run::new(0, None, Schedule::Affordable);
     let entry =
         |offset: u64, line: &str| Entry { offset, timestamp_ms: None, key: None, value: Some(line.into()) };
     let lines = Ledger::of(2).0;
@@ -134,4 +137,133 @@ fn the_fold_itself_says_when_records_are_missing() {
     assert!(run.end().violation.unwrap().what.contains("jumps from offset Some(0) to 2"));
     // The same that an owner would say.
     assert!(Fold::default().record(1, None, lines[1].as_bytes()).is_err());
+}
+
+/// A shard that lives: an owner of ours writes it, with an image every few records.
+struct Living {
+    lines: Vec<String>,
+    owner: Option<Owner>,
+    commands: u64,
+}
+
+impl Living {
+    /// Two epochs, tasks submitted and some cancelled in each, and a last claim.
+    fn through_three_claims() -> Ledger {
+        let mut living = Living { lines: Vec::new(), owner: None, commands: 0 };
+        for epoch in 0..2 {
+            living.claim();
+            for task in 0..30 {
+                let id = format!("t-{epoch}-{task}");
+                living.command("synod.task.submit", &format!(r#"{{"task_id":"{id}","capability":"c"}}"#));
+                if task % 3 == 0 {
+                    living.command("synod.task.cancel", &format!(r#"{{"task_id":"{id}"}}"#));
+                }
+            }
+        }
+        living.claim();
+        Ledger(living.lines, 0)
+    }
+
+    fn claim(&mut self) {
+        let claim = Claim::by("one", Timestamp::parse(NOW).unwrap()).to_bytes().unwrap();
+        self.lines.push(String::from_utf8(claim).unwrap());
+        let mut fold = Fold::whole(Keep::default());
+        for (line, offset) in self.lines.iter().zip(0..) {
+            fold.record(offset, Some(Timestamp::from_millis(0)), line.as_bytes()).unwrap();
+        }
+        let limits = Limits { record_bytes: 100_000, image_within: 40 };
+        let (mut owner, owed) = Owner::new(4, fold.finish().unwrap(), limits);
+        owner.caught_up();
+        confirm(&mut owner, owed);
+        self.owner = Some(owner);
+    }
+
+    fn command(&mut self, ty: &str, body: &str) {
+        let command =
+            Command::decode(ty, ContentType::Json, body.as_bytes(), &synod_protocol::Limits::default());
+        self.commands += 1;
+        let meta = Meta {
+            ce_id: format!("c-{}", self.commands),
+            workspace: Workspace::default_name(),
+            age_ms: 0,
+            offset: Some(self.commands),
+            reply_to: None,
+            correlation_id: None,
+            traceparent: None,
+        };
+        let input = Input::Command { command: Box::new(command.unwrap()), meta };
+        let (fleet, now) = (Registry::default(), Timestamp::parse(NOW).unwrap());
+        let mut seed = [0; 16];
+        seed[..8].copy_from_slice(&self.commands.to_le_bytes());
+        let mut released = Vec::new();
+        let owner = self.owner.as_mut().unwrap();
+        let append = owner.handle(&Context { now, seed, fleet: &fleet }, &input, None, &mut released);
+        confirm(owner, released);
+        self.lands(append.unwrap());
+        if let Some(image) = self.owner.as_mut().unwrap().image() {
+            self.lands(image);
+        }
+    }
+
+    fn lands(&mut self, append: Append) {
+        self.lines.push(String::from_utf8(append.bytes).unwrap());
+        let owner = self.owner.as_mut().unwrap();
+        let released = owner.acked(append.n, Ok(Some(self.lines.len() as u64 - 1))).unwrap();
+        confirm(owner, released);
+    }
+}
+
+fn confirm(owner: &mut Owner, released: Vec<Released>) {
+    for released in released {
+        if let Released::Effects { offset, effects } = released {
+            owner.confirmed(offset, effects.len());
+        }
+    }
+}
+
+/// The floors that its steps name, in order.
+fn floors(ledger: &Ledger) -> Vec<u64> {
+    let named = ledger.0.iter().zip(0..).filter_map(|(line, offset)| floor_of(offset, line.as_bytes()));
+    let mut floors: Vec<u64> = named.collect();
+    floors.dedup();
+    floors
+}
+
+#[tokio::test]
+async fn from_every_recorded_floor_the_fold_is_the_same() {
+    let ledger = Living::through_three_claims();
+    let named = floors(&ledger);
+    assert!(named.len() > 5, "{named:?}");
+    let report = ledger.replayed(Schedule::Every(1), None).await;
+    assert!(report.violation.is_none(), "{report:?}");
+    assert_eq!((report.claims, report.floors_checked), (3, FLOORS_TRIED as u64));
+}
+
+#[tokio::test]
+async fn a_trimmed_log_is_read_from_the_first_floor_that_it_names() {
+    let check = async |trimmed: u64, begins: u64| {
+        let Ledger(lines, _) = Living::through_three_claims();
+        let report =
+            Ledger(lines[trimmed as usize..].to_vec(), trimmed).replayed(Schedule::Every(1), None).await;
+        assert!(report.violation.is_none(), "{report:?}");
+        assert_eq!(report.from, Some(begins));
+    };
+    let named = floors(&Living::through_three_claims());
+    let (one, next) = (named[named.len() / 2], named[named.len() / 2 + 1]);
+    check(one, one).await;
+    // Somebody cut off more than the owner did.
+    check(one + 1, next).await;
+}
+
+#[tokio::test]
+async fn a_floor_past_a_live_task_is_found() {
+    let mut ledger = Living::through_three_claims();
+    // The last step before the last claim says that a fold may begin right before it.
+    let last = ledger.0.len() - 2;
+    let at = (0..=last).rev().find(|at| floor_of(*at as u64, ledger.0[*at].as_bytes()).is_some()).unwrap();
+    let was = floor_of(at as u64, ledger.0[at].as_bytes()).unwrap();
+    let wrong = (0..at).rev().find(|at| ledger.0[*at].contains("\"kind\":\"step\"")).unwrap();
+    ledger.0[at] = ledger.0[at].replace(&format!("\"floor\":{was},"), &format!("\"floor\":{wrong},"));
+    let (offset, what) = ledger.found(Schedule::Affordable).await;
+    assert!(offset == wrong as u64 && what.contains("another state"), "{offset}: {what}");
 }

@@ -1,0 +1,228 @@
+//! What stays in memory, and since when the ledger has it whole.
+//!
+//! Each thing has a **base**: the offset of its newest image, or of its birth. A fold that begins at or before every
+//! base finds everything; so the floor follows from the bases, and the thing with the oldest is imaged next.
+//! Ended tasks and old commands leave memory by rules of the state alone, so that every fold forgets the same.
+
+use crate::agent::AgentState;
+use crate::record::{AgentImage, Imaged, TaskImage};
+use crate::state::{State, TaskKey};
+use crate::task::TaskState;
+use std::collections::BTreeMap;
+use synod_fleet::AgentKey;
+
+/// A thing that is imaged.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Thing {
+    /// The shard's own: position and counts.
+    Shard,
+    /// A block of the commands had.
+    Seen(u64),
+    /// An agent.
+    Agent(AgentKey),
+    /// A task.
+    Task(TaskKey),
+}
+
+/// An entity in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Kept<T> {
+    /// The place of the step by which it came.
+    pub(crate) arrival: u64,
+    /// Its base.
+    pub(crate) base: u64,
+    /// All of it.
+    pub(crate) state: T,
+}
+
+/// A thing's base has moved: from nowhere at a birth, to nowhere when it has left memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The base before.
+    pub from: Option<u64>,
+    /// The base after.
+    pub to: Option<u64>,
+}
+
+/// What stays in memory. Owners that differ in it agree on everything else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Keep {
+    /// How long an ended task stays at most, in milliseconds.
+    pub ended_ms: u64,
+    /// What the ended tasks may weigh together, in bytes; the oldest make room.
+    pub ended_bytes: usize,
+    /// For how long a command is remembered at least, in milliseconds.
+    pub window_ms: u64,
+    /// How many of the last commands are remembered at least.
+    pub window_count: usize,
+}
+
+impl Default for Keep {
+    fn default() -> Keep {
+        Keep {
+            ended_ms: 600_000,
+            ended_bytes: 1 << 20,
+            window_ms: crate::seen::WINDOW_MS,
+            window_count: crate::seen::WINDOW_COUNT,
+        }
+    }
+}
+
+impl State {
+    /// A shard begins with its first claim.
+    pub(crate) fn born(&mut self, offset: u64) -> Moved {
+        self.shard_base = offset;
+        self.by_base.insert((offset, Thing::Shard));
+        Moved { from: None, to: Some(offset) }
+    }
+
+    pub(crate) fn put_task(&mut self, arrival: u64, base: u64, key: TaskKey, state: TaskState) -> Moved {
+        let from = self.remove_task(&key);
+        let kept = Kept { arrival, base, state };
+        self.index(&key, &kept);
+        self.by_base.insert((base, Thing::Task(key.clone())));
+        self.tasks.insert(key, kept);
+        Moved { from, to: Some(base) }
+    }
+
+    pub(crate) fn put_agent(&mut self, arrival: u64, base: u64, key: AgentKey, state: AgentState) -> Moved {
+        let before = self.agents.insert(key.clone(), Kept { arrival, base, state });
+        let from = before.map(|kept| kept.base);
+        self.rebase(Thing::Agent(key), from, base)
+    }
+
+    pub(crate) fn block_born(&mut self, offset: u64, block: u64) -> Moved {
+        self.rebase(Thing::Seen(block), None, offset)
+    }
+
+    fn rebase(&mut self, thing: Thing, from: Option<u64>, to: u64) -> Moved {
+        if let Some(from) = from {
+            self.by_base.remove(&(from, thing.clone()));
+        }
+        self.by_base.insert((to, thing));
+        Moved { from, to: Some(to) }
+    }
+
+    fn remove_task(&mut self, key: &TaskKey) -> Option<u64> {
+        let kept = self.tasks.remove(key)?;
+        self.unindex(key, &kept);
+        self.by_base.remove(&(kept.base, Thing::Task(key.clone())));
+        Some(kept.base)
+    }
+
+    /// A thing as it is to stand in an image.
+    pub(crate) fn image(&self, thing: &Thing) -> Option<Imaged> {
+        Some(match thing {
+            Thing::Shard => Imaged::Shard(self.shard.clone()),
+            Thing::Seen(block) => Imaged::Seen(self.seen.image(*block)?),
+            Thing::Task(key) => {
+                let kept = self.tasks.get(key)?;
+                let (workspace, id) = (key.workspace.clone(), key.task.clone());
+                Imaged::Task(TaskImage { workspace, id, arrival: kept.arrival, state: kept.state.clone() })
+            }
+            Thing::Agent(key) => {
+                let kept = self.agents.get(key)?;
+                let (workspace, id) = (key.workspace.clone(), key.agent.clone());
+                Imaged::Agent(AgentImage { workspace, id, arrival: kept.arrival, state: kept.state.clone() })
+            }
+        })
+    }
+
+    /// The state after an image that counts at `offset`.
+    ///
+    /// # Errors
+    /// A sentence, where its content cannot be.
+    pub(crate) fn restore(&mut self, offset: u64, image: &Imaged) -> Result<Moved, String> {
+        Ok(match image {
+            Imaged::Shard(shard) => {
+                self.shard = shard.clone();
+                let known = self.by_base.remove(&(self.shard_base, Thing::Shard));
+                let from = known.then_some(self.shard_base);
+                self.shard_base = offset;
+                self.rebase(Thing::Shard, from, offset)
+            }
+            Imaged::Seen(seen) => {
+                let from = self.seen.restore(offset, seen)?;
+                self.rebase(Thing::Seen(seen.block), from, offset)
+            }
+            Imaged::Task(task) => {
+                let key = TaskKey { workspace: task.workspace.clone(), task: task.id.clone() };
+                self.put_task(task.arrival, offset, key, task.state.clone())
+            }
+            Imaged::Agent(agent) => {
+                let key = AgentKey { workspace: agent.workspace.clone(), agent: agent.id.clone() };
+                self.put_agent(agent.arrival, offset, key, agent.state.clone())
+            }
+        })
+    }
+
+    /// Notes that the owner's own image of a thing will stand at `offset`.
+    pub(crate) fn imaged(&mut self, thing: &Thing, offset: u64) -> Moved {
+        let from = match thing {
+            Thing::Shard => Some(std::mem::replace(&mut self.shard_base, offset)),
+            Thing::Seen(block) => self.seen.rebase(*block, offset),
+            Thing::Task(key) => self.tasks.get_mut(key).map(|k| std::mem::replace(&mut k.base, offset)),
+            Thing::Agent(key) => self.agents.get_mut(key).map(|k| std::mem::replace(&mut k.base, offset)),
+        };
+        self.rebase(thing.clone(), from, offset)
+    }
+
+    /// The base of an entity, if it is known.
+    pub(crate) fn base_of(&self, thing: &Thing) -> Option<u64> {
+        match thing {
+            Thing::Shard => Some(self.shard_base),
+            Thing::Seen(block) => self.seen.base(*block),
+            Thing::Task(key) => self.tasks.get(key).map(|kept| kept.base),
+            Thing::Agent(key) => self.agents.get(key).map(|kept| kept.base),
+        }
+    }
+
+    /// The same, with all let go that would be by the next step: two that know the same are then equal.
+    pub fn settled(&self) -> State {
+        let mut state = self.clone();
+        state.forget(&mut Vec::new());
+        state
+    }
+
+    /// Lets go of ended tasks and old commands.
+    pub(crate) fn forget(&mut self, moved: &mut Vec<Moved>) {
+        while let Some((at, key)) = self.ended.first() {
+            let young = self.now.millis_since(*at) <= self.keep.ended_ms;
+            if young && self.ended_weight <= self.keep.ended_bytes {
+                break;
+            }
+            let key = key.clone();
+            moved.push(Moved { from: self.remove_task(&key), to: None });
+        }
+        for (block, base) in self.seen.forget(self.now, self.keep.window_ms, self.keep.window_count) {
+            self.by_base.remove(&(base, Thing::Seen(block)));
+            moved.push(Moved { from: Some(base), to: None });
+        }
+    }
+}
+
+/// The proven bases, and how many things have each: the floor is never past the least.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bases(BTreeMap<u64, u32>);
+
+impl Bases {
+    pub(crate) fn take(&mut self, moved: &[Moved]) {
+        for Moved { from, to } in moved {
+            if let Some(to) = to {
+                *self.0.entry(*to).or_default() += 1;
+            }
+            if let Some(from) = from
+                && let Some(count) = self.0.get_mut(from)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.0.remove(from);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn least(&self) -> Option<u64> {
+        self.0.keys().next().copied()
+    }
+}
