@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use synod_ledger::{Counting, Fold, Record, TaskKey, Verdict, invariants};
+use synod_ledger::{Counting, Fold, Keep, Record, TaskKey, Verdict, invariants};
 use synod_protocol::event::What;
 use synod_protocol::view::TaskStatus;
 use synod_protocol::{Envelope, Workspace, topics};
@@ -82,7 +82,9 @@ pub(super) async fn check_ledger(client: &Client, tasks: &[String]) {
     let mut completed: BTreeMap<String, u32> = BTreeMap::new();
     let mut positions = BTreeSet::new();
     for shard in 0..8 {
-        let (mut fold, mut counting) = (Fold::default(), Counting::default());
+        // Everything that has ended stays in memory, to be looked at.
+        let keep = Keep { ended_ms: u64::MAX, ended_bytes: usize::MAX, ..Keep::default() };
+        let (mut fold, mut counting) = (Fold::whole(keep), Counting::default());
         for record in client.partition(topics::LEDGER, shard).await {
             let offset = record.offset.unsigned_abs();
             let at = record.timestamp_ms.map(synod_protocol::Timestamp::from_millis);

@@ -96,7 +96,6 @@ async fn they_settle_and_each_serves_what_any_of_them_owns() {
     let others = start(&services, 2).await;
     let (b, c) = (Client::of(&others[0]), Client::of(&others[1]));
     let owners = settled(&[&a, &b, &c]).await;
-    assert_eq!(owners.values().collect::<BTreeSet<_>>().len(), 3, "each has some: {owners:?}");
     // What has moved was claimed once, or twice where it went by way of the second: no duel. The rest stayed.
     for (shard, (before, after)) in before.iter().zip(claims(&a).await).enumerate() {
         let moved = owners[&(shard as u32)] != alone[&(shard as u32)];
@@ -334,10 +333,15 @@ async fn restarted_one_after_the_other_under_load_nobody_notices() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_past_its_lease_and_continued_it_stands_down_and_never_shows_what_was() {
     let (services, _turn) = services().await;
-    let meshes = start(&services, 2).await;
+    let mut meshes = start(&services, 2).await;
+    let owners = settled(&[&Client::of(&meshes[0]), &Client::of(&meshes[1])]).await;
+    // Ids are drawn, so that one of two may own nothing: the one that owns more is stopped.
+    let first = id_of(&Client::of(&meshes[0])).await;
+    if owners.values().filter(|owner| **owner == first).count() * 2 > owners.len() {
+        meshes.swap(0, 1);
+    }
     let (a, b) = (Client::of(&meshes[0]), Client::of(&meshes[1]));
     let crew = Crew::join(&meshes[0]).await;
-    let owners = settled(&[&a, &b]).await;
     let name = id_of(&b).await;
     let tasks: Vec<String> = one_in_each();
     let his: Vec<&String> =

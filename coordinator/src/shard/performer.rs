@@ -55,8 +55,8 @@ impl Performer {
         done: mpsc::UnboundedSender<Done>,
     ) -> Performer {
         let (work, todo) = mpsc::unbounded_channel();
-        let looked_up = work.clone();
-        let performing = Performing { shared, shard, epoch, poisonous, done, looked_up };
+        let again = work.clone();
+        let performing = Performing { shared, shard, epoch, poisonous, done, again };
         Performer { work, task: tokio::spawn(performing.run(todo)) }
     }
 
@@ -80,8 +80,8 @@ struct Performing {
     epoch: u64,
     poisonous: Poisonous,
     done: mpsc::UnboundedSender<Done>,
-    /// Replies whose answer was looked up come back as what they are then.
-    looked_up: mpsc::UnboundedSender<(u64, Effect)>,
+    /// What comes back: a reply whose answer was looked up, what could not be done yet.
+    again: mpsc::UnboundedSender<(u64, Effect)>,
 }
 
 /// An effect for Redis.
@@ -205,9 +205,18 @@ impl Performing {
                     metrics::counter!(names::DEAD_LETTERS_TOTAL, "topic" => topics::COMMANDS).increment(1);
                     self.produce(offset, kind, letter).await;
                 }
-                Ok(None) | Err(_) => {
+                Ok(None) | Err(ReadError::PositionLost { .. }) => {
                     tracing::warn!(at, %error, "a command that could not be read is no longer there to be copied");
                     self.confirm(offset, kind);
+                }
+                Err(hindrance) => {
+                    tracing::warn!(at, %hindrance, "a command that could not be read cannot be copied yet");
+                    let (back, again) = (self.again.clone(), Effect::DeadLetter { offset: at, error });
+                    tokio::spawn(async move {
+                        tokio::time::sleep(PAUSE.1).await;
+                        // The performer ends with the epoch; the next owner issues it again.
+                        let _ = back.send((offset, again));
+                    });
                 }
             },
         }
@@ -215,7 +224,7 @@ impl Performing {
 
     /// Looks for an answer that has left memory; others do not wait for it.
     fn look_up(&self, offset: u64, to: ReplyTo, envelope: Box<Envelope>, past: Past) {
-        let (shared, shard, back) = (self.shared.clone(), self.shard, self.looked_up.clone());
+        let (shared, shard, back) = (self.shared.clone(), self.shard, self.again.clone());
         tokio::spawn(async move {
             let mut envelope = envelope;
             let value = match archive::answer(&shared, shard, past).await {

@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How long a fetch without news stays at the broker; a partition opened meanwhile waits for it.
@@ -52,6 +53,8 @@ impl Watermarks {
 pub(super) struct Lane {
     served: Served<Context>,
     open: Mutex<BTreeSet<(String, i32)>>,
+    /// Told when a partition is free again.
+    freed: Notify,
 }
 
 impl Readers {
@@ -92,7 +95,8 @@ impl Readers {
     /// a change of leader a reader may see less than was acknowledged. Answers how many records there were.
     ///
     /// # Errors
-    /// `PositionLost` if `from` is trimmed away; `Stalled` if nothing comes for `stall`.
+    /// `PositionLost` if `from` is trimmed away; `Stalled` if nothing comes for `stall`; `AlreadyOpen` if somebody
+    /// else has read this partition for all of that time.
     pub async fn read_through(
         &self,
         topic: &str,
@@ -102,7 +106,7 @@ impl Readers {
         stall: Duration,
         mut each: impl FnMut(RawRecord) -> ControlFlow<()>,
     ) -> Result<u64, ReadError> {
-        let mut reader = PartitionReader::open(self.fold.clone(), topic, partition, Start::Offset(from))?;
+        let mut reader = self.fold_from(topic, partition, from, stall).await?;
         let mut count = 0;
         let mut last = None;
         loop {
@@ -125,7 +129,7 @@ impl Readers {
     /// Hands over every record that a (compacted) partition holds now. Answers the offset to go on from.
     ///
     /// # Errors
-    /// `Stalled` if nothing comes for `stall`; what Kafka says.
+    /// `Stalled` if nothing comes for `stall`; `AlreadyOpen` as above; what Kafka says.
     pub async fn read_to_end(
         &self,
         topic: &str,
@@ -137,7 +141,7 @@ impl Readers {
         if log.is_empty() {
             return Ok(log.high);
         }
-        let mut reader = PartitionReader::open(self.fold.clone(), topic, partition, Start::Offset(log.low))?;
+        let mut reader = self.fold_from(topic, partition, log.low, stall).await?;
         let mut last = None;
         loop {
             match reader.came(Instant::now() + stall).await? {
@@ -152,6 +156,28 @@ impl Readers {
                 Some(Came::End) => return Ok(log.high),
                 Some(Came::Nothing) => {}
                 None => return Err(stalled(&reader, last, log.high - 1, stall)),
+            }
+        }
+    }
+
+    /// Opens a partition in the fold lane, where two who read the same one take turns.
+    async fn fold_from(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        wait: Duration,
+    ) -> Result<PartitionReader, ReadError> {
+        let until = Instant::now() + wait;
+        loop {
+            let freed = self.fold.freed.notified();
+            tokio::pin!(freed);
+            // From here on no news is missed.
+            freed.as_mut().enable();
+            match PartitionReader::open(self.fold.clone(), topic, partition, Start::Offset(from)) {
+                Err(ReadError::AlreadyOpen { .. }) if tokio::time::timeout_at(until, freed).await.is_ok() => {
+                }
+                opened => return opened,
             }
         }
     }
@@ -193,7 +219,11 @@ impl Lane {
         let native = config.reader(idle_fetch, eof)?;
         let consumer = BaseConsumer::from_config_and_context(&native, Context::new(&config.client_id))
             .map_err(|error| ConfigError::Client(error.to_string()))?;
-        Ok(Lane { served: Served::start(Arc::new(consumer), name)?, open: Mutex::default() })
+        Ok(Lane {
+            served: Served::start(Arc::new(consumer), name)?,
+            open: Mutex::default(),
+            freed: Notify::new(),
+        })
     }
 
     pub(super) fn reserve(&self, topic: &str, partition: i32) -> Result<(), ReadError> {
@@ -207,6 +237,8 @@ impl Lane {
     pub(super) fn release(&self, topic: &str, partition: i32) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.remove(&(topic.to_owned(), partition));
+        drop(open);
+        self.freed.notify_waiters();
     }
 
     pub(super) fn assign(

@@ -125,6 +125,11 @@ pub(crate) async fn a_partition_has_one_reader(bed: &Bed) {
         assert!(matches!(readers.open(&topic, 0, Start::End), Err(ReadError::AlreadyOpen { .. })));
         assert_eq!(numbers(&mut reader, 3).await, ["0", "1", "2"]);
     }
+    // Folds take turns, and those who give up in the middle are no hindrance.
+    let fold = || readers.read_through(&topic, 0, 0, 2, SOON, |_| ControlFlow::Continue(()));
+    let given_up = tokio::time::timeout(Duration::from_millis(1), fold());
+    let (_, first, second, third) = tokio::join!(given_up, fold(), fold(), fold());
+    assert_eq!((first, second, third), (Ok(3), Ok(3), Ok(3)));
 }
 
 pub(crate) async fn a_dropped_wait_loses_nothing(bed: &Bed) {
