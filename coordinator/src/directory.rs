@@ -1,13 +1,14 @@
 //! What a coordinator hears of the fleet: the directory topic, heartbeats on both ways, and its judgement.
 
 use crate::Shared;
-use crate::fleet::SharedFleet;
+use crate::fleet::{Inside, SharedFleet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_fleet::AgentKey;
 use synod_infra::kafka::{RawRecord, Start};
-use synod_infra::redis::presence::Heartbeats;
+use synod_infra::redis::RedisError;
+use synod_infra::redis::presence::{Beat, Heartbeats};
 use synod_protocol::command::Delivery;
 use synod_protocol::view::{DirectoryEntry, Health, Heartbeat};
 use synod_protocol::{Incarnation, codec, topics};
@@ -132,31 +133,47 @@ fn learn(fleet: &SharedFleet, record: &RawRecord) {
 /// stopped, or has only just begun.
 const LATE: Duration = Duration::from_millis(1_200);
 
-/// Looks at the heartbeats of the agents that have Redis.
+/// Looks at the heartbeats of the agents that have Redis, and whether Redis takes any.
 pub(crate) async fn hear_redis(shared: Arc<Shared>, stop: CancellationToken) {
     let heartbeats = Heartbeats::new(shared.redis.clone());
     let mut looked = Instant::now();
     loop {
-        let looks = heartbeats.beats().await;
+        let taken = heartbeats.probe(&shared.config.id).await;
+        let beats = heartbeats.beats().await;
+        let now = shared.fleet.now_ms();
         if looked.elapsed() > LATE {
-            pardon(&shared, "the last look at the heartbeats was late");
+            pardon(&shared.fleet, now, &Whom::WhoHasRedis, "the last look at the heartbeats was late");
         }
         looked = Instant::now();
-        match looks {
-            Ok(beats) => {
-                for beat in beats {
-                    let key = AgentKey { workspace: beat.workspace, agent: beat.agent_id };
-                    shared.fleet.heard(&key, &beat.incarnation, Some(beat.beat));
-                }
-            }
-            Err(error) => {
-                // It is we who cannot hear: nobody is lost by that.
-                pardon(&shared, &format!("heartbeats cannot be read: {error}"));
-            }
-        }
+        listen(&shared.fleet, now, taken, beats);
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Takes in a look at the heartbeats. Silence through Redis says nothing of an agent while a write of our own is
+/// refused as well (no memory, a replica, a disk that is full), nor while we cannot read.
+fn listen(
+    fleet: &SharedFleet,
+    now_ms: u64,
+    taken: Result<(), RedisError>,
+    beats: Result<Vec<Beat>, RedisError>,
+) {
+    if let Err(error) = taken {
+        pardon(fleet, now_ms, &Whom::WhoHasRedis, &format!("Redis takes no writes: {error}"));
+    }
+    match beats {
+        Ok(beats) => {
+            for beat in beats {
+                let key = AgentKey { workspace: beat.workspace, agent: beat.agent_id };
+                fleet.heard(&key, &beat.incarnation, Some(beat.beat));
+            }
+        }
+        Err(error) => {
+            // It is we who cannot hear: nobody is lost by that.
+            pardon(fleet, now_ms, &Whom::WhoHasRedis, &format!("heartbeats cannot be read: {error}"));
         }
     }
 }
@@ -174,7 +191,12 @@ pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
         judged = Instant::now();
         if late || shared.status.is_stalled() {
             // Kafka does not answer us, or we were kept from listening: it is not they who are silent.
-            pardon(&shared, "this coordinator was late itself, or Kafka does not answer it");
+            pardon(
+                &shared.fleet,
+                now,
+                &Whom::All,
+                "this coordinator was late itself, or Kafka does not answer it",
+            );
             continue;
         }
         for (key, incarnation, lost, reason) in verdicts(&shared.fleet, now, limit) {
@@ -186,11 +208,22 @@ pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-/// Gives everyone the whole time again: it was we who could not hear.
-fn pardon(shared: &Shared, why: &str) {
+/// Who is given the whole time again.
+enum Whom {
+    /// Everyone: we could not hear.
+    All,
+    /// Those who are heard through Redis; the others are judged as ever.
+    WhoHasRedis,
+}
+
+/// Gives them the whole time again: it was we who could not hear, or they who could not speak.
+fn pardon(fleet: &SharedFleet, now_ms: u64, whom: &Whom, why: &str) {
     tracing::debug!(why, "nobody is judged for now");
-    let now = shared.fleet.now_ms();
-    shared.fleet.lock().silence.pardon(now);
+    let mut inside = fleet.lock();
+    let Inside { registry, silence, .. } = &mut *inside;
+    let has_redis =
+        |key: &AgentKey| registry.get(key).is_none_or(|member| member.entry.delivery == Delivery::Redis);
+    silence.pardon(now_ms, |key| matches!(whom, Whom::All) || has_redis(key));
 }
 
 fn verdicts(fleet: &SharedFleet, now: u64, limit: u64) -> Vec<(AgentKey, Incarnation, bool, String)> {
@@ -214,4 +247,65 @@ fn verdicts(fleet: &SharedFleet, now: u64, limit: u64) -> Vec<(AgentKey, Incarna
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const LIMIT_MS: u64 = 3_300;
+    const STARTS: [&str; 2] =
+        ["0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10", "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c11"];
+
+    /// One agent that has Redis and one that has not.
+    fn two() -> SharedFleet {
+        let fleet = SharedFleet::new();
+        for (name, start, delivery) in
+            [("r", STARTS[0], json!("redis")), ("k", STARTS[1], json!({"kafka": {"topic": "synod.inbox.k"}}))]
+        {
+            let entry = json!({"agent_id": name, "workspace": "w", "incarnation": start, "status": "idle",
+                "health": "healthy", "capabilities": ["c"], "max_concurrency": 1, "labels": {}, "resources": {},
+                "delivery": delivery, "registered_at": "2027-01-15T08:00:00.000Z", "gone": false});
+            fleet.learn(serde_json::from_value(entry).unwrap(), 1);
+        }
+        fleet
+    }
+
+    fn beat(number: u64) -> Beat {
+        let beat = json!({"workspace": "w", "agent_id": "r", "incarnation": STARTS[0], "beat": number, "in_flight": []});
+        serde_json::from_value(beat).unwrap()
+    }
+
+    /// Looks, so many times in a row from a moment on; then who is lost.
+    fn lost(
+        fleet: &SharedFleet,
+        from_ms: u64,
+        looks: u64,
+        taken: &Result<(), RedisError>,
+        beats: &Result<Vec<Beat>, RedisError>,
+    ) -> Vec<String> {
+        let mut now_ms = from_ms;
+        for _ in 0..looks {
+            now_ms += LOOK_EVERY.as_millis() as u64;
+            listen(fleet, now_ms, taken.clone(), beats.clone());
+        }
+        let verdicts = verdicts(fleet, now_ms, LIMIT_MS);
+        verdicts.into_iter().filter(|(_, _, lost, _)| *lost).map(|(key, ..)| key.agent.to_string()).collect()
+    }
+
+    #[test]
+    fn silence_through_redis_counts_only_while_redis_takes_writes() {
+        let refused = || RedisError::Refused("OOM command not allowed".into());
+        let cannot_read = || RedisError::Timeout { limit: LATE };
+        let silent = Ok(vec![beat(7)]);
+        assert_eq!(lost(&two(), 0, 8, &Ok(()), &silent), ["k", "r"], "silent, though it could speak");
+        assert_eq!(lost(&two(), 0, 8, &Err(refused()), &silent), ["k"], "it cannot speak");
+        assert_eq!(lost(&two(), 0, 8, &Ok(()), &Err(cannot_read())), ["k"], "we cannot hear");
+
+        let fleet = two();
+        assert_eq!(lost(&fleet, 0, 60, &Err(refused()), &silent), ["k"]);
+        assert_eq!(lost(&fleet, 30_000, 6, &Ok(()), &silent), ["k"], "it has the whole time again");
+        assert_eq!(lost(&fleet, 33_000, 1, &Ok(()), &silent), ["k", "r"], "and no more");
+    }
 }

@@ -57,9 +57,10 @@ impl Silence {
         self.known.remove(key);
     }
 
-    /// Gives everyone the whole time again, since it was us who could not hear. No sign of life for anyone.
-    pub fn pardon(&mut self, now_ms: u64) {
-        for known in self.known.values_mut() {
+    /// Gives everyone of these the whole time again, since they could not speak or we not hear. No sign of life for
+    /// anyone.
+    pub fn pardon(&mut self, now_ms: u64, whom: impl Fn(&AgentKey) -> bool) {
+        for (_, known) in self.known.iter_mut().filter(|(key, _)| whom(key)) {
             known.from_ms = now_ms.max(known.from_ms);
         }
     }
@@ -83,7 +84,9 @@ mod tests {
         assert_eq!(silence.since(&key, &first, 1_000), Some(50));
         assert!(silence.heard(&key, &second, 960));
         assert_eq!(silence.since(&key, &first, 1_000), None);
-        silence.pardon(5_000);
+        silence.pardon(5_000, |_| false);
+        assert_eq!(silence.since(&key, &second, 5_001), Some(4_041), "another was pardoned");
+        silence.pardon(5_000, |pardoned| *pardoned == key);
         assert_eq!(silence.since(&key, &second, 5_001), Some(1));
         assert_eq!(silence.since_heard(&key, &second, 5_001), Some(4_041), "a pardon is no sign of life");
     }

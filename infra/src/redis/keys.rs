@@ -9,6 +9,7 @@
 //! | `synod:heartbeats` | hash | `<ws>/<agent>` → beat | `forget` |
 //! | `synod:presence:<ws>/<agent>/<incarnation>` | channel | nothing; being subscribed is the message | the process |
 //! | `synod:coordinator:<id>` | string | a coordinator's lease, JSON | its time to live |
+//! | `synod:probe:<id>` | string | nothing: that a coordinator could write it is the message | 60 s |
 //! | `synod:coordinators` | set | ids that have or had a lease | swept by readers |
 //! | `synod:coordinators:era` | string | Redis' time in µs of the first lease since its data began | - |
 //! | `synod:coordinators:news` | channel | `released`: a coordinator has let go of shards | - |
@@ -73,6 +74,11 @@ pub fn coordinator_presence(id: &Id, holder: &str) -> String {
     format!("synod:presence:coordinator/{id}/{holder}")
 }
 
+/// What a coordinator writes to learn whether Redis takes writes.
+pub fn probe(id: &Id) -> String {
+    format!("synod:probe:{id}")
+}
+
 /// The view of an entity; `kind` is one of ours, such as `task`.
 pub fn view(workspace: &Workspace, kind: &'static str, id: &EntityId) -> String {
     format!("synod:{{{workspace}}}:{kind}:{id}")
@@ -99,6 +105,7 @@ mod tests {
         );
         assert_eq!(coordinator(&agent), "synod:coordinator:a.1");
         assert_eq!(coordinator_presence(&agent, "h"), "synod:presence:coordinator/a.1/h");
+        assert_eq!(probe(&agent), "synod:probe:a.1");
         assert_eq!(view(&ws, "task", &"wf:s".parse().unwrap()), "synod:{w-1}:task:wf:s");
     }
 }

@@ -26,6 +26,8 @@ use tokio::task::JoinHandle;
 const CHANNELS_PER_ASK: usize = 1000;
 /// Up to so many heartbeats are read in one go; more are scanned in pages.
 const BEATS_AT_ONCE: u64 = 1000;
+/// A probe stays for so long: nobody reads it.
+const PROBE_KEPT: Duration = Duration::from_secs(60);
 /// A silent subscription is checked this often, for a connection that died without a word.
 const CHECK_SUBSCRIPTION_EVERY: Duration = Duration::from_secs(5);
 
@@ -67,6 +69,17 @@ impl Heartbeats {
         let field = keys::heartbeat_field(&beat.workspace, &beat.agent_id);
         let text = serde_json::to_string(beat).map_err(|e| RedisError::Unexpected(e.to_string()))?;
         self.redis.query(redis::cmd("HSET").arg(keys::HEARTBEATS).arg(field).arg(text)).await
+    }
+
+    /// Writes something of this coordinator's own: whether Redis takes writes at all just now. Where it does not,
+    /// no agent can be heard.
+    ///
+    /// # Errors
+    /// Those of any call; any of them says no.
+    pub async fn probe(&self, coordinator: &Id) -> Result<(), RedisError> {
+        let mut probe = redis::cmd("SET");
+        probe.arg(keys::probe(coordinator)).arg("").arg("PX").arg(PROBE_KEPT.as_millis() as u64);
+        self.redis.query(&probe).await
     }
 
     /// Every agent's newest heartbeat. What does not read as one is logged and left out.

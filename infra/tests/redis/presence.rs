@@ -4,7 +4,7 @@ use super::process::Actor;
 use super::{Bench, SECOND, ask, until};
 use std::time::{Duration, Instant};
 use synod_infra::redis::presence::{Beat, Heartbeats, Presence, PresenceHold};
-use synod_infra::redis::{EmbeddedRedis, Redis, RedisConfig, keys};
+use synod_infra::redis::{EmbeddedRedis, Redis, RedisConfig, RedisError, keys};
 use synod_protocol::view::{Held, Load};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,6 +110,24 @@ async fn beats_are_read_back_all_of_them() {
     assert_eq!(beats, (0..2500).map(|n| beat(n, 7)).collect::<Vec<_>>());
     heartbeats.forget(&bench.workspace, &beats[0].agent_id).await.unwrap();
     assert_eq!(heartbeats.beats().await.unwrap().len(), 2499);
+}
+
+#[tokio::test]
+async fn a_probe_fails_while_redis_takes_no_writes_and_reads_go_on() {
+    let bench = Bench::start().await;
+    let (heartbeats, me) = (Heartbeats::new(bench.redis.clone()), "c1".parse().unwrap());
+    let mut raw = bench.raw().await;
+    heartbeats.probe(&me).await.unwrap();
+    ask::<()>(&mut raw, &["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert!(matches!(heartbeats.probe(&me).await, Err(RedisError::Refused(_))));
+    assert_eq!(heartbeats.beats().await, Ok(vec![]));
+    ask::<()>(&mut raw, &["CONFIG", "SET", "maxmemory", "0"]).await;
+    heartbeats.probe(&me).await.unwrap();
+    // A replica of a server that is not there.
+    ask::<()>(&mut raw, &["REPLICAOF", "127.0.0.1", "1"]).await;
+    heartbeats.probe(&me).await.unwrap_err();
+    ask::<()>(&mut raw, &["REPLICAOF", "NO", "ONE"]).await;
+    heartbeats.probe(&me).await.unwrap();
 }
 
 #[tokio::test]

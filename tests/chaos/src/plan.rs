@@ -25,6 +25,8 @@ pub(crate) enum Off {
     Memory,
     /// Somebody removes the inboxes' memory of epochs and attempts, again and again.
     Inboxes,
+    /// Redis refuses heartbeats alone, so that no coordinator sees by its own writes that nobody can be heard.
+    Canary,
     /// Somebody goes on giving the dead agents' signs of life.
     Loss,
     /// One copy of each partition, and the data of a broker are gone.

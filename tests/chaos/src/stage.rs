@@ -66,7 +66,7 @@ impl Default for Setting {
             concurrency: 16,
             work_ms: 2,
             clients: vec![Doors::Http, Doors::Kafka],
-            attempt_ms: 30_000,
+            attempt_ms: 600_000,
             rate: 150,
             linked: false,
             small_disk: false,
@@ -106,6 +106,7 @@ pub(crate) struct Stage {
     moments: Vec<Moment>,
     faults: u64,
     wiped_ms: Vec<u64>,
+    agents_died: bool,
     readers: Readers,
     began: Instant,
     born: u32,
@@ -142,6 +143,7 @@ impl Stage {
             moments: Vec::new(),
             faults: 0,
             wiped_ms: Vec::new(),
+            agents_died: false,
             readers,
             began: Instant::now(),
             born: 0,
@@ -288,6 +290,11 @@ impl Stage {
         self.moments.push(Moment { what: what.to_owned(), at_ms, victim: Some(victim) });
     }
 
+    /// Agents died: what they held may end with them.
+    pub(crate) fn agents_died(&mut self) {
+        self.agents_died = true;
+    }
+
     /// Redis forgets what inboxes have seen, from now on.
     pub(crate) fn wiped(&mut self) {
         self.wiped_ms.push(now_ms().unsigned_abs());
@@ -395,7 +402,12 @@ impl Stage {
         }
         let seconds = self.began.elapsed().as_secs_f64();
         let clients = read_all::<ClientLine>(&self.folder.path().join("clients"))?;
-        let mut noted = Noted { clients, wiped_ms: self.wiped_ms.clone(), ..Noted::default() };
+        let mut noted = Noted {
+            clients,
+            wiped_ms: self.wiped_ms.clone(),
+            agents_died: self.agents_died,
+            ..Noted::default()
+        };
         let settle = if self.off.is_some() { SETTLE / 4 } else { SETTLE };
         let began = Instant::now();
         // The ends first, then what was told of them: the same check, so that it says what is missing if time is up.

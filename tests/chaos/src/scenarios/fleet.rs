@@ -20,6 +20,7 @@ pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Troubl
         }
         let mut agents = std::mem::take(&mut stage.agents);
         let at = now_ms();
+        stage.agents_died();
         try_join_all(agents.iter_mut().map(|agent| agent.kill())).await?;
         stage.fault(&format!("SIGKILL of all {count} agents"));
         stage.go_on("SIGKILL of all agents", at);

@@ -108,7 +108,7 @@ impl Scenario {
             Scenario::DiskFull => Setting { small_disk: true, ..usual },
             Scenario::AgentsKilled => {
                 let agents = scale.of(40, 200);
-                Setting { agents, concurrency: 4, work_ms: 400, attempt_ms: 600_000, ..usual }
+                Setting { agents, concurrency: 4, work_ms: 400, ..usual }
             }
             Scenario::Thrice => Setting { clients: vec![Doors::Thrice], ..usual },
             _ => usual,
@@ -130,8 +130,8 @@ impl Scenario {
             | Scenario::RedisKilled
             | Scenario::RedisOld
             | Scenario::RedisEmpty
-            | Scenario::RedisFull
             | Scenario::CutFromRedis => Off::Memory,
+            Scenario::RedisFull => Off::Canary,
             Scenario::BrokerKilled => Off::Copies,
             Scenario::AgentsKilled => Off::Loss,
             Scenario::Thrice => Off::Ids,

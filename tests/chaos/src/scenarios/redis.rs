@@ -2,6 +2,7 @@
 
 use super::Scale;
 use crate::Trouble;
+use crate::plan::Off;
 use crate::process::now_ms;
 use crate::stage::Stage;
 use std::path::Path;
@@ -104,14 +105,30 @@ pub(super) async fn empty(stage: &mut Stage, scale: Scale) -> Result<(), Trouble
 }
 
 pub(super) async fn full(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
+    // The guard that is off: what refuses everything refuses what agents beat with, and the coordinator's own
+    // writes pass. Long enough for each agent's silence to count.
+    let canary_off = stage.off == Some(Off::Canary);
+    let (full, enough, what): (&[&str], &[&str], _) = match canary_off {
+        true => (
+            &["ACL", "SETUSER", "default", "-hset", "-eval", "-evalsha"],
+            &["ACL", "SETUSER", "default", "+hset", "+eval", "+evalsha"],
+            "Redis refuses heartbeats and scripts, and takes other writes",
+        ),
+        false => (
+            &["CONFIG", "SET", "maxmemory", "1mb"],
+            &["CONFIG", "SET", "maxmemory", "1gb"],
+            "Redis refuses every write: maxmemory 1 MB",
+        ),
+    };
     for _ in 0..scale.of(2, 8) {
         stage.run_for(scale.between()).await?;
         let held = held(stage).await?;
-        stage.ground.redis(&["CONFIG", "SET", "maxmemory", "1mb"]).await?;
-        stage.fault("Redis refuses every write: maxmemory 1 MB");
-        stage.run_for(scale.of(Duration::from_secs(3), Duration::from_secs(8))).await?;
+        stage.ground.redis(full).await?;
+        stage.fault(what);
+        let lasts = scale.of(Duration::from_secs(4), Duration::from_secs(8));
+        stage.run_for(if canary_off { 2 * lasts } else { lasts }).await?;
         let at = now_ms();
-        stage.ground.redis(&["CONFIG", "SET", "maxmemory", "1gb"]).await?;
+        stage.ground.redis(enough).await?;
         stage.go_on("Redis takes writes again", at);
         again(stage, held).await?;
         stage.until_ended(50, GO_ON).await?;

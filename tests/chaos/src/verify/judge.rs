@@ -20,6 +20,8 @@ pub struct Noted {
     /// Moments, Unix ms, at which Redis forgot which epochs inboxes have seen. What an inbox takes in afterwards is
     /// stale only if the agent itself, which remembers, takes it to heart.
     pub wiped_ms: Vec<u64>,
+    /// Agents died, so that work may have ended with them; otherwise everything that was accepted completes.
+    pub agents_died: bool,
 }
 
 /// What kind of wrong.
@@ -139,6 +141,12 @@ fn clients(findings: &mut Findings, noted: &Noted, book: &Book) {
             findings.found(Kind::Lost, || format!("{task} was accepted and has not ended"));
         } else if let Some(status) = told.status {
             *findings.ends.entry(status.as_str().to_owned()).or_default() += 1;
+            if status != TaskStatus::Completed && !noted.agents_died {
+                findings.found(Kind::Strange, || {
+                    let (how, why) = (status.as_str(), told.why.as_deref().unwrap_or("no reason"));
+                    format!("no agent died, and {task} ended as {how}: {why}")
+                });
+            }
             if let Some(why) = &told.why {
                 findings.why.entry(status.as_str().to_owned()).or_insert_with(|| format!("{task}: {why}"));
             }

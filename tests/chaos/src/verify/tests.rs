@@ -324,6 +324,22 @@ fn what_cannot_be_is_strange() {
         },
         &[(Kind::Strange, 1)],
     );
+    // Work that did not complete though every agent lived.
+    let given_up = |died| {
+        move |w: &mut World| {
+            w.noted.agents_died = died;
+            w.asked("v");
+            w.position += 1;
+            let input = json!({"door": "kafka", "ce_id": "ce-v", "offset": w.position - 1,
+                "type": "synod.task.submit", "entity": "v"});
+            w.step(&input, "v", &[submitted("v", "v")]);
+            let lost = json!({"task_id": "v", "status": "dead_lettered",
+                "error": {"code": "unprocessable", "message": "it may be what kills them"}});
+            w.step(&json!({"door": "fleet"}), "v", &[event("v", "dead_lettered", &lost)]);
+        }
+    };
+    check(given_up(false), &[(Kind::Strange, 1)]);
+    check(given_up(true), &[]);
     // Records of the ledger are missing: what stands after the gap is not taken.
     let mut world = World::new();
     world.task("t");
