@@ -1,8 +1,9 @@
 //! Coordinators die, stand still, and are replaced.
 
-use super::Scale;
+use super::{Scale, redis};
 use crate::Trouble;
 use crate::plan::Off;
+use crate::process::now_ms;
 use crate::stage::{READY, Stage};
 use futures::future::try_join_all;
 use std::time::Duration;
@@ -68,6 +69,32 @@ pub(super) async fn stopped(stage: &mut Stage, scale: Scale) -> Result<(), Troub
             }
             stage.run_for(Duration::from_millis(50)).await?;
         }
+    }
+    stage.run_for(scale.between()).await
+}
+
+/// SIGSTOP, take-over by the other, FLUSHALL, SIGCONT: what the deposed one still sends meets inboxes that have heard
+/// nothing.
+pub(super) async fn stopped_and_wiped(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
+    for round in 0..scale.of(2, 10) {
+        stage.run_for(scale.between()).await?;
+        let n = round % stage.coordinators.len();
+        let victim = stage.coordinators[n].id();
+        let at = stage.coordinators[n].stop()?;
+        stage.fault(&format!("SIGSTOP {victim}"));
+        stage.take_over("SIGSTOP of one of two coordinators", at, victim);
+        stage.run_for(PAST_THE_LEASE).await?;
+        stage.until_going_on(TAKE_OVER).await;
+        let held = redis::held(stage).await?;
+        stage.wiped();
+        stage.ground.redis(&["FLUSHALL"]).await?;
+        stage.fault("FLUSHALL");
+        stage.coordinators[n].go_on()?;
+        stage.fault("SIGCONT");
+        stage.go_on("FLUSHALL and SIGCONT in one", now_ms());
+        redis::again(stage, held).await?;
+        stage.until_going_on(TAKE_OVER).await;
+        stage.until_ended(50, TAKE_OVER).await?;
     }
     stage.run_for(scale.between()).await
 }

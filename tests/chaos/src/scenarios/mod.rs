@@ -50,6 +50,8 @@ pub(crate) enum Scenario {
     OneOfThreeKilled,
     /// A coordinator is stopped past its lease; another takes over; it goes on
     CoordinatorStopped,
+    /// The same, and Redis is wiped after the take-over: inboxes know no epoch when it goes on
+    StoppedAndWiped,
     /// Three coordinators are ended and started in turn
     RollingRestart,
     /// Redis: FLUSHALL
@@ -96,6 +98,7 @@ impl Scenario {
         match self {
             Scenario::OneOfThreeKilled | Scenario::RollingRestart => Setting { coordinators: 3, ..usual },
             Scenario::CoordinatorStopped | Scenario::ClockOff => Setting { coordinators: 2, ..usual },
+            Scenario::StoppedAndWiped => Setting { coordinators: 2, work_ms: 200, concurrency: 64, ..usual },
             Scenario::BrokerKilled => Setting { brokers: 3, ..usual },
             Scenario::CutFromKafka => Setting { linked: true, ..usual },
             // Work that lasts, so that agents hold some of it whenever Redis forgets.
@@ -126,7 +129,8 @@ impl Scenario {
             | Scenario::DiskFull
             | Scenario::ClockOff => Off::Answers,
             Scenario::CoordinatorStopped => Off::Inboxes,
-            Scenario::RedisWiped
+            Scenario::StoppedAndWiped
+            | Scenario::RedisWiped
             | Scenario::RedisKilled
             | Scenario::RedisOld
             | Scenario::RedisEmpty
@@ -144,6 +148,7 @@ impl Scenario {
             Scenario::CoordinatorKilled => coordinators::killed(stage, scale).await,
             Scenario::OneOfThreeKilled => coordinators::one_of_three(stage, scale).await,
             Scenario::CoordinatorStopped => coordinators::stopped(stage, scale).await,
+            Scenario::StoppedAndWiped => coordinators::stopped_and_wiped(stage, scale).await,
             Scenario::RollingRestart => coordinators::rolling(stage, scale).await,
             Scenario::ClockOff => coordinators::clock_off(stage, scale).await,
             Scenario::RedisWiped => redis::wiped(stage, scale).await,
