@@ -96,10 +96,11 @@ async fn they_settle_and_each_serves_what_any_of_them_owns() {
     let others = start(&services, 2).await;
     let (b, c) = (Client::of(&others[0]), Client::of(&others[1]));
     let owners = settled(&[&a, &b, &c]).await;
-    // What has moved was claimed once, or twice where it went by way of the second: no duel. The rest stayed.
+    // What has moved was claimed once, or twice where it went by way of the second; two who join in the same moment
+    // may claim the same shard before they have read of each other, and settle with one claim more each. The rest stayed.
     for (shard, (before, after)) in before.iter().zip(claims(&a).await).enumerate() {
         let moved = owners[&(shard as u32)] != alone[&(shard as u32)];
-        let most = if moved { 2 } else { 0 };
+        let most = if moved { 4 } else { 0 };
         assert!(after - before <= most, "shard {shard}: {} claims", after - before);
     }
 

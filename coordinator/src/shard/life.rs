@@ -139,7 +139,7 @@ async fn refuse_for_good(
                 | Ask::Ended { answer, .. }
                 | Ask::List { answer, .. },
             ) => answer.send(refused()),
-            Some(Ask::Judged { .. } | Ask::Redeliver) => Ok(()),
+            Some(Ask::Judged { .. }) => Ok(()),
             None => return Became::Released,
         };
         if sent.is_err() {

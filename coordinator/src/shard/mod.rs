@@ -14,7 +14,7 @@ mod serve;
 pub(crate) use life::live;
 
 use crate::tenure::Grant;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use synod_fleet::AgentKey;
 use synod_ledger::{Answer, Meta, Subject, TaskKey};
 use synod_protocol::view::TaskStatus;
@@ -35,8 +35,6 @@ pub(crate) enum Ask {
     Ended { task: TaskKey, answer: oneshot::Sender<Answer> },
     /// Tasks after this one, in order of their ids.
     List { filter: TaskFilter, answer: oneshot::Sender<Answer> },
-    /// Redis has lost what it held: work in force is handed over once more.
-    Redeliver,
     /// A word of the fleet on an agent of this shard.
     Judged { agent: AgentKey, incarnation: Incarnation, lost: bool, reason: String },
 }
@@ -57,6 +55,8 @@ pub(crate) struct ShardHandle {
     /// The offset after the newest record that our owner has appended: a ledger that ends beyond it has another
     /// author. 0 before the first claim.
     end: AtomicU64,
+    /// Redis has lost what it held, and the loop has not heard of it yet.
+    redeliver: AtomicBool,
 }
 
 /// Why a question was not answered.
@@ -87,7 +87,8 @@ impl ShardHandle {
     pub(crate) fn new(shard: u32) -> (ShardHandle, mpsc::UnboundedSender<Grant>, Inbox) {
         let (sender, asks) = mpsc::channel(ASKS_LIMIT);
         let (grant, grants) = mpsc::unbounded_channel();
-        (ShardHandle { asks: sender, end: AtomicU64::new(0) }, grant, Inbox { shard, asks, grants })
+        let handle = ShardHandle { asks: sender, end: AtomicU64::new(0), redeliver: AtomicBool::new(false) };
+        (handle, grant, Inbox { shard, asks, grants })
     }
 
     /// The owner is about to append the record that belongs at this offset.
@@ -124,11 +125,14 @@ impl ShardHandle {
         }
     }
 
-    /// Says that Redis has lost what it held. A shard that is too busy hears it by its next claim.
+    /// Says that Redis has lost what it held: work in force is handed over once more.
     pub(crate) fn redeliver(&self) {
-        if self.asks.try_send(Ask::Redeliver).is_err() {
-            tracing::warn!("a shard is too busy to hand its work over once more");
-        }
+        self.redeliver.store(true, Ordering::Release);
+    }
+
+    /// Whether that was said since the last question.
+    pub(crate) fn has_to_redeliver(&self) -> bool {
+        self.redeliver.swap(false, Ordering::AcqRel)
     }
 
     /// Passes on a word of the fleet; when the shard is too busy it is said again at the next look.

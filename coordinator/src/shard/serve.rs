@@ -508,12 +508,6 @@ impl<'a> Serving<'a> {
                 self.release(released);
                 Ok(())
             }
-            Ask::Redeliver => {
-                let mut released = Vec::new();
-                self.owner.redeliver(&mut released);
-                self.release(released);
-                Ok(())
-            }
             Ask::Judged { agent, incarnation, lost, reason } => {
                 self.handle(&Input::Judged { agent, incarnation, lost, reason }, None)
             }
@@ -620,6 +614,15 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
+    /// Hands over once more what Redis has lost, once that is known.
+    fn redeliver(&mut self) {
+        if self.shared.shards[self.shard as usize].has_to_redeliver() {
+            let mut released = Vec::new();
+            self.owner.redeliver(&mut released);
+            self.release(released);
+        }
+    }
+
     fn show(&self) {
         let phase = if self.is_catching_up() { Phase::CatchingUp } else { Phase::Serving };
         let state = self.owner.state();
@@ -712,6 +715,7 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
         if shown_at.elapsed() > Duration::from_millis(200) {
             s.show();
             s.trim();
+            s.redeliver();
             shown_at = Instant::now();
         }
         let (reads, serves) = (!s.is_full() && s.queue.len() < PASSING_LIMIT, !s.is_catching_up());
