@@ -46,13 +46,16 @@ pub struct CoordinatorConfig {
     pub in_flight_limit: usize,
     /// Steps of one shard whose effects may be unconfirmed at a time; new work is refused beyond it.
     pub owed_limit: usize,
+    /// What the tasks of one shard that have not ended may weigh in memory, in bytes; new ones are refused as
+    /// `overloaded` beyond it.
+    pub live_bytes: usize,
     /// Records within which each live thing is imaged, 100 to 1,000,000: what a fold has to read at most, and so
     /// what a take-over takes.
     pub image_within: u64,
     /// What of a shard stays in memory.
     pub keep: Keep,
-    /// How long the view of an ended task stays in Redis; the ledger has it longer.
-    pub view_kept: Duration,
+    /// How long the view of an ended task stays in Redis, `None` for ever; the ledger has it longer.
+    pub view_kept: Option<Duration>,
     /// How long the ledger keeps what lies below a floor; `None` for ever.
     pub ledger_kept: Option<Duration>,
     /// What `/metrics` shows.
@@ -80,9 +83,10 @@ impl CoordinatorConfig {
             lost_after: Duration::from_millis(3_300),
             in_flight_limit: 2_048,
             owed_limit: 8_192,
+            live_bytes: synod_ledger::Limits::default().live_bytes,
             image_within: synod_ledger::Limits::default().image_within,
             keep: Keep::default(),
-            view_kept: Duration::from_secs(3_600),
+            view_kept: Some(Duration::from_secs(3_600)),
             ledger_kept: Some(Duration::from_secs(7 * 24 * 3_600)),
             metrics: None,
         }

@@ -358,8 +358,8 @@ impl Audit {
         if input.repeats.is_some() {
             return idle(step, "a repeat");
         }
-        let Some(ce_id) = input.ce_id.as_ref().filter(|_| matches!(input.door, Door::Kafka | Door::Http))
-        else {
+        let comes_in = matches!(input.door, Door::Kafka | Door::Http) && step.is_had();
+        let Some(ce_id) = input.ce_id.as_ref().filter(|_| comes_in) else {
             return Ok(());
         };
         let print = print(workspace, ce_id);

@@ -159,11 +159,11 @@ fn ended(state: &State) -> Result<(), String> {
     let want: BTreeSet<_> =
         state.tasks().filter_map(|(key, task)| Some((task.completed_at?, key.clone()))).collect();
     ensure(want == state.ended, || format!("to be forgotten: {:?}, should be {want:?}", state.ended))?;
-    let weight: usize =
-        state.tasks().filter(|(_, t)| t.completed_at.is_some()).map(|(_, t)| t.weight()).sum();
-    ensure(weight == state.ended_weight, || {
-        format!("ended tasks weigh {weight} bytes, counted as {}", state.ended_weight)
-    })
+    let weigh = |ended: bool| -> usize {
+        state.tasks().filter(|(_, t)| t.completed_at.is_some() == ended).map(|(_, t)| t.weight()).sum()
+    };
+    let (want, counted) = ((weigh(true), weigh(false)), (state.ended_weight, state.live_weight));
+    ensure(want == counted, || format!("tasks ended and live weigh {want:?} bytes, counted as {counted:?}"))
 }
 
 /// The counts of tasks in memory are exact; of ended ones, at least those in memory are counted.

@@ -58,6 +58,9 @@ pub enum Released {
     Again(Vec<Effect>),
 }
 
+/// When who was refused for want of room may ask again, in milliseconds.
+const RETRY_AFTER_MS: u64 = 1_000;
+
 /// What an owner keeps to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -66,11 +69,13 @@ pub struct Limits {
     /// Each live thing is imaged within about so many records, so that a fold has no more than these to read; with
     /// more live things than half of it, within twice as many records as there are things.
     pub image_within: u64,
+    /// What tasks that have not ended may weigh together, in bytes; over it new ones are refused as `overloaded`.
+    pub live_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { record_bytes: 900 * 1024, image_within: 20_000 }
+        Limits { record_bytes: 900 * 1024, image_within: 20_000, live_bytes: 128 << 20 }
     }
 }
 
@@ -286,6 +291,12 @@ impl Owner {
             rejected: Some(Error::new(Code::Internal, "the core could not decide this command")),
             ..Decision::default()
         });
+        if self.has_no_room(&decision) {
+            let why =
+                format!("the tasks of this shard that have not ended weigh {} bytes", self.state.live_weight);
+            decision =
+                Decision { rejected: Some(Error::overloaded(why, RETRY_AFTER_MS)), ..Decision::default() };
+        }
         if is_recorded(input, &decision) {
             match self.append(&cx, input, &mut decision) {
                 Ok((append, told)) => {
@@ -304,6 +315,12 @@ impl Owner {
             self.tell_one(ticket, told, released);
         }
         None
+    }
+
+    /// Whether this would be one task too many.
+    fn has_no_room(&self, decision: &Decision) -> bool {
+        let is_new = matches!(decision.events.first(), Some(Event { what: What::TaskSubmitted(_), .. }));
+        is_new && self.state.live_weight >= self.limits.live_bytes
     }
 
     /// What a decision tells who asked.
@@ -528,7 +545,10 @@ fn is_recorded(input: &Input, decision: &Decision) -> bool {
     match input {
         Input::Poison { .. } | Input::PassedOn { .. } => true,
         Input::Command { meta, .. } if meta.offset.is_some() => true,
-        Input::Command { .. } => !matches!(decision.past, Some(Past::Command { .. })),
+        Input::Command { .. } => {
+            let had_no_room = decision.rejected.as_ref().is_some_and(|error| error.code == Code::Overloaded);
+            !had_no_room && !matches!(decision.past, Some(Past::Command { .. }))
+        }
         Input::Due(_) | Input::Dispatch(_) | Input::HolderGone { .. } | Input::Judged { .. } => {
             !decision.events.is_empty()
         }

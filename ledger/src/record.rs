@@ -5,7 +5,7 @@ use crate::seen::SeenImage;
 use crate::state::ShardImage;
 use crate::task::TaskState;
 use serde::{Deserialize, Serialize};
-use synod_protocol::{EntityId, Error, Event, Id, ReplyTo, Timestamp, Workspace};
+use synod_protocol::{Code, EntityId, Error, Event, Id, ReplyTo, Timestamp, Workspace};
 
 /// The version that this build writes; it reads every version up to it.
 pub const VERSION: u32 = 1;
@@ -126,6 +126,14 @@ impl Step {
     /// stand a little behind that, and count, where something foreign came between; no two that count share it.
     pub fn place(&self) -> u64 {
         self.epoch.saturating_add(self.n)
+    }
+
+    /// Whether its command is remembered by its id. One for which there was no room may come again as it is.
+    pub(crate) fn is_had(&self) -> bool {
+        let input = &self.input;
+        let repeats = input.repeats.is_some() && input.body.is_none();
+        let had_no_room = self.rejected.as_ref().is_some_and(|error| error.code == Code::Overloaded);
+        input.passed_on_to.is_none() && !input.poison && !repeats && !had_no_room
     }
 }
 

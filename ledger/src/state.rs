@@ -63,6 +63,7 @@ pub struct State {
     pub(crate) held: BTreeMap<AgentKey, BTreeMap<TaskKey, Incarnation>>,
     pub(crate) ended: BTreeSet<(Timestamp, TaskKey)>,
     pub(crate) ended_weight: usize,
+    pub(crate) live_weight: usize,
     pub(crate) live: BTreeMap<TaskStatus, u64>,
     /// Every thing by its newest image or birth: the first has gone longest without one.
     pub(crate) by_base: BTreeSet<(u64, Thing)>,
@@ -290,6 +291,8 @@ impl State {
         if let Some(at) = task.completed_at {
             self.ended_weight += task.weight();
             self.ended.insert((at, key.clone()));
+        } else {
+            self.live_weight += task.weight();
         }
     }
 
@@ -319,6 +322,8 @@ impl State {
         if let Some(at) = task.completed_at {
             self.ended_weight -= task.weight();
             self.ended.remove(&(at, key.clone()));
+        } else {
+            self.live_weight -= task.weight();
         }
         if matches!(task.status, TaskStatus::Waiting | TaskStatus::Retrying) {
             let (line, place) = place_of(key, arrival, task);
@@ -346,9 +351,7 @@ impl State {
             for event in &step.events {
                 self.apply(offset, step, workspace, event, &mut moved);
             }
-            let repeats = input.repeats.is_some() && input.body.is_none();
-            let is_had = input.passed_on_to.is_none() && !input.poison && !repeats;
-            if let Some(ce_id) = input.ce_id.as_ref().filter(|_| is_had)
+            if let Some(ce_id) = input.ce_id.as_ref().filter(|_| step.is_had())
                 && self.seen.command(workspace, ce_id).is_none()
             {
                 let born = self.seen.insert_command((step.place(), offset), step.now, workspace, ce_id);

@@ -7,6 +7,7 @@ use crate::settings::{Flags, Settings};
 use std::time::Duration;
 use synod_coordinator::{Coordinator, CoordinatorConfig};
 use synod_infra::telemetry::Metrics;
+use synod_ledger::Keep;
 use synod_protocol::Id;
 
 /// Arguments of `synod coordinator`.
@@ -36,6 +37,11 @@ pub(super) fn run(args: Args, flags: Flags) -> Result<(), Stop> {
     on_runtime(serve(&settings, args))
 }
 
+fn keep(settings: &Settings) -> Keep {
+    let kept = settings.ended_kept.value.0.unwrap_or_default();
+    Keep { ended_ms: u64::try_from(kept.as_millis()).unwrap_or(u64::MAX), ..Keep::default() }
+}
+
 async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
     let mut ending = Ending::listen().map_err(|error| Stop::Failed(error.to_string()))?;
     let metrics = Metrics::install().map_err(|error| Stop::Failed(error.to_string()))?;
@@ -46,6 +52,11 @@ async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
         partitions: settings.partitions.value,
         replication: u32::from(settings.replication.value),
         accept_unsafe_topics: args.accept_unsafe_topics,
+        live_bytes: settings.live_mib.value << 20,
+        image_within: settings.image_within.value,
+        keep: keep(settings),
+        view_kept: settings.view_kept.value.0,
+        ledger_kept: settings.ledger_kept.value.0,
         metrics: Some(metrics),
         ..CoordinatorConfig::new(id.clone(), mesh.kafka, mesh.redis, settings.http_listen.value)
     };

@@ -13,14 +13,17 @@ mod source;
 mod value;
 
 pub use source::{Flags, Source};
-pub use value::{HttpUrl, LogFormat, RedisUrl};
+pub use value::{HttpUrl, LogFormat, RedisUrl, Span};
 
 use source::Sources;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use synod_protocol::Workspace;
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// One value and where it came from.
 #[derive(Clone, Debug)]
@@ -48,6 +51,18 @@ pub struct Settings {
     pub partitions: Setting<u32>,
     /// Copies of each partition, when topics are made: 1 to 15.
     pub replication: Setting<u16>,
+    /// Records within which each live thing of a shard is imaged, 100 to 1,000,000: a take-over reads no more of its
+    /// ledger than about this.
+    pub image_within: Setting<u64>,
+    /// What one shard's tasks that have not ended may weigh in memory, in MiB, 1 to 65,536; new ones are refused as
+    /// `overloaded` beyond it.
+    pub live_mib: Setting<usize>,
+    /// How long ended tasks stay in memory at most, up to a week.
+    pub ended_kept: Setting<Span>,
+    /// How long the view of an ended task stays in Redis.
+    pub view_kept: Setting<Span>,
+    /// How long the ledger keeps what lies below a floor.
+    pub ledger_kept: Setting<Span>,
     /// What is logged: a `tracing` filter such as `info,synod_coordinator=debug`.
     pub log: Setting<String>,
     /// How it is logged.
@@ -107,7 +122,7 @@ const fn key(name: &'static str, environment: &'static str, default: &'static st
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 9] = [
+pub(crate) const KEYS: [Key; 14] = [
     key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
     key("redis_url", "SYNOD_REDIS_URL", "redis://127.0.0.1:6379/0"),
     key("http_listen", "SYNOD_HTTP_LISTEN", "127.0.0.1:7700"),
@@ -115,6 +130,11 @@ pub(crate) const KEYS: [Key; 9] = [
     key("workspace", "SYNOD_WORKSPACE", "default"),
     key("partitions", "SYNOD_PARTITIONS", "8"),
     key("replication", "SYNOD_REPLICATION", "1"),
+    key("image_within", "SYNOD_IMAGE_WITHIN", "20000"),
+    key("live_mib", "SYNOD_LIVE_MIB", "128"),
+    key("ended_kept", "SYNOD_ENDED_KEPT", "10m"),
+    key("view_kept", "SYNOD_VIEW_KEPT", "1h"),
+    key("ledger_kept", "SYNOD_LEDGER_KEPT", "7d"),
     key("log", "SYNOD_LOG", "info"),
     key("log_format", "SYNOD_LOG_FORMAT", "text"),
 ];
@@ -157,6 +177,11 @@ impl Settings {
                 .get("workspace", |text| text.parse::<Workspace>().map_err(|e| e.to_string()))?,
             partitions: sources.get("partitions", |text| value::within(text, 1, 1_024))?,
             replication: sources.get("replication", |text| value::within(text, 1, 15))?,
+            image_within: sources.get("image_within", |text| value::within(text, 100, 1_000_000))?,
+            live_mib: sources.get("live_mib", |text| value::within(text, 1, 65_536))?,
+            ended_kept: sources.get("ended_kept", |text| Span::of_at_most(text, WEEK))?,
+            view_kept: sources.get("view_kept", |text| text.parse())?,
+            ledger_kept: sources.get("ledger_kept", |text| text.parse())?,
             log: sources.get("log", value::log)?,
             log_format: sources.get("log_format", |text| text.parse())?,
         })
@@ -175,6 +200,11 @@ impl Settings {
             row("workspace", &self.workspace),
             row("partitions", &self.partitions),
             row("replication", &self.replication),
+            row("image_within", &self.image_within),
+            row("live_mib", &self.live_mib),
+            row("ended_kept", &self.ended_kept),
+            row("view_kept", &self.view_kept),
+            row("ledger_kept", &self.ledger_kept),
             row("log", &self.log),
             row("log_format", &self.log_format),
         ]

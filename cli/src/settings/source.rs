@@ -68,6 +68,21 @@ pub struct Flags {
     /// Copies of each partition of new topics [env: SYNOD_REPLICATION]
     #[arg(long, global = true, value_name = "N")]
     pub replication: Option<String>,
+    /// Records of a shard's ledger that a take-over reads at most, about [env: SYNOD_IMAGE_WITHIN]
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    pub image_within: Option<String>,
+    /// MiB that a shard's tasks may weigh before they end [env: SYNOD_LIVE_MIB]
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    pub live_mib: Option<String>,
+    /// How long ended tasks stay in memory, as 10m [env: SYNOD_ENDED_KEPT]
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub ended_kept: Option<String>,
+    /// How long the views of ended tasks stay in Redis, as 1h or forever [env: SYNOD_VIEW_KEPT]
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub view_kept: Option<String>,
+    /// How long the ledger keeps what nobody needs to fold it, as 7d or forever [env: SYNOD_LEDGER_KEPT]
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub ledger_kept: Option<String>,
     /// What is logged, as `info,synod_coordinator=debug` [env: SYNOD_LOG]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
@@ -90,6 +105,11 @@ impl Flags {
             "workspace" => &self.workspace,
             "partitions" => &self.partitions,
             "replication" => &self.replication,
+            "image_within" => &self.image_within,
+            "live_mib" => &self.live_mib,
+            "ended_kept" => &self.ended_kept,
+            "view_kept" => &self.view_kept,
+            "ledger_kept" => &self.ledger_kept,
             "log" => &self.log,
             "log_format" => &self.log_format,
             _ => &None,

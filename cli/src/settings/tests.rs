@@ -103,8 +103,33 @@ fn a_value_that_makes_no_sense_is_refused_with_its_source() {
     check("SYNOD_PARTITIONS", "0", "1 to 1024");
     check("SYNOD_REPLICATION", "x", "1 to 15");
     check("SYNOD_LOG_FORMAT", "xml", "text or json");
+    check("SYNOD_IMAGE_WITHIN", "99", "100 to 1000000");
+    check("SYNOD_LIVE_MIB", "0", "1 to 65536");
+    check("SYNOD_ENDED_KEPT", "8d", "at most 7d");
+    check("SYNOD_ENDED_KEPT", "forever", "at most 7d");
+    for wrong in ["h", "1", "-1s", "1w", "1.5h", "1 h", "99999999999999999999s", "36601d"] {
+        check("SYNOD_VIEW_KEPT", wrong, "500ms");
+    }
     let refused = Given::nothing().file("partitions = true").refused();
     assert!(refused.contains("not a TOML boolean"), "{refused}");
+}
+
+#[test]
+fn times_are_read_and_shown_alike() {
+    for (text, ms, shown) in [
+        ("0s", 0, "0ms"),
+        ("1500ms", 1_500, "1500ms"),
+        ("120s", 120_000, "2m"),
+        ("24h", 86_400_000, "1d"),
+        ("36600d", 36_600 * 86_400_000, "36600d"),
+    ] {
+        let span: Span = text.parse().unwrap();
+        assert_eq!((span, span.to_string().as_str()), (Span(Some(Duration::from_millis(ms))), shown));
+    }
+    assert_eq!(
+        ("forever".parse::<Span>().unwrap(), Span(None).to_string().as_str()),
+        (Span(None), "forever")
+    );
 }
 
 #[test]

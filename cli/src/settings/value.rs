@@ -5,6 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Where Redis is. Printed with its password hidden.
 #[derive(Clone)]
@@ -128,6 +129,56 @@ impl fmt::Display for LogFormat {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         })
+    }
+}
+
+/// A length of time such as `500ms`, `30s`, `10m`, `1h` or `7d`; `None` for `forever`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Option<Duration>);
+
+/// Milliseconds of each unit, the largest first.
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+impl Span {
+    /// As read, no longer than this.
+    pub(super) fn of_at_most(text: &str, most: Duration) -> Result<Span, String> {
+        let span: Span = text.parse()?;
+        match span.0 {
+            Some(time) if time <= most => Ok(span),
+            _ => Err(format!("at most {} is wanted, not {text:?}", Span(Some(most)))),
+        }
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Span, String> {
+        if text == "forever" {
+            return Ok(Span(None));
+        }
+        let wanted = || format!("a time such as 500ms, 30s, 10m, 1h, 7d or forever is wanted, not {text:?}");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wanted)?;
+        let (number, unit) = text.split_at(digits);
+        let (_, ms) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wanted)?;
+        let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*ms)).ok_or_else(wanted)?;
+        // What is longer than a century is meant to be for ever, and adds up to no date.
+        if ms > 100 * 366 * 86_400_000 {
+            return Err(wanted());
+        }
+        Ok(Span(Some(Duration::from_millis(ms))))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(time) = self.0 else { return f.write_str("forever") };
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let whole = UNITS.iter().find(|(_, unit)| ms >= *unit && ms.is_multiple_of(*unit));
+        match whole {
+            Some((name, unit)) => write!(f, "{}{name}", ms / unit),
+            None => write!(f, "{ms}ms"),
+        }
     }
 }
 

@@ -150,7 +150,7 @@ impl Performing {
                 id: key.task,
                 offset,
                 body: value.as_str().to_owned(),
-                ttl: Some(self.shared.config.view_kept),
+                ttl: self.shared.config.view_kept,
             })),
             other => Err(Box::new(other)),
         }

@@ -126,6 +126,7 @@ impl<'a> Serving<'a> {
         let limits = Limits {
             record_bytes: shared.config.limits.record_bytes,
             image_within: shared.config.image_within.clamp(100, 1_000_000),
+            live_bytes: shared.config.live_bytes,
         };
         let (owner, owed) = Owner::new(shard, folded, limits);
         let (told, done) = mpsc::unbounded_channel();

@@ -248,7 +248,7 @@ fn from_floor(history: &History, floor: usize) -> Result<Audit, Violation> {
 }
 
 /// An image by the newest claim.
-fn image(mut history: History, of: Value) -> History {
+fn image(mut history: History, of: &Value) -> History {
     history = history.step("", 0, &[]);
     let offset = history.0.len() - 1;
     let (epoch, n) = (history.0[offset]["epoch"].clone(), history.0[offset]["n"].clone());
@@ -273,19 +273,19 @@ fn task_image(task: &str, status: &str, attempts: u32) -> Value {
 #[test]
 fn an_image_shows_what_happened() {
     let running = || History(History::good().0[..3].to_vec());
-    image(running(), task_image("t", "assigned", 1)).check("");
-    image(running(), task_image("t", "assigned", 2))
+    image(running(), &task_image("t", "assigned", 1)).check("");
+    image(running(), &task_image("t", "assigned", 2))
         .check("offset 3: an image of task t shows assigned after 2 attempts, and it is live after 1");
-    image(running(), task_image("t", "completed", 1))
+    image(running(), &task_image("t", "completed", 1))
         .check("offset 3: an image of task t shows completed after 1 attempts, and it is live");
-    image(running(), task_image("u", "waiting", 0))
+    image(running(), &task_image("u", "waiting", 0))
         .check("offset 3: an image of task u shows waiting after 0 attempts, and it is nobody's");
-    image(History::good(), task_image("t", "assigned", 1)).check(
+    image(History::good(), &task_image("t", "assigned", 1)).check(
         "offset 5: an image of task t shows assigned after 1 attempts, and it is over: synod.task.completed",
     );
     let shard = |position: u64| json!({"shard": {"position": position, "ended": {}}});
-    image(History::good(), shard(15)).check("");
-    image(History::good(), shard(14))
+    image(History::good(), &shard(15)).check("");
+    image(History::good(), &shard(14))
         .check("offset 5: an image of the shard shows position 14, and it is at 15");
 }
 
@@ -300,7 +300,7 @@ fn from_a_floor_on_what_is_not_known_is_taken_as_it_comes_and_then_held_to() {
     // Once an attempt is known, the next is the next.
     let skips = History(good.0[..3].to_vec()).step("c3", 13, &[assigned("t", 3)]);
     assert!(matches!(from_floor(&skips, 2).unwrap_err().what, Wrong::Attempt { attempt: 3, before: 1, .. }));
-    let imaged = image(History(good.0[..3].to_vec()), task_image("t", "assigned", 1));
+    let imaged = image(History(good.0[..3].to_vec()), &task_image("t", "assigned", 1));
     let skips = imaged.step("c3", 13, &[assigned("t", 3)]);
     assert!(matches!(from_floor(&skips, 3).unwrap_err().what, Wrong::Attempt { attempt: 3, before: 1, .. }));
 }

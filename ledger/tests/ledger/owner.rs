@@ -6,7 +6,7 @@ use crate::shard::{
 };
 use serde_json::{Value, json};
 use synod_ledger::{
-    Answer, Append, Doubt, Effect, Input, Meta, Next, Owner, Past, Released, Subject, Ticket,
+    Answer, Append, Doubt, Effect, Input, Limits, Meta, Next, Owner, Past, Released, Subject, Ticket,
 };
 use synod_protocol::Code;
 
@@ -361,4 +361,31 @@ fn the_same_inputs_give_the_same_bytes() {
     let records = run();
     assert!(records.len() > 12, "{}", records.len());
     assert_eq!(records, run());
+}
+
+/// With room for two tasks a third is refused through either door, nothing is remembered of it, and all else passes.
+#[test]
+fn without_room_new_work_is_refused_and_may_come_again_as_it_is() {
+    let mut shard = Shard::with(&["a"]);
+    shard.log.claim("second", shard.now);
+    (shard.owner, _) = Owner::new(0, shard.log.fold(), Limits { live_bytes: 3_000, ..CEILINGS });
+    shard.owner.caught_up();
+    let body = |id: &str| submission(id, &json!({}));
+    let ask = |shard: &mut Shard, id: &str| shard.ask_as(&format!("ce-{id}"), "synod.task.submit", &body(id));
+    ask(&mut shard, "t1").unwrap();
+    ask(&mut shard, "t2").unwrap();
+    let records = shard.log.records.len();
+    let no_room = ask(&mut shard, "t3").unwrap_err();
+    assert_eq!((no_room.code, no_room.retry_after_ms), (Code::Overloaded, Some(1_000)));
+    assert_eq!(shard.log.records.len(), records, "nothing is on record of it");
+    let (ty, error) = shard.ask_kafka("ce-k", 0, "synod.task.submit", &body("k"));
+    assert_eq!((ty.as_str(), &error["code"]), ("synod.rejected", &json!("overloaded")));
+    assert_eq!(shard.owner.state().position(), 1, "a position that was passed is on record");
+    // Repeats, results and cancels pass.
+    ask(&mut shard, "t1").unwrap();
+    shard.result("complete", "t1", &json!({"output": 1})).unwrap();
+    shard.ask("synod.task.cancel", &json!({"task_id": "t2"})).unwrap();
+    ask(&mut shard, "t3").unwrap();
+    let (ty, _) = shard.ask_kafka("ce-k", 1, "synod.task.submit", &body("k"));
+    assert_eq!(ty, "synod.reply", "the same command, taken once there is room");
 }

@@ -17,7 +17,8 @@ use synod_protocol::{
 /// Room enough for every record here.
 pub(crate) const RECORD_LIMIT: usize = 100_000;
 /// What owners keep to here; nothing is imaged unless a test wants it.
-pub(crate) const CEILINGS: Ceilings = Ceilings { record_bytes: RECORD_LIMIT, image_within: 1_000_000 };
+pub(crate) const CEILINGS: Ceilings =
+    Ceilings { record_bytes: RECORD_LIMIT, image_within: 1_000_000, live_bytes: 1 << 30 };
 /// When everything begins.
 pub(crate) const DAWN: i64 = 1_800_000_000_000;
 

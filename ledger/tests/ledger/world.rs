@@ -123,7 +123,7 @@ impl World {
                     out.push((offset as u64, step.epoch, step.n, &**step));
                 }
                 Stands::Image(image) if latest == Some(image.epoch) && image.n == last_n + 1 => {
-                    last_n = image.n
+                    last_n = image.n;
                 }
                 Stands::Step(_) | Stands::Image(_) | Stands::Junk => {}
             }
@@ -259,7 +259,8 @@ impl World {
         let first = near_owed.first().map_or(u64::MAX, |(offset, _)| *offset);
         let owed = counting.iter().filter(|(offset, .., step)| *offset >= first && owes(step));
         let owed: Vec<u64> = owed.map(|(offset, ..)| *offset).collect();
-        let limits = Limits { record_bytes: RECORD_LIMIT, image_within: self.image_within };
+        let limits =
+            Limits { record_bytes: RECORD_LIMIT, image_within: self.image_within, ..Limits::default() };
         let (mut owner, released) = Owner::new(0, folded, limits);
         owner.caught_up();
         let issued: Vec<u64> = released

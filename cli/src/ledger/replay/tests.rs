@@ -171,7 +171,7 @@ impl Living {
         for (line, offset) in self.lines.iter().zip(0..) {
             fold.record(offset, Some(Timestamp::from_millis(0)), line.as_bytes()).unwrap();
         }
-        let limits = Limits { record_bytes: 100_000, image_within: 40 };
+        let limits = Limits { record_bytes: 100_000, image_within: 40, ..Limits::default() };
         let (mut owner, owed) = Owner::new(4, fold.finish().unwrap(), limits);
         owner.caught_up();
         confirm(&mut owner, owed);
