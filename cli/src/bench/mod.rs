@@ -11,6 +11,7 @@
 
 mod door;
 mod figures;
+mod fold;
 mod hops;
 mod load;
 mod machine;
@@ -19,6 +20,7 @@ mod process;
 mod publish;
 mod rest;
 mod site;
+mod timers;
 
 pub use figures::{Outcome, Row, Samples, Side, Spread, Verdict};
 pub use machine::Machine;
@@ -42,12 +44,24 @@ pub enum Scene {
     Hops,
     /// Tasks per second with eight agents at 1, 64 and 512 in flight
     Load,
+    /// How late deadlines fire
+    Timers,
+    /// Records folded per second, of what the other scenes have written or of tasks of its own
+    Fold,
 }
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Scene; 6] =
-        [Scene::Rest, Scene::Publish, Scene::Wait, Scene::Door, Scene::Hops, Scene::Load];
+    pub const ALL: [Scene; 8] = [
+        Scene::Rest,
+        Scene::Publish,
+        Scene::Wait,
+        Scene::Door,
+        Scene::Hops,
+        Scene::Load,
+        Scene::Timers,
+        Scene::Fold,
+    ];
 }
 
 /// How much is measured.
@@ -113,6 +127,9 @@ pub enum BenchError {
     /// An agent cannot be made.
     #[error(transparent)]
     Build(#[from] agent_sdk::BuildError),
+    /// A question was refused, or not answered.
+    #[error(transparent)]
+    Door(#[from] agent_sdk::DoorError),
     /// An agent ended.
     #[error(transparent)]
     Agent(#[from] agent_sdk::AgentError),
@@ -161,6 +178,8 @@ pub async fn measure(
             Scene::Door => door::measure(&site, effort).await?,
             Scene::Hops => hops::measure(&site, effort).await?,
             Scene::Load => load::measure(&site, effort).await?,
+            Scene::Timers => timers::measure(&site, effort).await?,
+            Scene::Fold => fold::measure(&site, effort).await?,
         };
         rows.extend(outcome.rows);
         verdicts.extend(outcome.verdicts);
