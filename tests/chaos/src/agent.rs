@@ -5,10 +5,12 @@ use crate::Trouble;
 use crate::journal::{AgentLine, Journal};
 use crate::plan::{AgentPlan, Off};
 use crate::process::{now_ms, stdin_ends};
+use crate::stage::SHARDS;
 use agent_sdk::{Agent, Context, Mesh, MeshConfig, TaskError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use synod_protocol::topics;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -69,7 +71,6 @@ struct Taken {
     task: String,
     attempt: u32,
     epoch: u64,
-    shard: u32,
     kept: bool,
 }
 
@@ -84,7 +85,6 @@ impl Visit for Taken {
         match field.name() {
             "attempt" => self.attempt = value as u32,
             "epoch" => self.epoch = value,
-            "shard" => self.shard = value as u32,
             _ => {}
         }
     }
@@ -100,7 +100,9 @@ impl<S: tracing::Subscriber> Layer<S> for Listener {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
         let mut taken = Taken::default();
         event.record(&mut taken);
-        let Taken { task, attempt, epoch, shard, kept } = taken;
+        let Taken { task, attempt, epoch, kept } = taken;
+        // Where it lives, which says whose epoch it is: what is handed over once more names no place in the ledger.
+        let shard = topics::partition(task.as_bytes(), SHARDS);
         let at_ms = now_ms().unsigned_abs();
         let mut lines = vec![AgentLine::Took { shard, epoch, task: task.clone(), attempt, kept, at_ms }];
         if self.does_all && !kept {

@@ -2,7 +2,7 @@
 
 use crate::Trouble;
 use crate::ground::Ground;
-use crate::process::{Process, now_ms};
+use crate::process::{Process, memory_kib, now_ms};
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -130,13 +130,7 @@ impl Coordinator {
     pub(crate) fn memory_kib(&self) -> Result<(u64, u64), Trouble> {
         let pid =
             self.process()?.pid().ok_or_else(|| Trouble::Wrong(format!("{} does not run", self.name)))?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let figure = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-            kib.ok_or_else(|| Trouble::Wrong(format!("/proc/{pid}/status has no {name}")))
-        };
-        Ok((figure("VmRSS:")?, figure("VmHWM:")?))
+        memory_kib(&pid.to_string())
     }
 
     /// A counter of its `/metrics`, summed over its labels.

@@ -82,6 +82,17 @@ impl Process {
     }
 }
 
+/// A process' resident memory in KiB, as the kernel counts it, and the most that it ever was.
+pub(crate) fn memory_kib(pid: &str) -> Result<(u64, u64), Trouble> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let figure = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        kib.ok_or_else(|| Trouble::Wrong(format!("/proc/{pid}/status has no {name}")))
+    };
+    Ok((figure("VmRSS:")?, figure("VmHWM:")?))
+}
+
 /// Unix time in ms, by this machine's clock, which the brokers here share.
 pub(crate) fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()

@@ -2,10 +2,11 @@
 
 use crate::memory::Memory;
 use crate::plan::{AgentPlan, ClientPlan};
+use crate::record::{Around, Folder};
 use crate::report::{self, Told};
 use crate::scenarios::{QUICK, Scale, Scenario};
-use crate::stage::Stage;
-use crate::{Trouble, agent, client};
+use crate::stage::{Setting, Stage};
+use crate::{Trouble, agent, client, page};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ enum Word {
     Run(Run),
     /// Says which scenarios there are
     List,
+    /// Writes the record of a folder of results, as Markdown
+    Report(Report),
     /// A coordinator's memory: at rest, with tasks that wait, after tasks that have ended
     Memory(Memory),
     /// A client, told by JSON; started by the harness
@@ -54,9 +57,24 @@ struct Run {
     /// The limit of one attempt in ms: a long one leaves it to the mesh to notice what never reached its agent
     #[arg(long)]
     attempt_ms: Option<u64>,
-    /// Writes every figure to this file as JSON
+    /// Adds rounds until so many tasks have ended, over all scenarios of this run
+    #[arg(long, default_value_t = 0)]
+    tasks_total: u64,
+    /// Writes every figure to this folder, a JSON file for each scenario, as soon as it is over
     #[arg(long)]
-    json: Option<PathBuf>,
+    folder: Option<PathBuf>,
+    /// Does not play again what the folder has
+    #[arg(long, requires = "folder")]
+    resume: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Report {
+    /// Where `run --folder` wrote
+    folder: PathBuf,
+    /// Puts it into this file, between the lines that begin and end it there, instead of on stdout
+    #[arg(long)]
+    into: Option<PathBuf>,
 }
 
 /// What `main` is.
@@ -67,6 +85,7 @@ pub fn main() -> ExitCode {
             list();
             Ok(true)
         }
+        Word::Report(report) => write_report(&report).map(|()| true),
         Word::Memory(memory) => on(true, memory.measure()).map(|()| true),
         Word::Client { plan } => serde_json::from_str::<ClientPlan>(&plan)
             .map_err(Trouble::from)
@@ -96,9 +115,11 @@ fn on<T>(many: bool, work: impl Future<Output = Result<T, Trouble>>) -> Result<T
         true => runtime.block_on(async {
             let mut term = signal(SignalKind::terminate())?;
             let mut int = signal(SignalKind::interrupt())?;
+            let mut hup = signal(SignalKind::hangup())?;
             tokio::select! {
                 done = work => done,
                 _ = term.recv() => Err(Trouble::wrong("asked to end")),
+                _ = hup.recv() => Err(Trouble::wrong("hung up on")),
                 _ = int.recv() => Err(Trouble::wrong("interrupted")),
             }
         }),
@@ -117,25 +138,35 @@ async fn play(run: Run) -> Result<bool, Trouble> {
     let scenarios = match (run.all, run.scenarios.is_empty()) {
         (true, _) => Scenario::value_variants().to_vec(),
         (false, true) => QUICK.to_vec(),
-        (false, false) => run.scenarios,
+        (false, false) => run.scenarios.clone(),
     };
-    let scale = if run.long { Scale::Long } else { Scale::Quick };
-    let mut told = Vec::new();
-    let mut failed = false;
-    for scenario in scenarios {
+    let folder = run.folder.as_deref().map(Folder::open).transpose()?;
+    let mut told: Vec<Told> = Vec::new();
+    let (mut failed, mut ended) = (false, 0);
+    for (n, scenario) in scenarios.iter().copied().enumerate() {
         let off = run.control.then(|| scenario.guard());
-        eprintln!(
-            "{}{}",
-            report::name(scenario),
-            off.map_or(String::new(), |off| format!(", without {off:?}"))
-        );
-        match one(scenario, scale, run.rate, run.attempt_ms, off).await {
+        let without = off.map_or(String::new(), |off| format!(", without {off:?}"));
+        let had = match &folder {
+            Some(folder) if run.resume => folder.get(scenario, run.control)?,
+            _ => None,
+        };
+        let one = match had {
+            Some(had) => {
+                eprintln!("{}{without}: as it was played at {}", report::name(scenario), had.around.at);
+                Ok(had)
+            }
+            None => {
+                eprintln!("{}{without}", report::name(scenario));
+                let share = run.tasks_total.saturating_sub(ended).div_ceil((scenarios.len() - n) as u64);
+                one(scenario, &run, share, off).await
+            }
+        };
+        match one {
             Ok(one) => {
-                for (end, count) in one.outcome.findings.ends.iter().filter(|(end, _)| *end != "completed") {
-                    eprintln!("  {count} {end}, as {:?}", one.outcome.findings.why.get(end));
-                }
-                for finding in &one.outcome.findings.shown {
-                    eprintln!("  {:?}: {}", finding.kind, finding.what);
+                ended += one.outcome.findings.accepted;
+                show(&one);
+                if let Some(folder) = &folder {
+                    folder.put(&one)?;
                 }
                 told.push(one);
             }
@@ -144,23 +175,32 @@ async fn play(run: Run) -> Result<bool, Trouble> {
                 failed = true;
             }
         }
-        if let Some(path) = &run.json {
-            std::fs::write(path, serde_json::to_vec_pretty(&told)?)?;
-        }
     }
     println!("{}", report::table(&told));
+    println!("{ended} tasks");
     Ok(!failed && told.iter().all(|one| one.is_right))
+}
+
+fn show(one: &Told) {
+    let findings = &one.outcome.findings;
+    for (end, count) in findings.ends.iter().filter(|(end, _)| *end != "completed") {
+        eprintln!("  {count} {end}, as {:?}", findings.why.get(end));
+    }
+    for finding in &findings.shown {
+        eprintln!("  {:?}: {}", finding.kind, finding.what);
+    }
 }
 
 async fn one(
     scenario: Scenario,
-    scale: Scale,
-    rate: u32,
-    attempt_ms: Option<u64>,
+    run: &Run,
+    share: u64,
     off: Option<crate::plan::Off>,
 ) -> Result<Told, Trouble> {
-    let mut setting = scenario.setting(scale, rate);
-    setting.attempt_ms = attempt_ms.unwrap_or(setting.attempt_ms);
+    let scale = if run.long { Scale::Long } else { Scale::Quick };
+    let around = Around::now(run.rate)?;
+    let mut setting = Setting { share, ..scenario.setting(scale, run.rate) };
+    setting.attempt_ms = run.attempt_ms.unwrap_or(setting.attempt_ms);
     let mut stage = Stage::set(setting, off).await?;
     stage.open().await?;
     let played = scenario.play(&mut stage, scale).await;
@@ -170,5 +210,16 @@ async fn one(
         // Without its guard the mesh may not get so far; what was promised is held against it all the same.
         eprintln!("  {trouble}");
     }
-    Ok(Told::new(scenario, scale, off, stage.close().await?))
+    Ok(Told::new(scenario, scale, off, around, stage.close().await?))
+}
+
+fn write_report(report: &Report) -> Result<(), Trouble> {
+    let page = page::of(&Folder::open(&report.folder)?.all()?);
+    match &report.into {
+        Some(file) => page::put(file, &page),
+        None => {
+            println!("{page}");
+            Ok(())
+        }
+    }
 }

@@ -1,14 +1,15 @@
 //! What is told of a run: a table for people, JSON for programs.
 
 use crate::plan::Off;
+use crate::record::Around;
 use crate::scenarios::{Scale, Scenario};
 use crate::stage::Outcome;
 use crate::verify::Kind;
 use comfy_table::{CellAlignment, Table, presets};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One scenario's run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Told {
     pub(crate) scenario: Scenario,
     pub(crate) scale: Scale,
@@ -19,12 +20,14 @@ pub(crate) struct Told {
     pub(crate) recovery: Option<Spread>,
     /// Shards that had to go on and did not.
     pub(crate) stuck: u64,
+    /// What it was run on, and when.
+    pub(crate) around: Around,
     /// Whether it came out as it should: nothing found, or something in a control run.
     pub(crate) is_right: bool,
 }
 
 /// Of many figures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Spread {
     pub(crate) count: usize,
     pub(crate) p50: u64,
@@ -43,13 +46,19 @@ impl Spread {
 }
 
 impl Told {
-    pub(crate) fn new(scenario: Scenario, scale: Scale, off: Option<Off>, outcome: Outcome) -> Told {
+    pub(crate) fn new(
+        scenario: Scenario,
+        scale: Scale,
+        off: Option<Off>,
+        around: Around,
+        outcome: Outcome,
+    ) -> Told {
         let shards = || outcome.recoveries.iter().flat_map(|(_, shards)| shards);
         let recovery = Spread::of(shards().filter_map(|shard| shard.after_ms).collect());
         let stuck = shards().filter(|shard| shard.after_ms.is_none()).count() as u64;
         let clean = outcome.findings.is_clean();
         let is_right = if off.is_some() { !clean } else { clean && stuck == 0 };
-        Told { scenario, scale, off, recovery, stuck, is_right, outcome }
+        Told { scenario, scale, off, recovery, stuck, around, is_right, outcome }
     }
 }
 

@@ -5,12 +5,13 @@ use crate::coordinator::Coordinator;
 use crate::ground::Ground;
 use crate::journal::{self, AgentLine, ClientLine};
 use crate::plan::{AgentPlan, ClientPlan, Doors, Off};
-use crate::process::{Process, now_ms};
+use crate::process::{Process, memory_kib, now_ms};
 use crate::verify::{Book, Findings, Moment, Noted, Published, WentOn, judge, outstanding, recovery};
 use futures::future::try_join_all;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use synod_infra::kafka::{KafkaConfig, Readers};
@@ -30,10 +31,14 @@ const SETTLE: Duration = Duration::from_secs(120);
 const KAFKA: Duration = Duration::from_secs(20);
 /// A coordinator may take so long until it serves.
 pub(crate) const READY: Duration = Duration::from_secs(60);
+/// Stands in the folder of a run in which something was found.
+const KEPT: &str = "kept";
 /// Clients may take so long to finish what they have begun.
 const CLIENTS_END: Duration = Duration::from_secs(100);
 /// A small disk: a minute's load and room for more.
 const DISK_MIB: u32 = 1_024;
+/// No round is added after so long.
+const PLAYED: Duration = Duration::from_secs(600);
 /// Agents may take so long to leave.
 const AGENTS_END: Duration = Duration::from_secs(40);
 
@@ -55,6 +60,8 @@ pub(crate) struct Setting {
     pub(crate) linked: bool,
     /// The brokers' logs are on a small disk of their own.
     pub(crate) small_disk: bool,
+    /// Rounds are added until so many tasks have ended.
+    pub(crate) share: u64,
 }
 
 impl Default for Setting {
@@ -70,12 +77,13 @@ impl Default for Setting {
             rate: 150,
             linked: false,
             small_disk: false,
+            share: 0,
         }
     }
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) seconds: f64,
     pub(crate) faults: u64,
@@ -86,6 +94,10 @@ pub(crate) struct Outcome {
     pub(crate) void: u64,
     pub(crate) events: u64,
     pub(crate) events_repeated: u64,
+    /// What the mesh's data, journals and logs took on disk at the end, MiB.
+    pub(crate) disk_mib: u64,
+    /// The most memory that this program took for it, MiB.
+    pub(crate) memory_mib: u64,
 }
 
 /// The mesh. Dropping it ends everything.
@@ -107,6 +119,7 @@ pub(crate) struct Stage {
     faults: u64,
     wiped_ms: Vec<u64>,
     agents_died: bool,
+    rounds: usize,
     readers: Readers,
     began: Instant,
     born: u32,
@@ -115,6 +128,8 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts everything but the load, and waits until it serves.
     pub(crate) async fn set(setting: Setting, off: Option<Off>) -> Result<Stage, Trouble> {
+        // The most memory counts from here.
+        std::fs::write("/proc/self/clear_refs", "5")?;
         let folder = tempfile::Builder::new().prefix("synod-chaos-").tempdir()?;
         for name in ["clients", "agents", "logs"] {
             std::fs::create_dir_all(folder.path().join(name))?;
@@ -144,6 +159,7 @@ impl Stage {
             faults: 0,
             wiped_ms: Vec::new(),
             agents_died: false,
+            rounds: 0,
             readers,
             began: Instant::now(),
             born: 0,
@@ -264,6 +280,17 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// The next round's number, if there is to be one: there are at least so many, and more until this run's share of
+    /// tasks has ended.
+    pub(crate) fn round(&mut self, least: usize) -> Option<usize> {
+        let has_share = self.off.is_some() || self.book.ended() >= self.setting.share;
+        if self.rounds >= least && (has_share || self.began.elapsed() > PLAYED) {
+            return None;
+        }
+        self.rounds += 1;
+        Some(self.rounds - 1)
     }
 
     /// Notes a fault.
@@ -440,13 +467,37 @@ impl Stage {
         let recoveries = self.moments.iter().map(of).collect();
         let ((steps, void), (events, events_repeated)) = (self.book.counts(), self.published.counts());
         let faults = self.faults;
+        let (disk_mib, memory_mib) = (weigh(self.folder.path()) >> 20, memory_kib("self")?.1 >> 10);
         if !findings.is_clean() && self.off.is_none() {
             let kept = self.folder.keep();
+            std::fs::write(kept.join(KEPT), "")?;
             eprintln!("  journals and logs are kept in {}", kept.display());
         }
         self.ground.down().await?;
-        Ok(Outcome { seconds, faults, findings, recoveries, steps, void, events, events_repeated })
+        Ok(Outcome {
+            seconds,
+            faults,
+            findings,
+            recoveries,
+            steps,
+            void,
+            events,
+            events_repeated,
+            disk_mib,
+            memory_mib,
+        })
     }
+}
+
+/// What a folder takes on disk, in bytes; what vanishes meanwhile weighs nothing.
+fn weigh(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let of = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(what) if what.is_dir() => weigh(&entry.path()),
+        Ok(what) => what.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(of).sum()
 }
 
 /// Every journal of a folder, by its name.

@@ -13,16 +13,17 @@ const GO_ON: Duration = Duration::from_secs(60);
 /// Each of three in turn, which leads some shards and follows in the others.
 pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
     // Without copies the first broker's end is the end of its shards.
-    let rounds = if stage.off.is_some() { 1 } else { scale.of(3, 9) };
-    for round in 0..rounds {
+    let rounds = if stage.off.is_some() { 1 } else { scale.of(3, 6) };
+    while let Some(round) = stage.round(rounds) {
         stage.run_for(scale.between()).await?;
-        let n = (round % 3 + 1).to_string();
+        let broker = round as u32 % 3 + 1;
+        let n = broker.to_string();
         stage.ground.act(&["kill", "kafka", &n]).await?;
         stage.fault(&format!("SIGKILL broker {n} of 3"));
         stage.go_on("SIGKILL of one of three brokers", now_ms());
         if stage.off == Some(Off::Copies) {
             // The only copy of what this broker led.
-            let data = stage.ground.broker(round % 3 + 1).join("data");
+            let data = stage.ground.broker(broker).join("data");
             for entry in std::fs::read_dir(data)? {
                 let entry = entry?;
                 if entry.file_name().to_string_lossy().starts_with("synod.ledger.v1-") {
@@ -43,7 +44,7 @@ pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Troubl
 
 /// All of them at once.
 pub(super) async fn gone(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for _ in 0..scale.of(1, 3) {
+    while stage.round(scale.of(1, 3)).is_some() {
         stage.run_for(scale.between()).await?;
         stage.ground.act(&["kill", "kafka"]).await?;
         let away = scale.of(Duration::from_secs(8), Duration::from_secs(30));
@@ -60,7 +61,7 @@ pub(super) async fn gone(stage: &mut Stage, scale: Scale) -> Result<(), Trouble>
 
 /// A file takes what is left of the disk under the log, until the broker gives up; then the disk has room again.
 pub(super) async fn disk_full(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for _ in 0..scale.of(1, 3) {
+    while stage.round(scale.of(1, 3)).is_some() {
         stage.run_for(scale.between()).await?;
         let ballast = stage.ground.broker(1).join("data/ballast");
         // As much as there is room for; that it ends with an error is the point.

@@ -1,6 +1,6 @@
 //! Coordinators die, stand still, and are replaced.
 
-use super::{Scale, redis};
+use super::Scale;
 use crate::Trouble;
 use crate::plan::Off;
 use crate::process::now_ms;
@@ -15,7 +15,7 @@ const TAKE_OVER: Duration = Duration::from_secs(30);
 
 /// The only one, killed and started again at once.
 pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for _ in 0..scale.of(3, 10) {
+    while stage.round(scale.of(3, 10)).is_some() {
         stage.run_for(scale.between()).await?;
         let victim = stage.coordinators[0].id();
         let at = stage.coordinators[0].kill().await?;
@@ -33,7 +33,7 @@ pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Troubl
 
 /// One after the other, the others stay.
 pub(super) async fn one_of_three(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for round in 0..scale.of(3, 18) {
+    while let Some(round) = stage.round(scale.of(3, 12)) {
         stage.run_for(scale.between()).await?;
         let n = round % stage.coordinators.len();
         let victim = stage.coordinators[n].id();
@@ -49,7 +49,7 @@ pub(super) async fn one_of_three(stage: &mut Stage, scale: Scale) -> Result<(), 
 
 /// SIGSTOP, take-over by the other, SIGCONT.
 pub(super) async fn stopped(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for round in 0..scale.of(2, 10) {
+    while let Some(round) = stage.round(scale.of(2, 8)) {
         stage.run_for(scale.between()).await?;
         let n = round % stage.coordinators.len();
         let victim = stage.coordinators[n].id();
@@ -58,17 +58,7 @@ pub(super) async fn stopped(stage: &mut Stage, scale: Scale) -> Result<(), Troub
         stage.take_over("SIGSTOP of one of two coordinators", at, victim);
         stage.run_for(PAST_THE_LEASE).await?;
         stage.until_going_on(TAKE_OVER).await;
-        if stage.off == Some(Off::Inboxes) {
-            forget_inboxes(stage).await?;
-        }
-        stage.coordinators[n].go_on()?;
-        stage.fault("SIGCONT");
-        for _ in 0..20 {
-            if stage.off == Some(Off::Inboxes) {
-                forget_inboxes(stage).await?;
-            }
-            stage.run_for(Duration::from_millis(50)).await?;
-        }
+        go_on(stage, n).await?;
     }
     stage.run_for(scale.between()).await
 }
@@ -76,7 +66,7 @@ pub(super) async fn stopped(stage: &mut Stage, scale: Scale) -> Result<(), Troub
 /// SIGSTOP, take-over by the other, FLUSHALL, SIGCONT: what the deposed one still sends meets inboxes that have heard
 /// nothing.
 pub(super) async fn stopped_and_wiped(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for round in 0..scale.of(2, 10) {
+    while let Some(round) = stage.round(scale.of(2, 8)) {
         stage.run_for(scale.between()).await?;
         let n = round % stage.coordinators.len();
         let victim = stage.coordinators[n].id();
@@ -85,18 +75,32 @@ pub(super) async fn stopped_and_wiped(stage: &mut Stage, scale: Scale) -> Result
         stage.take_over("SIGSTOP of one of two coordinators", at, victim);
         stage.run_for(PAST_THE_LEASE).await?;
         stage.until_going_on(TAKE_OVER).await;
-        let held = redis::held(stage).await?;
         stage.wiped();
         stage.ground.redis(&["FLUSHALL"]).await?;
         stage.fault("FLUSHALL");
-        stage.coordinators[n].go_on()?;
-        stage.fault("SIGCONT");
-        stage.go_on("FLUSHALL and SIGCONT in one", now_ms());
-        redis::again(stage, held).await?;
+        go_on(stage, n).await?;
+        stage.go_on("FLUSHALL, then SIGCONT", now_ms());
         stage.until_going_on(TAKE_OVER).await;
         stage.until_ended(50, TAKE_OVER).await?;
     }
     stage.run_for(scale.between()).await
+}
+
+/// SIGCONT, and the second after it.
+async fn go_on(stage: &mut Stage, n: usize) -> Result<(), Trouble> {
+    let forgetful = stage.off == Some(Off::Inboxes);
+    if forgetful {
+        forget_inboxes(stage).await?;
+    }
+    stage.coordinators[n].go_on()?;
+    stage.fault("SIGCONT");
+    for _ in 0..20 {
+        if forgetful {
+            forget_inboxes(stage).await?;
+        }
+        stage.run_for(Duration::from_millis(50)).await?;
+    }
+    Ok(())
 }
 
 /// The guard that is off: inboxes know neither epochs nor attempts.
@@ -108,7 +112,7 @@ async fn forget_inboxes(stage: &Stage) -> Result<(), Trouble> {
 
 /// SIGTERM, start, the next.
 pub(super) async fn rolling(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for round in 0..scale.of(3, 12) {
+    while let Some(round) = stage.round(scale.of(3, 12)) {
         stage.run_for(scale.between()).await?;
         let n = round % stage.coordinators.len();
         let leaver = stage.coordinators[n].id();
@@ -124,7 +128,7 @@ pub(super) async fn rolling(stage: &mut Stage, scale: Scale) -> Result<(), Troub
 
 /// One lives an hour ahead; it is killed, comes back an hour behind, and shards go from one clock to the other.
 pub(super) async fn clock_off(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for round in 0..scale.of(2, 8) {
+    while let Some(round) = stage.round(scale.of(2, 4)) {
         let hours = if round % 2 == 0 { 1 } else { -1 };
         let victim = stage.coordinators[0].id();
         let at = stage.coordinators[0].kill().await?;

@@ -12,7 +12,7 @@ use synod_infra::redis::{Redis, RedisConfig};
 
 /// All agents but a few are killed in one moment; as many come anew.
 pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for _ in 0..scale.of(1, 4) {
+    while stage.round(scale.of(1, 4)).is_some() {
         let count = stage.agents.len() as u32;
         stage.run_for(scale.between()).await?;
         if stage.off == Some(Off::Loss) {
@@ -61,5 +61,8 @@ async fn ghosts(stage: &mut Stage) -> Result<(), Trouble> {
 /// The client is the fault.
 pub(super) async fn thrice(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
     stage.fault("each command comes three times");
-    stage.run_for(scale.of(Duration::from_secs(8), Duration::from_secs(60))).await
+    while stage.round(scale.of(1, 6)).is_some() {
+        stage.run_for(scale.of(Duration::from_secs(8), Duration::from_secs(10))).await?;
+    }
+    Ok(())
 }

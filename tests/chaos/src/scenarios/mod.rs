@@ -13,11 +13,11 @@ pub(crate) use links::Links;
 use crate::Trouble;
 use crate::plan::{Doors, Off};
 use crate::stage::{Setting, Stage};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long and how hard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Scale {
     /// Seconds each: for every change.
     Quick,
@@ -41,7 +41,7 @@ impl Scale {
 }
 
 /// All scenarios.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Scenario {
     /// The only coordinator is killed and started again, again and again

@@ -26,8 +26,8 @@ const fn cut(what: &'static str, up: Way, down: Way, lasts_ms: u64) -> Cut {
     Cut { what, up, down, closed: false, lasts: Duration::from_millis(lasts_ms) }
 }
 
-/// Short ones, and those that a produce request does not outlast.
-fn cuts(scale: Scale) -> Vec<Cut> {
+/// Short ones, and long ones: for Kafka those that a produce request does not outlast.
+fn cuts(scale: Scale, to: To) -> Vec<Cut> {
     use Way::{Delay, Drop, Pass, Stall};
     let slow = Delay(Duration::from_millis(80));
     let mut cuts = vec![
@@ -37,14 +37,15 @@ fn cuts(scale: Scale) -> Vec<Cut> {
         cut("what goes out is lost", Drop, Pass, 1_500),
         Cut { closed: true, ..cut("connections are reset and refused", Pass, Pass, 2_000) },
     ];
+    let (long_ms, closed_ms) = if to == To::Kafka { (40_000, 20_000) } else { (10_000, 10_000) };
     if scale == Scale::Long {
         cuts.extend([
             cut("each piece is 80 ms late, both ways", slow, slow, 10_000),
-            cut("what goes out is held, long", Stall, Pass, 40_000),
-            cut("what comes in is held, long", Pass, Stall, 40_000),
-            cut("both are held, long", Stall, Stall, 40_000),
-            cut("what comes in is lost, long", Pass, Drop, 40_000),
-            Cut { closed: true, ..cut("connections are reset and refused, long", Pass, Pass, 20_000) },
+            cut("what goes out is held, long", Stall, Pass, long_ms),
+            cut("what comes in is held, long", Pass, Stall, long_ms),
+            cut("both are held, long", Stall, Stall, long_ms),
+            cut("what comes in is lost, long", Pass, Drop, long_ms),
+            Cut { closed: true, ..cut("connections are reset and refused, long", Pass, Pass, closed_ms) },
         ]);
     }
     cuts
@@ -59,7 +60,9 @@ pub(super) async fn from_redis(stage: &mut Stage, scale: Scale) -> Result<(), Tr
 }
 
 async fn from(stage: &mut Stage, scale: Scale, to: To) -> Result<(), Trouble> {
-    for cut in cuts(scale) {
+    let cuts = cuts(scale, to);
+    while let Some(round) = stage.round(cuts.len()) {
+        let cut = cuts[round % cuts.len()];
         stage.run_for(scale.between() / 2).await?;
         let way = links(stage)?;
         if way.passed(to) == 0 {

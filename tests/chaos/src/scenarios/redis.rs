@@ -44,7 +44,7 @@ pub(super) async fn again(stage: &mut Stage, held: Held) -> Result<(), Trouble> 
 }
 
 pub(super) async fn wiped(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for _ in 0..scale.of(5, 25) {
+    while stage.round(scale.of(5, 25)).is_some() {
         stage.run_for(scale.between() / 2).await?;
         let held = held(stage).await?;
         stage.wiped();
@@ -59,7 +59,7 @@ pub(super) async fn wiped(stage: &mut Stage, scale: Scale) -> Result<(), Trouble
 }
 
 pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for _ in 0..scale.of(2, 8) {
+    while stage.round(scale.of(2, 8)).is_some() {
         stage.run_for(scale.between()).await?;
         let held = held(stage).await?;
         // Up to a second of what it was told is not in its file.
@@ -73,7 +73,7 @@ pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Troubl
 }
 
 pub(super) async fn old(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for round in 0..scale.of(1, 6) {
+    while let Some(round) = stage.round(scale.of(1, 6)) {
         stage.run_for(scale.between()).await?;
         stage.ground.act(&["stop", "redis"]).await?;
         let kept = stage.ground.redis_data().with_extension(format!("kept{round}"));
@@ -92,7 +92,7 @@ pub(super) async fn old(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> 
 }
 
 pub(super) async fn empty(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    for _ in 0..scale.of(2, 8) {
+    while stage.round(scale.of(2, 8)).is_some() {
         stage.run_for(scale.between()).await?;
         let held = held(stage).await?;
         stage.wiped();
@@ -120,7 +120,7 @@ pub(super) async fn full(stage: &mut Stage, scale: Scale) -> Result<(), Trouble>
             "Redis refuses every write: maxmemory 1 MB",
         ),
     };
-    for _ in 0..scale.of(2, 8) {
+    while stage.round(scale.of(2, 8)).is_some() {
         stage.run_for(scale.between()).await?;
         let held = held(stage).await?;
         stage.ground.redis(full).await?;

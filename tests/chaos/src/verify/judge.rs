@@ -3,7 +3,7 @@
 use super::book::{Book, TaskBook};
 use super::published::Published;
 use crate::journal::{AgentLine, ClientLine};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use synod_protocol::view::TaskStatus;
 
@@ -25,7 +25,7 @@ pub struct Noted {
 }
 
 /// What kind of wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Accepted, and not brought to an end.
@@ -39,7 +39,7 @@ pub enum Kind {
 }
 
 /// One thing found wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Its kind.
     pub kind: Kind,
@@ -48,7 +48,7 @@ pub struct Finding {
 }
 
 /// All that was found, and what was looked at.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Findings {
     /// Tasks accepted.
     pub accepted: u64,

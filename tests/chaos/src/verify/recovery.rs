@@ -1,10 +1,10 @@
 //! How long a shard stood still, by the broker's clock.
 
 use super::book::Book;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A moment from which shards should go on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
     /// What happened.
     pub what: String,
@@ -15,7 +15,7 @@ pub struct Moment {
 }
 
 /// How soon a shard went on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WentOn {
     /// Which.
     pub shard: u32,
