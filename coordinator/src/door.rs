@@ -214,6 +214,7 @@ async fn ask(
         ce_id: envelope.id.clone(),
         workspace: envelope.workspace.clone(),
         // The shard's loop knows the shard's time; it turns this into an age.
+        waited_ms: 0,
         age_ms: envelope.time.map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(1)),
         offset: None,
         reply_to: envelope.reply_to.clone(),

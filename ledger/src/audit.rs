@@ -10,10 +10,9 @@
 
 mod remembered;
 
-pub use remembered::Window;
-
 use crate::counting::Verdict;
 use crate::record::{Door, Image, Imaged, Record, Step, TaskImage};
+use crate::seen::Window;
 use remembered::Remembered;
 use std::collections::{BTreeMap, BTreeSet};
 use synod_protocol::event::{Event, What};

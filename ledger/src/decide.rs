@@ -76,6 +76,8 @@ pub struct Meta {
     pub workspace: Workspace,
     /// How old its `ce_time` was when it arrived, in milliseconds.
     pub age_ms: u64,
+    /// How long it had stood in the topic when it was read, in milliseconds.
+    pub waited_ms: u64,
     /// Its offset in the commands topic; `None` through the quick door.
     pub offset: Option<u64>,
     /// Where its answer goes.
@@ -142,11 +144,20 @@ fn decide_command(state: &State, cx: &Context<'_>, command: &Command, meta: &Met
     if let Some(at) = state.seen.command(&meta.workspace, &meta.ce_id) {
         return Decision { repeat: true, past: Some(Past::Command { at }), ..Decision::default() };
     }
-    if meta.age_ms > state.keep.window_ms {
+    let window = state.keep.window.ms;
+    if meta.age_ms > window {
         return refused(Error::invalid(format!(
             "ce_time is {} s old; a command older than {} s may have been had before and is refused",
             meta.age_ms / 1000,
-            state.keep.window_ms / 1000
+            window / 1000
+        )));
+    }
+    // Asked for at this time, by the shard's.
+    let asked_at = cx.now.minus_millis(meta.age_ms.saturating_add(meta.waited_ms));
+    if state.shard.forgotten.is_some_and(|until| asked_at <= until) {
+        return refused(Error::invalid(format!(
+            "ce_time is {} s old, and so many commands have come since that this one may have been had before and forgotten; it is refused",
+            meta.age_ms / 1000
         )));
     }
     let task = |id: &EntityId| TaskKey { workspace: meta.workspace.clone(), task: id.clone() };

@@ -31,7 +31,7 @@ pub mod tenure;
 
 pub use agenda::Next;
 pub use agent::AgentState;
-pub use audit::{Audit, Violation, Window, Wrong};
+pub use audit::{Audit, Violation, Wrong};
 pub use counting::{Counting, Verdict};
 pub use decide::{Context, Decision, Input, Meta, Subject, decide};
 pub use effect::Effect;
@@ -45,6 +45,6 @@ pub use record::{
     AgentImage, Claim, Door, Image, Imaged, InputRef, Kind, Record, RecordError, Step, TaskImage, VERSION,
     floor_of,
 };
-pub use seen::{SeenImage, WINDOW_COUNT, WINDOW_MS};
+pub use seen::{SeenImage, WINDOW_COUNT, WINDOW_MOST, WINDOW_MS, Window};
 pub use state::{LastInput, Line, ShardImage, State, TaskKey};
 pub use task::{AttemptState, DEFAULT_DEADLINE_MS, DEFAULT_TIMEOUT_MS, LOSS_LIMIT, TaskState};

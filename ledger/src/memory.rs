@@ -6,6 +6,7 @@
 
 use crate::agent::AgentState;
 use crate::record::{AgentImage, Imaged, TaskImage};
+use crate::seen::{Forgotten, Window};
 use crate::state::{State, TaskKey};
 use crate::task::TaskState;
 use std::collections::BTreeMap;
@@ -51,20 +52,13 @@ pub struct Keep {
     pub ended_ms: u64,
     /// What the ended tasks may weigh together, in bytes; the oldest make room.
     pub ended_bytes: usize,
-    /// For how long a command is remembered at least, in milliseconds.
-    pub window_ms: u64,
-    /// How many of the last commands are remembered at least.
-    pub window_count: usize,
+    /// Which commands are remembered.
+    pub window: Window,
 }
 
 impl Default for Keep {
     fn default() -> Keep {
-        Keep {
-            ended_ms: 600_000,
-            ended_bytes: 1 << 20,
-            window_ms: crate::seen::WINDOW_MS,
-            window_count: crate::seen::WINDOW_COUNT,
-        }
+        Keep { ended_ms: 600_000, ended_bytes: 1 << 20, window: Window::default() }
     }
 }
 
@@ -194,9 +188,10 @@ impl State {
             let key = key.clone();
             moved.push(Moved { from: self.remove_task(&key), to: None });
         }
-        for (block, base) in self.seen.forget(self.now, self.keep.window_ms, self.keep.window_count) {
+        for Forgotten { block, base, newest } in self.seen.forget(self.now, self.keep.window) {
             self.by_base.remove(&(base, Thing::Seen(block)));
             moved.push(Moved { from: Some(base), to: None });
+            self.shard.forgotten = self.shard.forgotten.max(Some(newest));
         }
     }
 }

@@ -17,6 +17,9 @@ use synod_protocol::{EntityId, Timestamp, Workspace};
 pub const WINDOW_MS: u64 = 3_600_000;
 /// How many of the last commands are remembered at least.
 pub const WINDOW_COUNT: usize = 100_000;
+/// How many commands are remembered at most: about 40 bytes a task, which takes two or three of them and an entry of
+/// its own. What may have been forgotten is known by its time, and refused.
+pub const WINDOW_MOST: usize = 262_144;
 /// Places in the ledger whose commands stand in one block.
 const BLOCK: u64 = 8_192;
 /// Set in a place that is a task's and not a command's.
@@ -27,6 +30,33 @@ const TASK: u16 = 1 << 15;
 type Print = [u8; 10];
 /// A print and its place in the block.
 type Entry = [u8; 12];
+
+/// What is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// For how long at least, in milliseconds.
+    pub ms: u64,
+    /// How many of the last commands at least.
+    pub count: usize,
+    /// How many commands at most, to a block of them; goes before the others.
+    pub most: usize,
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        Window { ms: WINDOW_MS, count: WINDOW_COUNT, most: WINDOW_MOST }
+    }
+}
+
+/// A block that was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forgotten {
+    pub(crate) block: u64,
+    /// Its newest image or its birth.
+    pub(crate) base: u64,
+    /// The time of its newest command.
+    pub(crate) newest: Timestamp,
+}
 
 /// The commands that a shard has had, and the tasks that it was given.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -146,26 +176,21 @@ impl Seen {
         }
     }
 
-    /// Drops the blocks outside both windows; each with its base.
-    pub(crate) fn forget(&mut self, now: Timestamp, window_ms: u64, window_count: usize) -> Vec<(u64, u64)> {
+    /// Drops the blocks outside the window.
+    pub(crate) fn forget(&mut self, now: Timestamp, window: Window) -> Vec<Forgotten> {
+        let mut left = self.len();
         let mut dropped = Vec::new();
-        let in_window = |b: &Block| now.millis_since(b.newest) <= window_ms;
-        if self.blocks.first_key_value().is_none_or(|(_, b)| in_window(b)) {
-            return dropped;
-        }
-        let mut newer: usize = self.blocks.values().map(|b| b.commands as usize).sum();
-        let mut out = Vec::new();
-        for (number, block) in &self.blocks {
-            newer -= block.commands as usize;
-            if in_window(block) || newer < window_count {
+        while let Some((number, block)) = self.blocks.first_key_value() {
+            let (number, newest, base) = (*number, block.newest, block.base);
+            let newer = left - block.commands as usize;
+            let is_old = now.millis_since(newest) > window.ms && newer >= window.count;
+            let is_too_much = left > window.most && self.blocks.len() > 1;
+            if !is_old && !is_too_much {
                 break;
             }
-            out.push(*number);
-        }
-        for number in out {
-            if let Some(block) = self.blocks.remove(&number) {
-                dropped.push((number, block.base));
-            }
+            self.blocks.remove(&number);
+            dropped.push(Forgotten { block: number, base, newest });
+            left = newer;
         }
         dropped
     }
@@ -363,16 +388,21 @@ mod tests {
             seen.insert_command((i, i), at(i), &ws, &i.to_string());
         }
         let now = at(5 * BLOCK);
-        let check = |ms: u64, count: u64, want: Vec<u64>| {
-            let dropped = seen.clone().forget(now, ms, count as usize);
-            assert_eq!(dropped.iter().map(|(block, _)| *block).collect::<Vec<_>>(), want, "{ms} ms, {count}");
+        let check = |ms: u64, count: u64, most: u64, want: Vec<u64>| {
+            let window = Window { ms, count: count as usize, most: most as usize };
+            let dropped = seen.clone().forget(now, window);
+            assert_eq!(dropped.iter().map(|f| f.block).collect::<Vec<_>>(), want, "{window:?}");
+            assert!(dropped.iter().all(|f| f.newest == at((f.block + 1) * BLOCK - 1)), "{dropped:?}");
         };
-        check(10 * BLOCK, 0, vec![]);
-        check(0, 0, vec![0, 1, 2]);
-        check(3 * BLOCK, 0, vec![0, 1]);
-        check(0, BLOCK, vec![0, 1]);
-        check(0, BLOCK + 1, vec![0]);
-        check(3 * BLOCK, 2 * BLOCK, vec![0]);
+        let all = 3 * BLOCK;
+        check(10 * BLOCK, 0, all, vec![]);
+        check(0, 0, all, vec![0, 1, 2]);
+        check(3 * BLOCK, 0, all, vec![0, 1]);
+        check(0, BLOCK, all, vec![0, 1]);
+        check(0, BLOCK + 1, all, vec![0]);
+        check(3 * BLOCK, 2 * BLOCK, all, vec![0]);
+        check(10 * BLOCK, all, all - 1, vec![0]);
+        check(10 * BLOCK, all, 1, vec![0, 1]);
     }
 
     #[test]

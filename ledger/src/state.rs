@@ -81,6 +81,9 @@ pub struct ShardImage {
     pub last_input: Option<LastInput>,
     /// Tasks that have ended, by how.
     pub ended: BTreeMap<TaskStatus, u64>,
+    /// Commands asked for until then may have been had and forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten: Option<Timestamp>,
 }
 
 /// A record of the commands topic.
@@ -106,6 +109,11 @@ impl State {
     /// The last command that was taken from the topic, if it could be read.
     pub fn last_input(&self) -> Option<&LastInput> {
         self.shard.last_input.as_ref()
+    }
+
+    /// Commands asked for until then may have been had and forgotten; `None` while none has been.
+    pub fn forgotten(&self) -> Option<Timestamp> {
+        self.shard.forgotten
     }
 
     /// Commands that are remembered.

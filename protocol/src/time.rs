@@ -39,6 +39,11 @@ impl Timestamp {
         Timestamp::from_millis(self.0.saturating_add(i64::try_from(millis).unwrap_or(i64::MAX)))
     }
 
+    /// So many milliseconds earlier.
+    pub fn minus_millis(self, millis: u64) -> Timestamp {
+        Timestamp::from_millis(self.0.saturating_sub(i64::try_from(millis).unwrap_or(i64::MAX)))
+    }
+
     /// Milliseconds from `earlier` to this; 0 if it is not later.
     pub fn millis_since(self, earlier: Timestamp) -> u64 {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use synod_infra::kafka::{Outgoing, RawRecord};
 use synod_ledger::{Input, Meta};
 use synod_protocol::limits::HEADER_BYTES;
-use synod_protocol::{Command, Envelope, Error, Limits, Workspace, topics};
+use synod_protocol::{Command, Envelope, Error, Limits, Timestamp, Workspace, topics};
 
 /// What a record of the commands topic is.
 pub(super) enum Read {
@@ -16,8 +16,8 @@ pub(super) enum Read {
     Poison(Input),
 }
 
-/// Reads a record of partition `shard` of `partitions`.
-pub(super) fn read(record: &RawRecord, shard: u32, partitions: u32, limits: &Limits) -> Read {
+/// Reads a record of partition `shard` of `partitions`, at this time of the shard's.
+pub(super) fn read(record: &RawRecord, now: Timestamp, shard: u32, partitions: u32, limits: &Limits) -> Read {
     let offset = record.offset.unsigned_abs();
     let envelope = match record.envelope() {
         Ok(_) if record.unreadable_headers > 0 => {
@@ -27,7 +27,7 @@ pub(super) fn read(record: &RawRecord, shard: u32, partitions: u32, limits: &Lim
         Ok(envelope) => envelope,
         Err(error) => return Read::Poison(poison(offset, error, asker(record, offset))),
     };
-    let meta = meta(&envelope, offset, record.timestamp_ms);
+    let meta = meta(&envelope, offset, record.timestamp_ms, now);
     let Some(payload) = &record.payload else {
         return Read::Poison(poison(offset, Error::invalid("the record has no value"), Some(meta)));
     };
@@ -50,6 +50,7 @@ fn asker(record: &RawRecord, offset: u64) -> Option<Meta> {
         ce_id: text("ce_id").filter(|id| id.len() <= 256)?.to_owned(),
         workspace: text("synod-workspace").map_or(Ok(Workspace::default_name()), str::parse).ok()?,
         age_ms: 0,
+        waited_ms: 0,
         offset: Some(offset),
         reply_to: Some(text("synod-reply-to")?.parse().ok()?),
         correlation_id: text("synod-correlation-id").map(str::to_owned),
@@ -61,7 +62,7 @@ fn poison(offset: u64, error: Error, meta: Option<Meta>) -> Input {
     Input::Poison { offset, error, meta }
 }
 
-fn meta(envelope: &Envelope, offset: u64, broker_ms: Option<i64>) -> Meta {
+fn meta(envelope: &Envelope, offset: u64, broker_ms: Option<i64>, now: Timestamp) -> Meta {
     // A command's age is its own time against the broker's time of it, so that a backlog does not age.
     let age_ms = match (envelope.time, broker_ms) {
         (Some(time), Some(broker)) => u64::try_from(broker.saturating_sub(time.as_millis())).unwrap_or(0),
@@ -71,6 +72,7 @@ fn meta(envelope: &Envelope, offset: u64, broker_ms: Option<i64>) -> Meta {
         ce_id: envelope.id.clone(),
         workspace: envelope.workspace.clone(),
         age_ms,
+        waited_ms: broker_ms.map_or(0, |at| now.millis_since(Timestamp::from_millis(at))),
         offset: Some(offset),
         reply_to: envelope.reply_to.clone(),
         correlation_id: envelope.correlation_id.clone(),

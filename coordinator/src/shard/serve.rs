@@ -401,7 +401,7 @@ impl<'a> Serving<'a> {
     /// Takes a record of the commands topic into the queue.
     fn arrived(&mut self, record: RawRecord) -> Result<(), Why> {
         let partitions = self.shared.config.partitions;
-        match inbound::read(&record, self.shard, partitions, &self.shared.config.limits) {
+        match inbound::read(&record, self.now(), self.shard, partitions, &self.shared.config.limits) {
             Read::Here(input) => self.queue.push_back(Queued::Ready(Box::new(input))),
             Read::Poison(input) => {
                 if let Input::Poison { offset, error, .. } = &input {

@@ -1,24 +1,9 @@
 //! What is over, remembered for the window within which it must not come again.
 
 use super::Print;
-use crate::seen::{WINDOW_COUNT, WINDOW_MS};
+use crate::seen::Window;
 use std::collections::{BTreeMap, VecDeque};
 use synod_protocol::Timestamp;
-
-/// For how long what is over is remembered: the longer of both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// In the shard's time.
-    pub ms: u64,
-    /// In things.
-    pub count: usize,
-}
-
-impl Default for Window {
-    fn default() -> Window {
-        Window { ms: WINDOW_MS, count: WINDOW_COUNT }
-    }
-}
 
 /// What is over, for as long as the window.
 #[derive(Clone, Debug)]

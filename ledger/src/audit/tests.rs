@@ -230,7 +230,7 @@ fn what_is_over_is_forgotten_after_the_window_and_not_before() {
     let again = |count| {
         let history = History::good().step("c5", 20, &[]).step("c1", 21, &[submitted("t")]);
         let history = history.but(5, "/now", json!(at(1_000))).but(6, "/now", json!(at(1_001)));
-        history.audited(Window { ms: 500, count })
+        history.audited(Window { ms: 500, count, ..Window::default() })
     };
     assert!(again(0).is_ok());
     assert!(matches!(again(9).unwrap_err().what, Wrong::Again { first: 1, .. }));

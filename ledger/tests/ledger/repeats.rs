@@ -1,10 +1,12 @@
 //! The same thing asked twice: by `ce_id`, by entity, through either door, before and after a new owner.
 
-use crate::shard::{Shard, command, meta, refused, registration, submission, taken, task_key};
+use crate::log::Log;
+use crate::shard::{CEILINGS, Shard, at, command, meta, refused, registration, submission, taken, task_key};
 use serde_json::{Value, json};
-use synod_ledger::{Input, Keep, Meta, Past, WINDOW_MS};
+use synod_fleet::Registry;
+use synod_ledger::{Context, Input, Keep, Limits, Meta, Owner, Past, Released, WINDOW_MS, Window};
 use synod_protocol::event::What;
-use synod_protocol::{Code, Error};
+use synod_protocol::{Code, Error, Timestamp};
 
 const SUBMIT: &str = "synod.task.submit";
 
@@ -246,5 +248,72 @@ impl Merged for Value {
             self[name] = value.clone();
         }
         self
+    }
+}
+
+/// Sends a command and has its record proven at once; the answer's code if it was refused.
+fn quick(owner: &mut Owner, log: &mut Log, now: Timestamp, meta: Meta, id: &str) -> Option<Code> {
+    let command = Box::new(command("synod.task.cancel", &json!({"task_id": id})));
+    let (fleet, mut released) = (Registry::default(), Vec::new());
+    let append = owner.handle(
+        &Context { now, seed: [0; 16], fleet: &fleet },
+        &Input::Command { command, meta },
+        Some(1),
+        &mut released,
+    );
+    let append = append.expect("a record");
+    let offset = log.append(now, append.bytes);
+    released.extend(owner.acked(append.n, Ok(Some(offset))).unwrap());
+    while let Some(image) = owner.image() {
+        let offset = log.append(now, image.bytes);
+        released.extend(owner.acked(image.n, Ok(Some(offset))).unwrap());
+    }
+    released.into_iter().find_map(|one| match one {
+        Released::Answer(_, answer) => Some(answer.unwrap_err().code),
+        _ => None,
+    })
+}
+
+/// Where more commands come than are remembered, one that may be among the forgotten is refused by its time, and no other.
+#[test]
+fn a_command_that_may_have_been_forgotten_is_refused() {
+    const BLOCK: u64 = 8_192;
+    let keep = Keep { window: Window { most: 1, ..Window::default() }, ..Keep::default() };
+    let mut log = Log::default();
+    log.claim("first", at(0));
+    let limits = Limits { image_within: 1_000, ..CEILINGS };
+    let (mut owner, _) = Owner::new(0, log.fold_with(keep.clone()), limits);
+    owner.caught_up();
+    let mut last = 0;
+    for n in 1..2 * BLOCK {
+        if owner.state().forgotten().is_some() {
+            break;
+        }
+        last = n;
+        let code = quick(&mut owner, &mut log, at(n), meta(&n.to_string(), None), "t");
+        assert_eq!(code, Some(Code::NotFound), "command {n}");
+    }
+    assert!((BLOCK - 1_000..BLOCK + 1_000).contains(&last), "{last} commands until the first block went");
+    let forgotten = owner.state().forgotten().expect("a block was forgotten");
+    let now = at(last + 1);
+    let age = now.millis_since(forgotten);
+    for (offset, (ce_id, age_ms, waited_ms, want)) in [
+        ("1", age, 0, Code::InvalidArgument),
+        ("2", 0, age, Code::InvalidArgument),
+        ("new", age - 1, 0, Code::NotFound),
+        (&last.to_string(), 3_000_000, 0, Code::NotFound),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let meta = Meta { age_ms, waited_ms, ..meta(ce_id, Some(offset as u64)) };
+        let code = quick(&mut owner, &mut log, now, meta, "t");
+        assert_eq!(code, Some(want), "{ce_id}, {age_ms} ms old");
+    }
+    // Whoever folds it knows as much, from the beginning and from the floor.
+    let claim = log.claim("second", now);
+    for folded in [log.fold_with(keep.clone()), log.fold_from_floor(keep, claim)] {
+        assert_eq!(folded.state.forgotten(), Some(forgotten));
+        assert_eq!(folded.state.settled(), owner.state().settled());
     }
 }

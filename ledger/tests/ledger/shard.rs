@@ -35,6 +35,7 @@ pub(crate) fn meta(ce_id: &str, offset: Option<u64>) -> Meta {
         ce_id: ce_id.to_owned(),
         workspace: Workspace::default_name(),
         age_ms: 0,
+        waited_ms: 0,
         offset,
         reply_to: None,
         correlation_id: None,

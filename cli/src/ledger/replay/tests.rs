@@ -186,6 +186,7 @@ impl Living {
             ce_id: format!("c-{}", self.commands),
             workspace: Workspace::default_name(),
             age_ms: 0,
+            waited_ms: 0,
             offset: Some(self.commands),
             reply_to: None,
             correlation_id: None,
