@@ -53,8 +53,7 @@ pub(super) async fn stopped(stage: &mut Stage, scale: Scale) -> Result<(), Troub
         stage.run_for(scale.between()).await?;
         let n = round % stage.coordinators.len();
         let victim = stage.coordinators[n].id();
-        let at = stage.coordinators[n].stop()?;
-        stage.fault(&format!("SIGSTOP {victim}"));
+        let at = stop(stage, n).await?;
         stage.take_over("SIGSTOP of one of two coordinators", at, victim);
         stage.run_for(PAST_THE_LEASE).await?;
         stage.until_going_on(TAKE_OVER).await;
@@ -70,8 +69,7 @@ pub(super) async fn stopped_and_wiped(stage: &mut Stage, scale: Scale) -> Result
         stage.run_for(scale.between()).await?;
         let n = round % stage.coordinators.len();
         let victim = stage.coordinators[n].id();
-        let at = stage.coordinators[n].stop()?;
-        stage.fault(&format!("SIGSTOP {victim}"));
+        let at = stop(stage, n).await?;
         stage.take_over("SIGSTOP of one of two coordinators", at, victim);
         stage.run_for(PAST_THE_LEASE).await?;
         stage.until_going_on(TAKE_OVER).await;
@@ -84,6 +82,16 @@ pub(super) async fn stopped_and_wiped(stage: &mut Stage, scale: Scale) -> Result
         stage.until_ended(50, TAKE_OVER).await?;
     }
     stage.run_for(scale.between()).await
+}
+
+/// SIGSTOP at a moment when it has much to say to agents that it cannot say just then, and will when it goes on.
+async fn stop(stage: &mut Stage, n: usize) -> Result<i64, Trouble> {
+    let pause = Duration::from_millis(400);
+    stage.ground.redis(&["CLIENT", "PAUSE", &pause.as_millis().to_string()]).await?;
+    stage.run_for(pause * 3 / 4).await?;
+    let at = stage.coordinators[n].stop()?;
+    stage.fault(&format!("SIGSTOP {}", stage.coordinators[n].id()));
+    Ok(at)
 }
 
 /// SIGCONT, and the second after it.
