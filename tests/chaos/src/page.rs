@@ -35,46 +35,42 @@ pub(crate) fn put(file: &Path, page: &str) -> Result<(), Trouble> {
 
 /// What it was run on; where runs differ, all of it.
 fn head(runs: &[&Told], controls: &[&Told]) -> String {
-    let each = |figure: fn(&Told) -> String| {
-        let all: BTreeSet<String> = runs.iter().chain(controls).map(|told| figure(told)).collect();
-        all.into_iter().collect::<Vec<_>>().join("; ")
-    };
-    let tasks: u64 = runs.iter().map(|told| told.outcome.findings.accepted).sum();
+    let all: Vec<&Told> = runs.iter().chain(controls).copied().collect();
+    let tasks = runs.iter().map(|told| told.outcome.findings.accepted).sum();
     let minutes = runs.iter().map(|told| told.outcome.seconds).sum::<f64>() / 60.0;
-    let began = runs.iter().chain(controls).map(|told| told.around.at.as_str()).min().unwrap_or_default();
+    let began = all.iter().map(|told| told.around.at.as_str()).min().unwrap_or_default();
     let most = |figure: fn(&Told) -> u64| runs.iter().map(|told| figure(told)).max().unwrap_or(0);
+    let loads = runs.iter().filter_map(|told| told.around.load.parse::<f64>().ok());
+    let load = Spread::of(loads.map(|load| (load * 10.0) as u64).collect());
+    let load = load.map_or("unknown".to_owned(), |load| {
+        format!("{:.1} in the median, {:.1} at most", load.p50 as f64 / 10.0, load.max as f64 / 10.0)
+    });
     format!(
-        "{} tasks in {minutes:.0} minutes of load over {} scenarios, begun {began} (UTC). {} profile, commit {}; {}; \
-         Apache Kafka {}, Redis {}; {} tasks/s asked for, {} scale.\nLoad average before a scenario: {}. A scenario's \
-         data took at most {} MiB on disk, the check at most {} MiB of memory.\n\n",
+        "{} tasks in {minutes:.0} minutes of load over {} scenarios ({}), begun {began} (UTC). {} profile, commit {}; \
+         {}; Apache Kafka {}, Redis {}.\nLoad average before a scenario: {load}. A scenario took at most {} MiB on \
+         disk, its check at most {} MiB of memory.\n\n",
         grouped(tasks),
         runs.len(),
-        each(|told| told.around.profile.clone()),
-        each(|told| told.around.commit.clone()),
-        each(|told| told.around.machine.clone()),
-        each(|told| told.around.kafka.clone()),
-        each(|told| told.around.redis.clone()),
-        each(|told| format!(
-            "{}{}",
-            if told.off.is_some() { "in control runs " } else { "" },
-            told.around.rate
-        )),
-        each(|told| format!("{:?}", told.scale).to_lowercase()),
-        spread_of(
-            runs.iter().map(|told| (told.around.load.parse::<f64>().unwrap_or(0.0) * 10.0) as u64).collect()
-        )
-        .map_or("-".into(), |s| format!(
-            "median {:.1}, at most {:.1}",
-            s.p50 as f64 / 10.0,
-            s.max as f64 / 10.0
-        )),
-        most(|told| told.outcome.disk_mib),
-        most(|told| told.outcome.memory_mib),
+        played(runs),
+        each(&all, |told| told.around.profile.clone()),
+        each(&all, |told| told.around.commit.clone()),
+        each(&all, |told| told.around.machine.clone()),
+        each(&all, |told| told.around.kafka.clone()),
+        each(&all, |told| told.around.redis.clone()),
+        grouped(most(|told| told.outcome.disk_mib)),
+        grouped(most(|told| told.outcome.memory_mib)),
     )
 }
 
-fn spread_of(figures: Vec<u64>) -> Option<Spread> {
-    Spread::of(figures)
+/// The different values of a figure.
+fn each(told: &[&Told], figure: fn(&Told) -> String) -> String {
+    let all: BTreeSet<String> = told.iter().map(|told| figure(told)).collect();
+    all.into_iter().collect::<Vec<_>>().join("; ")
+}
+
+fn played(told: &[&Told]) -> String {
+    let scale = each(told, |told| format!("{:?}", told.scale).to_lowercase());
+    format!("{scale} form, {} tasks/s asked for", each(told, |told| grouped(told.around.rate.into())))
 }
 
 fn scenarios(runs: &[&Told]) -> String {
@@ -127,7 +123,7 @@ fn going_on(runs: &[&Told]) -> String {
     for what in order {
         let of = || recoveries().filter(|(moment, _)| moment.what == what);
         let shards = || of().flat_map(|(_, shards)| shards);
-        let figures = spread_of(shards().filter_map(|shard| shard.after_ms).collect());
+        let figures = Spread::of(shards().filter_map(|shard| shard.after_ms).collect());
         let _ = writeln!(
             text,
             "| {what} | {} | {} | {} | {} |",
@@ -144,7 +140,10 @@ fn control_runs(controls: &[&Told]) -> String {
     if controls.is_empty() {
         return String::new();
     }
-    let mut text = String::from("\n| guard that is off | in | tasks | found |\n|---|---|---|---|\n");
+    let mut text = format!(
+        "\nControl runs ({}):\n\n| guard that is off | in | tasks | found |\n|---|---|---|---|\n",
+        played(controls)
+    );
     let mut sorted = controls.to_vec();
     sorted.sort_by_key(|told| told.off.map(guard));
     let mut before = "";
