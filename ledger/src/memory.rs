@@ -7,10 +7,11 @@
 use crate::agent::AgentState;
 use crate::record::{AgentImage, Imaged, TaskImage};
 use crate::seen::{Forgotten, Window};
-use crate::state::{State, TaskKey};
+use crate::state::{ShardImage, State, TaskKey};
 use crate::task::TaskState;
 use std::collections::BTreeMap;
 use synod_fleet::AgentKey;
+use synod_protocol::Timestamp;
 
 /// A thing that is imaged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,7 +108,10 @@ impl State {
     /// A thing as it is to stand in an image.
     pub(crate) fn image(&self, thing: &Thing) -> Option<Imaged> {
         Some(match thing {
-            Thing::Shard => Imaged::Shard(self.shard.clone()),
+            Thing::Shard => {
+                let now = Some(self.now).filter(|now| *now != Timestamp::default());
+                Imaged::Shard(ShardImage { now, ..self.shard.clone() })
+            }
             Thing::Seen(block) => Imaged::Seen(self.seen.image(*block)?),
             Thing::Task(key) => {
                 let kept = self.tasks.get(key)?;
@@ -129,7 +133,8 @@ impl State {
     pub(crate) fn restore(&mut self, offset: u64, image: &Imaged) -> Result<Moved, String> {
         Ok(match image {
             Imaged::Shard(shard) => {
-                self.shard = shard.clone();
+                self.now = self.now.max(shard.now.unwrap_or_default());
+                self.shard = ShardImage { now: None, ..shard.clone() };
                 let known = self.by_base.remove(&(self.shard_base, Thing::Shard));
                 let from = known.then_some(self.shard_base);
                 self.shard_base = offset;
@@ -219,5 +224,25 @@ impl Bases {
 
     pub(crate) fn least(&self) -> Option<u64> {
         self.0.keys().next().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fold may meet nothing but the shard's image behind its floor, where only a step that does not count names it.
+    #[test]
+    fn the_shards_image_brings_its_time() {
+        let now = Timestamp::from_millis(1_000);
+        let mut had = State { now, ..State::default() };
+        had.shard.position = 7;
+        let image = had.image(&Thing::Shard).unwrap();
+        let mut found = State::default();
+        found.restore(3, &image).unwrap();
+        assert_eq!((found.now, &found.shard), (now, &had.shard));
+        found.now = Timestamp::from_millis(2_000);
+        found.restore(4, &image).unwrap();
+        assert_eq!(found.now.as_millis(), 2_000, "it never runs back");
     }
 }

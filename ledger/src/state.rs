@@ -84,6 +84,10 @@ pub struct ShardImage {
     /// Commands asked for until then may have been had and forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgotten: Option<Timestamp>,
+    /// The latest recorded time, for a fold that meets no step behind this image; only in images, and not in those of
+    /// earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<Timestamp>,
 }
 
 /// A record of the commands topic.

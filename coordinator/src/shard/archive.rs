@@ -6,8 +6,9 @@ use super::Ask;
 use crate::Shared;
 use std::ops::ControlFlow;
 use std::time::Duration;
+use synod_infra::kafka::ReadError;
 use synod_infra::redis::view::Views;
-use synod_ledger::{Answer, Fold, Had, Keep, Past, Record, Step, Subject, TaskKey};
+use synod_ledger::{Answer, Fold, Had, Keep, Past, Search, Step, Subject, TaskKey};
 use synod_protocol::event::What;
 use synod_protocol::view::Task;
 use synod_protocol::{Code, Error, Json, topics};
@@ -117,23 +118,22 @@ async fn step(shared: &Shared, shard: u32, at: u64) -> Result<Step, Error> {
     find(shared, shard, at).await.map(|(_, step)| step)
 }
 
-/// The step with this place, and where it stands.
+/// The step that counts with this place, and where it stands.
 async fn find(shared: &Shared, shard: u32, at: u64) -> Result<(u64, Step), Error> {
+    let unread = |e: ReadError| Error::unavailable(format!("Kafka: {e}"));
     let readers = shared.kafka.archive.lock().await;
-    let mut found = None;
-    let through = (at + DISPLACED) as i64;
-    let read = readers.read_through(topics::LEDGER, shard as i32, at as i64, through, LIMIT, |record| {
-        let offset = record.offset.unsigned_abs();
-        match Record::read(record.payload.as_deref().unwrap_or_default()) {
-            Ok(Record::Step(step)) if step.place() == at => {
-                found = Some((offset, *step));
-                ControlFlow::Break(())
-            }
-            _ => ControlFlow::Continue(()),
-        }
-    });
-    read.await.map_err(|e| Error::unavailable(format!("Kafka: {e}")))?;
-    found.ok_or_else(|| {
+    let log = readers.watermarks(topics::LEDGER, shard as i32, LIMIT).await.map_err(unread)?;
+    let mut search = Search::of(at);
+    let (from, last) = (at as i64, log.high - 1);
+    // Behind a trimmed place only what never counted may be left of it.
+    if log.low <= from && from <= last {
+        let through = last.min((at + DISPLACED) as i64);
+        let read = readers.read_through(topics::LEDGER, shard as i32, from, through, LIMIT, |record| {
+            search.record(record.offset.unsigned_abs(), record.payload.as_deref().unwrap_or_default())
+        });
+        read.await.map_err(unread)?;
+    }
+    search.found().ok_or_else(|| {
         Error::new(Code::Internal, format!("no step with place {at} stands in the ledger of shard {shard}"))
     })
 }

@@ -165,6 +165,10 @@ async fn take(shared: &Shared, shard: u32) -> Result<(Folded, Instant), Hindranc
     let (mut fold, from) = match floor(shared, shard, log.low.unsigned_abs(), epoch).await? {
         Some(floor) => (Fold::from_floor(keep, floor), floor),
         None if log.low == 0 => (Fold::whole(keep), 0),
+        // Whoever trimmed it there has named that floor: behind our claim, if not before it.
+        None if log.high.unsigned_abs() > epoch + 1 => {
+            return Err(Hindrance::Claim("the ledger has been trimmed by one who has claimed since".into()));
+        }
         None => {
             return Err(Hindrance::Lost(format!(
                 "{} partition {shard} begins at offset {}, and no step before {epoch} names a floor there",

@@ -36,11 +36,11 @@ impl Log {
     }
 
     /// The fold of a new owner: from the floor of the nearest step before its claim.
-    pub(crate) fn fold_from_floor(&self, keep: Keep, claim: u64) -> Folded {
+    pub(crate) fn fold_from_floor(&self, keep: Keep, claim: u64) -> (Folded, u64) {
         let floor = (0..claim).rev().find_map(|at| floor_of(at, &self.records[at as usize].1));
         match floor {
-            Some(floor) => self.read_into(Fold::from_floor(keep, floor), floor),
-            None => self.fold_with(keep),
+            Some(floor) => (self.read_into(Fold::from_floor(keep, floor), floor), floor),
+            None => (self.fold_with(keep), 0),
         }
     }
 

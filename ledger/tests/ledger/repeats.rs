@@ -312,7 +312,7 @@ fn a_command_that_may_have_been_forgotten_is_refused() {
     }
     // Whoever folds it knows as much, from the beginning and from the floor.
     let claim = log.claim("second", now);
-    for folded in [log.fold_with(keep.clone()), log.fold_from_floor(keep, claim)] {
+    for folded in [log.fold_with(keep.clone()), log.fold_from_floor(keep, claim).0] {
         assert_eq!(folded.state.forgotten(), Some(forgotten));
         assert_eq!(folded.state.settled(), owner.state().settled());
     }

@@ -2,6 +2,7 @@
 //! middle of it and start anew, or stand still and go on as if nothing had been.
 
 use crate::mishap::Mishap;
+use crate::node::agent_key;
 use crate::party::{Purpose, Role};
 use crate::plan::MS;
 use crate::redis::Body;
@@ -162,7 +163,20 @@ impl World {
     pub(crate) fn look(&mut self, party: usize) {
         let life = self.parties[party].life;
         self.after(400 * MS, What::Party(party, life, PartyDoing::Look));
+        if self.is_superseded(party) {
+            // A registration of an earlier process start came after ours: only a later one helps.
+            return self.kill_agent(party);
+        }
         self.takes_more(party);
+    }
+
+    /// Whether the mesh knows another process start of an agent that has registered.
+    fn is_superseded(&self, party: usize) -> bool {
+        let Role::Agent(agent) = &self.parties[party].role else { return false };
+        let key = agent_key(&agent.id);
+        let state = self.watch.shard(self.shard_of(agent.id.as_str())).ledger.state();
+        let ours = agent.incarnation(self.parties[party].life);
+        agent.is_registered && state.agent(&key).is_some_and(|known| *known.incarnation() != ours)
     }
 
     fn takes_more(&mut self, party: usize) {

@@ -61,6 +61,16 @@ pub(crate) enum Produced {
     Poison { meta: Option<Meta> },
 }
 
+impl Produced {
+    /// The command's id, if it can be read.
+    pub(crate) fn ce_id(&self) -> Option<&String> {
+        match self {
+            Produced::Command { meta, .. } | Produced::Poison { meta: Some(meta) } => Some(&meta.ce_id),
+            Produced::Poison { meta: None } => None,
+        }
+    }
+}
+
 /// One shard's partitions.
 #[derive(Debug, Default)]
 pub(crate) struct Partitions {

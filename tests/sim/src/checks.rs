@@ -1,11 +1,8 @@
-//! What must hold of a ledger alone, whoever wrote it: pure functions over its records, from the shard's birth on.
-//!
-//! They follow the rules of the design and share no code with the owner or the fold, except for the state that a
-//! step makes of the one before (`State::take`).
+//! What must hold of a ledger alone, whoever wrote it: a reader of its records from the shard's birth on, by the rules
+//! of the design. What `synod replay` checks too is the core's own [`Audit`]; the rest is here.
 
-use std::collections::{BTreeMap, BTreeSet};
-use synod_ledger::{Record, State, Step, invariants};
-use synod_protocol::event::{Event, What};
+use std::collections::BTreeMap;
+use synod_ledger::{Audit, Fold, Keep, Record, State, Step, Verdict, invariants};
 use synod_protocol::{Code, EntityId, Timestamp, Workspace};
 
 /// What a record is.
@@ -15,6 +12,8 @@ pub enum Seen {
     Claim,
     /// A step that counts.
     Counts(Box<Step>),
+    /// An image that counts.
+    Image,
     /// As if it were not there.
     Void,
 }
@@ -26,68 +25,102 @@ pub enum Came {
     Taken,
     /// It was refused.
     Refused(Code),
+    /// It submitted a task that had left memory: what it comes to depends on the body of the first.
+    Submitted,
 }
 
 /// A reader of one ledger from its birth on that believes nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LedgerCheck {
     end: u64,
     born: Option<u64>,
     epoch: Option<u64>,
     n: u64,
-    /// The state after what counts so far.
-    pub state: State,
-    now: Timestamp,
+    /// A record of the newest epoch counts behind its place.
+    displaced: bool,
+    audit: Audit,
+    fold: Fold,
     position: u64,
-    done: u64,
     had: BTreeMap<(Workspace, String), (Came, Option<EntityId>)>,
-    ended: BTreeMap<(Workspace, EntityId), &'static str>,
-    counted: u64,
-    void: u64,
+    ended: BTreeMap<EntityId, &'static str>,
+    steps: u64,
+    images: u64,
+    claims: u64,
 }
 
 impl LedgerCheck {
+    /// A reader of a shard that keeps so much in memory.
+    pub fn new(keep: Keep) -> LedgerCheck {
+        LedgerCheck {
+            end: 0,
+            born: None,
+            epoch: None,
+            n: 0,
+            displaced: false,
+            audit: Audit::new(keep.window),
+            fold: Fold::whole(keep),
+            position: 0,
+            had: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            steps: 0,
+            images: 0,
+            claims: 0,
+        }
+    }
+
     /// Takes the record at the next offset.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn see(&mut self, bytes: &[u8]) -> Result<Seen, String> {
+    pub fn see(&mut self, at: Timestamp, bytes: &[u8]) -> Result<Seen, String> {
         let offset = self.end;
         self.end += 1;
-        match Record::read(bytes) {
-            Ok(Record::Claim(_)) => {
+        let wrong = |why: String| format!("record {offset}: {why}");
+        let record = Record::read(bytes).ok();
+        let ought = match &record {
+            Some(Record::Claim(_)) => Verdict::Claim,
+            Some(Record::Step(step)) => self.numbered(step.epoch, step.n),
+            Some(Record::Image(image)) => self.numbered(image.epoch, image.n),
+            None => Verdict::Void,
+        };
+        let taken = self.fold.record(offset, Some(at), bytes).map_err(|e| wrong(e.to_string()))?;
+        ensure(taken == ought, || wrong(format!("a fold takes it as {taken:?}, and it is {ought:?}")))?;
+        let audited = match &record {
+            Some(record) => self.audit.record(offset, record, ought),
+            None => self.audit.foreign(offset),
+        };
+        audited.map_err(|violation| violation.to_string())?;
+        match (ought, record) {
+            (Verdict::Claim, _) => {
                 self.born.get_or_insert(offset);
-                (self.epoch, self.n) = (Some(offset), 0);
+                (self.epoch, self.n, self.displaced) = (Some(offset), 0, false);
+                self.claims += 1;
                 Ok(Seen::Claim)
             }
-            Ok(Record::Step(step)) if self.epoch == Some(step.epoch) && step.n == self.n + 1 => {
-                self.n = step.n;
-                self.counted += 1;
-                self.step(offset, &step).map_err(|why| format!("record {offset}: {why}"))?;
+            (Verdict::Counts, Some(Record::Step(step))) => {
+                self.counted(offset);
+                self.steps += 1;
+                self.position(&step).map_err(wrong)?;
+                self.command(&step).map_err(wrong)?;
+                self.ends(&step);
                 Ok(Seen::Counts(step))
             }
-            Ok(Record::Step(_)) | Err(_) => {
-                self.void += 1;
-                Ok(Seen::Void)
+            (Verdict::Counts, Some(_)) => {
+                self.counted(offset);
+                self.images += 1;
+                Ok(Seen::Image)
             }
+            (Verdict::Counts | Verdict::Void, _) => Ok(Seen::Void),
         }
     }
 
-    fn step(&mut self, offset: u64, step: &Step) -> Result<(), String> {
-        ensure(step.now >= self.now, || format!("its time {} is before {}", step.now, self.now))?;
-        self.now = step.now;
-        ensure(step.done >= self.done && step.done <= offset, || {
-            format!("done is {}, after {}", step.done, self.done)
-        })?;
-        self.done = step.done;
-        ensure(step.floor <= offset && Some(step.floor) >= self.born, || format!("floor is {}", step.floor))?;
-        self.position(step)?;
-        self.command(step)?;
-        for event in &step.events {
-            self.end_of(step, event)?;
-        }
-        self.state.take(step);
-        Ok(())
+    fn numbered(&self, epoch: u64, n: u64) -> Verdict {
+        if self.epoch == Some(epoch) && n == self.n + 1 { Verdict::Counts } else { Verdict::Void }
+    }
+
+    fn counted(&mut self, offset: u64) {
+        self.n += 1;
+        self.displaced |= self.epoch.is_none_or(|epoch| epoch + self.n != offset);
     }
 
     /// Every position of the commands topic once, none left out.
@@ -102,41 +135,45 @@ impl LedgerCheck {
 
     /// One `ce_id`, one application, one answer.
     fn command(&mut self, step: &Step) -> Result<(), String> {
-        let (Some(workspace), Some(ce_id)) = (&step.workspace, &step.input.ce_id) else { return Ok(()) };
-        if step.input.poison || step.input.passed_on_to.is_some() {
-            return ensure(step.events.is_empty(), || "what cannot be read has done something".into());
+        let input = &step.input;
+        let (Some(workspace), Some(ce_id)) = (&step.workspace, &input.ce_id) else { return Ok(()) };
+        if input.poison || input.passed_on_to.is_some() {
+            return Ok(());
         }
-        let came = step.rejected.as_ref().map_or(Came::Taken, |error| Came::Refused(error.code));
-        match self.had.get(&(workspace.clone(), ce_id.clone())) {
+        let key = (workspace.clone(), ce_id.clone());
+        let came = match (&step.rejected, input.repeats, &input.body) {
+            (Some(error), ..) => Came::Refused(error.code),
+            (None, Some(_), Some(_)) => Came::Submitted,
+            (None, Some(_), None) => {
+                return ensure(self.had.contains_key(&key), || {
+                    format!("{ce_id} is called a repeat, and is none")
+                });
+            }
+            (None, None, _) => Came::Taken,
+        };
+        match self.had.get(&key) {
             None => {
-                let had = (came, step.input.entity.clone());
-                self.had.insert((workspace.clone(), ce_id.clone()), had);
+                self.had.insert(key, (came, input.entity.clone()));
                 Ok(())
             }
-            Some((before, _)) => {
-                ensure(step.events.is_empty(), || format!("{ce_id} is applied a second time"))?;
-                ensure(*before == came, || format!("{ce_id} was {before:?} and now is {came:?}"))
+            Some((before, _)) => Err(format!("{ce_id} was {before:?} and now is {came:?}, once more")),
+        }
+    }
+
+    fn ends(&mut self, step: &Step) {
+        for event in &step.events {
+            let how = event.what.ce_type().strip_prefix("synod.task.");
+            if let Some(how) =
+                how.filter(|how| matches!(*how, "completed" | "failed" | "cancelled" | "dead_lettered"))
+            {
+                self.ended.insert(event.entity.clone(), how);
             }
         }
     }
 
-    /// One end for each task.
-    fn end_of(&mut self, step: &Step, event: &Event) -> Result<(), String> {
-        let how = event.what.ce_type();
-        let Some(workspace) = &step.workspace else { return Err("events without a workspace".into()) };
-        let key = (workspace.clone(), event.entity.clone());
-        if event.what.ce_type().starts_with("synod.task.") {
-            ensure(!self.ended.contains_key(&key), || {
-                format!("{how} of task {}, which has ended", event.entity)
-            })?;
-        }
-        if matches!(
-            event.what,
-            What::TaskCompleted(_) | What::TaskFailed(_) | What::TaskDeadLettered(_) | What::TaskCancelled(_)
-        ) {
-            self.ended.insert(key, how);
-        }
-        Ok(())
+    /// The state after what counts so far.
+    pub fn state(&self) -> &State {
+        self.fold.state()
     }
 
     /// What became of a command.
@@ -149,6 +186,11 @@ impl LedgerCheck {
         self.had.get(&(workspace.clone(), ce_id.to_owned()))?.1.as_ref()
     }
 
+    /// How a task has ended.
+    pub fn ended(&self, task: &EntityId) -> Option<&'static str> {
+        self.ended.get(task).copied()
+    }
+
     /// The latest claim.
     pub fn epoch(&self) -> Option<u64> {
         self.epoch
@@ -159,20 +201,25 @@ impl LedgerCheck {
         self.born
     }
 
+    /// Whether a record of the newest epoch counts behind the offset at which its author expected it.
+    pub fn is_displaced(&self) -> bool {
+        self.displaced
+    }
+
     /// The next position of the commands topic.
     pub fn next_position(&self) -> u64 {
         self.position
     }
 
-    /// Records that counted, and that did not.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.counted, self.void)
+    /// Claims, steps that count, images that count, and records that do not.
+    pub fn counts(&self) -> (u64, u64, u64, u64) {
+        (self.claims, self.steps, self.images, self.end - self.claims - self.steps - self.images)
     }
 
-    /// Tasks that are known and have not ended.
-    pub fn live(&self) -> BTreeSet<String> {
-        let live = self.state.tasks().filter(|(_, task)| !task.status.is_final());
-        live.map(|(key, _)| key.task.to_string()).collect()
+    /// The first task that is known and has not ended.
+    pub fn first_live(&self) -> Option<String> {
+        let mut tasks = self.state().tasks();
+        tasks.find(|(_, task)| !task.status.is_final()).map(|(key, _)| key.task.to_string())
     }
 
     /// What must hold of the state.
@@ -180,7 +227,7 @@ impl LedgerCheck {
     /// # Errors
     /// What does not.
     pub fn check_state(&self) -> Result<(), String> {
-        invariants(&self.state)
+        invariants(self.state())
     }
 }
 
@@ -188,45 +235,25 @@ pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), St
     if holds { Ok(()) } else { Err(why()) }
 }
 
-/// Checks a whole ledger, from its birth.
-///
-/// # Errors
-/// The first thing found wrong, and where.
-pub fn check_ledger<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> Result<LedgerCheck, String> {
-    let mut check = LedgerCheck::default();
-    for bytes in records {
-        check.see(bytes)?;
-    }
-    check.check_state()?;
-    Ok(check)
-}
-
-/// Whether two states are the same, as far as can be told cheaply: entities one by one, and the indexes by what can be
-/// asked of them. Tasks whose back-off is over may stand in their line in one and not yet in the other.
+/// Whether two states are the same once both have let go of what they would by their next step, and whose back-off is
+/// over stands in line in both.
 ///
 /// # Errors
 /// The first difference.
 pub fn same_state(found: &State, had: &State) -> Result<(), String> {
-    ensure(found.position == had.position, || format!("position {} and {}", found.position, had.position))?;
-    ensure(found.now == had.now, || format!("now {} and {}", found.now, had.now))?;
-    ensure(found.counts == had.counts, || format!("counts {:?} and {:?}", found.counts, had.counts))?;
-    ensure(found.seen.len() == had.seen.len(), || {
-        format!("{} and {} commands had", found.seen.len(), had.seen.len())
-    })?;
-    let (mut theirs, mut ours) = (had.tasks(), found.tasks());
-    loop {
-        match (ours.next(), theirs.next()) {
-            (None, None) => break,
-            (a, b) if a != b => return Err(format!("task\n  {a:?}\nand\n  {b:?}")),
-            _ => {}
-        }
+    let awake = |state: &State| {
+        let mut state = state.settled();
+        state.wake_retries(Timestamp::from_millis(i64::MAX));
+        state
+    };
+    let (found, had) = (awake(found), awake(had));
+    if found == had {
+        return Ok(());
     }
-    let (mut theirs, mut ours) = (had.agents(), found.agents());
-    loop {
-        match (ours.next(), theirs.next()) {
-            (None, None) => return Ok(()),
-            (a, b) if a != b => return Err(format!("agent\n  {a:?}\nand\n  {b:?}")),
-            _ => {}
-        }
-    }
+    let (found, had) = (format!("{found:#?}"), format!("{had:#?}"));
+    let (found, had): (Vec<_>, Vec<_>) = (found.lines().collect(), had.lines().collect());
+    let at = found.iter().zip(&had).position(|(a, b)| a != b).unwrap_or(found.len().min(had.len()));
+    let around =
+        |lines: &[&str]| lines[at.saturating_sub(8).min(lines.len())..(at + 3).min(lines.len())].join("\n");
+    Err(format!("\n{}\ninstead of\n{}", around(&found), around(&had)))
 }

@@ -149,6 +149,7 @@ fn meta(ce_id: String) -> Meta {
         ce_id,
         workspace: Workspace::default_name(),
         age_ms: 0,
+        waited_ms: 0,
         offset: None,
         reply_to: None,
         correlation_id: None,

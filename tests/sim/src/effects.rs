@@ -1,12 +1,13 @@
 //! Effects on their way: from the process to Redis or Kafka and back; and whatever else these two are asked.
 
 use crate::broker::Produced;
-use crate::node::{Action, Doing, Outcome};
+use crate::node::{Action, Doing, Outcome, Waits};
 use crate::party::{Asking, PartyDoing};
 use crate::plan::MS;
 use crate::redis::{Body, Delivered};
 use crate::seat::Phase;
-use crate::serve::{Over, id_of};
+use crate::serve::{NO_STEP, Over, id_of};
+use crate::tell::told;
 use crate::world::{Back, Call, Issued, Pid, Request, What, World};
 use synod_ledger::{Answer, Effect};
 use synod_protocol::command::Delivery;
@@ -14,13 +15,32 @@ use synod_protocol::view::{Assignment, DirectoryEntry};
 use synod_protocol::{Envelope, Json, ReplyTo};
 
 impl World {
+    /// Whether the epoch that issued an effect is not over for its owner.
+    pub(crate) fn is_in_force(&self, issued: &Issued) -> bool {
+        let seat = &self.nodes[issued.pid.node].seats[issued.shard as usize];
+        matches!(&seat.phase, Phase::Serving(s) if s.owner.epoch() == issued.epoch)
+    }
+
     /// An effect departs, if the epoch that issued it is not over for its owner.
     pub(crate) fn effect_goes(&mut self, issued: Issued) {
-        let seat = &self.nodes[issued.pid.node].seats[issued.shard as usize];
-        if !matches!(&seat.phase, Phase::Serving(s) if s.owner.epoch() == issued.epoch) {
+        if !self.is_in_force(&issued) {
             return;
         }
         let delay = self.latency();
+        match &issued.effect {
+            Effect::ReplyPast { past, .. } => {
+                let (pid, shard, past) = (issued.pid, issued.shard, past.clone());
+                return self.looks_for(pid, shard, past, Waits::Reply(Box::new(issued)));
+            }
+            Effect::View { key, offset, value } => {
+                // Not tried again: the ledger has what it shows.
+                let (key, offset, value) = (key.clone(), *offset, value.clone());
+                self.after(delay, What::Redis(Call::View { key, offset, value }));
+                self.is_performed(&issued);
+                return self.effect_done(issued.pid.node, issued, Outcome::Confirmed);
+            }
+            _ => {}
+        }
         let what = match &issued.effect {
             Effect::Deliver { delivery: Delivery::Redis, .. }
             | Effect::Reply { to: ReplyTo::Redis(_), .. } => What::Redis(Call::Effect(issued)),
@@ -53,18 +73,23 @@ impl World {
         let unheard = self.rng.happens(self.plan.messages.redis_unheard);
         let delay = self.latency();
         match call {
-            Call::Lease(pid) => {
-                if down {
-                    return;
-                }
-                let answer = self.redis.hold_lease(pid.node, pid.life, self.now, self.plan.lease);
-                if !unheard {
-                    self.after(delay, What::Node(pid, Doing::Leases(Some(answer))));
-                }
+            Call::Look { pid, at_ms } => {
+                let leases = (!down && !unheard).then(|| self.redis.leases(self.now));
+                self.after(delay, What::Node(pid, Doing::LeasesRead { at_ms, leases }));
+            }
+            Call::Lease { pid, lease, began_ms } => {
+                let held = if down { None } else { self.redis.hold_lease(pid.node, &lease, self.now) };
+                let renewed = held.filter(|_| !unheard);
+                self.after(delay, What::Node(pid, Doing::LeaseHeld { began_ms, renewed }));
             }
             Call::Release(pid) => {
                 if !down {
                     self.redis.release_lease(pid.node, pid.life);
+                }
+            }
+            Call::View { key, offset, value } => {
+                if !down {
+                    self.redis.put_view(&key, offset, &value);
                 }
             }
             Call::Take { agent, life } => {
@@ -90,7 +115,9 @@ impl World {
             Effect::Deliver { agent, attempt_id, value, .. } => {
                 let Some(party) = self.agent_of(agent.agent.as_str()) else { return Outcome::Confirmed };
                 let body = Body { attempt_id: attempt_id.clone(), value: value.clone() };
-                let delivered = self.redis.deliver(party, shard, issued.epoch, offset, body, self.bug);
+                // What no step owes is nobody's record.
+                let record = if offset == NO_STEP { issued.epoch } else { offset };
+                let delivered = self.redis.deliver(party, shard, issued.epoch, record, body, self.bug);
                 self.note(Some(shard), || {
                     format!(
                         "inbox of {}: {attempt_id:?} of record {offset} by epoch {}: {delivered:?}",
@@ -126,6 +153,9 @@ impl World {
 
     fn is_performed(&mut self, issued: &Issued) {
         let (shard, offset) = (issued.shard, issued.offset);
+        if offset == NO_STEP {
+            return;
+        }
         let performed = self.watch.performed(shard, offset, &id_of(offset, &issued.effect));
         self.must(shard, performed);
     }
@@ -135,7 +165,7 @@ impl World {
         let (shard, workspace) = (issued.shard, synod_protocol::Workspace::default_name());
         match value.to::<Assignment>() {
             Ok(work) if is_work => {
-                let right = self.watch.handed_out(shard, &workspace, &work);
+                let right = self.watch.handed_out(&workspace, &work);
                 self.must(shard, right);
             }
             Err(error) if is_work => self.breaks(Some(shard), format!("work that cannot be read: {error}")),
@@ -151,11 +181,14 @@ impl World {
                 let commands_end = self.shards[shard as usize].commands.end();
                 let log = &mut self.shards[shard as usize].ledger;
                 let offset = log.append((at, bytes));
-                let compare = self.rng.happens(self.plan.compared);
                 let Some((_, bytes)) = self.shards[shard as usize].ledger.ever(offset) else { return };
-                let landed = self.watch.landed(shard, offset, bytes, ghost, commands_end, compare);
-                self.note_landing(shard, offset);
-                self.must(shard, landed);
+                let landed = self.watch.landed(shard, (offset, at, bytes), &ghost, commands_end);
+                let (what, right) = match landed {
+                    Ok(what) => (what, Ok(())),
+                    Err(why) => ("is wrong", Err(why)),
+                };
+                self.note_landing(shard, offset, what);
+                self.must(shard, right);
                 if let Some(ack) = ack {
                     self.acknowledge(ack, offset);
                 }
@@ -175,29 +208,21 @@ impl World {
                 );
             }
             Request::Mend { shard, offset, entry } => self.directory(shard, offset, &entry),
+            Request::Trim { shard, below } => {
+                let right = self.watch.trims(shard, below);
+                self.must(shard, right);
+                self.shards[shard as usize].ledger.trim(below);
+                self.note(Some(shard), || format!("the ledger is trimmed below {below}"));
+            }
         }
     }
 
-    fn note_landing(&mut self, shard: u32, offset: u64) {
+    fn note_landing(&mut self, shard: u32, offset: u64, what: &str) {
         if !self.is_traced() {
             return;
         }
-        let counts = self.watch.shard(shard).does_count(offset);
-        let text = self.shards[shard as usize]
-            .ledger
-            .ever(offset)
-            .map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned());
-        let text = text.unwrap_or_default();
-        let claim = text.contains("\"kind\":\"claim\"");
-        let what = if claim {
-            "a claim"
-        } else if counts {
-            "counts"
-        } else {
-            "VOID"
-        };
-        let short: String = text.chars().take(120).collect();
-        self.note(Some(shard), || format!("ledger {offset}: {what}: {short}"));
+        let bytes = self.shards[shard as usize].ledger.ever(offset).map(|(_, bytes)| bytes.clone());
+        self.note(Some(shard), || format!("ledger {offset}: {what}: {}", told(&bytes.unwrap_or_default())));
     }
 
     fn kafka_performs(&mut self, issued: &Issued) {
@@ -224,6 +249,9 @@ impl World {
             Effect::Reply { to: ReplyTo::Kafka(to) | ReplyTo::Redis(to), envelope, value } => {
                 self.is_performed(issued);
                 self.reply(shard, to, envelope, value);
+            }
+            Effect::ReplyPast { .. } | Effect::View { .. } => {
+                self.breaks(Some(shard), format!("a {} came to Kafka", issued.effect.kind()));
             }
         }
     }

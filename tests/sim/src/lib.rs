@@ -6,7 +6,7 @@
 //! ```text
 //!   run.rs     seeds in, outcomes out                 world.rs   time, the queue, the network
 //!   plan.rs    what a seed decides about a run        mishap.rs  what goes wrong at a moment of its own
-//!   node.rs seat.rs serve.rs effects.rs tenure.rs     a coordinator: the shell around the real `Owner` and `Fold`
+//!   node.rs lease.rs seat.rs serve.rs effects.rs archive.rs   a coordinator: the shell around the real `Tenure`, `Fold`, `Owner`
 //!   broker.rs redis.rs                                what it talks to
 //!   party.rs client.rs agent.rs                       who talks to it, and keeps a journal
 //!   checks.rs  what must hold of a ledger alone       watch.rs   what must hold of the whole world
@@ -16,11 +16,13 @@
 //! Absent: clocks, threads and hash maps (but for the threads of `main.rs`, each with seeds of its own).
 
 mod agent;
+mod archive;
 mod broker;
 mod bug;
 pub mod checks;
 mod client;
 mod effects;
+mod lease;
 mod mishap;
 mod node;
 mod party;
@@ -30,7 +32,7 @@ mod rng;
 mod run;
 mod seat;
 mod serve;
-mod tenure;
+mod tell;
 mod watch;
 mod world;
 

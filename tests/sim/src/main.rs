@@ -94,12 +94,14 @@ fn many(options: &Options, from: u64, seeds: u64) -> ExitCode {
     }
     let took = began.elapsed().as_secs_f64();
     println!(
-        "seeds {from} to {}: {ran} run in {took:.1} s ({:.0}/s), {} failed; {} records that count, {} void, {} claims, {} answers, {} shards with data lost, {:.1} h of virtual time",
+        "seeds {from} to {}: {ran} run in {took:.1} s ({:.0}/s), {} failed; {} steps and {} images that count, {} records void, {} trimmed, {} claims, {} answers, {} shards with data lost, {:.1} h of virtual time",
         from.wrapping_add(ran.saturating_sub(1)),
         ran as f64 / took,
         failures.len(),
         sum.counted,
+        sum.images,
         sum.void,
+        sum.trimmed,
         sum.claims,
         sum.told,
         sum.data_lost,
@@ -119,6 +121,8 @@ fn add(sum: &mut Figures, one: &Figures) {
     sum.happenings += one.happenings;
     sum.counted += one.counted;
     sum.void += one.void;
+    sum.images += one.images;
+    sum.trimmed += one.trimmed;
     sum.claims += one.claims;
     sum.told += one.told;
     sum.data_lost += one.data_lost;

@@ -80,6 +80,7 @@ impl World {
             Mishap::Leave => {
                 self.note(None, || format!("node {node} is asked to leave"));
                 self.nodes[node].leaving = true;
+                self.nodes[node].tenure.leave();
             }
             Mishap::Rogue => self.nodes[node].seats[shard as usize].rogue = true,
             Mishap::PasserBy => {
@@ -89,7 +90,7 @@ impl World {
             Mishap::Junk => self.junk(shard),
             Mishap::Wipe => {
                 self.note(None, || "Redis is wiped".into());
-                self.redis.wipe();
+                self.redis.wipe(self.now);
             }
             Mishap::Save => self.redis.save(),
             Mishap::OldFile => {

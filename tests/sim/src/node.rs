@@ -1,14 +1,16 @@
 //! A coordinator's process: its belief about leases, its fleet, its seats at the shards; and how it dies, stands still
 //! and comes back.
 
+use crate::lease;
 use crate::party::Asking;
-use crate::plan::MS;
+use crate::plan::{MS, Plan};
+use crate::redis::Leases;
 use crate::seat::{Phase, Seat};
-use crate::serve::Serving;
-use crate::tenure::Tenure;
+use crate::serve::{Ask, Serving};
 use crate::world::{Call, Ghost, Issued, Pid, Request, What, World};
 use synod_fleet::{AgentKey, Registry};
-use synod_ledger::{Answer, Input, Subject};
+use synod_ledger::tenure::Tenure;
+use synod_ledger::{Answer, Input, Past};
 use synod_protocol::view::{DirectoryEntry, Health};
 use synod_protocol::{Error, Incarnation};
 
@@ -29,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) skew_ms: i64,
     pub(crate) departs_at: u64,
     pub(crate) tenure: Tenure,
+    /// Whether its lease was its own before.
+    pub(crate) has_held: bool,
     pub(crate) fleet: Registry,
     /// Since when it can hear agents.
     pub(crate) hears_from: u64,
@@ -42,12 +46,18 @@ pub(crate) enum Doing {
     Go(Box<Action>),
     /// A regular look at leases and agents.
     Tick,
-    /// Redis has answered a renewal: whether it knew us, and who holds a lease. Without: a look at the seats is due.
-    Leases(Option<(bool, Vec<usize>)>),
+    /// What became of a renewal that began then: whether Redis knew the lease, if it renewed it.
+    LeaseHeld { began_ms: u64, renewed: Option<bool> },
+    /// The leases as they stood when they were asked for, if Redis has answered.
+    LeasesRead { at_ms: u64, leases: Option<Leases> },
+    /// What the tenure orders is to be done.
+    Obey,
     /// A claim is acknowledged.
     Claimed { shard: u32, try_no: u64, outcome: Result<Option<u64>, String> },
+    /// Where the fold through a claim is to begin can be looked up.
+    Floor { shard: u32, try_no: u64, epoch: u64 },
     /// What a claim found can be folded.
-    Fold { shard: u32, try_no: u64, epoch: u64 },
+    Fold { shard: u32, try_no: u64, epoch: u64, from: Option<u64> },
     /// An append is acknowledged.
     Acked { shard: u32, epoch: u64, n: u64, outcome: Result<Option<u64>, String> },
     /// There may be commands to read.
@@ -56,12 +66,25 @@ pub(crate) enum Doing {
     Wake { shard: u32, epoch: u64 },
     /// A request through the quick door; passed on once.
     Asked { asking: Asking, passed_on: bool },
+    /// What has left memory can be looked up, for somebody or for a reply.
+    LookUp { shard: u32, past: Past, waits: Waits },
+    /// A look-up has taken too long.
+    Gone { shard: u32 },
     /// What became of an effect.
     Effect { issued: Box<Issued>, outcome: Outcome },
     /// A misplaced command has been passed on, or not.
     PassedOn { shard: u32, epoch: u64, offset: u64, landed: bool },
     /// An entry of the directory.
     Directory { offset: u64, entry: Box<DirectoryEntry> },
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Waits {
+    /// Whoever asked.
+    Asking(Box<Asking>),
+    /// An effect that is a reply.
+    Reply(Box<Issued>),
 }
 
 /// What became of an effect.
@@ -82,14 +105,16 @@ pub(crate) enum Action {
     Forward { to: usize, asking: Asking },
     PassOn { shard: u32, epoch: u64, offset: u64 },
     Mend { shard: u32, offset: u64, entry: Box<DirectoryEntry> },
+    Trim { shard: u32, below: u64 },
     RenewLease,
+    LookAtLeases,
     ReleaseLease,
 }
 
 impl Node {
-    pub(crate) fn new(shards: u32) -> Node {
+    pub(crate) fn new(node: usize, life: u32, plan: &Plan) -> Node {
         Node {
-            life: 0,
+            life,
             up: false,
             paused_until: 0,
             dies_after: None,
@@ -97,10 +122,11 @@ impl Node {
             leaving: false,
             skew_ms: 0,
             departs_at: 0,
-            tenure: Tenure::default(),
+            tenure: lease::tenure(node, life, plan),
+            has_held: false,
             fleet: Registry::default(),
             hears_from: 0,
-            seats: (0..shards).map(|_| Seat::default()).collect(),
+            seats: (0..plan.shards).map(|_| Seat::default()).collect(),
         }
     }
 
@@ -120,9 +146,10 @@ impl World {
             return;
         }
         let shards = self.plan.shards;
-        let old = std::mem::replace(&mut self.nodes[node], Node::new(shards));
+        let life = self.nodes[node].life + 1;
+        let old = std::mem::replace(&mut self.nodes[node], Node::new(node, life, &self.plan));
         let new = &mut self.nodes[node];
-        (new.life, new.up, new.skew_ms) = (old.life + 1, true, old.skew_ms);
+        (new.up, new.skew_ms) = (true, old.skew_ms);
         (new.departs_at, new.hears_from) = (self.now, self.now);
         let pid = Pid { node, life: new.life };
         self.note(None, || format!("node {node} starts, life {}", pid.life));
@@ -191,14 +218,12 @@ impl World {
         match doing {
             Doing::Go(action) => self.goes(pid, *action),
             Doing::Tick => self.tick(pid),
-            Doing::Leases(None) => self.look_at_seats(pid),
-            Doing::Leases(Some((renewed, table))) => {
-                let (now, lease) = (self.now, self.plan.lease);
-                self.nodes[node].tenure.heard(renewed, table, now, lease);
-                self.look_at_seats(pid);
-            }
+            Doing::LeaseHeld { began_ms, renewed } => self.lease_held(pid, began_ms, renewed),
+            Doing::LeasesRead { at_ms, leases } => self.leases_read(pid, at_ms, leases),
+            Doing::Obey => self.obey(pid),
             Doing::Claimed { shard, try_no, outcome } => self.claimed(pid, shard, try_no, &outcome),
-            Doing::Fold { shard, try_no, epoch } => self.fold(pid, shard, try_no, epoch),
+            Doing::Floor { shard, try_no, epoch } => self.look_for_floor(pid, shard, try_no, epoch),
+            Doing::Fold { shard, try_no, epoch, from } => self.fold(pid, shard, (try_no, epoch), from),
             Doing::Acked { shard, epoch, n, outcome } => self.acked(node, shard, epoch, n, outcome),
             Doing::Poll { shard } => {
                 self.nodes[node].seats[shard as usize].polling = false;
@@ -211,6 +236,8 @@ impl World {
                 Ok(())
             }),
             Doing::Asked { asking, passed_on } => self.asked(node, asking, passed_on),
+            Doing::LookUp { shard, past, waits } => self.look_up(node, shard, past, waits),
+            Doing::Gone { shard } => self.gone(node, shard),
             Doing::Effect { issued, outcome } => self.effect_done(node, *issued, outcome),
             Doing::PassedOn { shard, epoch, offset, landed } => {
                 self.with_serving(node, shard, Some(epoch), |_, s| s.passed_on(offset, landed));
@@ -222,16 +249,17 @@ impl World {
     fn tick(&mut self, pid: Pid) {
         let again = self.plan.lease / 4 + self.rng.below(self.plan.lease / 8);
         self.after(again, What::Node(pid, Doing::Tick));
-        self.depart(pid.node, Action::RenewLease);
+        self.look_at_leases(pid);
         self.look_at_agents(pid.node);
         for shard in 0..self.plan.shards {
             self.with_serving(pid.node, shard, None, |world, s| {
                 // There may be room that another shard has made.
-                s.dispatch_wanted = true;
-                world.is_alone(shard, s)
+                s.owner.there_is_room();
+                world.gives_a_sign(pid.node, shard, s);
+                world.trims(pid.node, shard, s);
+                Ok(())
             });
         }
-        self.look_at_seats(pid);
     }
 
     /// Judges agents that have been silent for too long, and those that are heard again.
@@ -256,7 +284,7 @@ impl World {
             let input = Input::Judged { agent, incarnation, lost, reason };
             self.with_serving(node, shard, None, |world, s| {
                 // While it catches up nothing but commands is decided; it will be looked at again.
-                if s.until.is_some() { Ok(()) } else { world.decide(node, shard, s, &input, None) }
+                if s.owner.is_catching_up() { Ok(()) } else { world.decide(node, shard, s, &input, None) }
             });
         }
     }
@@ -266,7 +294,7 @@ impl World {
         if self.nodes[node].fleet.learn(entry, offset) {
             for shard in 0..self.plan.shards {
                 self.with_serving(node, shard, None, |_, s| {
-                    (s.must_check, s.dispatch_wanted) = (true, true);
+                    s.owner.fleet_changed();
                     Ok(())
                 });
             }
@@ -284,7 +312,7 @@ impl World {
         let shard = asking.shard;
         if self.nodes[node].serving(shard).is_some() {
             self.with_serving(node, shard, None, |world, s| {
-                s.asks.push_back(asking);
+                s.asks.push_back(Ask::Request(asking));
                 if s.asks.len() > 1_000 {
                     world.breaks(Some(shard), "a thousand requests wait".into());
                 }
@@ -292,7 +320,7 @@ impl World {
             });
             return;
         }
-        match self.nodes[node].tenure.owner_of(shard).filter(|to| *to != node && !passed_on) {
+        match self.route(node, shard).filter(|_| !passed_on) {
             Some(to) => self.depart(node, Action::Forward { to, asking }),
             None => {
                 let answer = Err(Error::unavailable("the shard's owner cannot be reached"));
@@ -323,9 +351,14 @@ impl World {
                 let delay = self.latency();
                 self.after(delay, What::Broker(Request::Mend { shard, offset, entry }));
             }
-            Action::RenewLease => {
+            Action::Trim { shard, below } => {
                 let delay = self.latency();
-                self.after(delay, What::Redis(Call::Lease(pid)));
+                self.after(delay, What::Broker(Request::Trim { shard, below }));
+            }
+            Action::RenewLease => self.lease_goes(pid),
+            Action::LookAtLeases => {
+                let (delay, at_ms) = (self.latency(), self.now / MS);
+                self.after(delay, What::Redis(Call::Look { pid, at_ms }));
             }
             Action::ReleaseLease => {
                 let delay = self.latency();
@@ -356,9 +389,4 @@ pub(crate) fn is_admission(asking: &Asking) -> bool {
 /// The agent that an entry of the directory is about.
 pub(crate) fn agent_key(agent: &synod_protocol::Id) -> AgentKey {
     AgentKey { workspace: synod_protocol::Workspace::default_name(), agent: agent.clone() }
-}
-
-/// What a read asks for.
-pub(crate) fn subject(asking: &Asking) -> Option<&Subject> {
-    asking.read.as_ref()
 }

@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::node::Doing;
 use crate::plan::MS;
 use crate::redis::Body;
-use crate::serve::short;
+use crate::tell::cut;
 use crate::world::{Back, Pid, Request, What, World};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -138,10 +138,9 @@ impl World {
         if let PartyDoing::Heard { shard, ce_id, answer, ask } = &doing {
             let (shard, ce_id, ask) = (Some(*shard), ce_id.as_deref().unwrap_or("a read"), *ask);
             self.note(shard, || match answer {
-                Ok((shown, _)) => format!(
-                    "told p{party}, ask {ask}: {ce_id} is taken: {}",
-                    short(shown.as_str().as_bytes())
-                ),
+                Ok((shown, _)) => {
+                    format!("told p{party}, ask {ask}: {ce_id} is taken: {}", cut(shown.as_str(), 160))
+                }
                 Err(error) => format!("told p{party}, ask {ask}: {ce_id} is refused: {error}"),
             });
         }
@@ -198,6 +197,7 @@ impl World {
             ce_id,
             workspace: Workspace::default_name(),
             age_ms: 0,
+            waited_ms: 0,
             offset: None,
             reply_to: self.reply_to(party, life, ask, purpose),
             correlation_id: None,

@@ -2,6 +2,7 @@
 //! rates are zero in any run, so that each fault is also met alone.
 
 use crate::rng::Rng;
+use synod_ledger::Keep;
 
 /// One millisecond in the simulation's time, which is counted in microseconds.
 pub(crate) const MS: u64 = 1_000;
@@ -29,6 +30,12 @@ pub(crate) struct Plan {
     pub(crate) in_flight_limit: usize,
     /// Steps with unconfirmed effects over which it does not.
     pub(crate) owed_limit: usize,
+    /// Each live thing is imaged within about so many records.
+    pub(crate) image_within: u64,
+    /// What stays in memory.
+    pub(crate) keep: Keep,
+    /// The ledger is trimmed, now and then.
+    pub(crate) trims: bool,
     /// Bytes of a ledger record.
     pub(crate) record_limit: usize,
     /// One way through the network takes up to this.
@@ -59,6 +66,8 @@ pub(crate) struct Plan {
     pub(crate) second_results: u32,
     /// The state after a record is compared with its author's, so often.
     pub(crate) compared: u32,
+    /// A fold is judged record by record, so often.
+    pub(crate) judged: u32,
 }
 
 /// Rates of what happens to appends to the ledger.
@@ -153,7 +162,10 @@ impl Plan {
             lease: [600, 1_000, 2_000][rng.index(3)] * MS,
             in_flight_limit: [1, 2, 8, 64][rng.index(4)],
             owed_limit: [2, 8, 64, 1_000][rng.index(4)],
-            record_limit: if rng.happens(500) { 1_500 } else { 100_000 },
+            image_within: [2, 5, 10, 30, 1_000][rng.index(5)],
+            keep: Keep { ended_ms: [0, 200, 2_000, 600_000][rng.index(4)], ..Keep::default() },
+            trims: rng.happens(6_000),
+            record_limit: if rng.happens(500) { 3_000 } else { 100_000 },
             latency: [300, 1_000, 5_000, 20_000][rng.index(4)],
             late: some(rng, 300),
             late_by: rng.between(50, 2_000) * MS,
@@ -168,6 +180,7 @@ impl Plan {
             declined_work: some(rng, 1_000),
             second_results: some(rng, 2_000),
             compared: 500,
+            judged: 3_000,
         }
     }
 }

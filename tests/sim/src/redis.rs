@@ -3,6 +3,8 @@
 
 use crate::bug::Bug;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use synod_ledger::TaskKey;
+use synod_protocol::Json;
 
 /// Entries that an inbox may hold here, far below the real limit: what grows without bound is found early.
 const INBOX_LIMIT: usize = 500;
@@ -11,7 +13,7 @@ const INBOX_LIMIT: usize = 500;
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
     pub(crate) attempt_id: Option<String>,
-    pub(crate) value: synod_protocol::Json,
+    pub(crate) value: Json,
 }
 
 /// What became of a delivery.
@@ -38,8 +40,32 @@ pub(crate) struct Inbox {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
     inboxes: BTreeMap<usize, Inbox>,
-    /// By coordinator: which process start of it, and until when.
-    leases: BTreeMap<usize, (u32, u64)>,
+    /// By coordinator, and until when.
+    leases: BTreeMap<usize, (Lease, u64)>,
+    /// Views of tasks that have ended, with the ledger offset that each stands for.
+    views: BTreeMap<TaskKey, (u64, Json)>,
+    /// Which life of the data this is.
+    era: u64,
+}
+
+/// What a coordinator's lease says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lease {
+    pub(crate) life: u32,
+    pub(crate) takes: bool,
+    pub(crate) held: BTreeSet<u32>,
+    pub(crate) serving: BTreeSet<u32>,
+    pub(crate) beat: u64,
+    pub(crate) lasts: u64,
+}
+
+/// The leases as read in one go.
+#[derive(Clone, Debug)]
+pub(crate) struct Leases {
+    pub(crate) rows: Vec<(usize, Lease)>,
+    pub(crate) run: u64,
+    pub(crate) era: u64,
+    pub(crate) age: u64,
 }
 
 /// See the module.
@@ -49,6 +75,9 @@ pub(crate) struct Redis {
     file: Memory,
     /// Not to be reached before this.
     pub(crate) down_until: u64,
+    /// Which start of the server this is.
+    run: u64,
+    era_began: u64,
 }
 
 impl Redis {
@@ -95,24 +124,42 @@ impl Redis {
         self.memory.inboxes.get_mut(&agent)?.bodies.pop_front()
     }
 
-    /// Takes or renews a coordinator's lease; whether it was there already, and who else holds one.
-    pub(crate) fn hold_lease(&mut self, node: usize, life: u32, now: u64, lease: u64) -> (bool, Vec<usize>) {
+    /// Takes or renews a coordinator's lease, if no other process of its name holds it; whether it was there already.
+    pub(crate) fn hold_lease(&mut self, node: usize, lease: &Lease, now: u64) -> Option<bool> {
         self.memory.leases.retain(|_, (_, until)| *until > now);
-        let renewed =
-            self.memory.leases.insert(node, (life, now + lease)).is_some_and(|(was, _)| was == life);
-        (renewed, self.memory.leases.keys().copied().collect())
+        let beat = match self.memory.leases.get(&node) {
+            Some((held, _)) if held.life != lease.life => return None,
+            Some((held, _)) => Some(held.beat),
+            None => None,
+        };
+        let until = now + lease.lasts;
+        let renewed = Lease { beat: beat.unwrap_or(0) + 1, ..lease.clone() };
+        self.memory.leases.insert(node, (renewed, until));
+        Some(beat.is_some())
+    }
+
+    /// The leases that stand, and which life of Redis, of its data and of the connections to it this is.
+    pub(crate) fn leases(&self, now: u64) -> Leases {
+        let standing = self.memory.leases.iter().filter(|(_, (_, until))| *until > now);
+        Leases {
+            rows: standing.map(|(node, (lease, _))| (*node, lease.clone())).collect(),
+            run: self.run,
+            era: self.memory.era,
+            age: now.saturating_sub(self.era_began),
+        }
     }
 
     /// Ends a lease.
     pub(crate) fn release_lease(&mut self, node: usize, life: u32) {
-        if self.memory.leases.get(&node).is_some_and(|(whose, _)| *whose == life) {
+        if self.memory.leases.get(&node).is_some_and(|(lease, _)| lease.life == life) {
             self.memory.leases.remove(&node);
         }
     }
 
     /// Everything is gone.
-    pub(crate) fn wipe(&mut self) {
-        self.memory = Memory::default();
+    pub(crate) fn wipe(&mut self, now: u64) {
+        self.memory = Memory { era: self.memory.era + 1, ..Memory::default() };
+        self.era_began = now;
     }
 
     /// Writes its file.
@@ -120,8 +167,22 @@ impl Redis {
         self.file = self.memory.clone();
     }
 
-    /// Comes back as it was when it last wrote its file.
+    /// Starts anew, with what it last wrote to its file.
     pub(crate) fn restore(&mut self) {
         self.memory = self.file.clone();
+        self.run += 1;
+    }
+
+    /// Keeps the view of a task, unless a later record's is there.
+    pub(crate) fn put_view(&mut self, key: &TaskKey, offset: u64, value: &Json) {
+        let known = self.memory.views.get(key).map(|(at, _)| *at);
+        if known.is_none_or(|at| at <= offset) {
+            self.memory.views.insert(key.clone(), (offset, value.clone()));
+        }
+    }
+
+    /// The view of a task.
+    pub(crate) fn view(&self, key: &TaskKey) -> Option<Json> {
+        self.memory.views.get(key).map(|(_, value)| value.clone())
     }
 }

@@ -8,8 +8,12 @@ use crate::world::World;
 pub struct Figures {
     /// Happenings in the queue.
     pub happenings: u64,
-    /// Ledger records that counted.
+    /// Steps that counted.
     pub counted: u64,
+    /// Images that counted.
+    pub images: u64,
+    /// Ledger records that were trimmed away.
+    pub trimmed: u64,
     /// Ledger records that did not, claims left out.
     pub void: u64,
     /// Claims.
@@ -84,11 +88,13 @@ impl World {
         };
         for shard in 0..self.plan.shards {
             let watched = self.watch.shard(shard);
-            let (counted, void) = watched.ledger.counts();
-            figures.counted += counted;
+            let (claims, steps, images, void) = watched.ledger.counts();
+            figures.claims += claims;
+            figures.counted += steps;
+            figures.images += images;
             figures.void += void;
             let log = &self.shards[shard as usize].ledger;
-            figures.claims += log.end() - counted - void;
+            figures.trimmed += log.start();
             figures.data_lost += u64::from(watched.data_lost);
             for offset in 0..log.end() {
                 if let Some((_, bytes)) = log.ever(offset) {

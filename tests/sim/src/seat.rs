@@ -6,7 +6,7 @@ use crate::plan::MS;
 use crate::serve::Serving;
 use crate::world::{Ack, Ghost, How, Of, Pid, Request, What, World};
 use std::collections::BTreeSet;
-use synod_ledger::{Claim, Fold, Folded, Owner};
+use synod_ledger::{Audit, Claim, Fold, Folded, Limits, Owner, Record, floor_of, invariants};
 
 /// Where a seat stands.
 #[derive(Default)]
@@ -27,10 +27,10 @@ pub(crate) enum Phase {
 pub(crate) struct Seat {
     pub(crate) phase: Phase,
     try_no: u64,
-    retry_at: u64,
-    pause: u64,
-    /// Claims once whoever should own it.
+    /// Claims once, whoever should own it.
     pub(crate) rogue: bool,
+    /// It did.
+    pub(crate) is_rogue: bool,
     /// When the claim's acknowledgement came: the shard's time counts on from there.
     claimed_at: u64,
     /// The ledger's end before the claim was sent: what the planted bug folds to.
@@ -45,37 +45,8 @@ pub(crate) struct Seat {
 }
 
 impl World {
-    /// Claims what should be ours, and hands over what should not.
-    pub(crate) fn look_at_seats(&mut self, pid: Pid) {
-        let node = pid.node;
-        for shard in 0..self.plan.shards {
-            let who = &mut self.nodes[node];
-            let entitled = who.tenure.is_entitled(node, shard) && !who.leaving;
-            let may_claim = who.tenure.may_claim(self.now);
-            let leaving = who.leaving;
-            let seat = &mut who.seats[shard as usize];
-            match &mut seat.phase {
-                Phase::Idle => {
-                    let rogue = std::mem::take(&mut seat.rogue) && !leaving;
-                    if rogue || (entitled && may_claim && self.now >= seat.retry_at) {
-                        self.claim(node, shard);
-                    }
-                }
-                Phase::Serving(serving) if !entitled && serving.finishing.is_none() => {
-                    serving.finishing = Some(self.now + 500 * MS);
-                    self.note(Some(shard), || format!("node {node} hands over"));
-                    self.with_serving(node, shard, None, |_, _| Ok(()));
-                }
-                Phase::Claiming | Phase::Serving(_) | Phase::DataLost => {}
-            }
-        }
-        let who = &self.nodes[node];
-        if who.leaving && who.seats.iter().all(|seat| matches!(seat.phase, Phase::Idle | Phase::DataLost)) {
-            self.depart(node, Action::ReleaseLease);
-        }
-    }
-
-    fn claim(&mut self, node: usize, shard: u32) {
+    /// Claims.
+    pub(crate) fn claim(&mut self, node: usize, shard: u32) {
         let seat = &mut self.nodes[node].seats[shard as usize];
         seat.phase = Phase::Claiming;
         seat.try_no += 1;
@@ -130,7 +101,7 @@ impl World {
         if self.rng.happens(rates.doubled) {
             let within = [MS, 2_000 * MS][self.rng.index(2)];
             let later = delay + 1 + self.rng.below(within);
-            let bytes = bytes.clone();
+            let (bytes, ghost) = (bytes.clone(), ghost.clone());
             self.after(later, What::Broker(Request::Append { shard, bytes, ghost, ack: None }));
         }
         let how = match () {
@@ -176,25 +147,64 @@ impl World {
                 let delay = self.latency() + self.latency();
                 self.note(Some(shard), || format!("node {} has claimed at {epoch}", pid.node));
                 self.nodes[pid.node].seats[shard as usize].claimed_at = self.now;
-                self.after(delay, What::Node(pid, Doing::Fold { shard, try_no, epoch }));
+                self.after(delay, What::Node(pid, Doing::Floor { shard, try_no, epoch }));
             }
             Ok(None) | Err(_) => {
                 self.note(Some(shard), || format!("node {}'s claim is in doubt: {outcome:?}", pid.node));
-                self.become_idle(pid.node, shard);
+                self.become_idle(pid.node, shard, false);
             }
         }
     }
 
-    /// Folds through the claim and begins to serve.
-    pub(crate) fn fold(&mut self, pid: Pid, shard: u32, try_no: u64, epoch: u64) {
-        let node = pid.node;
+    /// Whether this is the claim that the seat has made last, and is about.
+    fn is_claiming(&self, node: usize, shard: u32, try_no: u64) -> bool {
         let seat = &self.nodes[node].seats[shard as usize];
-        if seat.try_no != try_no || !matches!(seat.phase, Phase::Claiming) {
+        seat.try_no == try_no && matches!(seat.phase, Phase::Claiming)
+    }
+
+    /// Looks for the floor of the nearest step before the claim that is not trimmed away, whether or not it counts.
+    pub(crate) fn look_for_floor(&mut self, pid: Pid, shard: u32, try_no: u64, epoch: u64) {
+        if !self.is_claiming(pid.node, shard, try_no) {
             return;
         }
+        let log = &self.shards[shard as usize].ledger;
+        let low = log.start();
+        if low > epoch {
+            self.note(Some(shard), || format!("node {}'s claim {epoch} has been trimmed away", pid.node));
+            return self.become_idle(pid.node, shard, false);
+        }
+        let named = |offset| floor_of(offset, &log.get(offset)?.1).filter(|floor| *floor >= low);
+        let from = (low..epoch).rev().find_map(named);
+        if from.is_none() && low > 0 && log.end() > epoch + 1 {
+            // Whoever trimmed it there has named that floor: behind our claim, if not before it.
+            self.note(Some(shard), || format!("node {}'s claim {epoch} has been overtaken", pid.node));
+            return self.become_idle(pid.node, shard, false);
+        }
+        if from.is_none() && low > 0 {
+            return self.breaks(
+                Some(shard),
+                format!("the ledger begins at {low}, and no step before claim {epoch} names a floor there"),
+            );
+        }
+        let delay = self.latency() + self.latency();
+        self.after(delay, What::Node(pid, Doing::Fold { shard, try_no, epoch, from }));
+    }
+
+    /// Folds through the claim and begins to serve.
+    pub(crate) fn fold(&mut self, pid: Pid, shard: u32, (try_no, epoch): (u64, u64), from: Option<u64>) {
+        let node = pid.node;
+        if !self.is_claiming(node, shard, try_no) {
+            return;
+        }
+        if self.shards[shard as usize].ledger.start() > from.unwrap_or(0) {
+            self.note(Some(shard), || format!("node {node} cannot read from {from:?}: it is trimmed away"));
+            return self.become_idle(node, shard, false);
+        }
+        let seat = &self.nodes[node].seats[shard as usize];
         let claimed_at = seat.claimed_at;
         let stops_at = if self.bug == Some(Bug::FoldBeforeClaim) { seat.end_before } else { epoch };
-        let folded = match self.folded(shard, stops_at, epoch) {
+        let judged = self.rng.happens(self.plan.judged);
+        let folded = match self.folded(shard, stops_at, epoch, from, judged) {
             Ok(folded) => folded,
             Err(why) => return self.breaks(Some(shard), format!("node {node} cannot fold: {why}")),
         };
@@ -203,43 +213,72 @@ impl World {
             Err(why) => return self.breaks(Some(shard), format!("node {node}: {why}")),
         };
         let began = (folded.now, claimed_at);
-        let position = folded.state.position;
-        let (owner, owed) = Owner::new(shard, folded, self.plan.record_limit);
+        let position = folded.state.position();
+        let limits = Limits {
+            record_bytes: self.plan.record_limit,
+            image_within: self.plan.image_within,
+            ..Limits::default()
+        };
+        let (owner, owed) = Owner::new(shard, folded, limits);
         self.note(Some(shard), || {
-            format!("node {node} has folded through {epoch}: position {position}, {} steps owed", owed.len())
+            format!(
+                "node {node} has folded from {from:?} through {epoch}: position {position}, {} steps owed",
+                owed.len()
+            )
         });
-        let serving = Serving::new(owner, began, lineage);
+        let serving = Serving::new(owner, began, lineage, self.now);
         self.nodes[node].seats[shard as usize].phase = Phase::Serving(Box::new(serving));
         self.with_serving(node, shard, Some(epoch), |world, s| world.begins(node, shard, s, owed));
     }
 
     /// The fold of what is in the log, through the claim at `epoch`; what lies from `stops_at` on is passed over.
-    fn folded(&self, shard: u32, stops_at: u64, epoch: u64) -> Result<Folded, String> {
+    /// If `judged`, by the audit too, and by the invariants after each record: where it begins at a floor, as soon as
+    /// the step that names it has been met, for only then is everything known.
+    fn folded(
+        &self,
+        shard: u32,
+        stops_at: u64,
+        epoch: u64,
+        from: Option<u64>,
+        judged: bool,
+    ) -> Result<Folded, String> {
         let log = &self.shards[shard as usize].ledger;
-        let mut fold = Fold::default();
-        for offset in log.start()..=epoch {
+        let keep = self.plan.keep.clone();
+        let window = keep.window;
+        let (mut fold, mut audit) = match from {
+            Some(floor) => (Fold::from_floor(keep, floor), Audit::from_floor(window, floor)),
+            None => (Fold::whole(keep), Audit::new(window)),
+        };
+        let mut whole = from.is_none();
+        for offset in from.unwrap_or(0)..=epoch {
             let Some((at, bytes)) = log.get(offset) else {
                 return Err(format!("offset {offset} is not there"));
             };
             let bytes: &[u8] = if offset >= stops_at && offset < epoch { b"{}" } else { bytes };
-            fold.record(offset, Some(*at), bytes).map_err(|e| e.to_string())?;
+            let verdict = fold.record(offset, Some(*at), bytes).map_err(|e| e.to_string())?;
+            if !judged {
+                continue;
+            }
+            let audited = match Record::read(bytes) {
+                Ok(record) => audit.record(offset, &record, verdict),
+                Err(_) => audit.foreign(offset),
+            };
+            audited.map_err(|violation| format!("from {from:?}: {violation}"))?;
+            whole |= from.is_some() && floor_of(offset, bytes) == from;
+            if whole {
+                invariants(fold.state()).map_err(|why| format!("from {from:?}, after {offset}: {why}"))?;
+            }
         }
         fold.finish().map_err(|e| e.to_string())
     }
 
-    /// The epoch is over for us, or never began; perhaps it is claimed anew, not at once.
-    pub(crate) fn become_idle(&mut self, node: usize, shard: u32) {
-        let (jitter, now, calm) = (self.rng.between(50, 150), self.now, self.calm);
+    /// It is nobody's business any more: let go of in good order, or its epoch is over, or never began.
+    pub(crate) fn become_idle(&mut self, node: usize, shard: u32, released: bool) {
         let who = &mut self.nodes[node];
         who.fleet.forget_shard(shard);
         let seat = &mut who.seats[shard as usize];
-        seat.phase = Phase::Idle;
-        seat.pause = if calm { 20 * MS } else { (seat.pause * 2).clamp(20 * MS, 500 * MS) };
-        let pause = seat.pause * jitter / 100;
-        seat.retry_at = now + pause;
-        let pid = Pid { node, life: who.life };
-        // The next look finds it idle.
-        self.after(pause + 1, What::Node(pid, Doing::Leases(None)));
+        (seat.phase, seat.is_rogue) = (Phase::Idle, false);
+        self.tells_tenure(node, shard, released);
     }
 }
 

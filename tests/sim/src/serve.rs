@@ -3,23 +3,36 @@
 
 use crate::broker::Produced;
 use crate::bug::Bug;
-use crate::node::{Action, agent_key, is_admission, subject};
+use crate::node::{Action, Waits, agent_key, is_admission};
 use crate::party::Asking;
-use crate::plan::MS;
+use crate::plan::{MS, SECOND};
 use crate::seat::Phase;
-use crate::watch::{lineage, print_of};
+use crate::tell::told;
+use crate::watch::lineage;
 use crate::world::{Ghost, Issued, Pid, What, World, stamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use synod_fleet::AgentKey;
 use synod_ledger::{
-    Append, Context, Effect, Input, Line, Meta, Owner, Released, TaskKey, Ticket, invariants,
+    Append, Context, Effect, Input, Meta, Next, Owner, Released, Subject, TaskKey, Ticket, invariants,
 };
 use synod_protocol::event::What as Event;
-use synod_protocol::view::{Health, Outcome};
+use synod_protocol::view::Outcome;
 use synod_protocol::{Error, Incarnation, Timestamp, Workspace};
 
-/// Lines of waiting tasks that one turn looks at.
-const LINES_A_TURN: usize = 64;
+/// An owner that has appended nothing for so long appends a sign of life, by which it learns whether it still is one.
+const IDLE: u64 = 2 * SECOND;
+/// The offset under which effects are performed that no step owes.
+pub(crate) const NO_STEP: u64 = u64::MAX;
+
+/// What is asked of an owner that is no input of its topic's.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// A command or a read through the quick door.
+    Request(Asking),
+    /// A read for an answer that was looked for in the archive.
+    Read { subject: Subject, waits: Waits, until: u64 },
+}
 
 /// A record of the commands topic, in its order.
 enum Queued {
@@ -37,15 +50,15 @@ pub(crate) struct Serving {
     /// The end of the commands as seen after the claim, until it is reached.
     pub(crate) until: Option<u64>,
     queue: VecDeque<Queued>,
-    tickets: BTreeMap<Ticket, Asking>,
+    tickets: BTreeMap<Ticket, Waits>,
     next_ticket: Ticket,
-    pub(crate) asks: VecDeque<Asking>,
+    pub(crate) asks: VecDeque<Ask>,
     /// It is given up in good order, by then at the latest.
     pub(crate) finishing: Option<u64>,
-    pub(crate) dispatch_wanted: bool,
-    pub(crate) must_check: bool,
-    last_line: Option<Line>,
     pub(crate) wake_at: u64,
+    appended_at: u64,
+    /// A floor that a proven step carried some time ago: what lies below it is trimmed next.
+    floor: u64,
     lineage: u64,
 }
 
@@ -57,7 +70,7 @@ pub(crate) enum Over {
 }
 
 impl Serving {
-    pub(crate) fn new(owner: Owner, began: (Timestamp, u64), lineage: u64) -> Serving {
+    pub(crate) fn new(owner: Owner, began: (Timestamp, u64), lineage: u64, now: u64) -> Serving {
         Serving {
             owner,
             began,
@@ -68,10 +81,9 @@ impl Serving {
             next_ticket: 0,
             asks: VecDeque::new(),
             finishing: None,
-            dispatch_wanted: true,
-            must_check: true,
-            last_line: None,
             wake_at: u64::MAX,
+            appended_at: now,
+            floor: 0,
             lineage,
         }
     }
@@ -79,6 +91,12 @@ impl Serving {
     /// The shard's time: that of the claim, and our own since.
     fn now(&self, now: u64) -> Timestamp {
         self.began.0.plus_millis((now - self.began.1) / MS)
+    }
+
+    fn ticket(&mut self, waits: Waits) -> Ticket {
+        self.next_ticket += 1;
+        self.tickets.insert(self.next_ticket, waits);
+        self.next_ticket
     }
 
     pub(crate) fn passed_on(&mut self, offset: u64, landed: bool) -> Result<(), Over> {
@@ -137,17 +155,27 @@ impl World {
                 format!("ticket {ticket} of epoch {epoch} was never answered nor abandoned"),
             );
         }
-        for asking in asks {
+        for ask in asks {
+            // A reply is the next owner's to give.
+            let asking = match ask {
+                Ask::Request(asking) => asking,
+                Ask::Read { waits: Waits::Asking(asking), .. } => *asking,
+                Ask::Read { waits: Waits::Reply(_), .. } => continue,
+            };
             let answer = Err(Error::unavailable("the shard has changed hands"));
             self.depart(node, Action::Answer { asking, answer });
         }
-        self.become_idle(node, shard);
         match over {
             Over::Doubt(why) => {
                 self.note(Some(shard), || format!("node {node}: epoch {epoch} is over: {why}"));
+                self.become_idle(node, shard, false);
             }
-            Over::Finished => self.note(Some(shard), || format!("node {node}: epoch {epoch} was finished")),
+            Over::Finished => {
+                self.note(Some(shard), || format!("node {node}: epoch {epoch} was finished"));
+                self.become_idle(node, shard, true);
+            }
             Over::DataLost(why) => {
+                self.nodes[node].fleet.forget_shard(shard);
                 if !self.watch.shard(shard).data_lost {
                     self.breaks(Some(shard), format!("node {node} calls data lost that is there: {why}"));
                 }
@@ -168,7 +196,7 @@ impl World {
         self.count_held(node, shard, s);
         self.release(node, shard, s, owed);
         let commands = &self.shards[shard as usize].commands;
-        let position = s.owner.state().position;
+        let position = s.owner.state().position();
         if position > commands.end() || position < commands.start() {
             // Somebody who has claimed since may have handled what is gone: lost is what nobody has.
             let epoch = s.owner.epoch();
@@ -184,6 +212,15 @@ impl World {
                 commands.end()
             )));
         }
+        if let Some(last) = s.owner.state().last_input() {
+            let found = commands.get(last.offset).and_then(|produced| produced.ce_id());
+            if last.offset >= commands.start() && found != Some(&last.ce_id) {
+                return Err(Over::DataLost(format!(
+                    "command {} is {found:?} and was {}",
+                    last.offset, last.ce_id
+                )));
+            }
+        }
         s.next = position.max(commands.start());
         s.until = Some(commands.end()).filter(|end| *end > s.next);
         match self.bug {
@@ -191,6 +228,9 @@ impl World {
             Some(Bug::OneEarly) => s.next = s.next.saturating_sub(1),
             Some(Bug::TimersFirst) => s.until = None,
             _ => {}
+        }
+        if s.until.is_none() {
+            s.owner.caught_up();
         }
         self.mend_directory(node, shard, s);
         let (delay, pid) = (self.latency(), Pid { node, life: self.nodes[node].life });
@@ -235,20 +275,17 @@ impl World {
             self.wakes(node, shard, s, by);
             return Ok(());
         }
-        if s.until.is_none() && std::mem::take(&mut s.must_check) {
-            self.check_holders(node, shard, s)?;
-        }
         self.advance(node, shard, s)?;
         if s.until.is_some_and(|until| s.next >= until) && s.queue.is_empty() {
             s.until = None;
-            s.dispatch_wanted = true;
-            return self.go_on(node, shard, s);
+            s.owner.caught_up();
         }
+        self.turn(node, shard, s)?;
         if s.until.is_none() {
-            self.turn(node, shard, s)?;
-            while let Some(asking) = s.asks.pop_front() {
-                self.serve_ask(node, shard, s, asking)?;
+            while let Some(ask) = s.asks.pop_front() {
+                self.serve_ask(node, shard, s, ask)?;
             }
+            self.turn(node, shard, s)?;
             let due = s.owner.state().next_deadline().map(|at| at.millis_since(s.now(self.now)) * MS);
             if let Some(due) = due {
                 let at = self.now + due.min(500 * MS) + MS;
@@ -352,98 +389,79 @@ impl World {
         Ok(())
     }
 
-    /// A request through the quick door has its turn.
-    fn serve_ask(&mut self, node: usize, shard: u32, s: &mut Serving, asking: Asking) -> Result<(), Over> {
+    /// A request through the quick door has its turn, or a read for the archive.
+    fn serve_ask(&mut self, node: usize, shard: u32, s: &mut Serving, ask: Ask) -> Result<(), Over> {
+        let asking = match ask {
+            Ask::Read { subject, waits, .. } => {
+                self.shows(node, shard, s, waits, &subject);
+                return Ok(());
+            }
+            Ask::Request(asking) => asking,
+        };
         if is_admission(&asking) && self.is_full(s) {
             let answer = Err(Error::overloaded("too much is in flight", 100));
             self.depart(node, Action::Answer { asking, answer });
             return Ok(());
         }
-        s.next_ticket += 1;
-        let ticket = s.next_ticket;
-        s.tickets.insert(ticket, asking.clone());
-        if let Some(subject) = subject(&asking) {
-            let mut released = Vec::new();
-            s.owner.read(ticket, subject, &mut released);
-            self.release(node, shard, s, released);
+        if let Some(subject) = asking.read.clone() {
+            self.shows(node, shard, s, Waits::Asking(Box::new(asking)), &subject);
             return Ok(());
         }
-        let Some(command) = &asking.command else { return Ok(()) };
+        let Some(command) = asking.command.clone() else { return Ok(()) };
         let meta = Meta { offset: None, reply_to: None, ..asking.meta.clone() };
-        let input = Input::Command { command: Box::new((**command).clone()), meta };
+        let ticket = s.ticket(Waits::Asking(Box::new(asking)));
+        let input = Input::Command { command: Box::new((*command).clone()), meta };
         self.decide(node, shard, s, &input, Some(ticket))
     }
 
-    /// Fires what is due and gives out what waits.
-    fn turn(&mut self, node: usize, shard: u32, s: &mut Serving) -> Result<(), Over> {
-        let now = s.now(self.now);
-        while let Some(key) = s.owner.state().due(now).cloned() {
-            self.decide(node, shard, s, &Input::Due(key.clone()), None)?;
-            s.dispatch_wanted = true;
-            if s.owner.state().due(now) == Some(&key) {
-                self.breaks(Some(shard), format!("the timer of task {} does not go away", key.task));
-                return Ok(());
-            }
-        }
-        let waiting = s.owner.state().waiting();
-        s.owner.wake_retries(now);
-        s.dispatch_wanted |= s.owner.state().waiting() != waiting;
-        if !std::mem::take(&mut s.dispatch_wanted) {
-            return Ok(());
-        }
-        let mut from_the_first = s.last_line.is_none();
-        for _ in 0..LINES_A_TURN {
-            let line = s.owner.state().line_after(s.last_line.as_ref()).cloned();
-            s.last_line = line;
-            let Some(line) = s.last_line.clone() else {
-                if from_the_first {
-                    return Ok(());
-                }
-                from_the_first = true;
-                continue;
-            };
-            while let Some(key) = s.owner.state().first_in(&line) {
-                if self.is_full(s) {
-                    // Nothing else will say that there is room again.
-                    s.dispatch_wanted = true;
-                    return Ok(());
-                }
-                let before = s.owner.state().waiting();
-                self.decide(node, shard, s, &Input::Dispatch(key), None)?;
-                if s.owner.state().waiting() == before {
-                    break;
-                }
-            }
-        }
-        s.dispatch_wanted = true;
-        Ok(())
+    fn shows(&mut self, node: usize, shard: u32, s: &mut Serving, waits: Waits, subject: &Subject) {
+        let ticket = s.ticket(waits);
+        let mut released = Vec::new();
+        s.owner.read(ticket, subject, &mut released);
+        self.release(node, shard, s, released);
     }
 
-    /// Takes tasks back from process starts that are gone.
-    fn check_holders(&mut self, node: usize, shard: u32, s: &mut Serving) -> Result<(), Over> {
-        let mut gone = Vec::new();
-        for holder in s.owner.state().holders() {
-            let member = self.nodes[node].fleet.get(holder);
-            for (task, incarnation) in s.owner.state().held_by(holder) {
-                let (lost, how) = match member {
-                    None => (false, "has left"),
-                    Some(m) if m.entry.incarnation != *incarnation => (true, "was started anew"),
-                    Some(m) if m.entry.health == Health::Lost => (true, "was lost"),
-                    Some(_) => continue,
-                };
-                let reason = format!("agent {} {how}", holder.agent);
-                gone.push(Input::HolderGone {
-                    task: task.clone(),
-                    incarnation: incarnation.clone(),
-                    lost,
-                    reason,
-                });
+    /// What the shard does of its own accord, as far as there is room.
+    fn turn(&mut self, node: usize, shard: u32, s: &mut Serving) -> Result<(), Over> {
+        loop {
+            let (now, room) = (s.now(self.now), !self.is_full(s));
+            match s.owner.next(now, &self.nodes[node].fleet, room) {
+                Next::Input(input) => self.decide(node, shard, s, &input, None)?,
+                Next::Nothing => return Ok(()),
+                Next::Later => {
+                    let at = self.now + MS;
+                    self.wakes(node, shard, s, at);
+                    return Ok(());
+                }
+                Next::Stuck(key) => {
+                    self.breaks(Some(shard), format!("the timer of task {} does not go away", key.task));
+                    return Ok(());
+                }
             }
         }
-        for input in gone {
-            self.decide(node, shard, s, &input, None)?;
+    }
+
+    /// An owner that appends nothing would never learn that it is one no more.
+    pub(crate) fn gives_a_sign(&mut self, node: usize, shard: u32, s: &mut Serving) {
+        if self.now - s.appended_at > IDLE
+            && !s.owner.is_catching_up()
+            && let Some(sign) = s.owner.sign_of_life()
+        {
+            self.append(node, shard, s, sign);
         }
-        Ok(())
+    }
+
+    /// Has trimmed what lies below a floor that has been one for a while.
+    pub(crate) fn trims(&mut self, node: usize, shard: u32, s: &mut Serving) {
+        if !self.plan.trims || !self.rng.happens(3_000) {
+            return;
+        }
+        let newest = s.owner.trim_to();
+        let below = std::mem::replace(&mut s.floor, newest);
+        let below = if self.rng.happens(5_000) { newest } else { below };
+        if below > 0 {
+            self.depart(node, Action::Trim { shard, below });
+        }
     }
 
     /// Decides one input; what it did is appended, what may leave is released.
@@ -460,11 +478,10 @@ impl World {
         let cx = Context { now: s.now(self.now), seed, fleet: &self.nodes[node].fleet };
         if let Some(append) = s.owner.handle(&cx, input, ticket, &mut released) {
             self.counts_of(node, shard, s, &append);
-            s.dispatch_wanted |= append
-                .events
-                .iter()
-                .any(|e| matches!(e.what, Event::TaskSubmitted(_) | Event::TaskReassigned(_)));
             self.append(node, shard, s, append);
+            if let Some(image) = s.owner.image() {
+                self.append(node, shard, s, image);
+            }
         }
         self.release(node, shard, s, released);
         Ok(())
@@ -472,13 +489,15 @@ impl World {
 
     fn append(&mut self, node: usize, shard: u32, s: &mut Serving, append: Append) {
         s.lineage = lineage(s.lineage, &append.bytes);
+        s.appended_at = self.now;
         let compared = self.rng.happens(self.plan.compared);
         if compared {
             self.must(shard, invariants(s.owner.state()));
         }
-        let ghost = Ghost { lineage: Some(s.lineage), print: compared.then(|| print_of(s.owner.state())) };
+        let state = compared.then(|| Rc::new(s.owner.state().clone()));
+        let ghost = Ghost { lineage: Some(s.lineage), state };
         let (epoch, n) = (s.owner.epoch(), append.n);
-        self.note(Some(shard), || format!("node {node} decides {}", short(&append.bytes)));
+        self.note(Some(shard), || format!("node {node} decides {}", told(&append.bytes)));
         self.depart(node, Action::Append { shard, epoch, n, bytes: append.bytes, ghost });
     }
 
@@ -491,20 +510,10 @@ impl World {
                 None => self.nodes[node].fleet.given(&agent, &incarnation, shard),
                 Some(outcome) => {
                     self.nodes[node].fleet.ended(&agent, &incarnation, shard, outcome);
-                    s.dispatch_wanted = true;
+                    s.owner.there_is_room();
                 }
             }
         }
-    }
-
-    /// An owner that appends nothing would never learn that it is one no more: it looks whether the log has grown
-    /// without it.
-    pub(crate) fn is_alone(&self, shard: u32, s: &Serving) -> Result<(), Over> {
-        let ours = s.owner.epoch() + 1 + s.owner.proven();
-        if s.owner.in_flight() == 0 && self.shards[shard as usize].ledger.end() > ours {
-            return Err(Over::Doubt(format!("the ledger has grown beyond {ours} without us")));
-        }
-        Ok(())
     }
 
     /// An append's acknowledgement.
@@ -528,17 +537,30 @@ impl World {
     }
 
     /// What is proven leaves.
-    fn release(&mut self, node: usize, shard: u32, s: &mut Serving, released: Vec<Released>) {
+    pub(crate) fn release(&mut self, node: usize, shard: u32, s: &mut Serving, released: Vec<Released>) {
         let (epoch, pid) = (s.owner.epoch(), Pid { node, life: self.nodes[node].life });
         for one in released {
             match one {
                 Released::Answer(ticket, answer) => match s.tickets.remove(&ticket) {
-                    Some(asking) => self.depart(node, Action::Answer { asking, answer }),
+                    Some(waits) => self.tells(node, waits, answer),
                     None => self.breaks(
                         Some(shard),
                         format!("ticket {ticket} was answered, and nobody waits under it"),
                     ),
                 },
+                Released::Past(ticket, past) => match s.tickets.remove(&ticket) {
+                    Some(waits) => self.looks_for(pid, shard, past, waits),
+                    None => self.breaks(
+                        Some(shard),
+                        format!("ticket {ticket} was sent to the archive, and nobody waits under it"),
+                    ),
+                },
+                Released::Again(effects) => {
+                    for effect in effects {
+                        let issued = Issued { pid, shard, epoch, offset: NO_STEP, effect, tries: 0 };
+                        self.depart(node, Action::Effect(issued));
+                    }
+                }
                 Released::Effects { offset, effects } => {
                     let ids: BTreeSet<_> = effects.iter().map(|effect| id_of(offset, effect)).collect();
                     if ids.len() != effects.len() {
@@ -588,7 +610,9 @@ pub(crate) fn id_of(offset: u64, effect: &Effect) -> String {
     match effect {
         Effect::Publish { envelope, .. }
         | Effect::Deliver { envelope, .. }
-        | Effect::Reply { envelope, .. } => envelope.id.clone(),
+        | Effect::Reply { envelope, .. }
+        | Effect::ReplyPast { envelope, .. } => envelope.id.clone(),
+        Effect::View { key, .. } => format!("{offset}-view-{}", key.task),
         Effect::Directory(entry) => format!("{offset}-directory-{}", entry.agent_id),
         Effect::DeadLetter { offset: at, .. } => format!("{offset}-letter-{at}"),
     }
@@ -597,11 +621,4 @@ pub(crate) fn id_of(offset: u64, effect: &Effect) -> String {
 /// The time of a moment, for submissions with a deadline.
 pub(crate) fn deadline(now: u64, after: u64) -> Timestamp {
     stamp(now + after)
-}
-
-/// The beginning of a record, for a timeline.
-pub(crate) fn short(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.strip_prefix("{\"v\":1,\"kind\":\"step\",").unwrap_or(&text);
-    text.chars().take(420).collect()
 }

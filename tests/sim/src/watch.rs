@@ -1,28 +1,30 @@
 //! The watch: it sees every record land, every effect arrive and every answer given, keeps its own account, and says
 //! what must hold of them. Nobody in the world asks it anything.
 
-use crate::broker::Partitions;
 use crate::checks::{Came, LedgerCheck, Seen, ensure, same_state};
 use crate::world::Ghost;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
-use synod_ledger::{Answer, Folded, State, Step, Subject, TaskKey};
+use synod_ledger::{Answer, Folded, Keep, State, Step, Subject, TaskKey};
+use synod_protocol::event::What;
 use synod_protocol::view::{Assignment, TaskStatus};
-use synod_protocol::{Code, EntityId, Json, Workspace};
+use synod_protocol::{Code, EntityId, Json, Timestamp, Workspace};
 
 /// What is known of one shard.
-#[derive(Default)]
 pub(crate) struct ShardWatch {
     pub(crate) ledger: LedgerCheck,
     /// What distinguishes the history so far from every other.
     lineage: u64,
-    /// By its offset: the history up to a claim, the state there, and the end of the commands at that time.
+    /// By its offset: the history up to a claim, and the state there.
     claims: BTreeMap<u64, AtClaim>,
     /// The commands' end at the latest claim.
     backlog: u64,
     counts: BTreeSet<u64>,
     /// Counting steps that owe effects which have not all been performed.
     unsettled: BTreeMap<u64, Owed>,
+    /// Floors that counting steps carry, and no other: where the log may begin.
+    floors: BTreeSet<u64>,
+    /// Where the log begins: what only stood before that is not to be found again.
+    begins: u64,
     /// The retention of the commands topic has passed something that was not handled.
     pub(crate) data_lost: bool,
 }
@@ -30,7 +32,6 @@ pub(crate) struct ShardWatch {
 struct AtClaim {
     lineage: u64,
     state: State,
-    print: Option<u64>,
 }
 
 /// What a step owes, as its owners issued it, and what has been performed of it.
@@ -45,6 +46,8 @@ pub(crate) struct Watch {
     shards: Vec<ShardWatch>,
     /// Every view that any entity ever had by records that count.
     views: BTreeSet<u64>,
+    /// The token of every attempt that was ever given.
+    tokens: BTreeMap<(Workspace, EntityId, u32), String>,
     /// What was published under each event's id.
     events: BTreeMap<String, u64>,
     /// Commands that were accepted, as those who sent them know.
@@ -55,10 +58,22 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(shards: u32) -> Watch {
+    pub(crate) fn new(shards: u32, keep: &Keep) -> Watch {
+        let shard = || ShardWatch {
+            ledger: LedgerCheck::new(keep.clone()),
+            lineage: 0,
+            claims: BTreeMap::new(),
+            backlog: 0,
+            counts: BTreeSet::new(),
+            unsettled: BTreeMap::new(),
+            floors: BTreeSet::new(),
+            begins: 0,
+            data_lost: false,
+        };
         Watch {
-            shards: (0..shards).map(|_| ShardWatch::default()).collect(),
+            shards: (0..shards).map(|_| shard()).collect(),
             views: BTreeSet::new(),
+            tokens: BTreeMap::new(),
             events: BTreeMap::new(),
             accepted: BTreeMap::new(),
             told_ends: BTreeMap::new(),
@@ -79,51 +94,49 @@ impl Watch {
         self.shards.iter().any(|shard| shard.data_lost)
     }
 
-    /// A record lands in the ledger.
+    /// A record lands in the ledger; what it is.
     pub(crate) fn landed(
         &mut self,
         shard: u32,
-        offset: u64,
-        bytes: &[u8],
-        ghost: Ghost,
+        record: (u64, Timestamp, &[u8]),
+        ghost: &Ghost,
         commands_end: u64,
-        compare: bool,
-    ) -> Result<(), String> {
+    ) -> Result<&'static str, String> {
+        let (offset, at, bytes) = record;
         let watched = &mut self.shards[shard as usize];
-        match watched.ledger.see(bytes)? {
-            Seen::Void => Ok(()),
+        let seen = watched.ledger.see(at, bytes)?;
+        if matches!(seen, Seen::Counts(_) | Seen::Image) {
+            watched.lineage = lineage(watched.lineage, bytes);
+            watched.decided_on_this(offset, ghost)?;
+        }
+        match seen {
+            Seen::Void => Ok("VOID"),
+            Seen::Image => Ok("counts"),
             Seen::Claim => {
                 watched.backlog = commands_end;
-                let state = watched.ledger.state.clone();
-                let print = compare.then(|| print_of(&state));
-                watched.claims.insert(offset, AtClaim { lineage: watched.lineage, state, print });
-                Ok(())
+                let state = watched.ledger.state().clone();
+                watched.claims.insert(offset, AtClaim { lineage: watched.lineage, state });
+                Ok("begins")
             }
             Seen::Counts(step) => {
-                watched.lineage = lineage(watched.lineage, bytes);
-                ensure(ghost.lineage.is_none_or(|had| had == watched.lineage), || {
-                    format!(
-                        "record {offset} counts, but was decided on another history than the one before it"
-                    )
-                })?;
-                if let Some(print) = ghost.print {
-                    ensure(print == print_of(&watched.ledger.state), || {
-                        format!("after record {offset} its author had another state than its readers")
-                    })?;
-                    watched.ledger.check_state()?;
-                }
                 watched.counts(offset, &step)?;
                 self.remember_views(shard, &step);
-                Ok(())
+                Ok("counts")
             }
         }
     }
 
     fn remember_views(&mut self, shard: u32, step: &Step) {
         let Some(workspace) = &step.workspace else { return };
-        let state = &self.shards[shard as usize].ledger.state;
+        let state = self.shards[shard as usize].ledger.state();
         let mut last = None;
         for event in &step.events {
+            if let What::TaskAssigned(e) = &event.what
+                && let Some(secret) = &e.secret
+            {
+                let attempt = (workspace.clone(), e.task_id.clone(), e.attempt);
+                self.tokens.insert(attempt, secret.attempt_token.clone());
+            }
             if last == Some(&event.entity) {
                 continue;
             }
@@ -139,16 +152,29 @@ impl Watch {
         ensure(folded.epoch == epoch, || {
             format!("a fold through claim {epoch} found epoch {}", folded.epoch)
         })?;
-        ensure(Some(folded.born) == watched.ledger.born(), || {
-            format!("a fold found the birth at {}", folded.born)
-        })?;
         let wrong = |why: String| format!("the fold through claim {epoch} found another state: {why}");
         same_state(&folded.state, &at.state).map_err(wrong)?;
         synod_ledger::invariants(&folded.state).map_err(wrong)?;
-        if let Some(print) = at.print {
-            ensure(print == print_of(&folded.state), || wrong("the prints differ".into()))?;
-        }
+        let first = watched.unsettled.range(..epoch).next().map(|(offset, _)| *offset);
+        ensure(
+            first.is_none_or(|first| folded.owed.front().is_some_and(|owed| owed.offset <= first)),
+            || {
+                format!(
+                    "the fold through claim {epoch} finds owed {:?}, and the effects of {first:?} are not performed",
+                    folded.owed.front().map(|o| o.offset)
+                )
+            },
+        )?;
         Ok(at.lineage)
+    }
+
+    /// The ledger is about to be trimmed.
+    pub(crate) fn trims(&mut self, shard: u32, below: u64) -> Result<(), String> {
+        let watched = self.shard_mut(shard);
+        watched.begins = watched.begins.max(below);
+        ensure(watched.floors.contains(&below), || {
+            format!("the ledger is trimmed below {below}, which no step that counts names as its floor")
+        })
     }
 
     /// An owner issues the effects of a step.
@@ -185,16 +211,9 @@ impl Watch {
     }
 
     /// Work is accepted for an agent: it must be what the ledger says.
-    pub(crate) fn handed_out(
-        &self,
-        shard: u32,
-        workspace: &Workspace,
-        work: &Assignment,
-    ) -> Result<(), String> {
-        let key = TaskKey { workspace: workspace.clone(), task: work.task_id.clone() };
-        let task = self.shard(shard).ledger.state.task(&key);
-        let attempt = task.and_then(|task| task.attempts.get((work.attempt as usize).checked_sub(1)?));
-        ensure(attempt.is_some_and(|attempt| attempt.token == work.attempt_token), || {
+    pub(crate) fn handed_out(&self, workspace: &Workspace, work: &Assignment) -> Result<(), String> {
+        let given = self.tokens.get(&(workspace.clone(), work.task_id.clone(), work.attempt));
+        ensure(given == Some(&work.attempt_token), || {
             format!(
                 "attempt {} of task {} was handed out, and the ledger knows no such attempt",
                 work.attempt, work.task_id
@@ -220,7 +239,7 @@ impl Watch {
         match answer {
             Ok((shown, _)) => {
                 if let Some((ce_id, came)) = came {
-                    ensure(came == Some(Came::Taken), || {
+                    ensure(matches!(came, Some(Came::Taken | Came::Submitted)), || {
                         format!("{ce_id} was answered as taken, and the ledger says {came:?}")
                     })?;
                 }
@@ -231,7 +250,11 @@ impl Watch {
                 Ok(())
             }
             Err(error) if matches!(error.code, Code::Unavailable | Code::Overloaded) => Ok(()),
+            Err(error) if error.code == Code::Internal => ensure(self.shard(shard).begins > 0, || {
+                format!("nothing was trimmed away, and somebody was told: {error}")
+            }),
             Err(error) => match came {
+                Some((_, Some(Came::Submitted))) => Ok(()),
                 Some((ce_id, came)) => ensure(came == Some(Came::Refused(error.code)), || {
                     format!("{ce_id} was answered with {error}, and the ledger says {came:?}")
                 }),
@@ -254,13 +277,9 @@ impl Watch {
     }
 
     /// The world is quiet: what was promised is kept.
-    pub(crate) fn at_the_end(&self, partitions: &[Partitions]) -> Result<(), (u32, String)> {
+    pub(crate) fn at_the_end(&self) -> Result<(), (u32, String)> {
         for (shard, watched) in self.shards.iter().enumerate() {
-            let shard = shard as u32;
-            watched.ledger.check_state().map_err(|why| (shard, why))?;
-            let log = &partitions[shard as usize].ledger;
-            let records = (0..log.end()).filter_map(|offset| log.ever(offset)).map(|(_, bytes)| &bytes[..]);
-            crate::checks::check_ledger(records).map_err(|why| (shard, why))?;
+            watched.ledger.check_state().map_err(|why| (shard as u32, why))?;
         }
         let workspace = Workspace::default_name();
         let promised = self.accepted.iter().filter(|_| !self.has_lost_data());
@@ -270,7 +289,7 @@ impl Watch {
             // The body that counts is that of the first to arrive, if somebody sent two under one id.
             let about = ledger.about(&workspace, ce_id).cloned();
             let task = about.map(|task| TaskKey { workspace: workspace.clone(), task });
-            let status = task.as_ref().and_then(|task| ledger.state.task(task)).map(|task| task.status);
+            let status = task.as_ref().and_then(|task| ledger.state().task(task)).map(|task| task.status);
             let kept = came.is_some() && status.is_none_or(TaskStatus::is_final);
             ensure(kept, || {
                 format!("{ce_id} was accepted; the ledger says {came:?}, its task is {status:?}")
@@ -278,24 +297,34 @@ impl Watch {
             .map_err(|why| (*shard, why))?;
         }
         for (task, told) in &self.told_ends {
-            let key = TaskKey { workspace: workspace.clone(), task: task.clone() };
-            let found = self
-                .shards
-                .iter()
-                .enumerate()
-                .find_map(|(shard, s)| Some((shard, s.ledger.state.task(&key)?.status)));
-            ensure(found.is_some_and(|(_, status)| status == *told), || {
+            let found =
+                self.shards.iter().zip(0..).find_map(|(s, shard)| Some((shard, s.ledger.ended(task)?)));
+            ensure(found.is_some_and(|(_, how)| how == told.as_str()), || {
                 format!("somebody was told that task {task} had ended as {told:?}, and it is {found:?}")
             })
-            .map_err(|why| (found.map_or(0, |(shard, _)| shard as u32), why))?;
+            .map_err(|why| (found.map_or(0, |(shard, _)| shard), why))?;
         }
         Ok(())
     }
 }
 
 impl ShardWatch {
+    /// A record that counts was decided on the history before it, and left its author with the state of its readers.
+    fn decided_on_this(&self, offset: u64, ghost: &Ghost) -> Result<(), String> {
+        ensure(ghost.lineage.is_none_or(|had| had == self.lineage), || {
+            format!("record {offset} counts, but was decided on another history than the one before it")
+        })?;
+        // Where something foreign came between, places and offsets differ until the next fold.
+        let Some(had) = ghost.state.as_ref().filter(|_| !self.ledger.is_displaced()) else { return Ok(()) };
+        same_state(self.ledger.state(), had).map_err(|why| {
+            format!("after record {offset} its author had another state than its readers: {why}")
+        })?;
+        self.ledger.check_state()
+    }
+
     fn counts(&mut self, offset: u64, step: &Step) -> Result<(), String> {
         self.counts.insert(offset);
+        self.floors.insert(step.floor);
         let owes = !step.events.is_empty() || step.input.reply_to.is_some() || step.input.poison;
         if let Some((first, _)) = self.unsettled.first_key_value() {
             ensure(step.done <= *first, || {
@@ -332,11 +361,6 @@ impl ShardWatch {
     pub(crate) fn first_unsettled(&self) -> Option<u64> {
         self.unsettled.first_key_value().map(|(offset, _)| *offset)
     }
-
-    /// Whether a record counts.
-    pub(crate) fn does_count(&self, offset: u64) -> bool {
-        self.counts.contains(&offset)
-    }
 }
 
 fn view_of(state: &State, workspace: &Workspace, entity: &EntityId) -> Option<Json> {
@@ -371,26 +395,8 @@ impl Print {
     }
 }
 
-impl Write for Print {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.bytes(text.as_bytes());
-        self.0 = self.0.rotate_left(11);
-        Ok(())
-    }
-}
-
 fn hash(text: &str) -> u64 {
     lineage(0, text.as_bytes())
-}
-
-/// The whole of a state as a number. Tasks whose back-off is over stand in their line whoever asks.
-pub(crate) fn print_of(state: &State) -> u64 {
-    let mut awake = state.clone();
-    awake.wake_retries(synod_protocol::Timestamp::from_millis(i64::MAX));
-    let mut print = Print(0xcbf2_9ce4_8422_2325);
-    // Writing to it cannot fail.
-    let _ = write!(print, "{awake:?}");
-    print.0
 }
 
 /// The subject of a command's answer, for reads.

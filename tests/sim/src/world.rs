@@ -14,13 +14,14 @@ use crate::mishap::Mishap;
 use crate::node::{Action, Doing, Node};
 use crate::party::{Party, PartyDoing};
 use crate::plan::{MS, Plan, SECOND};
-use crate::redis::Redis;
+use crate::redis::{Lease, Redis};
 use crate::rng::Rng;
 use crate::watch::Watch;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use synod_ledger::Effect;
-use synod_protocol::Timestamp;
+use std::rc::Rc;
+use synod_ledger::{Effect, State, TaskKey};
+use synod_protocol::{Json, Timestamp};
 
 /// When everything begins.
 const DAWN_MS: i64 = 1_800_000_000_000;
@@ -68,15 +69,17 @@ pub(crate) enum Request {
     Effect(Issued),
     /// An entry of the directory, mended after a fold.
     Mend { shard: u32, offset: u64, entry: Box<synod_protocol::view::DirectoryEntry> },
+    /// The ledger is to begin here.
+    Trim { shard: u32, below: u64 },
 }
 
 /// What only the watch knows of a record.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ghost {
     /// The author's whole history, if it is one of ours.
     pub(crate) lineage: Option<u64>,
     /// The state that its author had after it.
-    pub(crate) print: Option<u64>,
+    pub(crate) state: Option<Rc<State>>,
 }
 
 /// Who hears of an append, and when.
@@ -126,10 +129,12 @@ pub(crate) struct Issued {
 /// What Redis is asked.
 #[derive(Debug)]
 pub(crate) enum Call {
-    Lease(Pid),
+    Look { pid: Pid, at_ms: u64 },
+    Lease { pid: Pid, lease: Lease, began_ms: u64 },
     Release(Pid),
     Effect(Issued),
     Take { agent: usize, life: u32 },
+    View { key: TaskKey, offset: u64, value: Json },
 }
 
 #[derive(Debug)]
@@ -198,9 +203,9 @@ impl World {
             calm: false,
             shards: (0..shards).map(|_| Partitions::default()).collect(),
             redis: Redis::default(),
-            nodes: (0..plan.nodes).map(|_| Node::new(shards)).collect(),
+            nodes: (0..plan.nodes).map(|node| Node::new(node, 0, &plan)).collect(),
             parties: Vec::new(),
-            watch: Watch::new(shards),
+            watch: Watch::new(shards, &plan.keep),
             bug,
             broken: None,
             quiet: false,
@@ -252,7 +257,7 @@ impl World {
             What::IsQuiet => match self.why_not_quiet() {
                 why if why.is_empty() => {
                     self.quiet = true;
-                    if let Err((shard, why)) = self.watch.at_the_end(&self.shards) {
+                    if let Err((shard, why)) = self.watch.at_the_end() {
                         self.breaks(Some(shard), why);
                     }
                 }
@@ -370,7 +375,7 @@ impl World {
             if serving.is_empty() {
                 return format!("shard {shard} has no owner");
             }
-            if let Some(task) = watched.ledger.live().first() {
+            if let Some(task) = watched.ledger.first_live() {
                 return format!("task {task} of shard {shard} has not ended");
             }
             let end = self.shards[shard as usize].commands.end();
@@ -381,7 +386,8 @@ impl World {
             match current {
                 Some(s) if s.owner.in_flight() > 0 => return format!("shard {shard} has records in flight"),
                 Some(s) if s.owner.owed() > 0 => return format!("shard {shard} owes effects"),
-                Some(s) if s.until.is_some() => return format!("shard {shard} is catching up"),
+                None => return format!("shard {shard} has no owner in force"),
+                Some(s) if s.owner.is_catching_up() => return format!("shard {shard} is catching up"),
                 _ => {}
             }
             if let Some(offset) = watched.first_unsettled() {
