@@ -23,7 +23,8 @@ const INBOX: &str = "synod::inbox";
 /// Runs one until stdin ends. One thread, so that what it notes stands in the order in which it came.
 pub(crate) async fn run(plan: AgentPlan) -> Result<(), Trouble> {
     let journal = Arc::new(Journal::<AgentLine>::open(&plan.journal)?);
-    let listen = Listener { journal: journal.clone(), does_all: plan.off == Some(Off::Memory) };
+    let listen =
+        Listener { journal: journal.clone(), does_all: matches!(plan.off, Some(Off::Memory | Off::Inboxes)) };
     let words = fmt::layer().with_writer(std::io::stderr).with_filter(LevelFilter::WARN);
     let inbox = listen.with_filter(Targets::new().with_target(INBOX, LevelFilter::TRACE));
     tracing_subscriber::registry().with(words).with(inbox).init();

@@ -236,7 +236,7 @@ fn guard(off: Off) -> &'static str {
         Off::Answers => "a client takes \"sent\" for \"accepted\", and repeats nothing",
         Off::Ids => "a client gives each repeat an id of its own",
         Off::Memory => "an agent does whatever comes out of its inbox, also what it has had",
-        Off::Inboxes => "inboxes forget epochs and attempts, again and again",
+        Off::Inboxes => "inboxes forget epochs and attempts, again and again, and agents do whatever comes",
         Off::Canary => "Redis refuses agents' writes alone, so that no coordinator can tell by its own",
         Off::Loss => "dead agents go on beating and being present",
         Off::Copies => "one copy of each partition, and a killed broker's ledger is removed",

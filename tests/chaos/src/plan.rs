@@ -23,7 +23,7 @@ pub(crate) enum Off {
     Ids,
     /// The agent does whatever comes out of its inbox, also what it knows already.
     Memory,
-    /// Somebody removes the inboxes' memory of epochs and attempts, again and again.
+    /// Somebody removes the inboxes' memory of epochs and attempts, again and again, and agents have none either.
     Inboxes,
     /// Redis refuses heartbeats alone, so that no coordinator sees by its own writes that nobody can be heard.
     Canary,

@@ -7,6 +7,7 @@ use crate::process::now_ms;
 use crate::stage::{READY, Stage};
 use futures::future::try_join_all;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longer than a lease (3 s) and than what is waited for when one ends.
 const PAST_THE_LEASE: Duration = Duration::from_secs(6);
@@ -55,7 +56,7 @@ pub(super) async fn stopped(stage: &mut Stage, scale: Scale) -> Result<(), Troub
         let victim = stage.coordinators[n].id();
         let at = stop(stage, n).await?;
         stage.take_over("SIGSTOP of one of two coordinators", at, victim);
-        stage.run_for(PAST_THE_LEASE).await?;
+        run_for(stage, PAST_THE_LEASE).await?;
         stage.until_going_on(TAKE_OVER).await;
         go_on(stage, n).await?;
     }
@@ -71,7 +72,7 @@ pub(super) async fn stopped_and_wiped(stage: &mut Stage, scale: Scale) -> Result
         let victim = stage.coordinators[n].id();
         let at = stop(stage, n).await?;
         stage.take_over("SIGSTOP of one of two coordinators", at, victim);
-        stage.run_for(PAST_THE_LEASE).await?;
+        run_for(stage, PAST_THE_LEASE).await?;
         stage.until_going_on(TAKE_OVER).await;
         stage.wiped();
         stage.ground.redis(&["FLUSHALL"]).await?;
@@ -96,26 +97,24 @@ async fn stop(stage: &mut Stage, n: usize) -> Result<i64, Trouble> {
 
 /// SIGCONT, and the second after it.
 async fn go_on(stage: &mut Stage, n: usize) -> Result<(), Trouble> {
-    let forgetful = stage.off == Some(Off::Inboxes);
-    if forgetful {
-        forget_inboxes(stage).await?;
-    }
     stage.coordinators[n].go_on()?;
     stage.fault("SIGCONT");
-    for _ in 0..20 {
-        if forgetful {
-            forget_inboxes(stage).await?;
-        }
+    run_for(stage, Duration::from_secs(1)).await
+}
+
+/// Lets the load run. Where that guard is off, inboxes know neither epochs nor attempts meanwhile, for long.
+async fn run_for(stage: &mut Stage, time: Duration) -> Result<(), Trouble> {
+    if stage.off != Some(Off::Inboxes) {
+        return stage.run_for(time).await;
+    }
+    let script = "for _, k in ipairs(redis.call('KEYS', 'synod:*:guard')) do redis.call('DEL', k) end \
+                  for _, k in ipairs(redis.call('KEYS', 'synod:*:seen')) do redis.call('DEL', k) end return 1";
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        stage.ground.redis(&["EVAL", script, "0"]).await?;
         stage.run_for(Duration::from_millis(50)).await?;
     }
     Ok(())
-}
-
-/// The guard that is off: inboxes know neither epochs nor attempts.
-async fn forget_inboxes(stage: &Stage) -> Result<(), Trouble> {
-    let script = "for _, k in ipairs(redis.call('KEYS', 'synod:*:guard')) do redis.call('DEL', k) end \
-                  for _, k in ipairs(redis.call('KEYS', 'synod:*:seen')) do redis.call('DEL', k) end return 1";
-    stage.ground.redis(&["EVAL", script, "0"]).await.map(drop)
 }
 
 /// SIGTERM, start, the next.

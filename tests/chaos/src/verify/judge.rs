@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use synod_protocol::view::TaskStatus;
 
+/// What came out of an inbox is noted so much later at most, and Redis forgets so much later than it is told to.
+const NOTED_MS: u64 = 2_000;
 /// Found things shown of each kind; all are counted.
 const SHOWN: usize = 5;
 
@@ -226,7 +228,8 @@ fn stale(findings: &mut Findings, noted: &Noted) {
                 (*seen, *since_ms) = (*epoch, *at_ms);
                 continue;
             }
-            let forgotten = noted.wiped_ms.iter().any(|wiped| (*since_ms..=*at_ms).contains(wiped));
+            let forgotten =
+                noted.wiped_ms.iter().any(|wiped| *since_ms <= wiped + NOTED_MS && *at_ms >= *wiped);
             if *kept || !forgotten {
                 let (seen, shard) = (*seen, *shard);
                 findings.found(Kind::Stale, || {

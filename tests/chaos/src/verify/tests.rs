@@ -265,14 +265,18 @@ fn a_deposed_owners_word_that_was_taken_is_stale() {
     check(|w| w.took(0, false, AT as u64 + 5), &[(Kind::Stale, 1)]);
     check(|w| w.took(0, true, AT as u64 + 5), &[(Kind::Stale, 1)]);
     // Redis forgot in between: its inbox could not know, and the agent did not take it to heart.
-    let wiped = |kept| {
+    let wiped = |at_ms: i64, kept| {
         move |w: &mut World| {
-            w.noted.wiped_ms.push(AT as u64 + 3);
+            w.noted.wiped_ms.push((AT + at_ms) as u64);
             w.took(0, kept, AT as u64 + 5);
         }
     };
-    check(wiped(false), &[]);
-    check(wiped(true), &[(Kind::Stale, 1)]);
+    check(wiped(3, false), &[]);
+    check(wiped(3, true), &[(Kind::Stale, 1)]);
+    // What came before it is noted a little later; but not long after.
+    check(wiped(-500, false), &[]);
+    check(wiped(-5_000, false), &[(Kind::Stale, 1)]);
+    check(wiped(6, false), &[(Kind::Stale, 1)]);
     // An event of a record that does not count.
     check(
         |w| {
