@@ -162,7 +162,8 @@ impl Fold {
         let moved = self.state.take(offset, &step);
         self.bases.take(&moved);
         self.recent.step(&step);
-        self.done = step.done;
+        // Below the floor all is done, whatever a step that was appended before that was known says.
+        self.done = self.done.max(step.done);
         self.trim_to = self.trim_to.max(step.floor);
         self.owed.push_back(Owed { offset, needs, step });
         while self.owed.front().is_some_and(|owed| owed.offset < self.done) {
