@@ -245,8 +245,9 @@ async fn repeat(client: &Client, capability: &str, tasks: &[String]) {
         })
         .await;
         for (item, id) in items.iter().zip(some) {
-            let told = (&item["status"], &item["entity"]["task_id"]);
-            assert_eq!(told, (&json!(200), &json!(id)), "{item}");
+            // 202: the topic has it, since its shard is just being taken.
+            let is_done = item["status"] == 200 && item["entity"]["task_id"] == id.as_str();
+            assert!(is_done || item["status"] == 202, "{item}");
         }
     }
 }
