@@ -95,6 +95,10 @@ impl Agenda {
         self.dispatch |= state.wake_retries(now);
         if std::mem::take(&mut self.check_holders) {
             self.gone = gone(state, fleet);
+            #[cfg(feature = "planted")]
+            if crate::planted::is(crate::planted::Bug::UnorderedMap) {
+                self.gone = crate::planted::in_any_order(std::mem::take(&mut self.gone)).collect();
+            }
         }
         if let Some(input) = self.gone.pop_front() {
             return Next::Input(input);

@@ -4,6 +4,7 @@
 //! counted in that epoch. The rest is void, and a void record does not advance `n`. (DESIGN, section 1;
 //! checked exhaustively by the protocol's model.)
 
+use crate::planted::{self, Bug};
 use crate::record::Record;
 
 /// What a reader makes of a record.
@@ -33,6 +34,11 @@ impl Counting {
                 Verdict::Claim
             }
             Record::Step(step) => self.numbered(step.epoch, step.n),
+            Record::Image(image)
+                if planted::is(Bug::OldImageBelieved) && !self.expects(image.epoch, image.n) =>
+            {
+                Verdict::Counts
+            }
             Record::Image(image) => self.numbered(image.epoch, image.n),
         }
     }
@@ -56,7 +62,9 @@ impl Counting {
 
     /// Whether a record of this epoch and number would count here.
     pub fn expects(&self, epoch: u64, n: u64) -> bool {
-        self.epoch == Some(epoch) && n == self.n + 1
+        let (fenced, counted) = (planted::is(Bug::EpochUnchecked), planted::is(Bug::NumberUnchecked));
+        let anything = planted::is(Bug::FencingOff);
+        anything || (self.epoch == Some(epoch) || fenced) && (n == self.n + 1 || counted)
     }
 
     /// The latest claim's offset.

@@ -2,6 +2,7 @@
 
 use crate::agent;
 use crate::past::Past;
+use crate::planted::{self, Bug};
 use crate::state::{State, TaskKey, line_of};
 use crate::task::{self, LOSS_LIMIT, TaskState};
 use synod_fleet::{AgentKey, Choice, Fleet, Need};
@@ -141,7 +142,9 @@ pub fn decide(state: &State, cx: &Context<'_>, input: &Input) -> Decision {
 }
 
 fn decide_command(state: &State, cx: &Context<'_>, command: &Command, meta: &Meta) -> Decision {
-    if let Some(at) = state.seen.command(&meta.workspace, &meta.ce_id) {
+    if let Some(at) =
+        state.seen.command(&meta.workspace, &meta.ce_id).filter(|_| !planted::is(Bug::DeduplicationOff))
+    {
         return Decision { repeat: true, past: Some(Past::Command { at }), ..Decision::default() };
     }
     let window = state.keep.window.ms;

@@ -22,6 +22,10 @@ mod invariants;
 mod memory;
 mod owner;
 mod past;
+#[cfg(feature = "planted")]
+pub mod planted;
+#[cfg(not(feature = "planted"))]
+mod planted;
 mod recent;
 mod record;
 mod seen;

@@ -222,6 +222,11 @@ impl Bases {
         }
     }
 
+    /// Where a floor would pass all that lives.
+    pub(crate) fn greatest(&self) -> Option<u64> {
+        self.0.keys().next_back().copied()
+    }
+
     pub(crate) fn least(&self) -> Option<u64> {
         self.0.keys().next().copied()
     }

@@ -10,6 +10,7 @@ use crate::effect::{Effect, Told, again, effects, had, shown, told};
 use crate::fold::Folded;
 use crate::memory::{Bases, Moved, Thing};
 use crate::past::Past;
+use crate::planted::{self, Bug};
 use crate::recent::Recent;
 use crate::record::{Door, Image, InputRef, Kind, Step, VERSION};
 use crate::state::State;
@@ -251,12 +252,19 @@ impl Owner {
 
     fn done(&self) -> u64 {
         let end = if self.nothing_yet { self.born } else { self.epoch + 1 + self.proven };
+        if planted::is(Bug::DoneEarly) {
+            return end;
+        }
         self.owed.keys().next().map_or(end, |first| end.min(*first))
     }
 
     /// Where a fold may begin: at the least proven base, and at what the owed steps need.
     fn floor(&self) -> u64 {
-        let needed = self.needed.first().map(|(needs, _)| *needs);
+        if planted::is(Bug::FloorPastLive) {
+            return self.bases.greatest().unwrap_or(self.born);
+        }
+        let needed =
+            self.needed.first().filter(|_| !planted::is(Bug::FloorPastOwed)).map(|(needs, _)| *needs);
         [self.bases.least(), needed].into_iter().flatten().min().unwrap_or(self.born)
     }
 
@@ -467,8 +475,8 @@ impl Owner {
     fn tell_one(&mut self, ticket: Ticket, told: Told, released: &mut Vec<Released>) {
         match self.flights.back_mut() {
             _ if self.doubt.is_some() => self.stranded.push(ticket),
-            Some(flight) => flight.tells.push(Tell::One(ticket, told)),
-            None => released.push(told.to(ticket)),
+            Some(flight) if !planted::is(Bug::AnsweredUnproven) => flight.tells.push(Tell::One(ticket, told)),
+            _ => released.push(told.to(ticket)),
         }
     }
 
@@ -479,6 +487,12 @@ impl Owner {
     pub fn acked(&mut self, n: u64, outcome: Result<Option<u64>, String>) -> Result<Vec<Released>, Doubt> {
         let expected = self.epoch + n;
         let doubt = match outcome {
+            Err(_) if planted::is(Bug::NumberGivenTwice) && n == self.sent => {
+                self.sent -= 1;
+                self.flights.pop_back();
+                None
+            }
+            Ok(Some(_)) if planted::is(Bug::OffsetUnchecked) => None,
             Err(why) => Some(Doubt::NotAppended(n, why)),
             Ok(None) => Some(Doubt::NoOffset(n)),
             Ok(Some(found)) if found != expected => Some(Doubt::UnexpectedOffset { n, expected, found }),
@@ -494,6 +508,13 @@ impl Owner {
             flight.acked = true;
         }
         let mut released = Vec::new();
+        if planted::is(Bug::ReleasedAlone)
+            && let Some(flight) = self.flights.iter_mut().find(|flight| flight.n == n)
+        {
+            let (offset, needs, effects) =
+                (self.epoch + n, flight.needs, std::mem::take(&mut flight.effects));
+            self.release(offset, needs, effects, &mut released);
+        }
         while self.flights.front().is_some_and(|flight| flight.acked) {
             let Some(flight) = self.flights.pop_front() else { break };
             self.proven = flight.n;
@@ -543,6 +564,7 @@ impl Owner {
 /// same command again through the quick door changes nothing and needs none.
 fn is_recorded(input: &Input, decision: &Decision) -> bool {
     match input {
+        Input::Command { .. } if planted::is(Bug::RefusalUnrecorded) && decision.rejected.is_some() => false,
         Input::Poison { .. } | Input::PassedOn { .. } => true,
         Input::Command { meta, .. } if meta.offset.is_some() => true,
         Input::Command { .. } => {

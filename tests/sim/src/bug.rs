@@ -1,4 +1,5 @@
 //! Bugs that are planted on purpose, to see that they are caught. Without the feature `planted` none can be chosen.
+//! Those of the core are planted in the core itself; the rest live in what the simulation has in place of the shell.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,33 +7,98 @@ use std::str::FromStr;
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bug {
+    /// Every record counts.
+    FencingOff,
+    /// A record counts by its number alone.
+    EpochUnchecked,
+    /// A record counts by its epoch alone.
+    NumberUnchecked,
     /// An acknowledgement's offset is not looked at.
     OffsetUnchecked,
+    /// Released on its own acknowledgement while an earlier one is missing.
+    ReleasedAlone,
+    /// The number of a record whose append has failed is given to the next.
+    NumberGivenTwice,
     /// The fold stops at the end seen before the claim.
     FoldBeforeClaim,
     /// The reader of commands starts one too late after a fold.
     OneLate,
     /// It starts one too early.
     OneEarly,
-    /// `done` moves when effects are issued, not when they are confirmed.
+    /// A command is not known again by its id.
+    DeduplicationOff,
+    /// A repeat, or a read, is answered from unproven state.
+    AnsweredUnproven,
+    /// What is refused is not recorded.
+    RefusalUnrecorded,
+    /// An image counts, whoever wrote it.
+    OldImageBelieved,
+    /// The floor passes steps whose effects are not confirmed.
+    FloorPastOwed,
+    /// The floor passes things that live.
+    FloorPastLive,
+    /// `done` passes steps whose effects are not confirmed.
     DoneEarly,
     /// An inbox compares record offsets instead of the issuer's epoch.
     InboxByRecord,
     /// Timers and dispatch do not wait for the commands seen at the claim.
     TimersFirst,
+    /// The core goes through an unordered map.
+    UnorderedMap,
 }
 
 impl Bug {
     /// Every bug, with its name on the command line.
     pub const ALL: &'static [(Bug, &'static str)] = &[
+        (Bug::FencingOff, "fencing-off"),
+        (Bug::EpochUnchecked, "epoch-unchecked"),
+        (Bug::NumberUnchecked, "number-unchecked"),
         (Bug::OffsetUnchecked, "offset-unchecked"),
+        (Bug::ReleasedAlone, "released-alone"),
+        (Bug::NumberGivenTwice, "number-given-twice"),
         (Bug::FoldBeforeClaim, "fold-before-claim"),
         (Bug::OneLate, "one-late"),
         (Bug::OneEarly, "one-early"),
+        (Bug::DeduplicationOff, "deduplication-off"),
+        (Bug::AnsweredUnproven, "answered-unproven"),
+        (Bug::RefusalUnrecorded, "refusal-unrecorded"),
+        (Bug::OldImageBelieved, "old-image-believed"),
+        (Bug::FloorPastOwed, "floor-past-owed"),
+        (Bug::FloorPastLive, "floor-past-live"),
         (Bug::DoneEarly, "done-early"),
         (Bug::InboxByRecord, "inbox-by-record"),
         (Bug::TimersFirst, "timers-first"),
+        (Bug::UnorderedMap, "unordered-map"),
     ];
+
+    /// Plants it, if it is one of the core's, for what this thread does from now on.
+    #[cfg(feature = "planted")]
+    pub(crate) fn plant(bug: Option<Bug>) {
+        use synod_ledger::planted::{Bug as Core, plant};
+        plant(bug.and_then(|bug| match bug {
+            Bug::FencingOff => Some(Core::FencingOff),
+            Bug::EpochUnchecked => Some(Core::EpochUnchecked),
+            Bug::NumberUnchecked => Some(Core::NumberUnchecked),
+            Bug::OffsetUnchecked => Some(Core::OffsetUnchecked),
+            Bug::ReleasedAlone => Some(Core::ReleasedAlone),
+            Bug::NumberGivenTwice => Some(Core::NumberGivenTwice),
+            Bug::DeduplicationOff => Some(Core::DeduplicationOff),
+            Bug::AnsweredUnproven => Some(Core::AnsweredUnproven),
+            Bug::RefusalUnrecorded => Some(Core::RefusalUnrecorded),
+            Bug::OldImageBelieved => Some(Core::OldImageBelieved),
+            Bug::FloorPastOwed => Some(Core::FloorPastOwed),
+            Bug::FloorPastLive => Some(Core::FloorPastLive),
+            Bug::DoneEarly => Some(Core::DoneEarly),
+            Bug::UnorderedMap => Some(Core::UnorderedMap),
+            Bug::FoldBeforeClaim | Bug::OneLate | Bug::OneEarly | Bug::InboxByRecord | Bug::TimersFirst => {
+                None
+            }
+        }));
+    }
+
+    /// There is none to plant.
+    #[cfg(not(feature = "planted"))]
+    pub(crate) fn plant(_: Option<Bug>) {}
 }
 
 impl fmt::Display for Bug {

@@ -46,6 +46,7 @@ pub struct Failure {
 /// # Errors
 /// What did not hold, with its timeline.
 pub fn run(seed: u64, bug: Option<Bug>) -> Result<Figures, Failure> {
+    Bug::plant(bug);
     let mut world = World::new(seed, bug, false);
     world.run();
     if world.broken.is_none() {

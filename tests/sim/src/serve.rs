@@ -525,10 +525,6 @@ impl World {
         n: u64,
         outcome: Result<Option<u64>, String>,
     ) {
-        let outcome = match outcome {
-            Ok(Some(_)) if self.bug == Some(Bug::OffsetUnchecked) => Ok(Some(epoch + n)),
-            other => other,
-        };
         self.with_serving(node, shard, Some(epoch), |world, s| {
             let released = s.owner.acked(n, outcome).map_err(|doubt| Over::Doubt(doubt.to_string()))?;
             world.release(node, shard, s, released);
@@ -568,9 +564,6 @@ impl World {
                     }
                     let issued = self.watch.issued(shard, offset, ids);
                     self.must(shard, issued);
-                    if self.bug == Some(Bug::DoneEarly) {
-                        s.owner.confirmed(offset, effects.len());
-                    }
                     for effect in effects {
                         let issued = Issued { pid, shard, epoch, offset, effect, tries: 0 };
                         self.depart(node, Action::Effect(issued));
