@@ -13,7 +13,7 @@ const GO_ON: Duration = Duration::from_secs(60);
 /// Each of three in turn, which leads some shards and follows in the others.
 pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
     // Without copies the first broker's end is the end of its shards.
-    let rounds = if stage.off.is_some() { 1 } else { scale.of(3, 6) };
+    let rounds = if stage.off.is_some() { 1 } else { scale.of(3, 4) };
     while let Some(round) = stage.round(rounds) {
         stage.run_for(scale.between()).await?;
         let broker = round as u32 % 3 + 1;

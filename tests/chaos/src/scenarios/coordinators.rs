@@ -50,7 +50,7 @@ pub(super) async fn one_of_three(stage: &mut Stage, scale: Scale) -> Result<(), 
 
 /// SIGSTOP, take-over by the other, SIGCONT.
 pub(super) async fn stopped(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    while let Some(round) = stage.round(scale.of(2, 8)) {
+    while let Some(round) = stage.round(scale.of(2, 6)) {
         stage.run_for(scale.between()).await?;
         let n = round % stage.coordinators.len();
         let victim = stage.coordinators[n].id();
@@ -66,7 +66,7 @@ pub(super) async fn stopped(stage: &mut Stage, scale: Scale) -> Result<(), Troub
 /// SIGSTOP, take-over by the other, FLUSHALL, SIGCONT: what the deposed one still sends meets inboxes that have heard
 /// nothing.
 pub(super) async fn stopped_and_wiped(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    while let Some(round) = stage.round(scale.of(2, 8)) {
+    while let Some(round) = stage.round(scale.of(2, 6)) {
         stage.run_for(scale.between()).await?;
         let n = round % stage.coordinators.len();
         let victim = stage.coordinators[n].id();

@@ -59,7 +59,7 @@ pub(super) async fn wiped(stage: &mut Stage, scale: Scale) -> Result<(), Trouble
 }
 
 pub(super) async fn killed(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    while stage.round(scale.of(2, 8)).is_some() {
+    while stage.round(scale.of(2, 6)).is_some() {
         stage.run_for(scale.between()).await?;
         let held = held(stage).await?;
         // Up to a second of what it was told is not in its file.
@@ -92,7 +92,7 @@ pub(super) async fn old(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> 
 }
 
 pub(super) async fn empty(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
-    while stage.round(scale.of(2, 8)).is_some() {
+    while stage.round(scale.of(2, 6)).is_some() {
         stage.run_for(scale.between()).await?;
         let held = held(stage).await?;
         stage.wiped();
@@ -120,7 +120,7 @@ pub(super) async fn full(stage: &mut Stage, scale: Scale) -> Result<(), Trouble>
             "Redis refuses every write: maxmemory 1 MB",
         ),
     };
-    while stage.round(scale.of(2, 8)).is_some() {
+    while stage.round(scale.of(2, 6)).is_some() {
         stage.run_for(scale.between()).await?;
         let held = held(stage).await?;
         stage.ground.redis(full).await?;
