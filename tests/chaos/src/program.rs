@@ -22,7 +22,8 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Word {
-    /// Plays scenarios; ends with 0 if every one came out as it should
+    /// Plays scenarios; ends with 0 if every one came out as it should, with 1 if one did not
+    #[command(args_override_self = true)]
     Run(Run),
     /// Says which scenarios there are
     List,
