@@ -228,7 +228,7 @@ impl Stage {
 
     fn child(&self, what: &str, name: &str, plan: &impl Serialize) -> Result<Process, Trouble> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(what).arg(serde_json::to_string(plan)?);
+        command.arg(what).arg(serde_json::to_string(plan)?).current_dir(self.folder.path().join("logs"));
         Process::start(name, &self.folder.path().join("logs"), command)
     }
 

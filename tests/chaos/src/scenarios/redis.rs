@@ -106,7 +106,7 @@ pub(super) async fn empty(stage: &mut Stage, scale: Scale) -> Result<(), Trouble
 
 pub(super) async fn full(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
     // The guard that is off: what refuses everything refuses what agents beat with, and the coordinator's own
-    // writes pass. Long enough for each agent's silence to count.
+    // writes pass. Long enough for agents to be lost, registered anew and lost again: three losses end a task.
     let canary_off = stage.off == Some(Off::Canary);
     let (full, enough, what): (&[&str], &[&str], _) = match canary_off {
         true => (
@@ -126,7 +126,7 @@ pub(super) async fn full(stage: &mut Stage, scale: Scale) -> Result<(), Trouble>
         stage.ground.redis(full).await?;
         stage.fault(what);
         let lasts = scale.of(Duration::from_secs(4), Duration::from_secs(8));
-        stage.run_for(if canary_off { 2 * lasts } else { lasts }).await?;
+        stage.run_for(if canary_off { 5 * lasts } else { lasts }).await?;
         let at = now_ms();
         stage.ground.redis(enough).await?;
         stage.go_on("Redis takes writes again", at);
