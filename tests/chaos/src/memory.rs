@@ -6,6 +6,8 @@ use crate::stage::{CAPABILITY, READY, Setting, Stage};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Tasks asked for at a time.
+const PORTION: u64 = 10_000;
 /// Figures told on the way to the end.
 const MARKS: u64 = 10;
 /// Times that the coordinator is killed and started again, after the first mark and at the end.
@@ -23,7 +25,7 @@ pub(crate) struct Memory {
     #[arg(long, default_value_t = 100_000)]
     waiting: u64,
     /// Tasks a second that clients ask for
-    #[arg(long, default_value_t = 1_500)]
+    #[arg(long, default_value_t = 5_000)]
     rate: u32,
 }
 
@@ -60,12 +62,16 @@ impl Memory {
         let mut stage = empty(6).await?;
         let began = Instant::now();
         tell(&stage, 0, "at rest", began)?;
-        for (n, doors) in [Doors::Http, Doors::Kafka].into_iter().enumerate() {
-            stage.client(&format!("client{n}"), CAPABILITY, doors, self.rate / 2, self.tasks / 2)?;
-        }
-        let all = self.tasks / 2 * 2;
-        let (mut ended, mut moved, mut mark) = (0, Instant::now(), 1);
+        let all = self.tasks.div_ceil(PORTION) * PORTION;
+        let (mut ended, mut moved, mut mark, mut asked) = (0, Instant::now(), 1, 0);
         while ended < all {
+            // The next portion when the last has ended: what waits is measured apart.
+            if ended >= asked && asked < all {
+                let doors = if asked / PORTION % 2 == 0 { Doors::Http } else { Doors::Kafka };
+                let name = format!("client{}", asked / PORTION);
+                stage.client(&name, CAPABILITY, doors, self.rate, PORTION)?;
+                asked += PORTION;
+            }
             tokio::time::sleep(Duration::from_millis(250)).await; // the condition is asked again
             let now = stage.coordinators[0].completed().await?;
             if now > ended {

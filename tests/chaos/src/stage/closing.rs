@@ -13,8 +13,10 @@ use std::time::Duration;
 use synod_protocol::topics;
 use tokio::time::Instant;
 
-/// After the load everything that was accepted has to end within this.
+/// After the load what was accepted has to end; when nothing more of it has for so long, the rest is lost.
 const SETTLE: Duration = Duration::from_secs(120);
+/// A backlog that is worked off all the time has this long.
+const SETTLE_AT_MOST: Duration = Duration::from_secs(900);
 /// An answer of Kafka's may take so long.
 const KAFKA: Duration = Duration::from_secs(20);
 /// Clients may take so long to finish what they have begun.
@@ -91,7 +93,7 @@ impl Stage {
             ..Noted::default()
         };
         let settle = if self.off.is_some() { SETTLE / 4 } else { SETTLE };
-        let began = Instant::now();
+        let (began, mut left, mut moved) = (Instant::now(), u64::MAX, Instant::now());
         // The ends first, then what was told of them: the same check, so that it says what is missing if time is up.
         loop {
             for shard in 0..SHARDS {
@@ -99,7 +101,10 @@ impl Stage {
                 self.read_events(shard).await?;
             }
             let lost = outstanding(&noted, &self.book, &self.published);
-            if lost == 0 || began.elapsed() > settle {
+            if lost < left {
+                (left, moved) = (lost, Instant::now());
+            }
+            if lost == 0 || moved.elapsed() > settle || began.elapsed() > SETTLE_AT_MOST {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(250)).await; // the condition is asked again
