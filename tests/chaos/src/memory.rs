@@ -67,7 +67,7 @@ impl Memory {
         while ended < all {
             // The next portion when the last has ended: what waits is measured apart.
             if ended >= asked && asked < all {
-                let doors = if asked / PORTION % 2 == 0 { Doors::Http } else { Doors::Kafka };
+                let doors = if (asked / PORTION).is_multiple_of(2) { Doors::Http } else { Doors::Kafka };
                 let name = format!("client{}", asked / PORTION);
                 stage.client(&name, CAPABILITY, doors, self.rate, PORTION)?;
                 asked += PORTION;
