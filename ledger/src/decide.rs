@@ -14,6 +14,10 @@ use synod_protocol::event::{
 use synod_protocol::view::TaskStatus;
 use synod_protocol::{Code, Command, EntityId, Error, Incarnation, ReplyTo, Timestamp, Workspace};
 
+/// By so much a command may seem to have been asked for after it was had: the shard's time lags by what the claim's
+/// acknowledgement took, and clients' clocks are not the brokers'. At most a quarter of the window.
+const SLACK_MS: u64 = 10_000;
+
 /// Everything that can happen to a shard.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -68,6 +72,15 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// It has waited so much longer since it was read, in milliseconds.
+    pub fn has_waited(&mut self, ms: u64) {
+        if let Input::Command { meta, .. } = self {
+            meta.waited_ms = meta.waited_ms.saturating_add(ms);
+        }
+    }
+}
+
 /// What is known of a command besides what it asks.
 #[derive(Clone, Debug)]
 pub struct Meta {
@@ -77,7 +90,7 @@ pub struct Meta {
     pub workspace: Workspace,
     /// How old its `ce_time` was when it arrived, in milliseconds.
     pub age_ms: u64,
-    /// How long it had stood in the topic when it was read, in milliseconds.
+    /// How long it has stood in the topic and waited since, in milliseconds.
     pub waited_ms: u64,
     /// Its offset in the commands topic; `None` through the quick door.
     pub offset: Option<u64>,
@@ -157,7 +170,8 @@ fn decide_command(state: &State, cx: &Context<'_>, command: &Command, meta: &Met
     }
     // Asked for at this time, by the shard's.
     let asked_at = cx.now.minus_millis(meta.age_ms.saturating_add(meta.waited_ms));
-    if state.shard.forgotten.is_some_and(|until| asked_at <= until) {
+    let slack = SLACK_MS.min(window / 4);
+    if state.shard.forgotten.is_some_and(|until| asked_at <= until.plus_millis(slack)) {
         return refused(Error::invalid(format!(
             "ce_time is {} s old, and so many commands have come since that this one may have been had before and forgotten; it is refused",
             meta.age_ms / 1000

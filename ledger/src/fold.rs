@@ -149,7 +149,7 @@ impl Fold {
                 self.counted += 1;
                 let restored = self.state.restore(offset, &image.of);
                 let moved = restored.map_err(|why| FoldError::Image { offset, why })?;
-                self.bases.take(&[moved]);
+                self.bases.take(&moved);
             }
             _ => self.void += 1,
         }

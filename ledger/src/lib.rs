@@ -43,7 +43,7 @@ pub use fold::{Fold, FoldError, Folded, Owed};
 pub use invariants::invariants;
 pub use memory::{Keep, Thing};
 pub use owner::{Answer, Append, Doubt, Limits, Owner, Released, Ticket};
-pub use past::{Past, Search};
+pub use past::{Past, Search, life_from, submission};
 pub use recent::Had;
 pub use record::{
     AgentImage, Claim, Door, Image, Imaged, InputRef, Kind, Record, RecordError, Step, TaskImage, VERSION,

@@ -130,9 +130,11 @@ impl State {
     ///
     /// # Errors
     /// A sentence, where its content cannot be.
-    pub(crate) fn restore(&mut self, offset: u64, image: &Imaged) -> Result<Moved, String> {
-        Ok(match image {
+    pub(crate) fn restore(&mut self, offset: u64, image: &Imaged) -> Result<Vec<Moved>, String> {
+        let mut moved = Vec::new();
+        let last = match image {
             Imaged::Shard(shard) => {
+                moved.extend(self.let_go_of_dropped());
                 self.now = self.now.max(shard.now.unwrap_or_default());
                 self.shard = ShardImage { now: None, ..shard.clone() };
                 let known = self.by_base.remove(&(self.shard_base, Thing::Shard));
@@ -152,18 +154,30 @@ impl State {
                 let key = AgentKey { workspace: agent.workspace.clone(), agent: agent.id.clone() };
                 self.put_agent(agent.arrival, offset, key, agent.state.clone())
             }
-        })
+        };
+        moved.push(last);
+        Ok(moved)
     }
 
     /// Notes that the owner's own image of a thing will stand at `offset`.
-    pub(crate) fn imaged(&mut self, thing: &Thing, offset: u64) -> Moved {
+    pub(crate) fn imaged(&mut self, thing: &Thing, offset: u64) -> Vec<Moved> {
+        let mut moved = Vec::new();
         let from = match thing {
-            Thing::Shard => Some(std::mem::replace(&mut self.shard_base, offset)),
+            Thing::Shard => {
+                moved.extend(self.let_go_of_dropped());
+                Some(std::mem::replace(&mut self.shard_base, offset))
+            }
             Thing::Seen(block) => self.seen.rebase(*block, offset),
             Thing::Task(key) => self.tasks.get_mut(key).map(|k| std::mem::replace(&mut k.base, offset)),
             Thing::Agent(key) => self.agents.get_mut(key).map(|k| std::mem::replace(&mut k.base, offset)),
         };
-        self.rebase(thing.clone(), from, offset)
+        moved.push(self.rebase(thing.clone(), from, offset));
+        moved
+    }
+
+    /// That blocks were dropped stands in the shard's image: from then on a fold need not begin before them.
+    fn let_go_of_dropped(&mut self) -> impl Iterator<Item = Moved> + use<> {
+        std::mem::take(&mut self.dropped).into_iter().map(|base| Moved { from: Some(base), to: None })
     }
 
     /// The base of an entity, if it is known.
@@ -195,7 +209,7 @@ impl State {
         }
         for Forgotten { block, base, newest } in self.seen.forget(self.now, self.keep.window) {
             self.by_base.remove(&(base, Thing::Seen(block)));
-            moved.push(Moved { from: Some(base), to: None });
+            self.dropped.push(base);
             self.shard.forgotten = self.shard.forgotten.max(Some(newest));
         }
     }

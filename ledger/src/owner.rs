@@ -445,7 +445,7 @@ impl Owner {
         };
         self.sent = n;
         let offset = self.epoch + n;
-        let moved = vec![self.state.imaged(thing, offset)];
+        let moved = self.state.imaged(thing, offset);
         let key = match thing {
             Thing::Task(key) => key.task.root().to_owned(),
             Thing::Agent(key) => key.agent.to_string(),

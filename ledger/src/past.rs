@@ -4,6 +4,7 @@
 use crate::record::{Record, Step};
 use crate::state::TaskKey;
 use std::ops::ControlFlow;
+use synod_protocol::event::{TaskSubmitted, What};
 
 /// An answer that memory cannot give.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,14 +18,14 @@ pub enum Past {
     Task {
         /// Which.
         key: TaskKey,
-        /// The step by which it was submitted, if that is still known.
+        /// The step by which it was submitted, or ended; see [`life_from`].
         at: Option<u64>,
     },
     /// A task that was submitted again: with this body it is answered with the task, with another it is refused.
     Submitted {
         /// Which.
         key: TaskKey,
-        /// The step by which it was submitted.
+        /// The step by which it was submitted, or ended; see [`life_from`].
         at: u64,
         /// Fingerprint of the body of the one that came again.
         body: String,
@@ -33,9 +34,24 @@ pub enum Past {
     Ended {
         /// Which.
         key: TaskKey,
-        /// The step by which it was submitted.
+        /// The step by which it was submitted, or ended; see [`life_from`].
         at: u64,
     },
+}
+
+/// Where a fold has to begin that is to meet a task whole, by the step under whose place its id is known: at its
+/// submission, which is that step for most; or at what was then the floor, if it lived for so long that the step is
+/// that of its end.
+pub fn life_from(offset: u64, step: &Step, key: &TaskKey) -> u64 {
+    if submission(step, key).is_some() { offset } else { step.floor }
+}
+
+/// What submitted this task, if this step did.
+pub fn submission<'a>(step: &'a Step, key: &TaskKey) -> Option<&'a TaskSubmitted> {
+    step.events.iter().find_map(|event| match &event.what {
+        What::TaskSubmitted(submitted) if event.entity == key.task => Some(submitted),
+        _ => None,
+    })
 }
 
 /// Looks for the step that counts among those with one place: owners that were dethroned may have left others of the

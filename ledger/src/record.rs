@@ -129,7 +129,7 @@ impl Step {
     }
 
     /// Whether its command is remembered by its id. One for which there was no room may come again as it is.
-    pub(crate) fn is_had(&self) -> bool {
+    pub fn is_had(&self) -> bool {
         let input = &self.input;
         let repeats = input.repeats.is_some() && input.body.is_none();
         let had_no_room = self.rejected.as_ref().is_some_and(|error| error.code == Code::Overloaded);

@@ -118,7 +118,7 @@ impl Seen {
         self.get(&print(workspace, 0, ce_id))
     }
 
-    /// The place of the step by which this task was submitted.
+    /// The place of the step by which this task was submitted, or of that by which it ended, if long after.
     pub(crate) fn task(&self, workspace: &Workspace, task: &EntityId) -> Option<u64> {
         self.get(&print(workspace, 1, task.as_str()))
     }
@@ -139,7 +139,7 @@ impl Seen {
         self.insert(at, now, print(workspace, 0, ce_id), 0)
     }
 
-    /// Remembers a task; the block, if this is its first.
+    /// Remembers a task, if this block does not; the block, if this is its first.
     pub(crate) fn insert_task(
         &mut self,
         at: (u64, u64),
@@ -218,7 +218,7 @@ impl Seen {
         Some(SeenImage { block, newest: b.newest, entries })
     }
 
-    /// Takes an image in: what it holds is there beside what came since. The base before, if the block was known.
+    /// Takes an image in, which holds all that came before it. The base before, if the block was known.
     ///
     /// # Errors
     /// A sentence, where its entries cannot be read.
@@ -231,13 +231,12 @@ impl Seen {
             return Err(format!("the commands of block {}: {} bytes are left over", image.block, rest.len()));
         }
         let before = self.blocks.get(&image.block).map(|b| b.base);
-        let block = self.blocks.entry(image.block).or_insert_with(|| Block::new(offset, image.newest));
-        block.base = offset;
-        block.newest = block.newest.max(image.newest);
+        let mut block = Block::new(offset, image.newest);
         for entry in entries {
             let (print, place) = parts(entry);
             block.add(print, place);
         }
+        self.blocks.insert(image.block, block);
         if self.blocks.keys().next_back() != Some(&image.block)
             && let Some(block) = self.blocks.get_mut(&image.block)
         {

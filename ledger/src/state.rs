@@ -65,6 +65,8 @@ pub struct State {
     pub(crate) ended_weight: usize,
     pub(crate) live_weight: usize,
     pub(crate) live: BTreeMap<TaskStatus, u64>,
+    /// The bases of blocks of commands that were dropped since the shard's newest image, which does not tell of it.
+    pub(crate) dropped: Vec<u64>,
     /// Every thing by its newest image or birth: the first has gone longest without one.
     pub(crate) by_base: BTreeSet<(u64, Thing)>,
     /// What stays in memory.
@@ -267,6 +269,9 @@ impl State {
         let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
         if let Some(status) = event.what.task_ends() {
             *self.shard.ended.entry(status).or_default() += 1;
+            // Its id stays for the window from now on, however long ago it was submitted.
+            let born = self.seen.insert_task((place, offset), now, workspace, &key.task);
+            moved.extend(born.map(|block| self.block_born(offset, block)));
         }
         if let Some(mut kept) = self.tasks.remove(&key) {
             self.unindex(&key, &kept);

@@ -8,8 +8,9 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 use synod_infra::kafka::ReadError;
 use synod_infra::redis::view::Views;
-use synod_ledger::{Answer, Fold, Had, Keep, Past, Search, Step, Subject, TaskKey};
-use synod_protocol::event::What;
+use synod_ledger::{
+    Answer, Fold, Had, Keep, Past, Search, Step, Subject, TaskKey, TaskState, life_from, submission,
+};
 use synod_protocol::view::Task;
 use synod_protocol::{Code, Error, Json, topics};
 use tokio::time::Instant;
@@ -52,10 +53,12 @@ async fn look(shared: &Shared, shard: u32, past: Past) -> Answer {
         Past::Command { .. } => Err(Error::new(Code::Internal, "a command that was had by a repeat")),
         Past::Task { key, at } => task(shared, shard, &key, at).await.map(|json| (json, false)),
         Past::Submitted { key, at, body } => {
-            let first = step(shared, shard, at).await?;
-            let same =
-                first.events.iter().any(|e| matches!(&e.what, What::TaskSubmitted(s) if s.body == body));
-            if !same {
+            let (offset, step) = find(shared, shard, at).await?;
+            let first = match submission(&step, &key) {
+                Some(submitted) => submitted.body.clone(),
+                None => life(shared, shard, &key, (offset, &step)).await?.submitted.body.clone(),
+            };
+            if first != body {
                 let why = format!("task {} exists already and was submitted with another body", key.task);
                 return Err(Error::new(Code::AlreadyExists, why));
             }
@@ -90,17 +93,26 @@ async fn task(shared: &Shared, shard: u32, key: &TaskKey, at: Option<u64>) -> Re
         Err(error) => tracing::debug!(%error, "views cannot be read"),
     }
     let Some(at) = at else { return Err(Error::not_found("task", key.task.as_str())) };
-    let (first, _) = find(shared, shard, at).await?;
+    let (offset, step) = find(shared, shard, at).await?;
+    let found = life(shared, shard, key, (offset, &step)).await?;
+    Json::of(&found.view(&key.workspace)).map_err(|e| Error::new(Code::Internal, e.to_string()))
+}
+
+/// A task as it ended, read from the ledger, by the step under which its id is known.
+async fn life(shared: &Shared, shard: u32, key: &TaskKey, of: (u64, &Step)) -> Result<TaskState, Error> {
+    let (offset, step) = of;
+    let first = life_from(offset, step, key);
     let keep = Keep { ended_ms: u64::MAX, ended_bytes: usize::MAX, ..Keep::default() };
     let mut fold = Fold::from_floor(keep, first);
     let mut trouble = None;
     let readers = shared.kafka.archive.lock().await;
-    let (from, through) = (first as i64, (first + LIFE) as i64);
+    let is_end = first != offset;
+    let (from, through) = (first as i64, if is_end { offset } else { first + LIFE } as i64);
     let life = readers.read_through(topics::LEDGER, shard as i32, from, through, LIMIT, |record| {
         let bytes = record.payload.as_deref().unwrap_or_default();
         match fold.record(record.offset.unsigned_abs(), None, bytes) {
             Err(error) => trouble = Some(error),
-            Ok(_) if fold.state().task(key).is_none_or(|task| task.status.is_final()) => {}
+            Ok(_) if fold.state().task(key).map_or(!is_end, |task| task.status.is_final()) => {}
             Ok(_) => return ControlFlow::Continue(()),
         }
         ControlFlow::Break(())
@@ -110,8 +122,7 @@ async fn task(shared: &Shared, shard: u32, key: &TaskKey, at: Option<u64>) -> Re
         return Err(Error::new(Code::Internal, format!("the ledger of shard {shard}: {error}")));
     }
     let found = fold.state().task(key).filter(|task| task.status.is_final());
-    let found = found.ok_or_else(|| Error::not_found("task", key.task.as_str()))?;
-    Json::of(&found.view(&key.workspace)).map_err(|e| Error::new(Code::Internal, e.to_string()))
+    found.cloned().ok_or_else(|| Error::not_found("task", key.task.as_str()))
 }
 
 async fn step(shared: &Shared, shard: u32, at: u64) -> Result<Step, Error> {

@@ -84,8 +84,13 @@ enum Back {
 
 /// A record of the commands topic, in its order.
 enum Queued {
-    Ready(Box<Input>),
-    Passing { offset: u64, partition: u32, done: bool },
+    /// Read at this time of the shard's.
+    Ready(Box<Input>, Timestamp),
+    Passing {
+        offset: u64,
+        partition: u32,
+        done: bool,
+    },
 }
 
 /// One epoch of one shard.
@@ -401,8 +406,9 @@ impl<'a> Serving<'a> {
     /// Takes a record of the commands topic into the queue.
     fn arrived(&mut self, record: RawRecord) -> Result<(), Why> {
         let partitions = self.shared.config.partitions;
-        match inbound::read(&record, self.now(), self.shard, partitions, &self.shared.config.limits) {
-            Read::Here(input) => self.queue.push_back(Queued::Ready(Box::new(input))),
+        let read_at = self.now();
+        match inbound::read(&record, read_at, self.shard, partitions, &self.shared.config.limits) {
+            Read::Here(input) => self.queue.push_back(Queued::Ready(Box::new(input), read_at)),
             Read::Poison(input) => {
                 if let Input::Poison { offset, error, .. } = &input {
                     let _on_every_line = span_of(self.shard, &input).entered();
@@ -410,7 +416,7 @@ impl<'a> Serving<'a> {
                     let mut kept = self.poisonous.lock().unwrap_or_else(PoisonError::into_inner);
                     kept.insert(*offset, record);
                 }
-                self.queue.push_back(Queued::Ready(Box::new(input)));
+                self.queue.push_back(Queued::Ready(Box::new(input), read_at));
             }
             Read::There(partition) => {
                 let offset = record.offset.unsigned_abs();
@@ -432,11 +438,12 @@ impl<'a> Serving<'a> {
     fn advance(&mut self) -> Result<(), Why> {
         while !self.is_full() {
             match self.queue.front() {
-                Some(Queued::Ready(_) | Queued::Passing { done: true, .. }) => {}
+                Some(Queued::Ready(..) | Queued::Passing { done: true, .. }) => {}
                 Some(Queued::Passing { done: false, .. }) | None => break,
             }
             match self.queue.pop_front() {
-                Some(Queued::Ready(input)) => {
+                Some(Queued::Ready(mut input, read_at)) => {
+                    input.has_waited(self.now().millis_since(read_at));
                     if let Input::Command { command, meta } = &*input {
                         metrics::counter!(names::COMMANDS_TOTAL, "door" => "kafka", "type" => command.ce_type())
                             .increment(1);

@@ -4,9 +4,12 @@ use crate::log::Log;
 use crate::shard::{CEILINGS, Shard, at, command, meta, refused, registration, submission, taken, task_key};
 use serde_json::{Value, json};
 use synod_fleet::Registry;
-use synod_ledger::{Context, Input, Keep, Limits, Meta, Owner, Past, Released, WINDOW_MS, Window};
+use synod_ledger::{
+    Context, Fold, Input, Keep, Limits, Meta, Owner, Past, Released, WINDOW_MS, Window, life_from,
+    submission as submission_of,
+};
 use synod_protocol::event::What;
-use synod_protocol::{Code, Error, Timestamp};
+use synod_protocol::{Code, Command, Error, Timestamp};
 
 const SUBMIT: &str = "synod.task.submit";
 
@@ -253,7 +256,16 @@ impl Merged for Value {
 
 /// Sends a command and has its record proven at once; the answer's code if it was refused.
 fn quick(owner: &mut Owner, log: &mut Log, now: Timestamp, meta: Meta, id: &str) -> Option<Code> {
-    let command = Box::new(command("synod.task.cancel", &json!({"task_id": id})));
+    let released = happens(owner, log, now, meta, command("synod.task.cancel", &json!({"task_id": id})));
+    released.into_iter().find_map(|one| match one {
+        Released::Answer(_, answer) => Some(answer.unwrap_err().code),
+        _ => None,
+    })
+}
+
+/// Has a command recorded and proven at once, and whatever is due to be imaged; what may leave by it.
+fn happens(owner: &mut Owner, log: &mut Log, now: Timestamp, meta: Meta, command: Command) -> Vec<Released> {
+    let command = Box::new(command);
     let (fleet, mut released) = (Registry::default(), Vec::new());
     let append = owner.handle(
         &Context { now, seed: [0; 16], fleet: &fleet },
@@ -268,10 +280,12 @@ fn quick(owner: &mut Owner, log: &mut Log, now: Timestamp, meta: Meta, id: &str)
         let offset = log.append(now, image.bytes);
         released.extend(owner.acked(image.n, Ok(Some(offset))).unwrap());
     }
-    released.into_iter().find_map(|one| match one {
-        Released::Answer(_, answer) => Some(answer.unwrap_err().code),
-        _ => None,
-    })
+    for one in &released {
+        if let Released::Effects { offset, effects } = one {
+            owner.confirmed(*offset, effects.len());
+        }
+    }
+    released
 }
 
 /// Where more commands come than are remembered, one that may be among the forgotten is refused by its time, and no other.
@@ -295,12 +309,15 @@ fn a_command_that_may_have_been_forgotten_is_refused() {
     }
     assert!((BLOCK - 1_000..BLOCK + 1_000).contains(&last), "{last} commands until the first block went");
     let forgotten = owner.state().forgotten().expect("a block was forgotten");
-    let now = at(last + 1);
+    // Clocks differ by ten seconds at most.
+    let slack = 10_000;
+    let now = at(last + 1 + slack);
     let age = now.millis_since(forgotten);
     for (offset, (ce_id, age_ms, waited_ms, want)) in [
         ("1", age, 0, Code::InvalidArgument),
         ("2", 0, age, Code::InvalidArgument),
-        ("new", age - 1, 0, Code::NotFound),
+        ("3", age - slack, 0, Code::InvalidArgument),
+        ("new", age - slack - 1, 0, Code::NotFound),
         (&last.to_string(), 3_000_000, 0, Code::NotFound),
     ]
     .into_iter()
@@ -316,4 +333,84 @@ fn a_command_that_may_have_been_forgotten_is_refused() {
         assert_eq!(folded.state.forgotten(), Some(forgotten));
         assert_eq!(folded.state.settled(), owner.state().settled());
     }
+}
+
+/// The owner of a new shard that forgets its commands, and what has ended, as soon as a second is over.
+fn forgetful(log: &mut Log, image_within: u64) -> (Owner, Keep) {
+    let window = Window { ms: 1_000, count: 0, ..Window::default() };
+    let keep = Keep { ended_ms: 0, window, ..Keep::default() };
+    log.claim("first", at(0));
+    let limits = Limits { image_within, ..CEILINGS };
+    let (mut owner, _) = Owner::new(0, log.fold_with(keep.clone()), limits);
+    owner.caught_up();
+    (owner, keep)
+}
+
+/// A task that lives for longer than commands are remembered must not be submitted once more as soon as it has ended.
+#[test]
+fn a_tasks_id_stays_for_the_window_after_its_end() {
+    let mut log = Log::default();
+    let (mut owner, _) = forgetful(&mut log, 1_000);
+    let submit = || command(SUBMIT, &submission("t", &json!({})));
+    let cancel = |id: &str| command("synod.task.cancel", &json!({"task_id": id}));
+    happens(&mut owner, &mut log, at(1), meta("first", None), submit());
+    happens(&mut owner, &mut log, at(5_000), meta("another", None), cancel("nobody"));
+    assert_eq!(owner.state().seen(), 1, "its submission is forgotten");
+    happens(&mut owner, &mut log, at(5_001), meta("end", None), cancel("t"));
+    let ended_at = log.records.len() as u64 - 1;
+    happens(&mut owner, &mut log, at(5_400), meta("later", None), cancel("nobody"));
+    assert!(owner.state().task(&task_key("t")).is_none(), "it has left memory");
+    let released = happens(&mut owner, &mut log, at(5_500), meta("again", None), submit());
+    let past = released.into_iter().find_map(|one| match one {
+        Released::Past(_, Past::Submitted { key, at, .. }) => Some((key, at)),
+        _ => None,
+    });
+    assert_eq!(past, Some((task_key("t"), ended_at)));
+    // Where it ended says where a fold has to begin that finds it whole.
+    let step = log.step(ended_at);
+    assert!(submission_of(&step, &task_key("t")).is_none());
+    let keep = Keep { ended_ms: u64::MAX, ..Keep::default() };
+    let first = life_from(ended_at, &step, &task_key("t"));
+    let mut fold = Fold::from_floor(keep, first);
+    for (offset, (_, bytes)) in
+        log.records.iter().enumerate().skip(first as usize).take_while(|(o, _)| *o as u64 <= ended_at)
+    {
+        fold.record(offset as u64, None, bytes).unwrap();
+    }
+    assert!(fold.state().task(&task_key("t")).unwrap().status.is_final());
+}
+
+/// Until the shard's image tells of it, a fold has to begin where it finds out by itself that something was forgotten.
+#[test]
+fn no_fold_forgets_that_something_was_forgotten() {
+    let mut compared = 0;
+    for (image_within, pause_after) in (6..18).flat_map(|within| [(within, 5), (within, 7)]) {
+        let mut log = Log::default();
+        let (mut owner, keep) = forgetful(&mut log, image_within);
+        for n in 0..40 {
+            // A pause now and then, after which all that came before it is forgotten.
+            let now = at(n + n / pause_after * 3_000);
+            let cancel = command("synod.task.cancel", &json!({"task_id": "nobody"}));
+            happens(&mut owner, &mut log, now, meta(&format!("c-{n}"), None), cancel);
+            let mut log = log.clone();
+            let claim = log.claim("second", now);
+            let (near, floor) = log.fold_from_floor(keep.clone(), claim);
+            let (found, had) = (near.state.forgotten(), owner.state().forgotten());
+            assert_eq!(found, had, "from {floor}, after command {n}, imaged within {image_within}");
+            compared += u64::from(floor > 0 && had.is_some());
+        }
+    }
+    assert!(compared > 300, "only {compared} folds had something to find out");
+}
+
+/// A command's age goes on while it waits for room.
+#[test]
+fn a_command_that_waits_grows_older() {
+    let mut input = Input::Command {
+        command: Box::new(command("synod.task.cancel", &json!({"task_id": "t"}))),
+        meta: Meta { waited_ms: 5, ..meta("c", Some(0)) },
+    };
+    input.has_waited(7);
+    let Input::Command { meta, .. } = input else { panic!("a command") };
+    assert_eq!(meta.waited_ms, 12);
 }

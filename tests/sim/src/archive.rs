@@ -7,8 +7,9 @@ use crate::redis::Redis;
 use crate::seat::Phase;
 use crate::serve::Ask;
 use crate::world::{Issued, Pid, What as Happens, World};
-use synod_ledger::{Answer, Effect, Fold, Had, Keep, Past, Search, Step, Subject, TaskKey};
-use synod_protocol::event::What;
+use synod_ledger::{
+    Answer, Effect, Fold, Had, Keep, Past, Search, Step, Subject, TaskKey, TaskState, life_from, submission,
+};
 use synod_protocol::view::Task;
 use synod_protocol::{Code, Error, Json, Timestamp};
 
@@ -53,9 +54,12 @@ impl Archive<'_> {
             Past::Command { .. } => Err(Error::new(Code::Internal, "a command that was had by a repeat")),
             Past::Task { key, at } => self.task(&key, at).map(|json| (json, false)),
             Past::Submitted { key, at, body } => {
-                let (_, first) = self.step(at)?;
-                let same = |what: &What| matches!(what, What::TaskSubmitted(s) if s.body == body);
-                if !first.events.iter().any(|e| same(&e.what)) {
+                let (offset, step) = self.step(at)?;
+                let first = match submission(&step, &key) {
+                    Some(submitted) => submitted.body.clone(),
+                    None => self.life(&key, offset, &step)?.submitted.body.clone(),
+                };
+                if first != body {
                     return Err(Error::new(Code::AlreadyExists, "it was submitted with another body"));
                 }
                 self.task(&key, Some(at)).map(|json| (json, false))
@@ -73,15 +77,21 @@ impl Archive<'_> {
         if let Some(view) = self.redis.and_then(|redis| redis.view(key)) {
             return Ok(view);
         }
-        let (first, _) = self.step(at.ok_or_else(|| Error::not_found("task", key.task.as_str()))?)?;
+        let (offset, step) = self.step(at.ok_or_else(|| Error::not_found("task", key.task.as_str()))?)?;
+        let found = self.life(key, offset, &step)?;
+        Json::of(&found.view(&key.workspace)).map_err(|e| Error::new(Code::Internal, e.to_string()))
+    }
+
+    /// A task as it ended, by the step under which its id is known.
+    fn life(&self, key: &TaskKey, offset: u64, step: &Step) -> Result<TaskState, Error> {
+        let first = life_from(offset, step, key);
         let keep = Keep { ended_ms: u64::MAX, ended_bytes: usize::MAX, ..Keep::default() };
         let mut fold = Fold::from_floor(keep, first);
         for offset in first..self.ledger.end() {
             let Some((_, bytes)) = self.ledger.get(offset) else { break };
             fold.record(offset, None, bytes).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
             if let Some(task) = fold.state().task(key).filter(|task| task.status.is_final()) {
-                return Json::of(&task.view(&key.workspace))
-                    .map_err(|e| Error::new(Code::Internal, e.to_string()));
+                return Ok(task.clone());
             }
         }
         Err(gone(format!("task {} has no end in the ledger", key.task)))

@@ -55,8 +55,8 @@ impl<R> Log<R> {
 /// A record of the commands topic, as its reader finds it.
 #[derive(Clone, Debug)]
 pub(crate) enum Produced {
-    /// A command of this or another partition.
-    Command { command: Rc<Command>, meta: Meta },
+    /// A command of this or another partition, asked for and come at these moments.
+    Command { command: Rc<Command>, meta: Meta, asked_at: u64, came_at: u64 },
     /// Something that cannot be read, and what is known of who sent it.
     Poison { meta: Option<Meta> },
 }

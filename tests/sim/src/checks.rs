@@ -1,8 +1,8 @@
 //! What must hold of a ledger alone, whoever wrote it: a reader of its records from the shard's birth on, by the rules
 //! of the design. What `synod replay` checks too is the core's own [`Audit`]; the rest is here.
 
-use std::collections::BTreeMap;
-use synod_ledger::{Audit, Fold, Keep, Record, State, Step, Verdict, invariants};
+use std::collections::{BTreeMap, BTreeSet};
+use synod_ledger::{Audit, Fold, Keep, Record, State, Step, Verdict, Window, invariants};
 use synod_protocol::{Code, EntityId, Timestamp, Workspace};
 
 /// What a record is.
@@ -41,7 +41,12 @@ pub struct LedgerCheck {
     audit: Audit,
     fold: Fold,
     position: u64,
-    had: BTreeMap<(Workspace, String), (Came, Option<EntityId>)>,
+    had: BTreeMap<(Workspace, String), (Came, Option<EntityId>, Timestamp)>,
+    /// Commands that came again when they were forgotten, and were refused for their age.
+    too_old: BTreeSet<(Workspace, String)>,
+    /// Commands for which there was no room.
+    turned_away: BTreeSet<(Workspace, String)>,
+    window: Window,
     ended: BTreeMap<EntityId, &'static str>,
     steps: u64,
     images: u64,
@@ -51,16 +56,20 @@ pub struct LedgerCheck {
 impl LedgerCheck {
     /// A reader of a shard that keeps so much in memory.
     pub fn new(keep: Keep) -> LedgerCheck {
+        let window = keep.window;
         LedgerCheck {
             end: 0,
             born: None,
             epoch: None,
             n: 0,
             displaced: false,
-            audit: Audit::new(keep.window),
+            audit: Audit::new(window),
             fold: Fold::whole(keep),
             position: 0,
             had: BTreeMap::new(),
+            too_old: BTreeSet::new(),
+            turned_away: BTreeSet::new(),
+            window,
             ended: BTreeMap::new(),
             steps: 0,
             images: 0,
@@ -137,10 +146,14 @@ impl LedgerCheck {
     fn command(&mut self, step: &Step) -> Result<(), String> {
         let input = &step.input;
         let (Some(workspace), Some(ce_id)) = (&step.workspace, &input.ce_id) else { return Ok(()) };
+        let key = (workspace.clone(), ce_id.clone());
+        if !step.is_had() && step.rejected.is_some() && !input.poison {
+            self.turned_away.insert(key);
+            return Ok(());
+        }
         if input.poison || input.passed_on_to.is_some() {
             return Ok(());
         }
-        let key = (workspace.clone(), ce_id.clone());
         let came = match (&step.rejected, input.repeats, &input.body) {
             (Some(error), ..) => Came::Refused(error.code),
             (None, Some(_), Some(_)) => Came::Submitted,
@@ -153,10 +166,18 @@ impl LedgerCheck {
         };
         match self.had.get(&key) {
             None => {
-                self.had.insert(key, (came, input.entity.clone()));
+                self.had.insert(key, (came, input.entity.clone(), step.now));
                 Ok(())
             }
-            Some((before, _)) => Err(format!("{ce_id} was {before:?} and now is {came:?}, once more")),
+            // Forgotten, and known to be too old.
+            Some((_, _, at))
+                if came == Came::Refused(Code::InvalidArgument)
+                    && step.now.millis_since(*at) > self.window.ms =>
+            {
+                self.too_old.insert(key);
+                Ok(())
+            }
+            Some((before, ..)) => Err(format!("{ce_id} was {before:?} and now is {came:?}, once more")),
         }
     }
 
@@ -178,7 +199,17 @@ impl LedgerCheck {
 
     /// What became of a command.
     pub fn came(&self, workspace: &Workspace, ce_id: &str) -> Option<Came> {
-        self.had.get(&(workspace.clone(), ce_id.to_owned())).map(|(came, _)| *came)
+        self.had.get(&(workspace.clone(), ce_id.to_owned())).map(|(came, ..)| *came)
+    }
+
+    /// Whether a command came again when it was forgotten, and was refused for its age.
+    pub fn was_too_old(&self, workspace: &Workspace, ce_id: &str) -> bool {
+        self.too_old.contains(&(workspace.clone(), ce_id.to_owned()))
+    }
+
+    /// Whether there was no room for a command.
+    pub fn was_turned_away(&self, workspace: &Workspace, ce_id: &str) -> bool {
+        self.turned_away.contains(&(workspace.clone(), ce_id.to_owned()))
     }
 
     /// The entity that a command was about when it was first had.

@@ -114,13 +114,13 @@ impl World {
         if sent.is_empty() {
             return false;
         }
-        let (ce_id, mut command, shard) = sent[self.rng.index(sent.len())].clone();
-        let (_, other, other_shard) = &sent[self.rng.index(sent.len())];
+        let mut again = sent[self.rng.index(sent.len())].clone();
+        let other = &sent[self.rng.index(sent.len())];
         // One `ce_id`, one workspace, one shard: elsewhere it is another command.
-        if self.rng.happens(1_500) && *other_shard == shard {
-            command = other.clone();
+        if self.rng.happens(1_500) && other.shard == again.shard {
+            again.command = Rc::clone(&other.command);
         }
-        self.ask_as(party, ce_id, Rc::clone(&command), Purpose::Other);
+        self.ask_as(party, again, Purpose::Other);
         true
     }
 
@@ -128,7 +128,7 @@ impl World {
         let shard = self.shard_of(task.root());
         let meta = meta(format!("read-{party}"));
         let read = Some(subject_of_task(task));
-        let asking = Asking { party, life: 0, ask: 0, shard, command: None, read, meta };
+        let asking = Asking { party, life: 0, ask: 0, shard, command: None, read, meta, asked_at: self.now };
         self.knock(&asking);
     }
 

@@ -303,9 +303,13 @@ impl World {
         }
         let copies = if self.rng.happens(rates.produce_doubled) { 2 } else { 1 };
         for _ in 0..copies {
+            let mut produced = produced.clone();
+            if let Produced::Command { came_at, .. } = &mut produced {
+                *came_at = self.now;
+            }
             let offset = self.shards[shard as usize].commands.append(produced.clone());
             self.note(Some(shard), || match produced {
-                Produced::Command { command, meta } => {
+                Produced::Command { command, meta, .. } => {
                     format!("command {offset}: {} {}", meta.ce_id, command.ce_type())
                 }
                 Produced::Poison { .. } => format!("command {offset}: poison"),
@@ -336,17 +340,11 @@ impl World {
 
     /// A misplaced command leaves for its own partition.
     pub(crate) fn pass_on_goes(&mut self, pid: Pid, shard: u32, epoch: u64, offset: u64) {
-        let Some(Produced::Command { command, meta }) =
-            self.shards[shard as usize].commands.ever(offset).cloned()
-        else {
-            return;
-        };
+        let Some(produced) = self.shards[shard as usize].commands.ever(offset).cloned() else { return };
+        let Produced::Command { command, .. } = &produced else { return };
         let to = self.shard_of(command.root());
         let (delay, back) = (self.latency(), Back::PassedOn { pid, shard, epoch, offset });
-        self.after(
-            delay,
-            What::Broker(Request::Produce { shard: to, produced: Produced::Command { command, meta }, back }),
-        );
+        self.after(delay, What::Broker(Request::Produce { shard: to, produced, back }));
     }
 
     /// An answer leaves for whoever asked through the quick door.

@@ -27,6 +27,7 @@ pub(crate) struct Asking {
     pub(crate) command: Option<Rc<Command>>,
     pub(crate) read: Option<Subject>,
     pub(crate) meta: Meta,
+    pub(crate) asked_at: u64,
 }
 
 /// Something that a party waits to hear about.
@@ -35,8 +36,19 @@ pub(crate) struct Pending {
     pub(crate) ce_id: String,
     pub(crate) command: Rc<Command>,
     pub(crate) shard: u32,
+    /// When it was asked for first, under this `ce_id`.
+    asked_at: u64,
     tries: u32,
     pub(crate) purpose: Purpose,
+}
+
+/// What was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) ce_id: String,
+    pub(crate) command: Rc<Command>,
+    pub(crate) shard: u32,
+    pub(crate) asked_at: u64,
 }
 
 /// What for.
@@ -87,7 +99,7 @@ pub(crate) struct Party {
     pub(crate) pending: BTreeMap<u64, Pending>,
     pub(crate) next_ask: u64,
     /// What it has sent, to be sent again.
-    pub(crate) sent: Vec<(String, Rc<Command>, u32)>,
+    pub(crate) sent: Vec<Sent>,
 }
 
 impl Party {
@@ -172,17 +184,18 @@ impl World {
     pub(crate) fn ask(&mut self, party: usize, command: Command, purpose: Purpose) {
         let who = &self.parties[party];
         let ce_id = format!("p{party}-{}-{}", who.life, who.next_ask);
-        self.ask_as(party, ce_id, Rc::new(command), purpose);
+        let (shard, asked_at) = (self.shard_of(command.root()), self.now);
+        self.ask_as(party, Sent { ce_id, command: Rc::new(command), shard, asked_at }, purpose);
     }
 
     /// The same, under a `ce_id` that was perhaps used before.
-    pub(crate) fn ask_as(&mut self, party: usize, ce_id: String, command: Rc<Command>, purpose: Purpose) {
-        let shard = self.shard_of(command.root());
+    pub(crate) fn ask_as(&mut self, party: usize, sent: Sent, purpose: Purpose) {
         let who = &mut self.parties[party];
         who.next_ask += 1;
         let ask = who.next_ask;
-        who.sent.push((ce_id.clone(), command.clone(), shard));
-        who.pending.insert(ask, Pending { ce_id, command, shard, tries: 0, purpose });
+        who.sent.push(sent.clone());
+        let Sent { ce_id, command, shard, asked_at } = sent;
+        who.pending.insert(ask, Pending { ce_id, command, shard, asked_at, tries: 0, purpose });
         self.send(party, ask);
     }
 
@@ -191,7 +204,7 @@ impl World {
         let life = who.life;
         let Some(pending) = who.pending.get_mut(&ask) else { return };
         pending.tries += 1;
-        let Pending { ce_id, command, shard, tries, purpose } = pending.clone();
+        let Pending { ce_id, command, shard, asked_at, tries, purpose } = pending.clone();
         let through_kafka = self.rng.happens(4_500);
         let meta = Meta {
             ce_id,
@@ -207,12 +220,13 @@ impl World {
             let shards = u64::from(self.plan.shards);
             let misplaced = self.rng.happens(self.plan.misplaced);
             let to = if misplaced { self.rng.below(shards) as u32 } else { shard };
-            let produced = Produced::Command { command, meta };
+            let produced = Produced::Command { command, meta, asked_at, came_at: 0 };
             let delay = self.latency();
             let back = Back::Party { party, life, ask };
             self.after(delay, What::Broker(Request::Produce { shard: to, produced, back }));
         } else {
-            let asking = Asking { party, life, ask, shard, command: Some(command), read: None, meta };
+            let asking =
+                Asking { party, life, ask, shard, command: Some(command), read: None, meta, asked_at };
             self.knock(&asking);
         }
         let patience = self.rng.between(150, 800) * MS;

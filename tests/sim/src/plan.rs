@@ -2,7 +2,7 @@
 //! rates are zero in any run, so that each fault is also met alone.
 
 use crate::rng::Rng;
-use synod_ledger::Keep;
+use synod_ledger::{Keep, Window};
 
 /// One millisecond in the simulation's time, which is counted in microseconds.
 pub(crate) const MS: u64 = 1_000;
@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) image_within: u64,
     /// What stays in memory.
     pub(crate) keep: Keep,
+    /// What live tasks may weigh.
+    pub(crate) live_bytes: usize,
     /// The ledger is trimmed, now and then.
     pub(crate) trims: bool,
     /// Bytes of a ledger record.
@@ -152,7 +154,7 @@ impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Plan {
         let size = [1, 1, 2, 2, 4][rng.index(5)];
         let deeds = rng.between(6, 12) as usize * size;
-        Plan {
+        let mut plan = Plan {
             nodes: rng.between(2, 3) as usize,
             shards: [1, 1, 1, 2, 3][rng.index(5)],
             agents: rng.between(1, 3) as usize,
@@ -163,7 +165,12 @@ impl Plan {
             in_flight_limit: [1, 2, 8, 64][rng.index(4)],
             owed_limit: [2, 8, 64, 1_000][rng.index(4)],
             image_within: [2, 5, 10, 30, 1_000][rng.index(5)],
-            keep: Keep { ended_ms: [0, 200, 2_000, 600_000][rng.index(4)], ..Keep::default() },
+            keep: Keep {
+                ended_ms: [0, 200, 2_000, 600_000][rng.index(4)],
+                window: window(rng),
+                ..Keep::default()
+            },
+            live_bytes: if rng.happens(500) { 10_000 } else { 1 << 30 },
             trims: rng.happens(6_000),
             record_limit: if rng.happens(500) { 3_000 } else { 100_000 },
             latency: [300, 1_000, 5_000, 20_000][rng.index(4)],
@@ -181,7 +188,13 @@ impl Plan {
             second_results: some(rng, 2_000),
             compared: 500,
             judged: 3_000,
+        };
+        if plan.keep.window != Window::default() {
+            // The shard's time may lag by no more than the core allows for, which is part of the window.
+            plan.latency = plan.latency.min(20 * MS);
+            (plan.late, plan.appends.late_ack) = (0, 0);
         }
+        plan
     }
 }
 
@@ -240,6 +253,14 @@ impl Mishaps {
             retention: rng.happens(300),
         }
     }
+}
+
+/// Which commands are remembered; in some runs hardly any.
+fn window(rng: &mut Rng) -> Window {
+    if !rng.happens(1_500) {
+        return Window::default();
+    }
+    Window { ms: [1_000, 2_000][rng.index(2)], count: [0, 0, 10][rng.index(3)], ..Window::default() }
 }
 
 /// Zero in half of all runs, else up to `limit`.

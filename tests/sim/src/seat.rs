@@ -217,7 +217,7 @@ impl World {
         let limits = Limits {
             record_bytes: self.plan.record_limit,
             image_within: self.plan.image_within,
-            ..Limits::default()
+            live_bytes: self.plan.live_bytes,
         };
         let (owner, owed) = Owner::new(shard, folded, limits);
         self.note(Some(shard), || {

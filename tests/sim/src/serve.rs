@@ -36,8 +36,13 @@ pub(crate) enum Ask {
 
 /// A record of the commands topic, in its order.
 enum Queued {
-    Ready(Box<Input>),
-    Passing { offset: u64, partition: u32, done: bool },
+    /// Read at this time of the shard's.
+    Ready(Box<Input>, Timestamp),
+    Passing {
+        offset: u64,
+        partition: u32,
+        done: bool,
+    },
 }
 
 /// One epoch of one shard at one coordinator.
@@ -328,24 +333,24 @@ impl World {
                 return Err(Over::Doubt(format!("reading at {}, topic from {}", s.next, commands.start())));
             }
             let Some(produced) = commands.get(s.next).cloned() else { break };
-            let offset = s.next;
+            let (offset, read_at) = (s.next, s.now(self.now));
             s.next += 1;
             let queued = match produced {
                 Produced::Poison { meta } => {
                     let meta = meta.map(|meta| Meta { offset: Some(offset), ..meta });
-                    Queued::Ready(Box::new(Input::Poison {
-                        offset,
-                        error: Error::invalid("it is no JSON"),
-                        meta,
-                    }))
+                    let error = Error::invalid("it is no JSON");
+                    Queued::Ready(Box::new(Input::Poison { offset, error, meta }), read_at)
                 }
-                Produced::Command { command, meta } => match self.shard_of(command.root()) {
+                Produced::Command { command, meta, asked_at, came_at } => match self.shard_of(command.root())
+                {
                     here if here == shard => {
-                        let meta = Meta { offset: Some(offset), ..meta };
-                        Queued::Ready(Box::new(Input::Command {
-                            command: Box::new((*command).clone()),
-                            meta,
-                        }))
+                        let age_ms = stamp(came_at).millis_since(stamp(asked_at));
+                        let waited_ms = read_at.millis_since(stamp(came_at));
+                        let meta = Meta { offset: Some(offset), age_ms, waited_ms, ..meta };
+                        {
+                            let command = Box::new((*command).clone());
+                            Queued::Ready(Box::new(Input::Command { command, meta }), read_at)
+                        }
                     }
                     there => Queued::Passing { offset, partition: there, done: false },
                 },
@@ -376,10 +381,13 @@ impl World {
         while !self.is_full(s) {
             match s.queue.front() {
                 None | Some(Queued::Passing { done: false, .. }) => break,
-                Some(Queued::Ready(_) | Queued::Passing { done: true, .. }) => {}
+                Some(Queued::Ready(..) | Queued::Passing { done: true, .. }) => {}
             }
             match s.queue.pop_front() {
-                Some(Queued::Ready(input)) => self.decide(node, shard, s, &input, None)?,
+                Some(Queued::Ready(mut input, read_at)) => {
+                    input.has_waited(s.now(self.now).millis_since(read_at));
+                    self.decide(node, shard, s, &input, None)?;
+                }
                 Some(Queued::Passing { offset, partition, .. }) => {
                     self.decide(node, shard, s, &Input::PassedOn { offset, partition }, None)?;
                 }
@@ -408,7 +416,8 @@ impl World {
             return Ok(());
         }
         let Some(command) = asking.command.clone() else { return Ok(()) };
-        let meta = Meta { offset: None, reply_to: None, ..asking.meta.clone() };
+        let age_ms = s.now(self.now).millis_since(stamp(asking.asked_at));
+        let meta = Meta { offset: None, reply_to: None, age_ms, ..asking.meta.clone() };
         let ticket = s.ticket(Waits::Asking(Box::new(asking)));
         let input = Input::Command { command: Box::new((*command).clone()), meta };
         self.decide(node, shard, s, &input, Some(ticket))

@@ -255,6 +255,19 @@ impl Watch {
             }),
             Err(error) => match came {
                 Some((_, Some(Came::Submitted))) => Ok(()),
+                // Of what ended before the window not even the view need be left.
+                Some((_, Some(Came::Taken)))
+                    if error.code == Code::NotFound
+                        && self.shard(shard).ledger.state().forgotten().is_some() =>
+                {
+                    Ok(())
+                }
+                Some((ce_id, _))
+                    if error.code == Code::InvalidArgument
+                        && self.shard(shard).ledger.was_too_old(workspace, ce_id) =>
+                {
+                    Ok(())
+                }
                 Some((ce_id, came)) => ensure(came == Some(Came::Refused(error.code)), || {
                     format!("{ce_id} was answered with {error}, and the ledger says {came:?}")
                 }),
@@ -290,7 +303,8 @@ impl Watch {
             let about = ledger.about(&workspace, ce_id).cloned();
             let task = about.map(|task| TaskKey { workspace: workspace.clone(), task });
             let status = task.as_ref().and_then(|task| ledger.state().task(task)).map(|task| task.status);
-            let kept = came.is_some() && status.is_none_or(TaskStatus::is_final);
+            let answered = came.is_some() || ledger.was_turned_away(&workspace, ce_id);
+            let kept = answered && status.is_none_or(TaskStatus::is_final);
             ensure(kept, || {
                 format!("{ce_id} was accepted; the ledger says {came:?}, its task is {status:?}")
             })
