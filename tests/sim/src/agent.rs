@@ -7,6 +7,7 @@ use crate::party::{Purpose, Role};
 use crate::plan::MS;
 use crate::redis::Body;
 use crate::rng::Rng;
+use crate::tally::Met;
 use crate::world::{Call, What, World};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use synod_protocol::command::{CompleteTask, Delivery, FailTask, Failure, RegisterAgent, ReportProgress};
@@ -141,6 +142,7 @@ impl World {
         who.up = false;
         who.silent_from = self.now;
         self.note(None, || format!("agent a{party} dies"));
+        self.met(Met::AgentDeath);
         let again = self.rng.between(10, if self.calm { 100 } else { 1_500 }) * MS;
         self.after(again, What::Mishap(Mishap::AgentStarts { party }));
     }
@@ -149,6 +151,7 @@ impl World {
         let who = &mut self.parties[party];
         if who.up && who.paused_until <= self.now {
             (who.paused_until, who.silent_from) = (self.now + how_long, self.now);
+            self.met(Met::AgentPause);
             self.note(None, || format!("agent a{party} stands still for {} ms", how_long / MS));
         }
     }
@@ -165,6 +168,7 @@ impl World {
         self.after(400 * MS, What::Party(party, life, PartyDoing::Look));
         if self.is_superseded(party) {
             // A registration of an earlier process start came after ours: only a later one helps.
+            self.met(Met::AgentSuperseded);
             return self.kill_agent(party);
         }
         self.takes_more(party);

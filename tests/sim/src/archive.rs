@@ -6,6 +6,7 @@ use crate::plan::SECOND;
 use crate::redis::Redis;
 use crate::seat::Phase;
 use crate::serve::Ask;
+use crate::tally::Met;
 use crate::world::{Issued, Pid, What as Happens, World};
 use synod_ledger::{
     Answer, Effect, Fold, Had, Keep, Past, Search, Step, Subject, TaskKey, TaskState, life_from, submission,
@@ -123,7 +124,11 @@ impl World {
         let redis = (self.redis.down_until <= self.now).then_some(&self.redis);
         let ledger = &self.shards[shard as usize].ledger;
         match (Archive { ledger, redis }).look(past) {
-            Found::Answer(answer) => self.tells(node, waits, answer),
+            Found::Answer(answer) => {
+                let gone = matches!(&answer, Err(error) if error.code == Code::Internal);
+                self.met(if gone { Met::TrimmedAway } else { Met::LookedUp });
+                self.tells(node, waits, answer);
+            }
             // It may be in memory all the same: the owner knows.
             Found::Ask(subject) => {
                 let until = self.now + LIMIT;

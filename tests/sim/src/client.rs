@@ -5,10 +5,9 @@ use crate::broker::Produced;
 use crate::party::{Asking, Party, PartyDoing, Purpose, Role};
 use crate::plan::MS;
 use crate::serve::deadline;
-use crate::watch::subject_of_task;
 use crate::world::{Back, Request, What, World};
 use std::rc::Rc;
-use synod_ledger::Meta;
+use synod_ledger::{Meta, Subject, TaskKey};
 use synod_protocol::command::{CancelTask, RetryPolicy, SubmitTask};
 use synod_protocol::{Command, EntityId, Json, Workspace};
 
@@ -155,4 +154,9 @@ fn meta(ce_id: String) -> Meta {
         correlation_id: None,
         traceparent: None,
     }
+}
+
+/// What a read of a task asks for.
+fn subject_of_task(task: &EntityId) -> Subject {
+    Subject::Task(TaskKey { workspace: Workspace::default_name(), task: task.clone() })
 }

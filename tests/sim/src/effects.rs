@@ -6,8 +6,10 @@ use crate::party::{Asking, PartyDoing};
 use crate::plan::MS;
 use crate::redis::{Body, Delivered};
 use crate::seat::Phase;
-use crate::serve::{NO_STEP, Over, id_of};
+use crate::serve::{NO_STEP, Over};
+use crate::tally::Met;
 use crate::tell::told;
+use crate::work::id_of;
 use crate::world::{Back, Call, Issued, Pid, Request, What, World};
 use synod_ledger::{Answer, Effect};
 use synod_protocol::command::Delivery;
@@ -119,11 +121,16 @@ impl World {
                 let record = if offset == NO_STEP { issued.epoch } else { offset };
                 let delivered = self.redis.deliver(party, shard, issued.epoch, record, body, self.bug);
                 self.note(Some(shard), || {
-                    format!(
-                        "inbox of {}: {attempt_id:?} of record {offset} by epoch {}: {delivered:?}",
-                        agent.agent, issued.epoch
-                    )
+                    let what = attempt_id.as_deref().unwrap_or("a withdrawal");
+                    let of =
+                        if offset == NO_STEP { "once more".into() } else { format!("of record {offset}") };
+                    format!("inbox of {}: {what} {of} by epoch {}: {delivered:?}", agent.agent, issued.epoch)
                 });
+                match delivered {
+                    Ok(Delivered::AlreadyThere) => self.met(Met::AlreadyThere),
+                    Ok(Delivered::Fenced) => self.met(Met::StaleRefused),
+                    _ => {}
+                }
                 match delivered {
                     Ok(Delivered::Accepted) => {
                         self.is_handed_out(issued, attempt_id.is_some(), value);
@@ -183,11 +190,17 @@ impl World {
                 let offset = log.append((at, bytes));
                 let Some((_, bytes)) = self.shards[shard as usize].ledger.ever(offset) else { return };
                 let landed = self.watch.landed(shard, (offset, at, bytes), &ghost, commands_end);
-                let (what, right) = match landed {
-                    Ok(what) => (what, Ok(())),
-                    Err(why) => ("is wrong", Err(why)),
+                let (what, met, right) = match landed {
+                    Ok((what, met)) => (what, met, Ok(())),
+                    Err(why) => ("is wrong", None, Err(why)),
                 };
+                if let Some(met) = met {
+                    self.met(met);
+                }
                 self.note_landing(shard, offset, what);
+                if what == "counts" && self.watch.shard(shard).ledger.is_displaced() {
+                    self.met(Met::CountsDisplaced);
+                }
                 self.must(shard, right);
                 if let Some(ack) = ack {
                     self.acknowledge(ack, offset);
@@ -211,8 +224,11 @@ impl World {
             Request::Trim { shard, below } => {
                 let right = self.watch.trims(shard, below);
                 self.must(shard, right);
-                self.shards[shard as usize].ledger.trim(below);
-                self.note(Some(shard), || format!("the ledger is trimmed below {below}"));
+                if self.shards[shard as usize].ledger.start() < below {
+                    self.met(Met::Trim);
+                    self.shards[shard as usize].ledger.trim(below);
+                    self.note(Some(shard), || format!("the ledger is trimmed below {below}"));
+                }
             }
         }
     }
@@ -308,12 +324,15 @@ impl World {
                 *came_at = self.now;
             }
             let offset = self.shards[shard as usize].commands.append(produced.clone());
-            self.note(Some(shard), || match produced {
+            self.note(Some(shard), || match &produced {
                 Produced::Command { command, meta, .. } => {
                     format!("command {offset}: {} {}", meta.ce_id, command.ce_type())
                 }
                 Produced::Poison { .. } => format!("command {offset}: poison"),
             });
+            if matches!(produced, Produced::Poison { .. }) {
+                self.met(Met::Poison);
+            }
         }
         for node in 0..self.nodes.len() {
             if self.nodes[node].serving(shard).is_some() {
@@ -340,6 +359,7 @@ impl World {
 
     /// A misplaced command leaves for its own partition.
     pub(crate) fn pass_on_goes(&mut self, pid: Pid, shard: u32, epoch: u64, offset: u64) {
+        self.met(Met::Misplaced);
         let Some(produced) = self.shards[shard as usize].commands.ever(offset).cloned() else { return };
         let Produced::Command { command, .. } = &produced else { return };
         let to = self.shard_of(command.root());

@@ -5,6 +5,7 @@ use crate::node::{Action, Doing};
 use crate::plan::{MS, Plan};
 use crate::redis::{Lease, Leases};
 use crate::seat::Phase;
+use crate::tally::Met;
 use crate::world::{Call, Pid, What, World};
 use synod_ledger::tenure::{Route, Row, Table, Tenure, Terms};
 use synod_protocol::Id;
@@ -143,6 +144,7 @@ impl World {
             match &seat.phase {
                 Phase::Idle if !leaving && !holds && std::mem::take(&mut seat.rogue) => {
                     seat.is_rogue = true;
+                    self.met(Met::Rogue);
                     self.claim(node, shard);
                 }
                 Phase::Serving(_) | Phase::Claiming if !holds && !seat.is_rogue => self.lets_go(node, shard),

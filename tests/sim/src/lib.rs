@@ -6,10 +6,12 @@
 //! ```text
 //!   run.rs     seeds in, outcomes out                 world.rs   time, the queue, the network
 //!   plan.rs    what a seed decides about a run        mishap.rs  what goes wrong at a moment of its own
-//!   node.rs lease.rs seat.rs serve.rs effects.rs archive.rs   a coordinator: the shell around the real `Tenure`, `Fold`, `Owner`
-//!   broker.rs redis.rs                                what it talks to
+//!   node.rs lease.rs seat.rs   a coordinator: its process, the real `Tenure`, the real `Fold`
+//!   serve.rs work.rs effects.rs archive.rs presence.rs        its shell around the real `Owner`
+//!   broker.rs redis.rs message.rs                     what it talks to, and what is on its way
 //!   party.rs client.rs agent.rs                       who talks to it, and keeps a journal
 //!   checks.rs  what must hold of a ledger alone       watch.rs   what must hold of the whole world
+//!   tally.rs   what has befallen it                   tell.rs    records in a line
 //!   bug.rs     bugs that are planted on purpose
 //! ```
 //!
@@ -23,18 +25,24 @@ pub mod checks;
 mod client;
 mod effects;
 mod lease;
+mod message;
 mod mishap;
 mod node;
 mod party;
 mod plan;
+mod presence;
+mod print;
 mod redis;
 mod rng;
 mod run;
 mod seat;
 mod serve;
+mod tally;
 mod tell;
 mod watch;
+mod work;
 mod world;
 
 pub use bug::{Bug, NoSuchBug};
 pub use run::{Failure, Figures, run, run_twice};
+pub use tally::{Met, Tally};

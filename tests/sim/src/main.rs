@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use synod_sim::{Bug, Failure, Figures, run, run_twice};
 
 /// Every how-manieth seed is run twice, to see that the same history comes of it.
-const TWICE: u64 = 32;
+const TWICE: u64 = 8;
 
 /// The seeded simulation of a mesh: the real core, everything else simulated.
 #[derive(Parser)]
@@ -107,6 +107,7 @@ fn many(options: &Options, from: u64, seeds: u64) -> ExitCode {
         sum.data_lost,
         sum.virtual_ms as f64 / 3_600_000.0,
     );
+    print!("{}", sum.tally);
     failures.sort_by_key(|failure| failure.seed);
     for failure in &failures {
         tell(failure, options.bug);
@@ -127,6 +128,7 @@ fn add(sum: &mut Figures, one: &Figures) {
     sum.told += one.told;
     sum.data_lost += one.data_lost;
     sum.virtual_ms += one.virtual_ms;
+    sum.tally.add(&one.tally);
 }
 
 fn tell(failure: &Failure, bug: Option<Bug>) {

@@ -1,6 +1,7 @@
 //! Whole parts of the world go wrong at a moment of their own.
 
 use crate::plan::MS;
+use crate::tally::Met;
 use crate::world::{Ghost, Request, What, World};
 use synod_ledger::{Claim, Record};
 
@@ -84,22 +85,29 @@ impl World {
             }
             Mishap::Rogue => self.nodes[node].seats[shard as usize].rogue = true,
             Mishap::PasserBy => {
+                self.met(Met::PasserBy);
                 let Ok(bytes) = Claim::by("passer-by", self.timestamp()).to_bytes() else { return };
                 self.foreign(shard, bytes);
             }
-            Mishap::Junk => self.junk(shard),
+            Mishap::Junk => {
+                self.met(Met::Junk);
+                self.junk(shard);
+            }
             Mishap::Wipe => {
                 self.note(None, || "Redis is wiped".into());
+                self.met(Met::Wipe);
                 self.redis.wipe(self.now);
             }
             Mishap::Save => self.redis.save(),
             Mishap::OldFile => {
                 self.note(None, || "Redis comes back with an old file".into());
+                self.met(Met::OldFile);
                 self.redis.restore();
                 self.redis.down_until = self.now + self.rng.below(300 * MS);
             }
             Mishap::RedisOutage => {
                 let how_long = self.rng.between(10 * MS, 3 * self.plan.lease);
+                self.met(Met::RedisOutage);
                 self.note(None, || format!("Redis cannot be reached for {} ms", how_long / MS));
                 self.redis.down_until = self.now + how_long;
             }
@@ -112,6 +120,7 @@ impl World {
                 self.pause_agent(party, how_long);
             }
             Mishap::ClockJumps => {
+                self.met(Met::ClockJump);
                 let hours = self.rng.between(0, 4) as i64 - 2;
                 self.nodes[node].skew_ms = hours * 3_600_000 + self.rng.below(1_000) as i64;
             }
@@ -124,6 +133,7 @@ impl World {
                     format!("retention deletes the commands before {end}; lost: {lost}")
                 });
                 self.watch.shard_mut(shard).data_lost |= lost;
+                self.met(Met::Retention);
             }
         }
     }

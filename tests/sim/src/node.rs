@@ -7,15 +7,13 @@ use crate::plan::{MS, Plan};
 use crate::redis::Leases;
 use crate::seat::{Phase, Seat};
 use crate::serve::{Ask, Serving};
+use crate::tally::Met;
 use crate::world::{Call, Ghost, Issued, Pid, Request, What, World};
 use synod_fleet::{AgentKey, Registry};
 use synod_ledger::tenure::Tenure;
-use synod_ledger::{Answer, Input, Past};
-use synod_protocol::view::{DirectoryEntry, Health};
-use synod_protocol::{Error, Incarnation};
-
-/// Silence after which an agent is judged lost.
-const LOST_AFTER: u64 = 600 * MS;
+use synod_ledger::{Answer, Past};
+use synod_protocol::Error;
+use synod_protocol::view::DirectoryEntry;
 
 /// One coordinator, whether its process is up or not.
 pub(crate) struct Node {
@@ -171,10 +169,27 @@ impl World {
             return;
         }
         who.up = false;
+        let owners: Vec<(usize, usize)> = who
+            .seats
+            .iter()
+            .filter_map(|seat| match &seat.phase {
+                Phase::Serving(s) => Some((s.owner.in_flight(), s.owner.owed())),
+                _ => None,
+            })
+            .collect();
         for seat in &mut who.seats {
             *seat = Seat::default();
         }
         self.note(None, || format!("node {node} dies"));
+        self.met(Met::Crash);
+        for (in_flight, owed) in owners {
+            if in_flight > 0 {
+                self.met(Met::CrashInFlight);
+            }
+            if owed > 0 {
+                self.met(Met::CrashOwing);
+            }
+        }
         let again = if self.calm { self.rng.below(200 * MS) } else { self.rng.between(20, 2_000) * MS };
         self.after(again, What::Mishap(crate::mishap::Mishap::Start { node }));
     }
@@ -205,6 +220,10 @@ impl World {
                 let how_long = *how_long;
                 who.stands_after = None;
                 who.paused_until = self.now + how_long;
+                self.met(Met::Pause);
+                if how_long > self.plan.lease {
+                    self.met(Met::PauseBeyondLease);
+                }
                 self.note(None, || format!("node {node} stands still for {} ms", how_long / MS));
                 self.after(how_long, What::Node(pid, doing));
                 return;
@@ -260,51 +279,6 @@ impl World {
                 Ok(())
             });
         }
-    }
-
-    /// Judges agents that have been silent for too long, and those that are heard again.
-    fn look_at_agents(&mut self, node: usize) {
-        if self.redis.down_until > self.now {
-            self.nodes[node].hears_from = self.now;
-        }
-        let since = self.now - self.nodes[node].hears_from;
-        let mut judged = Vec::new();
-        for (key, member) in self.nodes[node].fleet.iter() {
-            let silent = self.silent_for(&key.agent, &member.entry.incarnation).min(since);
-            let lost = match member.entry.health {
-                Health::Lost if silent == 0 => false,
-                Health::Healthy | Health::Suspected | Health::Draining if silent > LOST_AFTER => true,
-                _ => continue,
-            };
-            judged.push((key.clone(), member.entry.incarnation.clone(), lost));
-        }
-        for (agent, incarnation, lost) in judged {
-            let shard = self.shard_of(agent.agent.as_str());
-            let reason = if lost { "silent" } else { "heard again" }.to_owned();
-            let input = Input::Judged { agent, incarnation, lost, reason };
-            self.with_serving(node, shard, None, |world, s| {
-                // While it catches up nothing but commands is decided; it will be looked at again.
-                if s.owner.is_catching_up() { Ok(()) } else { world.decide(node, shard, s, &input, None) }
-            });
-        }
-    }
-
-    /// An entry of the directory reaches a coordinator.
-    fn learns(&mut self, node: usize, entry: DirectoryEntry, offset: u64) {
-        if self.nodes[node].fleet.learn(entry, offset) {
-            for shard in 0..self.plan.shards {
-                self.with_serving(node, shard, None, |_, s| {
-                    s.owner.fleet_changed();
-                    Ok(())
-                });
-            }
-        }
-    }
-
-    /// How long a process start of an agent has been silent.
-    fn silent_for(&self, agent: &synod_protocol::Id, incarnation: &Incarnation) -> u64 {
-        let party = self.parties.iter().find(|party| party.is_agent(agent));
-        party.map_or(u64::MAX, |party| party.silent_for(incarnation, self.now))
     }
 
     /// A request through the quick door.
@@ -364,6 +338,7 @@ impl World {
                 let delay = self.latency();
                 self.after(delay, What::Redis(Call::Release(pid)));
                 // That was the last thing that it had to do.
+                self.met(Met::Leave);
                 self.kill_node(pid.node);
             }
         }

@@ -172,7 +172,7 @@ impl Plan {
             },
             live_bytes: if rng.happens(500) { 10_000 } else { 1 << 30 },
             trims: rng.happens(6_000),
-            record_limit: if rng.happens(500) { 3_000 } else { 100_000 },
+            record_limit: if rng.happens(500) { 900 } else { 100_000 },
             latency: [300, 1_000, 5_000, 20_000][rng.index(4)],
             late: some(rng, 300),
             late_by: rng.between(50, 2_000) * MS,
@@ -192,7 +192,8 @@ impl Plan {
         if plan.keep.window != Window::default() {
             // The shard's time may lag by no more than the core allows for, which is part of the window.
             plan.latency = plan.latency.min(20 * MS);
-            (plan.late, plan.appends.late_ack) = (0, 0);
+            (plan.late, plan.appends.late_ack, plan.mishaps.pauses) = (0, 0, 0);
+            plan.appends.acks_any_order = false;
         }
         plan
     }
@@ -212,7 +213,7 @@ impl Appends {
             no_offset: some(rng, 100),
             overtaken: some(rng, 150),
             stalled: some(rng, 150),
-            acks_any_order: rng.happens(3_000),
+            acks_any_order: rng.happens(5_000),
             late_ack: some(rng, 300),
         }
     }

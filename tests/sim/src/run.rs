@@ -1,6 +1,7 @@
 //! From a seed to an outcome.
 
 use crate::bug::Bug;
+use crate::tally::Tally;
 use crate::world::World;
 
 /// What a run amounted to.
@@ -24,6 +25,8 @@ pub struct Figures {
     pub data_lost: u64,
     /// Virtual milliseconds.
     pub virtual_ms: u64,
+    /// What befell the world.
+    pub tally: Tally,
     /// What distinguishes this history from every other: all records of all ledgers.
     pub print: u64,
 }
@@ -85,6 +88,7 @@ impl World {
             happenings: self.happened,
             told: self.watch.told,
             virtual_ms: self.now / 1_000,
+            tally: self.tally,
             ..Figures::default()
         };
         for shard in 0..self.plan.shards {
@@ -99,7 +103,7 @@ impl World {
             figures.data_lost += u64::from(watched.data_lost);
             for offset in 0..log.end() {
                 if let Some((_, bytes)) = log.ever(offset) {
-                    figures.print = crate::watch::lineage(figures.print, bytes);
+                    figures.print = crate::print::lineage(figures.print, bytes);
                 }
             }
         }

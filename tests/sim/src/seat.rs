@@ -4,6 +4,7 @@ use crate::bug::Bug;
 use crate::node::{Action, Doing};
 use crate::plan::MS;
 use crate::serve::Serving;
+use crate::tally::Met;
 use crate::world::{Ack, Ghost, How, Of, Pid, Request, What, World};
 use std::collections::BTreeSet;
 use synod_ledger::{Audit, Claim, Fold, Folded, Limits, Owner, Record, floor_of, invariants};
@@ -79,17 +80,30 @@ impl World {
             seat.pipe = arrives;
         }
         let mut takes = self.latency();
-        if self.rng.happens(rates.late_ack) {
+        if rates.acks_any_order {
+            takes += self.rng.below(20 * MS);
+        }
+        // Claims are few; what happens to one that is heard of late is worth to be seen.
+        let more = if matches!(of, Of::Claim { .. }) { 5 } else { 1 };
+        if self.rng.happens(rates.late_ack * more) {
             takes += self.rng.below(1_500) * MS;
         }
         let ack = |how| Ack { pid, shard, of, how, takes };
         let delay = arrives - self.now;
+        if stalls {
+            self.met(Met::Stalled);
+        }
+        if overtaken {
+            self.met(Met::Overtaken);
+        }
         if self.rng.happens(rates.refused) {
+            self.met(Met::Refused);
             self.note(Some(shard), || format!("the append {of:?} of node {} will be refused", pid.node));
             self.after(delay + takes, What::Node(pid, answer_to(shard, of, Err("refused".into()))));
             return;
         }
         if self.rng.happens(rates.failed_and_late) {
+            self.met(Met::FailedAndLate);
             self.note(Some(shard), || {
                 format!("the append {of:?} of node {} will fail, and land later", pid.node)
             });
@@ -99,13 +113,17 @@ impl World {
             return;
         }
         if self.rng.happens(rates.doubled) {
+            self.met(Met::Doubled);
             let within = [MS, 2_000 * MS][self.rng.index(2)];
             let later = delay + 1 + self.rng.below(within);
             let (bytes, ghost) = (bytes.clone(), ghost.clone());
             self.after(later, What::Broker(Request::Append { shard, bytes, ghost, ack: None }));
         }
         let how = match () {
-            () if self.rng.happens(rates.failed_but_there) => How::AsFailed,
+            () if self.rng.happens(rates.failed_but_there) => {
+                self.met(Met::FailedButThere);
+                How::AsFailed
+            }
             () if self.rng.happens(rates.no_offset) => How::Without,
             () => How::WithOffset,
         };
@@ -150,6 +168,7 @@ impl World {
                 self.after(delay, What::Node(pid, Doing::Floor { shard, try_no, epoch }));
             }
             Ok(None) | Err(_) => {
+                self.met(Met::ClaimInDoubt);
                 self.note(Some(shard), || format!("node {}'s claim is in doubt: {outcome:?}", pid.node));
                 self.become_idle(pid.node, shard, false);
             }
@@ -170,6 +189,7 @@ impl World {
         let log = &self.shards[shard as usize].ledger;
         let low = log.start();
         if low > epoch {
+            self.met(Met::TrimmedClaim);
             self.note(Some(shard), || format!("node {}'s claim {epoch} has been trimmed away", pid.node));
             return self.become_idle(pid.node, shard, false);
         }
@@ -177,6 +197,7 @@ impl World {
         let from = (low..epoch).rev().find_map(named);
         if from.is_none() && low > 0 && log.end() > epoch + 1 {
             // Whoever trimmed it there has named that floor: behind our claim, if not before it.
+            self.met(Met::TrimmedClaim);
             self.note(Some(shard), || format!("node {}'s claim {epoch} has been overtaken", pid.node));
             return self.become_idle(pid.node, shard, false);
         }
@@ -208,6 +229,10 @@ impl World {
             Ok(folded) => folded,
             Err(why) => return self.breaks(Some(shard), format!("node {node} cannot fold: {why}")),
         };
+        self.met(if from.is_none() { Met::FoldFromBirth } else { Met::FoldFromFloor });
+        if self.shards[shard as usize].ledger.start() > 0 {
+            self.met(Met::FoldOfTrimmed);
+        }
         let lineage = match self.watch.folded(shard, epoch, &folded) {
             Ok(lineage) => lineage,
             Err(why) => return self.breaks(Some(shard), format!("node {node}: {why}")),
@@ -226,6 +251,12 @@ impl World {
                 owed.len()
             )
         });
+        let others = self.nodes.iter().filter(|other| other.serving(shard).is_some()).count();
+        match others {
+            0 => {}
+            1 => self.met(Met::TwoOwners),
+            _ => self.met(Met::ThreeOwners),
+        }
         let serving = Serving::new(owner, began, lineage, self.now);
         self.nodes[node].seats[shard as usize].phase = Phase::Serving(Box::new(serving));
         self.with_serving(node, shard, Some(epoch), |world, s| world.begins(node, shard, s, owed));

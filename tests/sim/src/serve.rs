@@ -3,25 +3,17 @@
 
 use crate::broker::Produced;
 use crate::bug::Bug;
-use crate::node::{Action, Waits, agent_key, is_admission};
+use crate::node::{Action, Waits};
 use crate::party::Asking;
-use crate::plan::{MS, SECOND};
+use crate::plan::MS;
 use crate::seat::Phase;
-use crate::tell::told;
-use crate::watch::lineage;
-use crate::world::{Ghost, Issued, Pid, What, World, stamp};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::rc::Rc;
+use crate::tally::Met;
+use crate::world::{Pid, What, World, stamp};
+use std::collections::{BTreeMap, VecDeque};
 use synod_fleet::AgentKey;
-use synod_ledger::{
-    Append, Context, Effect, Input, Meta, Next, Owner, Released, Subject, TaskKey, Ticket, invariants,
-};
-use synod_protocol::event::What as Event;
-use synod_protocol::view::Outcome;
-use synod_protocol::{Error, Incarnation, Timestamp, Workspace};
+use synod_ledger::{Input, Meta, Owner, Released, Subject, Ticket};
+use synod_protocol::{Error, Timestamp};
 
-/// An owner that has appended nothing for so long appends a sign of life, by which it learns whether it still is one.
-const IDLE: u64 = 2 * SECOND;
 /// The offset under which effects are performed that no step owes.
 pub(crate) const NO_STEP: u64 = u64::MAX;
 
@@ -55,16 +47,16 @@ pub(crate) struct Serving {
     /// The end of the commands as seen after the claim, until it is reached.
     pub(crate) until: Option<u64>,
     queue: VecDeque<Queued>,
-    tickets: BTreeMap<Ticket, Waits>,
+    pub(crate) tickets: BTreeMap<Ticket, Waits>,
     next_ticket: Ticket,
     pub(crate) asks: VecDeque<Ask>,
     /// It is given up in good order, by then at the latest.
     pub(crate) finishing: Option<u64>,
     pub(crate) wake_at: u64,
-    appended_at: u64,
+    pub(crate) appended_at: u64,
     /// A floor that a proven step carried some time ago: what lies below it is trimmed next.
-    floor: u64,
-    lineage: u64,
+    pub(crate) floor: u64,
+    pub(crate) lineage: u64,
 }
 
 /// Why an epoch ends.
@@ -94,11 +86,11 @@ impl Serving {
     }
 
     /// The shard's time: that of the claim, and our own since.
-    fn now(&self, now: u64) -> Timestamp {
+    pub(crate) fn now(&self, now: u64) -> Timestamp {
         self.began.0.plus_millis((now - self.began.1) / MS)
     }
 
-    fn ticket(&mut self, waits: Waits) -> Ticket {
+    pub(crate) fn ticket(&mut self, waits: Waits) -> Ticket {
         self.next_ticket += 1;
         self.tickets.insert(self.next_ticket, waits);
         self.next_ticket
@@ -176,10 +168,12 @@ impl World {
                 self.become_idle(node, shard, false);
             }
             Over::Finished => {
+                self.met(Met::HandedOver);
                 self.note(Some(shard), || format!("node {node}: epoch {epoch} was finished"));
                 self.become_idle(node, shard, true);
             }
             Over::DataLost(why) => {
+                self.met(Met::DataLost);
                 self.nodes[node].fleet.forget_shard(shard);
                 if !self.watch.shard(shard).data_lost {
                     self.breaks(Some(shard), format!("node {node} calls data lost that is there: {why}"));
@@ -236,6 +230,8 @@ impl World {
         }
         if s.until.is_none() {
             s.owner.caught_up();
+        } else {
+            self.met(Met::Backlog);
         }
         self.mend_directory(node, shard, s);
         let (delay, pid) = (self.latency(), Pid { node, life: self.nodes[node].life });
@@ -267,7 +263,7 @@ impl World {
         }
     }
 
-    fn is_full(&self, s: &Serving) -> bool {
+    pub(crate) fn is_full(&self, s: &Serving) -> bool {
         s.owner.in_flight() >= self.plan.in_flight_limit || s.owner.owed() >= self.plan.owed_limit
     }
 
@@ -312,7 +308,7 @@ impl World {
         self.after(delay, What::Node(pid, crate::node::Doing::Poll { shard }));
     }
 
-    fn wakes(&mut self, node: usize, shard: u32, s: &mut Serving, at: u64) {
+    pub(crate) fn wakes(&mut self, node: usize, shard: u32, s: &mut Serving, at: u64) {
         if at >= s.wake_at {
             return;
         }
@@ -395,228 +391,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// A request through the quick door has its turn, or a read for the archive.
-    fn serve_ask(&mut self, node: usize, shard: u32, s: &mut Serving, ask: Ask) -> Result<(), Over> {
-        let asking = match ask {
-            Ask::Read { subject, waits, .. } => {
-                self.shows(node, shard, s, waits, &subject);
-                return Ok(());
-            }
-            Ask::Request(asking) => asking,
-        };
-        if is_admission(&asking) && self.is_full(s) {
-            let answer = Err(Error::overloaded("too much is in flight", 100));
-            self.depart(node, Action::Answer { asking, answer });
-            return Ok(());
-        }
-        if let Some(subject) = asking.read.clone() {
-            self.shows(node, shard, s, Waits::Asking(Box::new(asking)), &subject);
-            return Ok(());
-        }
-        let Some(command) = asking.command.clone() else { return Ok(()) };
-        let age_ms = s.now(self.now).millis_since(stamp(asking.asked_at));
-        let meta = Meta { offset: None, reply_to: None, age_ms, ..asking.meta.clone() };
-        let ticket = s.ticket(Waits::Asking(Box::new(asking)));
-        let input = Input::Command { command: Box::new((*command).clone()), meta };
-        self.decide(node, shard, s, &input, Some(ticket))
-    }
-
-    fn shows(&mut self, node: usize, shard: u32, s: &mut Serving, waits: Waits, subject: &Subject) {
-        let ticket = s.ticket(waits);
-        let mut released = Vec::new();
-        s.owner.read(ticket, subject, &mut released);
-        self.release(node, shard, s, released);
-    }
-
-    /// What the shard does of its own accord, as far as there is room.
-    fn turn(&mut self, node: usize, shard: u32, s: &mut Serving) -> Result<(), Over> {
-        loop {
-            let (now, room) = (s.now(self.now), !self.is_full(s));
-            match s.owner.next(now, &self.nodes[node].fleet, room) {
-                Next::Input(input) => self.decide(node, shard, s, &input, None)?,
-                Next::Nothing => return Ok(()),
-                Next::Later => {
-                    let at = self.now + MS;
-                    self.wakes(node, shard, s, at);
-                    return Ok(());
-                }
-                Next::Stuck(key) => {
-                    self.breaks(Some(shard), format!("the timer of task {} does not go away", key.task));
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    /// An owner that appends nothing would never learn that it is one no more.
-    pub(crate) fn gives_a_sign(&mut self, node: usize, shard: u32, s: &mut Serving) {
-        if self.now - s.appended_at > IDLE
-            && !s.owner.is_catching_up()
-            && let Some(sign) = s.owner.sign_of_life()
-        {
-            self.append(node, shard, s, sign);
-        }
-    }
-
-    /// Has trimmed what lies below a floor that has been one for a while.
-    pub(crate) fn trims(&mut self, node: usize, shard: u32, s: &mut Serving) {
-        if !self.plan.trims || !self.rng.happens(3_000) {
-            return;
-        }
-        let newest = s.owner.trim_to();
-        let below = std::mem::replace(&mut s.floor, newest);
-        let below = if self.rng.happens(5_000) { newest } else { below };
-        if below > 0 {
-            self.depart(node, Action::Trim { shard, below });
-        }
-    }
-
-    /// Decides one input; what it did is appended, what may leave is released.
-    pub(crate) fn decide(
-        &mut self,
-        node: usize,
-        shard: u32,
-        s: &mut Serving,
-        input: &Input,
-        ticket: Option<Ticket>,
-    ) -> Result<(), Over> {
-        let seed = self.rng.bytes();
-        let mut released = Vec::new();
-        let cx = Context { now: s.now(self.now), seed, fleet: &self.nodes[node].fleet };
-        if let Some(append) = s.owner.handle(&cx, input, ticket, &mut released) {
-            self.counts_of(node, shard, s, &append);
-            self.append(node, shard, s, append);
-            if let Some(image) = s.owner.image() {
-                self.append(node, shard, s, image);
-            }
-        }
-        self.release(node, shard, s, released);
-        Ok(())
-    }
-
-    fn append(&mut self, node: usize, shard: u32, s: &mut Serving, append: Append) {
-        s.lineage = lineage(s.lineage, &append.bytes);
-        s.appended_at = self.now;
-        let compared = self.rng.happens(self.plan.compared);
-        if compared {
-            self.must(shard, invariants(s.owner.state()));
-        }
-        let state = compared.then(|| Rc::new(s.owner.state().clone()));
-        let ghost = Ghost { lineage: Some(s.lineage), state };
-        let (epoch, n) = (s.owner.epoch(), append.n);
-        self.note(Some(shard), || format!("node {node} decides {}", told(&append.bytes)));
-        self.depart(node, Action::Append { shard, epoch, n, bytes: append.bytes, ghost });
-    }
-
-    /// Tells the fleet who was given work and who is done with it.
-    fn counts_of(&mut self, node: usize, shard: u32, s: &mut Serving, append: &Append) {
-        let Some(workspace) = &append.workspace else { return };
-        for event in &append.events {
-            let Some((agent, incarnation, outcome)) = attempt_of(s, workspace, event) else { continue };
-            match outcome {
-                None => self.nodes[node].fleet.given(&agent, &incarnation, shard),
-                Some(outcome) => {
-                    self.nodes[node].fleet.ended(&agent, &incarnation, shard, outcome);
-                    s.owner.there_is_room();
-                }
-            }
-        }
-    }
-
-    /// An append's acknowledgement.
-    pub(crate) fn acked(
-        &mut self,
-        node: usize,
-        shard: u32,
-        epoch: u64,
-        n: u64,
-        outcome: Result<Option<u64>, String>,
-    ) {
-        self.with_serving(node, shard, Some(epoch), |world, s| {
-            let released = s.owner.acked(n, outcome).map_err(|doubt| Over::Doubt(doubt.to_string()))?;
-            world.release(node, shard, s, released);
-            Ok(())
-        });
-    }
-
-    /// What is proven leaves.
-    pub(crate) fn release(&mut self, node: usize, shard: u32, s: &mut Serving, released: Vec<Released>) {
-        let (epoch, pid) = (s.owner.epoch(), Pid { node, life: self.nodes[node].life });
-        for one in released {
-            match one {
-                Released::Answer(ticket, answer) => match s.tickets.remove(&ticket) {
-                    Some(waits) => self.tells(node, waits, answer),
-                    None => self.breaks(
-                        Some(shard),
-                        format!("ticket {ticket} was answered, and nobody waits under it"),
-                    ),
-                },
-                Released::Past(ticket, past) => match s.tickets.remove(&ticket) {
-                    Some(waits) => self.looks_for(pid, shard, past, waits),
-                    None => self.breaks(
-                        Some(shard),
-                        format!("ticket {ticket} was sent to the archive, and nobody waits under it"),
-                    ),
-                },
-                Released::Again(effects) => {
-                    for effect in effects {
-                        let issued = Issued { pid, shard, epoch, offset: NO_STEP, effect, tries: 0 };
-                        self.depart(node, Action::Effect(issued));
-                    }
-                }
-                Released::Effects { offset, effects } => {
-                    let ids: BTreeSet<_> = effects.iter().map(|effect| id_of(offset, effect)).collect();
-                    if ids.len() != effects.len() {
-                        self.breaks(Some(shard), format!("two effects of record {offset} have the same id"));
-                    }
-                    let issued = self.watch.issued(shard, offset, ids);
-                    self.must(shard, issued);
-                    for effect in effects {
-                        let issued = Issued { pid, shard, epoch, offset, effect, tries: 0 };
-                        self.depart(node, Action::Effect(issued));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The attempt that an event begins (`None`) or ends.
-fn attempt_of(
-    s: &Serving,
-    workspace: &Workspace,
-    event: &synod_protocol::Event,
-) -> Option<(AgentKey, Incarnation, Option<Outcome>)> {
-    let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
-    let task = s.owner.state().task(&key)?;
-    let (attempt, outcome) = match &event.what {
-        Event::TaskAssigned(e) => (e.attempt, None),
-        Event::TaskCompleted(e) => (e.attempt, Some(Outcome::Completed)),
-        Event::TaskAttemptFailed(e) => (e.attempt, Some(Outcome::Failed)),
-        Event::TaskDeclined(e) => (e.attempt, Some(Outcome::Declined)),
-        Event::TaskReassigned(e) if e.lost => (e.attempt, Some(Outcome::Lost)),
-        Event::TaskCancelled(_) => {
-            let last = task.attempts.last()?;
-            (last.seen.attempt, Some(last.seen.outcome.filter(|o| *o == Outcome::Cancelled)?))
-        }
-        _ => return None,
-    };
-    let seen = &task.attempts.iter().find(|a| a.seen.attempt == attempt)?.seen;
-    Some((agent_key(&seen.agent_id), seen.incarnation.clone(), outcome))
-}
-
-/// What an effect is known by.
-pub(crate) fn id_of(offset: u64, effect: &Effect) -> String {
-    match effect {
-        Effect::Publish { envelope, .. }
-        | Effect::Deliver { envelope, .. }
-        | Effect::Reply { envelope, .. }
-        | Effect::ReplyPast { envelope, .. } => envelope.id.clone(),
-        Effect::View { key, .. } => format!("{offset}-view-{}", key.task),
-        Effect::Directory(entry) => format!("{offset}-directory-{}", entry.agent_id),
-        Effect::DeadLetter { offset: at, .. } => format!("{offset}-letter-{at}"),
     }
 }
 

@@ -2,9 +2,11 @@
 //! what must hold of them. Nobody in the world asks it anything.
 
 use crate::checks::{Came, LedgerCheck, Seen, ensure, same_state};
+use crate::print::{hash, lineage};
+use crate::tally::Met;
 use crate::world::Ghost;
 use std::collections::{BTreeMap, BTreeSet};
-use synod_ledger::{Answer, Folded, Keep, State, Step, Subject, TaskKey};
+use synod_ledger::{Answer, Folded, Keep, State, Step, TaskKey};
 use synod_protocol::event::What;
 use synod_protocol::view::{Assignment, TaskStatus};
 use synod_protocol::{Code, EntityId, Json, Timestamp, Workspace};
@@ -101,7 +103,7 @@ impl Watch {
         record: (u64, Timestamp, &[u8]),
         ghost: &Ghost,
         commands_end: u64,
-    ) -> Result<&'static str, String> {
+    ) -> Result<(&'static str, Option<Met>), String> {
         let (offset, at, bytes) = record;
         let watched = &mut self.shards[shard as usize];
         let seen = watched.ledger.see(at, bytes)?;
@@ -110,19 +112,33 @@ impl Watch {
             watched.decided_on_this(offset, ghost)?;
         }
         match seen {
-            Seen::Void => Ok("VOID"),
-            Seen::Image => Ok("counts"),
+            Seen::Void => Ok(("VOID", None)),
+            Seen::Image => Ok(("counts", None)),
             Seen::Claim => {
                 watched.backlog = commands_end;
                 let state = watched.ledger.state().clone();
                 watched.claims.insert(offset, AtClaim { lineage: watched.lineage, state });
-                Ok("begins")
+                Ok(("begins", None))
             }
             Seen::Counts(step) => {
                 watched.counts(offset, &step)?;
                 self.remember_views(shard, &step);
-                Ok("counts")
+                Ok(("counts", self.of_note(shard, &step)))
             }
+        }
+    }
+
+    /// What a step shows to have happened.
+    fn of_note(&self, shard: u32, step: &Step) -> Option<Met> {
+        let (workspace, ce_id) = (step.workspace.as_ref()?, step.input.ce_id.as_ref()?);
+        let code = step.rejected.as_ref().map(|error| error.code);
+        match code {
+            Some(Code::PayloadTooLarge) => Some(Met::TooLong),
+            Some(Code::Overloaded) => Some(Met::TurnedAway),
+            Some(Code::InvalidArgument) => {
+                self.shard(shard).ledger.was_too_old(workspace, ce_id).then_some(Met::TooOld)
+            }
+            _ => step.input.repeats.map(|_| Met::Repeated),
         }
     }
 
@@ -384,36 +400,4 @@ fn view_of(state: &State, workspace: &Workspace, entity: &EntityId) -> Option<Js
     }
     let agent = synod_fleet::AgentKey { workspace: workspace.clone(), agent: entity.as_str().parse().ok()? };
     Json::of(&state.agent(&agent)?.view(&agent)).ok()
-}
-
-/// One more record on top of a history.
-pub(crate) fn lineage(before: u64, bytes: &[u8]) -> u64 {
-    let mut print = Print(before ^ 0xcbf2_9ce4_8422_2325);
-    print.bytes(bytes);
-    print.0
-}
-
-/// FNV-1a, eight bytes at a time where it can: no more is asked of it than to tell two histories of one run apart.
-struct Print(u64);
-
-impl Print {
-    fn bytes(&mut self, bytes: &[u8]) {
-        let mut words = bytes.chunks_exact(8);
-        for word in words.by_ref() {
-            let word = u64::from_le_bytes(std::array::from_fn(|i| word[i]));
-            self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
-        }
-        for byte in words.remainder() {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-}
-
-fn hash(text: &str) -> u64 {
-    lineage(0, text.as_bytes())
-}
-
-/// The subject of a command's answer, for reads.
-pub(crate) fn subject_of_task(task: &EntityId) -> Subject {
-    Subject::Task(TaskKey { workspace: Workspace::default_name(), task: task.clone() })
 }

@@ -8,20 +8,20 @@
 //! Whatever a process does to the outside departs as a happening of its own, so that it may die or stand still before
 //! each; what has departed arrives, whatever becomes of its sender.
 
-use crate::broker::{Partitions, Produced};
+use crate::broker::Partitions;
 use crate::bug::Bug;
+pub(crate) use crate::message::{Ack, Back, Call, Ghost, How, Issued, Of, Request};
 use crate::mishap::Mishap;
 use crate::node::{Action, Doing, Node};
 use crate::party::{Party, PartyDoing};
 use crate::plan::{MS, Plan, SECOND};
-use crate::redis::{Lease, Redis};
+use crate::redis::Redis;
 use crate::rng::Rng;
+use crate::tally::{Met, Tally};
 use crate::watch::Watch;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::rc::Rc;
-use synod_ledger::{Effect, State, TaskKey};
-use synod_protocol::{Json, Timestamp};
+use synod_protocol::Timestamp;
 
 /// When everything begins.
 const DAWN_MS: i64 = 1_800_000_000_000;
@@ -56,85 +56,6 @@ pub(crate) enum What {
     Calm,
     /// Is everything done?
     IsQuiet,
-}
-
-/// What the broker is asked.
-#[derive(Debug)]
-pub(crate) enum Request {
-    /// A claim or a step, and how its author hears of it, if it does.
-    Append { shard: u32, bytes: Vec<u8>, ghost: Ghost, ack: Option<Ack> },
-    /// A command.
-    Produce { shard: u32, produced: Produced, back: Back },
-    /// An effect.
-    Effect(Issued),
-    /// An entry of the directory, mended after a fold.
-    Mend { shard: u32, offset: u64, entry: Box<synod_protocol::view::DirectoryEntry> },
-    /// The ledger is to begin here.
-    Trim { shard: u32, below: u64 },
-}
-
-/// What only the watch knows of a record.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ghost {
-    /// The author's whole history, if it is one of ours.
-    pub(crate) lineage: Option<u64>,
-    /// The state that its author had after it.
-    pub(crate) state: Option<Rc<State>>,
-}
-
-/// Who hears of an append, and when.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ack {
-    pub(crate) pid: Pid,
-    pub(crate) shard: u32,
-    pub(crate) of: Of,
-    pub(crate) how: How,
-    pub(crate) takes: u64,
-}
-
-/// What was appended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Of {
-    Claim { try_no: u64 },
-    Step { epoch: u64, n: u64 },
-}
-
-/// How an append is acknowledged once it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    WithOffset,
-    Without,
-    AsFailed,
-}
-
-/// Who hears of a produced command.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Back {
-    Party { party: usize, life: u32, ask: u64 },
-    PassedOn { pid: Pid, shard: u32, epoch: u64, offset: u64 },
-    Nobody,
-}
-
-/// An effect on its way.
-#[derive(Clone, Debug)]
-pub(crate) struct Issued {
-    pub(crate) pid: Pid,
-    pub(crate) shard: u32,
-    pub(crate) epoch: u64,
-    pub(crate) offset: u64,
-    pub(crate) effect: Effect,
-    pub(crate) tries: u32,
-}
-
-/// What Redis is asked.
-#[derive(Debug)]
-pub(crate) enum Call {
-    Look { pid: Pid, at_ms: u64 },
-    Lease { pid: Pid, lease: Lease, began_ms: u64 },
-    Release(Pid),
-    Effect(Issued),
-    Take { agent: usize, life: u32 },
-    View { key: TaskKey, offset: u64, value: Json },
 }
 
 #[derive(Debug)]
@@ -180,6 +101,7 @@ pub(crate) struct World {
     quiet: bool,
     timeline: Option<VecDeque<(Option<u32>, String)>>,
     pub(crate) happened: u64,
+    pub(crate) tally: Tally,
 }
 
 /// What was found to be wrong.
@@ -211,6 +133,7 @@ impl World {
             quiet: false,
             timeline: traced.then(VecDeque::new),
             happened: 0,
+            tally: Tally::default(),
             plan,
         };
         world.people();
@@ -293,6 +216,11 @@ impl World {
         who.departs_at = who.departs_at.max(self.now) + gap;
         let (delay, life) = (who.departs_at - self.now, who.life);
         self.after(delay, What::Node(Pid { node, life }, Doing::Go(Box::new(action))));
+    }
+
+    /// Counts what has happened.
+    pub(crate) fn met(&mut self, what: Met) {
+        self.tally.met(what);
     }
 
     // --- what is wrong, and how it came about --------------------------------------------------------------------

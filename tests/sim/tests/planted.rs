@@ -7,7 +7,7 @@ use synod_sim::{Bug, run, run_twice};
 /// Seeds within which each is caught.
 const WITHIN: u64 = 2_000;
 /// Every how-manieth seed is run twice, as `synod-sim` does.
-const TWICE: u64 = 32;
+const TWICE: u64 = 8;
 
 /// How many seeds it took to catch a bug, and by what.
 fn caught(bug: Bug) -> Option<(u64, String)> {

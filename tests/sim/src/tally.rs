@@ -1,0 +1,110 @@
+//! What has befallen a world, counted: what did not happen, a run says nothing about.
+
+use std::fmt;
+
+macro_rules! kinds {
+    ($($name:ident: $words:literal,)*) => {
+        /// Something that befell the world, or that came of it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Met { $(#[doc = $words] $name,)* }
+
+        impl Met {
+            /// Every kind, with its name.
+            pub const ALL: &'static [(Met, &'static str)] = &[$((Met::$name, $words),)*];
+        }
+    };
+}
+
+kinds! {
+    Refused: "append refused",
+    FailedButThere: "append failed, yet there",
+    FailedAndLate: "append failed, there later",
+    Doubled: "append doubled",
+    Overtaken: "append overtaken",
+    Stalled: "append stalled",
+    AckWithoutOffset: "ack without an offset",
+    AckElsewhere: "ack with another offset",
+    AckAsFailed: "ack as failed",
+    CountsDisplaced: "record that counts behind its place",
+    Junk: "foreign record",
+    Crash: "crash",
+    CrashInFlight: "crash with records in flight",
+    CrashOwing: "crash with effects owed",
+    Pause: "pause",
+    PauseBeyondLease: "pause beyond the lease",
+    Leave: "leave in good order",
+    HandedOver: "shard handed over",
+    ClaimInDoubt: "claim in doubt",
+    PasserBy: "claim by a passer-by",
+    Rogue: "claim of another's shard",
+    TwoOwners: "two owners at once",
+    ThreeOwners: "three owners at once",
+    ClockJump: "wall clock jumped",
+    FoldFromBirth: "fold from the birth",
+    FoldFromFloor: "fold from a floor",
+    FoldOfTrimmed: "fold of a trimmed ledger",
+    Trim: "ledger trimmed",
+    TrimmedClaim: "claim overtaken by trimming",
+    Backlog: "commands waited at a claim",
+    Wipe: "Redis wiped",
+    OldFile: "Redis back with an old file",
+    RedisOutage: "Redis out of reach",
+    Redelivered: "work handed over once more",
+    StaleRefused: "stale effect refused",
+    AlreadyThere: "attempt already there",
+    AgentDeath: "agent died",
+    AgentPause: "agent stood still",
+    AgentSuperseded: "agent superseded by an earlier start",
+    Retention: "retention passed commands",
+    DataLost: "shard stopped, data lost",
+    Poison: "command unreadable",
+    Misplaced: "command misplaced",
+    Repeated: "repeat answered",
+    LookedUp: "answer from the archive",
+    TrimmedAway: "answer trimmed away",
+    TooOld: "forgotten command refused",
+    TurnedAway: "command turned away",
+    TooLong: "record too long",
+}
+
+/// How often each kind was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally([u64; Met::ALL.len()]);
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally([0; Met::ALL.len()])
+    }
+}
+
+impl Tally {
+    /// It was met once more.
+    pub(crate) fn met(&mut self, what: Met) {
+        self.0[what as usize] += 1;
+    }
+
+    /// How often.
+    pub fn count(&self, what: Met) -> u64 {
+        self.0[what as usize]
+    }
+
+    /// The same of two runs.
+    pub fn add(&mut self, other: &Tally) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    /// A table of three columns.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for row in Met::ALL.chunks(3) {
+            for (met, name) in row {
+                write!(f, "{:>9} {name:<38}", self.count(*met))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
