@@ -123,7 +123,7 @@ impl Desk {
                 let (epoch, position) = (message.envelope.epoch, message.envelope.position);
                 let word = self.assigned(assignment, message.envelope, body, now);
                 tracing::trace!(target: TAKEN, %task_id, attempt, epoch = epoch.unwrap_or_default(),
-                    shard = position.map_or(0, |p| p.shard), kept = matches!(word, Word::Kept), "taken");
+                    shard = position.map(|p| p.shard), kept = matches!(word, Word::Kept), "taken");
                 Ok(word)
             }
             "synod.task.cancelled" | "synod.task.withdrawn" => {

@@ -109,6 +109,10 @@ impl Stage {
             }
             tokio::time::sleep(Duration::from_millis(250)).await; // the condition is asked again
         }
+        // Of what was told meanwhile the records are there by now.
+        for shard in 0..SHARDS {
+            self.read_ledger(shard, KAFKA).await?;
+        }
         eprintln!("  {:7.2} s  settled", self.began.elapsed().as_secs_f64());
         self.agents.iter_mut().for_each(Process::ask_to_end);
         for agent in &mut self.agents {
