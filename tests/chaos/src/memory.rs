@@ -10,7 +10,7 @@ use tokio::time::Instant;
 const PORTION: u64 = 10_000;
 /// Figures told on the way to the end.
 const MARKS: u64 = 10;
-/// Times that the coordinator is killed and started again, after the first mark and at the end.
+/// Times that the coordinator is killed and started again, after the first portion and at the end.
 const TAKE_OVERS: usize = 3;
 /// No task ends, or none is taken, for so long: it is stuck.
 const STUCK: Duration = Duration::from_secs(60);
@@ -63,7 +63,7 @@ impl Memory {
         let began = Instant::now();
         tell(&stage, 0, "at rest", began)?;
         let all = self.tasks.div_ceil(PORTION) * PORTION;
-        let (mut ended, mut moved, mut mark, mut asked) = (0, Instant::now(), 1, 0);
+        let (mut ended, mut moved, mut mark, mut asked, mut early) = (0, Instant::now(), 1, 0, true);
         while ended < all {
             // The next portion when the last has ended: what waits is measured apart.
             if ended >= asked && asked < all {
@@ -82,9 +82,10 @@ impl Memory {
             if ended * MARKS >= all * mark {
                 tell(&stage, ended, "ended", began)?;
                 mark = ended * MARKS / all + 1;
-                if mark == 2 || ended >= all {
-                    take_over(&mut stage, ended, began).await?;
-                }
+            }
+            if ended >= all || (early && ended >= PORTION) {
+                early = false;
+                take_over(&mut stage, ended, began).await?;
             }
         }
         stage.leave().await
