@@ -199,11 +199,12 @@ pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
             );
             continue;
         }
+        for (key, incarnation) in heard_again(&shared.fleet, now) {
+            tracing::info!(agent = %key.agent, "heard of again");
+            shared.fleet.doubt(&key, &incarnation, None);
+        }
         for (key, incarnation, lost, reason) in verdicts(&shared.fleet, now, limit) {
-            let shard = topics::partition(key.agent.as_str().as_bytes(), shared.config.partitions);
-            if shared.tenures.holds(shard) {
-                shared.shards[shard as usize].judged(key, incarnation, lost, reason);
-            }
+            shared.judged(&key, &incarnation, lost, reason);
         }
     }
 }
@@ -226,20 +227,41 @@ fn pardon(fleet: &SharedFleet, now_ms: u64, whom: &Whom, why: &str) {
     silence.pardon(now_ms, |key| matches!(whom, Whom::All) || has_redis(key));
 }
 
+/// Whom this coordinator alone gave up for lost, and who has been heard of since.
+fn heard_again(fleet: &SharedFleet, now: u64) -> Vec<(AgentKey, Incarnation)> {
+    let inside = fleet.lock();
+    let mut again = Vec::new();
+    for (key, member) in inside.registry.iter() {
+        let start = &member.entry.incarnation;
+        if member.doubt().is_some_and(|doubt| doubt.lost)
+            && inside.heard_since_loss(key, start, now).is_some()
+        {
+            again.push((key.clone(), start.clone()));
+        }
+    }
+    again
+}
+
 fn verdicts(fleet: &SharedFleet, now: u64, limit: u64) -> Vec<(AgentKey, Incarnation, bool, String)> {
     let inside = fleet.lock();
     let mut out = Vec::new();
     for (key, member) in inside.registry.iter() {
         let entry = &member.entry;
         let Some(silent) = inside.silence.since(key, &entry.incarnation, now) else { continue };
-        let heard = inside.silence.since_heard(key, &entry.incarnation, now);
+        let heard = inside.heard_since_loss(key, &entry.incarnation, now);
         let by = if entry.delivery == Delivery::Redis { "Redis" } else { "Kafka" };
         match entry.health {
             Health::Healthy | Health::Suspected | Health::Draining if silent > limit => {
                 let reason = format!("no heartbeat through {by} for {silent} ms, the limit is {limit} ms");
                 out.push((key.clone(), entry.incarnation.clone(), true, reason));
             }
-            Health::Lost if heard.is_some_and(|ms| ms < limit / 3) => {
+            // Said before, but the shard may not have had the time to take it.
+            Health::Healthy | Health::Suspected | Health::Draining
+                if let Some(doubt) = member.doubt().filter(|doubt| doubt.lost) =>
+            {
+                out.push((key.clone(), entry.incarnation.clone(), true, doubt.why.clone()));
+            }
+            Health::Lost if heard.is_some_and(|at| now.saturating_sub(at) < limit / 3) => {
                 let reason = format!("heartbeats through {by} again");
                 out.push((key.clone(), entry.incarnation.clone(), false, reason));
             }

@@ -9,8 +9,10 @@
 //! heartbeat -------> Silence  --overdue(now)--> who has missed three
 //! ```
 
+mod absence;
 mod registry;
 mod silence;
 
-pub use registry::{AgentKey, Choice, Departure, Fleet, LEAST_CONNECTIONS, Member, Need, Registry};
+pub use absence::{Absence, AbsenceTerms, Looked, Verdict};
+pub use registry::{AgentKey, Choice, Departure, Doubt, Fleet, LEAST_CONNECTIONS, Member, Need, Registry};
 pub use silence::Silence;

@@ -58,6 +58,8 @@ events! {
     AgentRegistered(AgentRegistered) = "synod.agent.registered",
     /// It left.
     AgentDeregistered(AgentChanged) = "synod.agent.deregistered",
+    /// It may be gone: no new work goes there. No ledger record stands behind it.
+    AgentSuspected(AgentChanged) = "synod.agent.suspected",
     /// It was given up.
     AgentLost(AgentChanged) = "synod.agent.lost",
     /// Its status or health changed.
@@ -131,7 +133,7 @@ pub struct AgentRegistered {
     pub description: Option<String>,
 }
 
-/// `synod.agent.deregistered`, `.lost`, `.status_changed`
+/// `synod.agent.deregistered`, `.suspected`, `.lost`, `.status_changed`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AgentChanged {
     /// Who.

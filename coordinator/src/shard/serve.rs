@@ -245,7 +245,7 @@ impl<'a> Serving<'a> {
         for event in events {
             let Some((agent, incarnation, outcome)) = self.attempt_of(workspace, event) else { continue };
             match outcome {
-                None => self.shared.fleet.lock().registry.given(&agent, &incarnation, self.shard),
+                None => self.shared.fleet.given(&agent, &incarnation, self.shard),
                 Some(outcome) => self.shared.fleet.ended(&agent, &incarnation, self.shard, outcome),
             }
         }
@@ -285,7 +285,12 @@ impl<'a> Serving<'a> {
             What::TaskCompleted(e) => (e.attempt, Some(Outcome::Completed)),
             What::TaskAttemptFailed(e) => (e.attempt, Some(Outcome::Failed)),
             What::TaskDeclined(e) => (e.attempt, Some(Outcome::Declined)),
-            What::TaskReassigned(e) if e.lost => (e.attempt, Some(Outcome::Lost)),
+            What::TaskReassigned(e) => {
+                // What was declined has ended by that.
+                let seen = &task.attempts.iter().find(|a| a.seen.attempt == e.attempt)?.seen;
+                let taken = |o: &Outcome| matches!(o, Outcome::Lost | Outcome::Withdrawn);
+                (e.attempt, Some(seen.outcome.filter(taken)?))
+            }
             What::TaskCancelled(_) => {
                 let last = task.attempts.last()?;
                 (last.seen.attempt, last.seen.outcome.filter(|o| *o == Outcome::Cancelled).map(Some)?)
