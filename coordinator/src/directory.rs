@@ -5,7 +5,7 @@ use crate::fleet::{Inside, SharedFleet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
-use synod_fleet::AgentKey;
+use synod_fleet::{AgentKey, Cause};
 use synod_infra::kafka::{RawRecord, Start};
 use synod_infra::redis::RedisError;
 use synod_infra::redis::presence::{Beat, Heartbeats};
@@ -201,7 +201,7 @@ pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
         }
         for (key, incarnation) in heard_again(&shared.fleet, now) {
             tracing::info!(agent = %key.agent, "heard of again");
-            shared.fleet.doubt(&key, &incarnation, None);
+            shared.fleet.doubt(&key, &incarnation, Cause::Absence, None);
         }
         for (key, incarnation, lost, reason) in verdicts(&shared.fleet, now, limit) {
             shared.judged(&key, &incarnation, lost, reason);
@@ -233,7 +233,7 @@ fn heard_again(fleet: &SharedFleet, now: u64) -> Vec<(AgentKey, Incarnation)> {
     let mut again = Vec::new();
     for (key, member) in inside.registry.iter() {
         let start = &member.entry.incarnation;
-        if member.doubt().is_some_and(|doubt| doubt.lost)
+        if member.doubts().of(Cause::Absence).is_some_and(|doubt| doubt.lost)
             && inside.heard_since_loss(key, start, now).is_some()
         {
             again.push((key.clone(), start.clone()));
@@ -257,7 +257,7 @@ fn verdicts(fleet: &SharedFleet, now: u64, limit: u64) -> Vec<(AgentKey, Incarna
             }
             // Said before, but the shard may not have had the time to take it.
             Health::Healthy | Health::Suspected | Health::Draining
-                if let Some(doubt) = member.doubt().filter(|doubt| doubt.lost) =>
+                if let Some(doubt) = member.doubts().worst().filter(|doubt| doubt.lost) =>
             {
                 out.push((key.clone(), entry.incarnation.clone(), true, doubt.why.clone()));
             }

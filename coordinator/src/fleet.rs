@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use synod_fleet::{AgentKey, Doubt, Registry, Silence};
+use synod_fleet::{AgentKey, Cause, Doubt, Registry, Silence};
 use synod_protocol::view::{Agent, AgentStatus, DirectoryEntry, Health, Outcome};
 use synod_protocol::{Incarnation, Timestamp};
 use tokio::sync::{Notify, watch};
@@ -127,6 +127,7 @@ impl SharedFleet {
         &self,
         key: &AgentKey,
         incarnation: &Incarnation,
+        cause: Cause,
         doubt: Option<Doubt>,
     ) -> Option<Health> {
         let mut inside = self.lock();
@@ -139,7 +140,7 @@ impl SharedFleet {
             }
         }
         let health = inside.registry.get(key).map(|member| member.entry.health)?;
-        let changed = inside.registry.doubt(key, incarnation, doubt);
+        let changed = inside.registry.doubt(key, incarnation, cause, doubt);
         // Back without a doubt of ours: the ledger's may be.
         let is_news = changed || health == Health::Lost;
         drop(inside);

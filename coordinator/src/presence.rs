@@ -13,7 +13,7 @@ use crate::fleet::wall_clock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use synod_fleet::{Absence, AgentKey, Doubt, Looked, Verdict};
+use synod_fleet::{Absence, AgentKey, Cause, Doubt, Looked, Verdict};
 use synod_infra::kafka::Outgoing;
 use synod_infra::redis::presence::{Heartbeats, Presence};
 use synod_infra::redis::{RedisError, keys};
@@ -132,7 +132,7 @@ impl Watch {
 
     fn is_back(&self, key: &AgentKey, incarnation: &Incarnation) {
         let fleet = &self.shared.fleet;
-        let Some(health) = fleet.doubt(key, incarnation, None) else { return };
+        let Some(health) = fleet.doubt(key, incarnation, Cause::Absence, None) else { return };
         tracing::info!(agent = %key.agent, "present again");
         if health == Health::Lost {
             self.shared.judged(key, incarnation, false, "its presence subscription stands again".into());
@@ -157,7 +157,7 @@ impl Watch {
             }
         };
         let doubt = Doubt { lost, since_ms: now_ms, why: why.clone() };
-        if self.shared.fleet.doubt(key, incarnation, Some(doubt)).is_none() {
+        if self.shared.fleet.doubt(key, incarnation, Cause::Absence, Some(doubt)).is_none() {
             return;
         }
         tracing::info!(agent = %key.agent, %incarnation, lost, why, "in doubt");

@@ -10,9 +10,11 @@
 //! ```
 
 mod absence;
+mod doubt;
 mod registry;
 mod silence;
 
 pub use absence::{Absence, AbsenceTerms, Looked, Verdict};
-pub use registry::{AgentKey, Choice, Departure, Doubt, Fleet, LEAST_CONNECTIONS, Member, Need, Registry};
+pub use doubt::{Cause, Doubt, Doubts};
+pub use registry::{AgentKey, Choice, Departure, Fleet, LEAST_CONNECTIONS, Member, Need, Registry};
 pub use silence::Silence;

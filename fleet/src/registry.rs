@@ -1,5 +1,6 @@
 //! The registry: every known agent, what it can do, and how many attempts it holds.
 
+use crate::doubt::{Cause, Doubt, Doubts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use synod_protocol::command::{Delivery, Requires};
@@ -75,17 +76,6 @@ pub struct Departure {
     pub how: &'static str,
 }
 
-/// What one coordinator alone thinks of a process start, until the ledger says so or it shows itself again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doubt {
-    /// Its work goes to others; else it only gets no more.
-    pub lost: bool,
-    /// When the doubt arose, in milliseconds of the caller's monotonic time.
-    pub since_ms: u64,
-    /// The evidence, in words.
-    pub why: String,
-}
-
 /// One agent, as this coordinator knows it.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -95,7 +85,7 @@ pub struct Member {
     pub offset: u64,
     /// What it has done.
     pub statistics: AgentStatistics,
-    doubt: Option<Doubt>,
+    doubts: Doubts,
     /// Attempts that it holds, by the shard that gave them.
     held: BTreeMap<u32, u32>,
     in_flight: u32,
@@ -108,17 +98,13 @@ impl Member {
     }
 
     /// What is thought of it beyond what the ledger knows.
-    pub fn doubt(&self) -> Option<&Doubt> {
-        self.doubt.as_ref()
+    pub fn doubts(&self) -> &Doubts {
+        &self.doubts
     }
 
     /// Its health as this coordinator sees it.
     pub fn health(&self) -> Health {
-        match &self.doubt {
-            Some(doubt) if doubt.lost => Health::Lost,
-            Some(_) if self.entry.health == Health::Healthy => Health::Suspected,
-            _ => self.entry.health,
-        }
+        self.doubts.health(self.entry.health)
     }
 
     fn takes_work(&self) -> bool {
@@ -174,16 +160,16 @@ impl Registry {
         }
         let kept = self.members.remove(&key);
         let same_start = kept.as_ref().is_some_and(|known| known.entry.incarnation == entry.incarnation);
-        let (statistics, doubt, held, in_flight) = match kept {
+        let (statistics, doubts, held, in_flight) = match kept {
             Some(known) if same_start => {
                 // What was thought the ledger knows now.
-                let doubt = known.doubt.filter(|_| entry.health != Health::Lost);
-                (known.statistics, doubt, known.held, known.in_flight)
+                let doubts = if entry.health == Health::Lost { Doubts::default() } else { known.doubts };
+                (known.statistics, doubts, known.held, known.in_flight)
             }
-            Some(known) => (known.statistics, None, BTreeMap::new(), 0),
+            Some(known) => (known.statistics, Doubts::default(), BTreeMap::new(), 0),
             None => Default::default(),
         };
-        self.members.insert(key, Member { entry, offset, statistics, doubt, held, in_flight });
+        self.members.insert(key, Member { entry, offset, statistics, doubts, held, in_flight });
         true
     }
 
@@ -237,15 +223,16 @@ impl Registry {
         }
     }
 
-    /// Doubts this process start, or does not any more. Returns whether that changes whom to choose or what to take back.
-    pub fn doubt(&mut self, key: &AgentKey, incarnation: &Incarnation, doubt: Option<Doubt>) -> bool {
-        let Some(member) = self.members.get_mut(key).filter(|m| m.entry.incarnation == *incarnation) else {
-            return false;
-        };
-        let kind = |doubt: &Option<Doubt>| doubt.as_ref().map(|doubt| doubt.lost);
-        let changes = kind(&member.doubt) != kind(&doubt);
-        member.doubt = doubt;
-        changes
+    /// Raises or drops a doubt about this process start; see [`Doubts::set`].
+    pub fn doubt(
+        &mut self,
+        key: &AgentKey,
+        incarnation: &Incarnation,
+        cause: Cause,
+        doubt: Option<Doubt>,
+    ) -> bool {
+        let member = self.members.get_mut(key).filter(|m| m.entry.incarnation == *incarnation);
+        member.is_some_and(|member| member.doubts.set(cause, doubt))
     }
 
     /// Forgets what a shard had given, because its epoch is over; the next fold counts anew.
@@ -334,7 +321,7 @@ impl Fleet for Registry {
 
     fn suspected(&self, agent: &AgentKey, incarnation: &Incarnation) -> Option<&str> {
         let member = self.get(agent).filter(|m| m.entry.incarnation == *incarnation)?;
-        member.doubt.as_ref().map(|doubt| doubt.why.as_str())
+        member.doubts.worst().map(|doubt| doubt.why.as_str())
     }
 }
 
@@ -433,22 +420,22 @@ mod tests {
         registry.learn(entry("a", 2), 1);
         let (start, restart) = (START.parse().unwrap(), RESTART.parse().unwrap());
         let doubt = |lost| Some(Doubt { lost, since_ms: 5, why: "not seen".into() });
-        assert!(!registry.doubt(&key("a"), &restart, doubt(true)), "another process start");
-        assert!(registry.doubt(&key("a"), &start, doubt(false)));
-        assert!(!registry.doubt(&key("a"), &start, doubt(false)), "nothing new");
+        assert!(!registry.doubt(&key("a"), &restart, Cause::Absence, doubt(true)), "another process start");
+        assert!(registry.doubt(&key("a"), &start, Cause::Absence, doubt(false)));
+        assert!(!registry.doubt(&key("a"), &start, Cause::Absence, doubt(false)), "nothing new");
         assert_eq!((choose(&registry, None, &[]), registry.gone(&key("a"), &start)), (None, None));
         assert_eq!(registry.suspected(&key("a"), &start), Some("not seen"));
         assert_eq!(registry.suspected(&key("a"), &restart), None);
-        assert!(registry.doubt(&key("a"), &start, doubt(true)));
+        assert!(registry.doubt(&key("a"), &start, Cause::Absence, doubt(true)));
         assert!(registry.gone(&key("a"), &start).unwrap().lost);
-        assert!(registry.doubt(&key("a"), &start, None));
+        assert!(registry.doubt(&key("a"), &start, Cause::Absence, None));
         assert_eq!(choose(&registry, None, &[]).as_deref(), Some("a"));
         // The ledger's word takes the doubt's place; a new process start has none.
-        registry.doubt(&key("a"), &start, doubt(true));
+        registry.doubt(&key("a"), &start, Cause::Absence, doubt(true));
         registry.learn(DirectoryEntry { health: Health::Lost, ..entry("a", 2) }, 2);
-        assert_eq!(registry.get(&key("a")).unwrap().doubt(), None);
+        assert_eq!(registry.get(&key("a")).unwrap().doubts(), &Doubts::default());
         registry.learn(entry("a", 2), 3);
-        registry.doubt(&key("a"), &start, doubt(true));
+        registry.doubt(&key("a"), &start, Cause::Absence, doubt(true));
         registry.learn(DirectoryEntry { incarnation: restart, ..entry("a", 2) }, 4);
         assert_eq!(choose(&registry, None, &[]).as_deref(), Some("a"));
     }

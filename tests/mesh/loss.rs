@@ -48,6 +48,13 @@ impl Signs {
         )
     }
 
+    /// How many heartbeats Redis has had of it.
+    async fn beats(&self) -> u64 {
+        let (workspace, agent) = (Workspace::default_name(), self.id.parse().expect("an id"));
+        let beats = Heartbeats::new(self.redis.clone()).of(&[(&workspace, &agent)]).await;
+        beats.expect("Redis answers").first().map_or(0, |beat| beat.beat)
+    }
+
     /// Its subscription breaks and is there again, as after a reconnect.
     async fn reconnects(&mut self) {
         drop(self.presence.take());
@@ -67,9 +74,8 @@ async fn beat(redis: Redis, agent_id: Id, incarnation: Incarnation) {
     for beat in 1.. {
         every.tick().await;
         let (workspace, agent_id, incarnation) = (workspace.clone(), agent_id.clone(), incarnation.clone());
-        let sent =
-            heartbeats.beat(&Beat { workspace, agent_id, incarnation, beat, in_flight: vec![], load: None });
-        sent.await.expect("Redis takes a heartbeat");
+        let beat = Beat { workspace, agent_id, incarnation, beat, in_flight: vec![], load: None };
+        heartbeats.beat(&beat).await.expect("Redis takes a heartbeat");
     }
 }
 
@@ -168,18 +174,12 @@ async fn who_reconnects_keeps_its_work() {
         Command::new("redis-cli").args(["-u", &mesh.redis, "client", "kill", "type", "pubsub"]).output();
     let killed = String::from_utf8(killed.expect("redis-cli runs").stdout).expect("text");
     assert!(killed.trim().parse::<u32>().is_ok_and(|n| n >= 3), "{killed}");
+    // Two heartbeats later whoever was taken for dead has been given up long since.
     for agent in &agents {
-        eventually("it is healthy", SOON, || async {
-            let presence = agent.presence.as_ref().is_some_and(PresenceHold::is_held);
-            (presence && health(&client, &agent.id).await == "healthy").then_some(())
-        })
-        .await;
-    }
-    // What came later passes through the same shards: a word about the earlier would stand before it.
-    for agent in &mut agents {
-        let id = fresh("task");
-        let named = json!({"task_id": id, "agent_id": agent.id, "input": 1, "timeout_ms": 60_000});
-        client.post("/v1/tasks", &named).await.is(201);
+        let until = agent.beats().await + 2;
+        eventually("two heartbeats", SOON, || async { (agent.beats().await >= until).then_some(()) }).await;
+        assert!(agent.presence.as_ref().is_some_and(PresenceHold::is_held));
+        assert_eq!(health(&client, &agent.id).await, "healthy");
     }
     for id in &tasks {
         let seen = task(&client, id).await;
