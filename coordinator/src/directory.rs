@@ -1,11 +1,11 @@
 //! What a coordinator hears of the fleet: the directory topic, heartbeats on both ways, and its judgement.
 
-use crate::Shared;
 use crate::fleet::{Inside, SharedFleet};
+use crate::{Shared, doubts};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
-use synod_fleet::{AgentKey, Cause};
+use synod_fleet::{AgentKey, Cause, Doubt};
 use synod_infra::kafka::{RawRecord, Start};
 use synod_infra::redis::RedisError;
 use synod_infra::redis::presence::{Beat, Heartbeats};
@@ -62,6 +62,11 @@ pub(crate) async fn hear_kafka(shared: Arc<Shared>, partition: u32, stop: Cancel
             Ok(beat) => {
                 let key = AgentKey { workspace: envelope.workspace, agent: beat.agent_id };
                 shared.fleet.heard(&key, &beat.incarnation, None);
+                let doubt = shared.fleet.holds(&key, &beat.incarnation, &beat.in_flight);
+                doubt_the_hung(
+                    &shared,
+                    doubt.map(|doubt| (key, beat.incarnation, doubt)).into_iter().collect(),
+                );
             }
             Err(error) => tracing::debug!(%error, "a heartbeat that cannot be read"),
         }
@@ -145,7 +150,8 @@ pub(crate) async fn hear_redis(shared: Arc<Shared>, stop: CancellationToken) {
             pardon(&shared.fleet, now, &Whom::WhoHasRedis, "the last look at the heartbeats was late");
         }
         looked = Instant::now();
-        listen(&shared.fleet, now, taken, beats);
+        let hung = listen(&shared.fleet, now, taken, beats);
+        doubt_the_hung(&shared, hung);
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = stop.cancelled() => return,
@@ -160,7 +166,8 @@ fn listen(
     now_ms: u64,
     taken: Result<(), RedisError>,
     beats: Result<Vec<Beat>, RedisError>,
-) {
+) -> Vec<Hung> {
+    let mut hung = Vec::new();
     if let Err(error) = taken {
         pardon(fleet, now_ms, &Whom::WhoHasRedis, &format!("Redis takes no writes: {error}"));
     }
@@ -169,12 +176,26 @@ fn listen(
             for beat in beats {
                 let key = AgentKey { workspace: beat.workspace, agent: beat.agent_id };
                 fleet.heard(&key, &beat.incarnation, Some(beat.beat));
+                if let Some(doubt) = fleet.holds(&key, &beat.incarnation, &beat.in_flight) {
+                    hung.push((key, beat.incarnation, doubt));
+                }
             }
         }
         Err(error) => {
             // It is we who cannot hear: nobody is lost by that.
             pardon(fleet, now_ms, &Whom::WhoHasRedis, &format!("heartbeats cannot be read: {error}"));
         }
+    }
+    hung
+}
+
+/// An agent that had work past its time limit, and the doubt that it still has.
+type Hung = (AgentKey, Incarnation, Option<Doubt>);
+
+fn doubt_the_hung(shared: &Shared, hung: Vec<Hung>) {
+    for (key, incarnation, doubt) in hung {
+        let doubt = doubt.ok_or("it has let go of the work that was past its time limit");
+        doubts::set(shared, &key, &incarnation, Cause::Hung, doubt);
     }
 }
 
@@ -200,8 +221,7 @@ pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
             continue;
         }
         for (key, incarnation) in heard_again(&shared.fleet, now) {
-            tracing::info!(agent = %key.agent, "heard of again");
-            shared.fleet.doubt(&key, &incarnation, Cause::Absence, None);
+            doubts::set(&shared, &key, &incarnation, Cause::Absence, Err("it is heard of again"));
         }
         for (key, incarnation, lost, reason) in verdicts(&shared.fleet, now, limit) {
             shared.judged(&key, &incarnation, lost, reason);

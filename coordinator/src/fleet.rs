@@ -1,11 +1,12 @@
 //! The fleet as all shards of this coordinator share it: the pure registry behind a small lock, and the
 //! two kinds of news that shards wait for.
 
+use crate::overdue::Overdue;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use synod_fleet::{AgentKey, Cause, Doubt, Registry, Silence};
-use synod_protocol::view::{Agent, AgentStatus, DirectoryEntry, Health, Outcome};
+use synod_protocol::view::{Agent, AgentStatus, DirectoryEntry, Health, Held, Outcome};
 use synod_protocol::{Incarnation, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -27,6 +28,7 @@ pub(crate) struct Inside {
     pub(crate) registry: Registry,
     pub(crate) silence: Silence,
     beats: BTreeMap<AgentKey, u64>,
+    pub(crate) overdue: Overdue,
     /// When each that is lost was found to be, in milliseconds since this coordinator began: what is heard of it must be
     /// newer to bring it back.
     lost_at: BTreeMap<AgentKey, u64>,
@@ -90,6 +92,7 @@ impl SharedFleet {
             if entry.gone {
                 inside.silence.forget(&key);
                 inside.beats.remove(&key);
+                inside.overdue.forget(&key);
             } else {
                 inside.silence.expect(&key, &entry.incarnation, now);
             }
@@ -122,33 +125,44 @@ impl SharedFleet {
         Some(now_ms.saturating_sub(since))
     }
 
-    /// Doubts a process start, or does not any more; its health by the ledger, if that changes anything.
+    /// Raises or drops a doubt about a process start; its health by the ledger and as it is seen now, if that is news.
     pub(crate) fn doubt(
         &self,
         key: &AgentKey,
         incarnation: &Incarnation,
         cause: Cause,
         doubt: Option<Doubt>,
-    ) -> Option<Health> {
+    ) -> Option<(Health, Health)> {
         let mut inside = self.lock();
-        match doubt.as_ref().filter(|doubt| doubt.lost) {
-            Some(lost) => {
-                inside.lost_at.entry(key.clone()).or_insert(lost.since_ms);
-            }
-            None => {
-                inside.lost_at.remove(key);
-            }
+        let Inside { registry, lost_at, .. } = &mut *inside;
+        let lost_ms = doubt.as_ref().filter(|doubt| doubt.lost).map(|doubt| doubt.since_ms);
+        // Who is present again is no longer lost, whether or not it was we who found it so.
+        let is_back = doubt.is_none() && cause == Cause::Absence;
+        let changed = registry.doubt(key, incarnation, cause, doubt);
+        let member = registry.get(key).filter(|member| member.entry.incarnation == *incarnation)?;
+        let (durable, health) = (member.entry.health, member.health());
+        if let Some(lost_ms) = lost_ms {
+            lost_at.entry(key.clone()).or_insert(lost_ms);
+        } else if health != Health::Lost {
+            lost_at.remove(key);
         }
-        let health = inside.registry.get(key).map(|member| member.entry.health)?;
-        let changed = inside.registry.doubt(key, incarnation, cause, doubt);
-        // Back without a doubt of ours: the ledger's may be.
-        let is_news = changed || health == Health::Lost;
         drop(inside);
         if changed {
             self.members.send_modify(|version| *version += 1);
             self.room.send_modify(|version| *version += 1);
         }
-        is_news.then_some(health)
+        (changed || (is_back && durable == Health::Lost)).then_some((durable, health))
+    }
+
+    /// A heartbeat says what its agent holds: the doubt that follows, or `Some(None)` if none does where one may have been.
+    pub(crate) fn holds(
+        &self,
+        key: &AgentKey,
+        incarnation: &Incarnation,
+        held: &[Held],
+    ) -> Option<Option<Doubt>> {
+        let now_ms = self.now_ms();
+        self.lock().overdue.holds(key, incarnation, held, now_ms)
     }
 
     /// An attempt was given.

@@ -15,11 +15,13 @@
 mod config;
 mod directory;
 mod door;
+mod doubts;
 mod fleet;
 mod forward;
 mod health;
 mod http;
 mod kafka;
+mod overdue;
 mod presence;
 mod progress;
 mod shard;

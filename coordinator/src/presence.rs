@@ -8,18 +8,14 @@
 //! A doubt is this coordinator's own and takes effect at once: no more work, then its work to others. What the ledger says
 //! is decided by the owner of the agent's shard, which looks by itself (`directory::judge`).
 
-use crate::Shared;
-use crate::fleet::wall_clock;
+use crate::{Shared, doubts};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_fleet::{Absence, AgentKey, Cause, Doubt, Looked, Verdict};
-use synod_infra::kafka::Outgoing;
 use synod_infra::redis::presence::{Heartbeats, Presence};
 use synod_infra::redis::{RedisError, keys};
-use synod_protocol::event::{AgentChanged, What};
-use synod_protocol::view::Health;
-use synod_protocol::{Envelope, Incarnation, Json, topics};
+use synod_protocol::Incarnation;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -101,7 +97,8 @@ impl Watch {
         let verdicts =
             self.absence.verdicts(now_ms, |key, incarnation| fleet.heard_at(key, incarnation, now_ms));
         for (key, incarnation) in back {
-            self.is_back(&key, &incarnation);
+            let why = "its presence subscription stands again";
+            doubts::set(&self.shared, &key, &incarnation, Cause::Absence, Err(why));
         }
         for (key, incarnation, verdict) in verdicts {
             self.doubts(&key, &incarnation, verdict, now_ms);
@@ -130,23 +127,6 @@ impl Watch {
         (wanted, busy)
     }
 
-    fn is_back(&self, key: &AgentKey, incarnation: &Incarnation) {
-        let fleet = &self.shared.fleet;
-        let Some(health) = fleet.doubt(key, incarnation, Cause::Absence, None) else { return };
-        tracing::info!(agent = %key.agent, "present again");
-        if health == Health::Lost {
-            self.shared.judged(key, incarnation, false, "its presence subscription stands again".into());
-        } else {
-            self.tell(
-                key,
-                incarnation,
-                health,
-                "its presence subscription stands again",
-                What::AgentStatusChanged,
-            );
-        }
-    }
-
     fn doubts(&self, key: &AgentKey, incarnation: &Incarnation, verdict: Verdict, now_ms: u64) {
         let (lost, why) = match verdict {
             Verdict::Suspected { looks, away_ms } => {
@@ -156,66 +136,7 @@ impl Watch {
                 (true, format!("no presence in Redis and no heartbeat for {away_ms} ms"))
             }
         };
-        let doubt = Doubt { lost, since_ms: now_ms, why: why.clone() };
-        if self.shared.fleet.doubt(key, incarnation, Cause::Absence, Some(doubt)).is_none() {
-            return;
-        }
-        tracing::info!(agent = %key.agent, %incarnation, lost, why, "in doubt");
-        if lost {
-            self.shared.judged(key, incarnation, true, why);
-        } else {
-            self.tell(key, incarnation, Health::Suspected, &why, What::AgentSuspected);
-        }
-    }
-
-    /// Publishes what no record stands behind, if the agent's shard is ours or it holds work of ours.
-    fn tell(
-        &self,
-        key: &AgentKey,
-        incarnation: &Incarnation,
-        health: Health,
-        why: &str,
-        what: impl Fn(AgentChanged) -> What,
-    ) {
-        let shared = &self.shared;
-        let shard = topics::partition(key.agent.as_str().as_bytes(), shared.config.partitions);
-        let known = shared.fleet.lock().registry.get(key).map(|m| (m.entry.status, m.in_flight()));
-        let Some((status, in_flight)) = known.filter(|(_, held)| *held > 0 || shared.tenures.holds(shard))
-        else {
-            return;
-        };
-        tracing::debug!(agent = %key.agent, in_flight, "told");
-        let changed = AgentChanged {
-            agent_id: key.agent.clone(),
-            incarnation: incarnation.clone(),
-            status,
-            health,
-            reason: Some(why.to_owned()),
-        };
-        let ty = what(changed.clone()).ce_type();
-        let source = format!("/synod/coordinators/{}", shared.config.id);
-        let envelope = Envelope {
-            time: Some(wall_clock()),
-            workspace: key.workspace.clone(),
-            subject: Some(key.agent.to_string()),
-            ..Envelope::new(uuid::Uuid::now_v7().to_string(), source, ty)
-        };
-        let sent = Json::of(&changed).map_err(|error| error.to_string()).and_then(|value| {
-            let out = Outgoing::to(topics::EVENTS)
-                .envelope(&envelope)
-                .key(key.agent.as_str())
-                .payload(value.as_str())
-                .partition(shard as i32);
-            let producer = shared.kafka.effects().map_err(|error| error.to_string())?;
-            let report = |delivery: Result<_, _>| {
-                if let Err(error) = delivery {
-                    tracing::warn!(%error, "an event about an agent was not published");
-                }
-            };
-            producer.send(out, report).map_err(|error| error.to_string())
-        });
-        if let Err(error) = sent {
-            tracing::warn!(error, "an event about an agent was not published");
-        }
+        let doubt = Doubt { lost, since_ms: now_ms, why };
+        doubts::set(&self.shared, key, incarnation, Cause::Absence, Ok(doubt));
     }
 }

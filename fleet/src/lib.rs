@@ -1,4 +1,4 @@
-//! Who can do the work: a registry of agents, a balancing rule, and loss by silence.
+//! Who can do the work: a registry of agents, a balancing rule, and loss by absence and by silence.
 //!
 //! Pure arithmetic on values. The coordinator feeds it (directory, heartbeats, attempts given and ended)
 //! and acts on what it says; it never learns what Kafka or Redis is. Breakers, more rules and the accrual
@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! directory entry --> Registry --choose(need)--> Choice --> an attempt
-//! heartbeat -------> Silence  --overdue(now)--> who has missed three
+//! look at presence -> Absence  --verdicts(now)--> who is suspected, who is lost
+//! heartbeat -------> Silence  --since(now)-----> who has missed three
 //! ```
 
 mod absence;

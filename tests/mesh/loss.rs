@@ -8,9 +8,13 @@ use synod_infra::redis::presence::{Beat, Heartbeats, PresenceHold};
 use synod_infra::redis::{Redis, RedisConfig};
 use synod_protocol::{Id, Incarnation, Workspace};
 use synod_tests::{Client, Ground, Mesh, eventually, fresh};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 const SOON: Duration = Duration::from_secs(20);
+
+/// One after the other: who vanishes while the connections of all are cut is one of many, and not judged by that.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// An agent by its signs of life alone. Dropped, all of them end at once, as they do when a process is killed.
 struct Signs {
@@ -98,6 +102,7 @@ async fn health(client: &Client, id: &str) -> Value {
 /// The process is gone, Redis says so, and nobody waits for three heartbeats.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_work_of_a_process_that_ended_goes_to_another_by_its_absence() {
+    let _turn = TURN.lock().await;
     let mesh = Mesh::shared(Ground::Embedded).await;
     let (client, capability) = (Client::of(&mesh), fresh("cap"));
     let mut dying = Signs::of(&mesh, &client, &capability, 4).await;
@@ -121,6 +126,7 @@ async fn the_work_of_a_process_that_ended_goes_to_another_by_its_absence() {
 /// A task may ask to be given to another at the first suspicion: then that is no loss, and the attempt is taken back.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_asks_for_it_goes_to_another_at_the_first_suspicion() {
+    let _turn = TURN.lock().await;
     let mesh = Mesh::shared(Ground::Embedded).await;
     let client = Client::of(&mesh);
     // A machine that stands still between two looks may come to know of the loss first.
@@ -156,6 +162,7 @@ async fn what_asks_for_it_goes_to_another_at_the_first_suspicion() {
 /// A connection that breaks and is made again costs nothing, for one or for all at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reconnects_keeps_its_work() {
+    let _turn = TURN.lock().await;
     let mesh = Mesh::shared(Ground::Embedded).await;
     let (client, capability) = (Client::of(&mesh), fresh("cap"));
     let mut agents = Vec::new();

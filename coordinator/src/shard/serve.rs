@@ -248,6 +248,12 @@ impl<'a> Serving<'a> {
                 None => self.shared.fleet.given(&agent, &incarnation, self.shard),
                 Some(outcome) => self.shared.fleet.ended(&agent, &incarnation, self.shard, outcome),
             }
+            if let What::TaskAttemptFailed(e) = &event.what
+                && e.timed_out
+            {
+                let (held, now_ms) = ((e.task_id.clone(), e.attempt), self.shared.fleet.now_ms());
+                self.shared.fleet.lock().overdue.add(&agent, &incarnation, held, now_ms);
+            }
         }
         for event in events {
             if !matches!(
