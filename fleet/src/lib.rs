@@ -9,7 +9,11 @@
 //! heartbeat -------> Silence  --overdue(now)--> who has missed three
 //! ```
 
+pub mod accrual;
+pub mod breaker;
+pub mod ramp;
 mod registry;
+pub mod retry;
 mod silence;
 
 pub use registry::{AgentKey, Choice, Departure, Fleet, LEAST_CONNECTIONS, Member, Need, Registry};
