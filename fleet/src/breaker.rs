@@ -151,9 +151,6 @@ impl Breaker {
             Outcome::Ignored => return self.release(now_ns),
         };
         let mut events = self.poll(now_ns);
-        if matches!(self.course.phase, Phase::ForcedOpen { .. } | Phase::Disabled) {
-            return events;
-        }
         let slow = duration_ns > self.policy.slow_call_ns;
         let counts = self.window.record(failed, slow, now_ns);
         if let Some(rates) = self.rates(counts) {
@@ -263,7 +260,7 @@ impl Breaker {
         }
     }
 
-    /// Begins what `course` says, at the time that it says. Open goes on with the window that it was opened for; what
+    /// Begins what `course` says, at the time that it says. ForcedOpen and Disabled keep nothing; Open goes on with the window that it was opened for; what
     /// was closed and is closed again has been so since before.
     fn enter(&mut self, course: Course, events: &mut Vec<Event>) {
         let from = self.state();

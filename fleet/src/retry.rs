@@ -27,9 +27,6 @@ pub fn ceiling_ms(retry: &Retry, failures: u32) -> u64 {
     let mut ceiling_ms = retry.initial_backoff_ms as f64;
     // One multiplication at a time: `powi` may differ in its last digit from platform to platform.
     for _ in 1..failures.min(1_000) {
-        if ceiling_ms >= max_ms || multiplier == 1.0 || ceiling_ms == 0.0 {
-            break;
-        }
         ceiling_ms *= multiplier;
     }
     if ceiling_ms >= max_ms { retry.max_backoff_ms } else { ceiling_ms as u64 }

@@ -55,7 +55,8 @@ impl Breaker {
     /// As in the reference a closed breaker cannot become half-open, and one that is forced closed
     /// ([`State::MetricsOnly`]) cannot become open or half-open: close it first.
     pub fn order(&mut self, order: Order, now_ns: u64) -> Result<Vec<Event>, IllegalTransition> {
-        let (from, to) = (self.course.at(&self.policy, now_ns).phase.state(), order.aim());
+        // Time alone leads only from Open and HalfOpen to one another, and from there every order is legal.
+        let (from, to) = (self.state(), order.aim());
         if !is_legal(from, to) {
             return Err(IllegalTransition { from, to });
         }

@@ -174,8 +174,8 @@ fn backed_off_ms(initial_ms: u64, multiplier: f64, attempt: u32, max_ms: u64) ->
     let mut wait_ms = initial_ms;
     for _ in 1..attempt {
         let next_ms = (wait_ms as f64 * multiplier) as u64;
-        // Nothing moves from here on: the longest there is, or a step too small to count.
-        if wait_ms >= max_ms || next_ms == wait_ms {
+        // Nothing moves from here on (the longest there is, or a step too small to count): only saves time.
+        if next_ms == wait_ms {
             break;
         }
         wait_ms = next_ms;

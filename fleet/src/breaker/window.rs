@@ -117,8 +117,8 @@ impl Window {
     /// What is in it now. Looking moves nothing.
     pub(super) fn counts(&self, now_ns: u64) -> Counts {
         let mut counts = self.counts;
-        if let Kind::Seconds { seconds, size, head } = &self.kind {
-            let now = (now_ns / NANOS_PER_SECOND).max(*head);
+        if let Kind::Seconds { seconds, size, .. } = &self.kind {
+            let now = now_ns / NANOS_PER_SECOND;
             for past in seconds.iter().take_while(|oldest| is_past(oldest.second, *size, now)) {
                 counts.take(past.counts);
             }

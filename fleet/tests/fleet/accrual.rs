@@ -149,6 +149,17 @@ fn only_the_newest_intervals_count() {
     assert_eq!((evidence.samples, evidence.mean_ms, evidence.std_deviation_ms), (3, 60_500.0, 100.0));
 }
 
+/// The reference checks the sum also without the oldest, before the new one is added.
+#[test]
+fn nothing_is_learnt_where_the_reference_throws() {
+    let mut detector = detector(Settings { max_samples: 3, ..Settings::default() });
+    for (at_ms, is_learnt) in [(10_000, true), (9_100, true), (9_110, true), (11_110, false), (11_120, false)]
+    {
+        assert_eq!(detector.heartbeat(at_ms), is_learnt, "{at_ms}");
+    }
+    assert_eq!(detector.evidence(11_120).unwrap().mean_ms, 1_000.0 + (1_250.0 - 900.0 + 10.0) / 3.0);
+}
+
 #[test]
 fn a_clock_that_stands_or_runs_back_or_leaps_leaves_it_usable() {
     let mut detector = detector(Settings::default());

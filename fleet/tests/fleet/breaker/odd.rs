@@ -103,6 +103,13 @@ fn a_wait_beyond_all_time_never_ends() {
     assert!(!breaker.try_acquire(u64::MAX - MS).granted);
     breaker.order(Order::OpenFor(Duration::MAX), 6).unwrap();
     assert!(!breaker.would_permit(u64::MAX - MS));
+
+    let trial = Settings { half_open_max: Duration::MAX, ..two_calls() };
+    let mut breaker = self::breaker(trial, 5);
+    breaker.order(Order::Open, 5).unwrap();
+    breaker.order(Order::HalfOpen, 5).unwrap();
+    assert_eq!(breaker.next_deadline_ns(), None);
+    assert!(breaker.try_acquire(u64::MAX).granted);
 }
 
 #[test]
@@ -153,14 +160,9 @@ fn a_reset_stops_the_timers_of_what_it_ends() {
 }
 
 #[test]
-fn an_order_refused_leaves_what_is_due_to_the_next_call() {
+fn what_is_due_happens_before_an_order_is_obeyed() {
     let settings = Settings { half_open_max: Duration::from_secs(5), ..two_calls() };
     let mut breaker = breaker(settings, 0);
-    breaker.order(Order::ForceClosed, 0).unwrap();
-    assert!(breaker.order(Order::Open, 1).is_err());
-    assert_eq!(breaker.state(), State::MetricsOnly);
-    // Refused is judged by what it will be by then, not by what it was left as.
-    breaker.order(Order::Close, 2).unwrap();
     breaker.order(Order::Open, 3).unwrap();
     breaker.order(Order::HalfOpen, 4).unwrap();
     let events = breaker.order(Order::HalfOpen, 6_000 * MS).unwrap();
