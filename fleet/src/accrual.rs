@@ -25,8 +25,8 @@ pub const SPAN_MAX_MS: u64 = 24 * 3_600_000;
 /// The most intervals that are remembered.
 pub const SAMPLES_MAX: u32 = 10_000;
 
-/// The settings of a detector. The defaults are those of Pekko's remote watch, with a pause fit for agents that speak
-/// every second.
+/// The settings of a detector. By default threshold and least deviation are those of Pekko's cluster, the samples those of
+/// its remote watch; the pause is shorter than either's, for agents that speak every second.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// From this phi on it is unavailable; above 0, finite; 8 by default.
