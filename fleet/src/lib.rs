@@ -1,8 +1,7 @@
 //! Who can do the work: a registry of agents, a balancing rule, and loss by absence and by silence.
 //!
 //! Pure arithmetic on values. The coordinator feeds it (directory, heartbeats, attempts given and ended)
-//! and acts on what it says; it never learns what Kafka or Redis is. Breakers, more rules and the accrual
-//! detector belong here too, and are not here yet.
+//! and acts on what it says; it never learns what Kafka or Redis is.
 //!
 //! ```text
 //! directory entry --> Registry --choose(need)--> Choice --> an attempt
@@ -11,8 +10,12 @@
 //! ```
 
 mod absence;
+pub mod accrual;
+pub mod breaker;
 mod doubt;
+pub mod ramp;
 mod registry;
+pub mod retry;
 mod silence;
 
 pub use absence::{Absence, AbsenceTerms, Looked, Verdict};
