@@ -78,6 +78,12 @@ pub enum SettingsError {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy(Settings);
 
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy(Settings::default())
+    }
+}
+
 impl TryFrom<Settings> for Policy {
     type Error = SettingsError;
 

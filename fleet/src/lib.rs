@@ -21,4 +21,4 @@ mod silence;
 pub use absence::{Absence, AbsenceTerms, Looked, Verdict};
 pub use doubt::{Cause, Doubt, Doubts};
 pub use registry::{AgentKey, Choice, Departure, Fleet, LEAST_CONNECTIONS, Member, Need, Registry};
-pub use silence::Silence;
+pub use silence::{Heard, Silence, SilenceTerms};
