@@ -54,6 +54,8 @@ pub struct CoordinatorConfig {
     pub keep: Keep,
     /// How long the view of an ended task stays in Redis, `None` for ever; the ledger has it longer.
     pub view_kept: Option<Duration>,
+    /// What the views of one shard's ended tasks may take in Redis, in bytes, about; the oldest go first.
+    pub view_bytes: usize,
     /// How long the ledger keeps what lies below a floor; `None` for ever.
     pub ledger_kept: Option<Duration>,
     /// What `/metrics` shows.
@@ -84,6 +86,7 @@ impl CoordinatorConfig {
             image_within: synod_ledger::Limits::default().image_within,
             keep: Keep::default(),
             view_kept: Some(Duration::from_secs(3_600)),
+            view_bytes: 32 << 20,
             ledger_kept: Some(Duration::from_secs(7 * 24 * 3_600)),
             metrics: None,
         }

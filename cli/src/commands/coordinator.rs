@@ -56,6 +56,7 @@ async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
         image_within: settings.image_within.value,
         keep: keep(settings),
         view_kept: settings.view_kept.value.0,
+        view_bytes: settings.view_mib.value << 20,
         ledger_kept: settings.ledger_kept.value.0,
         metrics: Some(metrics),
         ..CoordinatorConfig::new(id.clone(), mesh.kafka, mesh.redis, settings.http_listen.value)

@@ -61,6 +61,8 @@ pub struct Settings {
     pub ended_kept: Setting<Span>,
     /// How long the view of an ended task stays in Redis.
     pub view_kept: Setting<Span>,
+    /// MiB that the views of one shard's ended tasks may take in Redis.
+    pub view_mib: Setting<usize>,
     /// How long the ledger keeps what lies below a floor.
     pub ledger_kept: Setting<Span>,
     /// What is logged: a `tracing` filter such as `info,synod_coordinator=debug`.
@@ -122,7 +124,7 @@ const fn key(name: &'static str, environment: &'static str, default: &'static st
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 14] = [
+pub(crate) const KEYS: [Key; 15] = [
     key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
     key("redis_url", "SYNOD_REDIS_URL", "redis://127.0.0.1:6379/0"),
     key("http_listen", "SYNOD_HTTP_LISTEN", "127.0.0.1:7700"),
@@ -134,6 +136,7 @@ pub(crate) const KEYS: [Key; 14] = [
     key("live_mib", "SYNOD_LIVE_MIB", "128"),
     key("ended_kept", "SYNOD_ENDED_KEPT", "10m"),
     key("view_kept", "SYNOD_VIEW_KEPT", "1h"),
+    key("view_mib", "SYNOD_VIEW_MIB", "32"),
     key("ledger_kept", "SYNOD_LEDGER_KEPT", "7d"),
     key("log", "SYNOD_LOG", "info"),
     key("log_format", "SYNOD_LOG_FORMAT", "text"),
@@ -181,6 +184,7 @@ impl Settings {
             live_mib: sources.get("live_mib", |text| value::within(text, 1, 65_536))?,
             ended_kept: sources.get("ended_kept", |text| Span::of_at_most(text, WEEK))?,
             view_kept: sources.get("view_kept", |text| text.parse())?,
+            view_mib: sources.get("view_mib", |text| value::within(text, 1, 65_536))?,
             ledger_kept: sources.get("ledger_kept", |text| text.parse())?,
             log: sources.get("log", value::log)?,
             log_format: sources.get("log_format", |text| text.parse())?,
@@ -204,6 +208,7 @@ impl Settings {
             row("live_mib", &self.live_mib),
             row("ended_kept", &self.ended_kept),
             row("view_kept", &self.view_kept),
+            row("view_mib", &self.view_mib),
             row("ledger_kept", &self.ledger_kept),
             row("log", &self.log),
             row("log_format", &self.log_format),

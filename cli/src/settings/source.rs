@@ -80,6 +80,9 @@ pub struct Flags {
     /// How long the views of ended tasks stay in Redis, as 1h or forever [env: SYNOD_VIEW_KEPT]
     #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
     pub view_kept: Option<String>,
+    /// MiB that the views of a shard's ended tasks may take in Redis [env: SYNOD_VIEW_MIB]
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    pub view_mib: Option<String>,
     /// How long the ledger keeps what nobody needs to fold it, as 7d or forever [env: SYNOD_LEDGER_KEPT]
     #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
     pub ledger_kept: Option<String>,
@@ -109,6 +112,7 @@ impl Flags {
             "live_mib" => &self.live_mib,
             "ended_kept" => &self.ended_kept,
             "view_kept" => &self.view_kept,
+            "view_mib" => &self.view_mib,
             "ledger_kept" => &self.ledger_kept,
             "log" => &self.log,
             "log_format" => &self.log_format,

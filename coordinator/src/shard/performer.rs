@@ -374,7 +374,8 @@ impl Performing {
         }
         if !views.is_empty() {
             // Not tried again: the ledger has what they show.
-            let put = Views::new(self.shared.redis.clone()).put_views(views).await;
+            let limit = self.shared.config.view_bytes;
+            let put = Views::new(self.shared.redis.clone()).put_within(self.shard, limit, views).await;
             let lost = put.iter().filter(|outcome| outcome.is_err()).count();
             if lost > 0 {
                 metrics::counter!(names::EFFECTS_TOTAL, "kind" => "view", "outcome" => "failed")

@@ -15,7 +15,9 @@
 //! | `synod:coordinators:news` | channel | `released`: a coordinator has let go of shards | - |
 //! | `synod:presence:coordinator/<id>/<holder>` | channel | nothing; being subscribed is the message | the process |
 //! | `synod:reply:<anything>` | list | answers to commands | 60 s |
-//! | `synod:{<ws>}:<kind>:<id>` | hash | `position`, `body`: the view of an entity | as written |
+//! | `synod:{<ws>}:<kind>:<id>` | hash | `position`, `body`: the view of an entity | as written, or its shard's shelf is full |
+//! | `synod:{views/<shard>}:shelf` | list | bytes and key of each view that the shard has written, oldest first | with the newest of them |
+//! | `synod:{views/<shard>}:bytes` | string | what they weigh in all | with it |
 //!
 //! The hash tag `{…}` keeps what one script touches in one slot, for the day of Redis Cluster. The parts
 //! are validated names, so no part can hold a brace, a slash or white space of its own.
@@ -84,6 +86,11 @@ pub fn view(workspace: &Workspace, kind: &'static str, id: &EntityId) -> String 
     format!("synod:{{{workspace}}}:{kind}:{id}")
 }
 
+/// The list of the views that a shard has written, and what they weigh.
+pub fn shelf(shard: u32) -> (String, String) {
+    (format!("synod:{{views/{shard}}}:shelf"), format!("synod:{{views/{shard}}}:bytes"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +113,7 @@ mod tests {
         assert_eq!(coordinator(&agent), "synod:coordinator:a.1");
         assert_eq!(coordinator_presence(&agent, "h"), "synod:presence:coordinator/a.1/h");
         assert_eq!(probe(&agent), "synod:probe:a.1");
+        assert_eq!(shelf(7), ("synod:{views/7}:shelf".into(), "synod:{views/7}:bytes".into()));
         assert_eq!(view(&ws, "task", &"wf:s".parse().unwrap()), "synod:{w-1}:task:wf:s");
     }
 }

@@ -15,6 +15,14 @@ use synod_protocol::{EntityId, Workspace};
 static PUT: LazyLock<Script> =
     LazyLock::new(|| Script::new("put_view", include_str!("scripts/put_view.lua")));
 
+static SHELVE: LazyLock<Script> =
+    LazyLock::new(|| Script::new("shelve_views", include_str!("scripts/shelve_views.lua")));
+
+/// What Redis needs for a view besides its key and its body, about.
+const OVERHEAD_BYTES: usize = 400;
+/// Views noted in one script; more would hold up others.
+const NOTES_PER_CALL: usize = 256;
+
 /// Views read in one write; more would hold up other users of the shared connection.
 const READS_PER_WRITE: usize = 256;
 
@@ -83,6 +91,48 @@ impl Views {
         };
         let calls: Vec<Call> = batch.into_iter().map(call).collect();
         PUT.run_all(&self.redis, &calls).await.into_iter().map(|answer| answer.and_then(put)).collect()
+    }
+
+    /// Writes each, and removes the oldest of what was written by this under the same shard, so that all of that stays
+    /// within about `limit_bytes`: views must not fill a Redis that the mesh works with. All must have the same `ttl`.
+    ///
+    /// # Errors
+    /// Per view: those of any call. Where only the removal failed what was not removed goes by its `ttl`.
+    pub async fn put_within(
+        &self,
+        shard: u32,
+        limit_bytes: usize,
+        batch: Vec<ViewWrite>,
+    ) -> Vec<Result<Put, RedisError>> {
+        let ttl_ms = batch.first().and_then(|write| write.ttl).map_or(0, |ttl| ttl.as_millis().max(1));
+        let note = |write: &ViewWrite| {
+            let key = keys::view(&write.workspace, write.kind, &write.id);
+            (key.len() + write.body.len() + OVERHEAD_BYTES, key)
+        };
+        let notes: Vec<(usize, String)> = batch.iter().map(note).collect();
+        let put = self.put_views(batch).await;
+        let (shelf, bytes) = keys::shelf(shard);
+        let call = |notes: &[(usize, String)]| Call {
+            keys: vec![shelf.clone(), bytes.clone()],
+            args: [limit_bytes.to_string(), ttl_ms.to_string()]
+                .into_iter()
+                .chain(notes.iter().flat_map(|(bytes, key)| [bytes.to_string(), key.clone()]))
+                .collect(),
+        };
+        let calls: Vec<Call> = notes.chunks(NOTES_PER_CALL).map(call).collect();
+        let mut old: Vec<String> = Vec::new();
+        for answer in SHELVE.run_all(&self.redis, &calls).await {
+            match answer.and_then(|value| Ok(redis::from_redis_value::<Vec<String>>(value)?)) {
+                Ok(keys) => old.extend(keys),
+                Err(error) => tracing::debug!(shard, %error, "views are not counted"),
+            }
+        }
+        for some in old.chunks(READS_PER_WRITE) {
+            if let Err(error) = self.redis.query::<u64>(redis::cmd("UNLINK").arg(some)).await {
+                tracing::debug!(shard, %error, "old views are not removed");
+            }
+        }
+        put
     }
 
     /// The view of one entity.

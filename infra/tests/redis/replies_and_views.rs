@@ -71,3 +71,44 @@ async fn a_view_never_goes_back() {
         "{error}"
     );
 }
+
+/// Views that are written one after the other for ever must not fill Redis: the oldest make room.
+#[tokio::test]
+async fn the_views_of_a_shard_stay_within_their_limit() {
+    let bench = Bench::start().await;
+    let views = Views::new(bench.redis.clone());
+    let ttl = Some(Duration::from_secs(60));
+    let write = |n: u64| ViewWrite {
+        workspace: bench.workspace.clone(),
+        kind: "task",
+        id: format!("t{n}").parse().unwrap(),
+        offset: n,
+        body: "x".repeat(1_000),
+        ttl,
+    };
+    // Bytes that ten of them take, and not eleven.
+    let limit = 10 * (1_000 + 400 + keys::view(&bench.workspace, "task", &"t100".parse().unwrap()).len());
+    let shard = 4_711;
+    for batch in 0..30 {
+        let batch: Vec<ViewWrite> = (100 + batch * 20..120 + batch * 20).map(write).collect();
+        assert!(views.put_within(shard, limit, batch).await.iter().all(|put| *put == Ok(Put::Written)));
+    }
+    let ids: Vec<_> = (100..700).map(|n| format!("t{n}").parse().unwrap()).collect();
+    let read = views.get_views(&bench.workspace, "task", &ids).await.unwrap();
+    let there: Vec<usize> = (0..600).filter(|n| read[*n].is_some()).collect();
+    assert_eq!(there, (590..600).collect::<Vec<_>>(), "the newest ten");
+    let mut raw = bench.raw().await;
+    let (shelf, bytes) = keys::shelf(shard);
+    assert_eq!(ask::<u64>(&mut raw, &["LLEN", &shelf]).await, 10);
+    assert_eq!(ask::<usize>(&mut raw, &["GET", &bytes]).await, limit);
+    for key in [&shelf, &bytes] {
+        let left = ask::<i64>(&mut raw, &["PTTL", key]).await;
+        assert!((1..=60_000).contains(&left), "{key} goes with the newest view: {left}");
+    }
+    // One that is larger than all may be is not kept, and harms nothing.
+    let big = ViewWrite { body: "x".repeat(limit), ..write(9_000) };
+    assert_eq!(views.put_within(shard, limit, vec![big]).await, [Ok(Put::Written)]);
+    assert_eq!(ask::<Option<usize>>(&mut raw, &["GET", &bytes]).await, Some(0));
+    let last = views.get_view(&bench.workspace, "task", &"t9000".parse().unwrap()).await;
+    assert_eq!(last, Ok(None));
+}
