@@ -5,9 +5,12 @@ use crate::Shared;
 use crate::fleet::wall_clock;
 use synod_fleet::{AgentKey, Cause, Doubt};
 use synod_infra::kafka::Outgoing;
-use synod_protocol::event::{AgentChanged, What};
+use synod_protocol::event::{AGENT_SUSPECTED, AgentChanged};
 use synod_protocol::view::Health;
 use synod_protocol::{Envelope, Incarnation, Json, topics};
+
+/// The health of an agent is another, by what one coordinator sees.
+const STATUS_CHANGED: &str = "synod.agent.status_changed";
 
 /// Raises a doubt about a process start, or drops it for the reason given.
 pub(crate) fn set(
@@ -27,24 +30,17 @@ pub(crate) fn set(
     tracing::info!(%agent, %incarnation, ?cause, raised, why, health = health_now, "what is thought of an agent");
     match (durable, health) {
         (Health::Lost, _) if !raised && cause == Cause::Absence => {
-            shared.judged(key, incarnation, false, why)
+            shared.judged(key, incarnation, false, why);
         }
         (Health::Lost, _) => {}
         (_, Health::Lost) => shared.judged(key, incarnation, true, why),
-        (_, Health::Suspected) => tell(shared, key, incarnation, health, why, What::AgentSuspected),
-        _ => tell(shared, key, incarnation, health, why, What::AgentStatusChanged),
+        (_, Health::Suspected) => tell(shared, key, incarnation, health, why, AGENT_SUSPECTED),
+        _ => tell(shared, key, incarnation, health, why, STATUS_CHANGED),
     }
 }
 
 /// Publishes, if the agent's shard is ours or it holds work of ours: others say the same of their own.
-fn tell(
-    shared: &Shared,
-    key: &AgentKey,
-    incarnation: &Incarnation,
-    health: Health,
-    why: String,
-    what: fn(AgentChanged) -> What,
-) {
+fn tell(shared: &Shared, key: &AgentKey, incarnation: &Incarnation, health: Health, why: String, ty: &str) {
     let shard = topics::partition(key.agent.as_str().as_bytes(), shared.config.partitions);
     let known = shared.fleet.lock().registry.get(key).map(|member| (member.entry.status, member.in_flight()));
     let Some((status, _)) = known.filter(|(_, held)| *held > 0 || shared.tenures.holds(shard)) else {
@@ -62,7 +58,7 @@ fn tell(
         time: Some(wall_clock()),
         workspace: key.workspace.clone(),
         subject: Some(key.agent.to_string()),
-        ..Envelope::new(uuid::Uuid::now_v7().to_string(), source, what(changed.clone()).ce_type())
+        ..Envelope::new(uuid::Uuid::now_v7().to_string(), source, ty)
     };
     let sent = Json::of(&changed).map_err(|error| error.to_string()).and_then(|value| {
         let out = Outgoing::to(topics::EVENTS)

@@ -75,14 +75,8 @@ pub enum SettingsError {
 }
 
 /// Settings that were checked. Many detectors share them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy(Settings);
-
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy(Settings::default())
-    }
-}
 
 impl TryFrom<Settings> for Policy {
     type Error = SettingsError;

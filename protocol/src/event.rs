@@ -58,8 +58,6 @@ events! {
     AgentRegistered(AgentRegistered) = "synod.agent.registered",
     /// It left.
     AgentDeregistered(AgentChanged) = "synod.agent.deregistered",
-    /// It may be gone: no new work goes there. No ledger record stands behind it.
-    AgentSuspected(AgentChanged) = "synod.agent.suspected",
     /// It was given up.
     AgentLost(AgentChanged) = "synod.agent.lost",
     /// Its status or health changed.
@@ -132,6 +130,10 @@ pub struct AgentRegistered {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
+
+/// The `ce_type` of an event behind which no ledger record stands: an agent may be gone, and no new work goes there. Its value
+/// is an [`AgentChanged`].
+pub const AGENT_SUSPECTED: &str = "synod.agent.suspected";
 
 /// `synod.agent.deregistered`, `.suspected`, `.lost`, `.status_changed`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
