@@ -23,7 +23,7 @@ pub struct AbsenceTerms {
     /// So many that vanish within [`AbsenceTerms::at_once_ms`], if they are more than half of those that were present,
     /// are not judged by their absence; 3 by default.
     pub many: usize,
-    /// See [`AbsenceTerms::many`]; 1,000 by default.
+    /// See [`AbsenceTerms::many`]; 250 by default.
     pub at_once_ms: u64,
     /// After a pause of our own of so many milliseconds absences are counted anew; 500 by default.
     pub pause_ms: u64,
@@ -31,7 +31,7 @@ pub struct AbsenceTerms {
 
 impl Default for AbsenceTerms {
     fn default() -> AbsenceTerms {
-        AbsenceTerms { lost_after_ms: 200, looks: 2, many: 3, at_once_ms: 1_000, pause_ms: 500 }
+        AbsenceTerms { lost_after_ms: 200, looks: 2, many: 3, at_once_ms: 250, pause_ms: 500 }
     }
 }
 

@@ -59,6 +59,12 @@ impl Signs {
         beats.expect("Redis answers").first().map_or(0, |beat| beat.beat)
     }
 
+    /// It leaves in good order, so that it is not missed.
+    async fn leaves(self, client: &Client) {
+        let value = json!({"agent_id": self.id, "incarnation": self.incarnation.to_string()});
+        client.command(&fresh("leave"), "synod.agent.deregister", &value).await.is(200);
+    }
+
     /// Its subscription breaks and is there again, as after a reconnect.
     async fn reconnects(&mut self) {
         drop(self.presence.take());
@@ -121,6 +127,7 @@ async fn the_work_of_a_process_that_ended_goes_to_another_by_its_absence() {
     let reason = lost.value["reason"].as_str().unwrap_or_default();
     assert!(reason.starts_with("no presence in Redis and no heartbeat for"), "{reason}");
     assert_eq!(health(&client, &gone).await, "lost");
+    heir.leaves(&client).await;
 }
 
 /// A task may ask to be given to another at the first suspicion: then that is no loss, and the attempt is taken back.
@@ -141,6 +148,7 @@ async fn what_asks_for_it_goes_to_another_at_the_first_suspicion() {
         assert_eq!(heir.given().await, (id.clone(), 2));
         let first = task(&client, &id).await["attempts"][0].clone();
         let why = first["why"].as_str().unwrap_or_default().to_owned();
+        heir.leaves(&client).await;
         if first["outcome"] != "withdrawn" && round < 5 {
             continue;
         }
@@ -192,5 +200,8 @@ async fn who_reconnects_keeps_its_work() {
         let seen = task(&client, id).await;
         assert_eq!(seen["attempts"].as_array().map(Vec::len), Some(1), "{seen}");
         assert_eq!(seen["attempts"][0].get("outcome"), None, "{seen}");
+    }
+    for agent in agents {
+        agent.leaves(&client).await;
     }
 }
