@@ -6,7 +6,7 @@
 //! ```text
 //! directory entry --> Registry --choose(need)--> Choice --> an attempt
 //! breakers, ramp --> gates, shares -^               ^
-//! waiting task ----> Queue --next----- need --------'
+//! waiting task ----> Queue --first---- need --------'
 //! heartbeat -------> Silence  --overdue(now)--> who has missed three
 //! ```
 

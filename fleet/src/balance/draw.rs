@@ -1,5 +1,6 @@
 //! Drawing from a pool at random.
 
+use super::bag::Bag;
 use super::pool::{Fits, Pool};
 use super::seeded::Seeded;
 use super::{DRAWS, Moment};
@@ -10,8 +11,8 @@ const PROBES: usize = 64;
 /// Draws that may fail to count, because those drawn are to get less work, before one counts all the same.
 const TRIES: usize = 8;
 
-/// One that was drawn: its place among the open ones, and with what dominant share it would be left.
-type Drawn = (usize, Option<f64>);
+/// One that was drawn: its seat, and with what dominant share it would be left.
+type Drawn = (u32, Option<f64>);
 
 /// The few that were drawn.
 #[derive(Default)]
@@ -21,8 +22,12 @@ struct Hand {
 }
 
 impl Hand {
-    fn places(&self) -> impl Iterator<Item = usize> {
-        self.held[..self.len].iter().map(|(place, _)| *place)
+    fn drawn(&self) -> &[Drawn] {
+        &self.held[..self.len]
+    }
+
+    fn has(&self, seat: u32) -> bool {
+        self.drawn().iter().any(|(held, _)| *held == seat)
     }
 
     fn take(&mut self, drawn: Drawn) {
@@ -32,76 +37,78 @@ impl Hand {
 }
 
 impl Pool {
-    /// Draws `n` different ones; the place of the one with the least rank at this moment.
-    pub(super) fn draw(&self, n: usize, mut seeded: Seeded, moment: &Moment, fits: Option<Fits<'_>>) -> Option<Drawn> {
-        let n = n.min(self.open_len());
+    /// Draws `n` different ones; the seat of the one with the least rank at this moment.
+    pub(super) fn draw(
+        &self,
+        bag: &Bag,
+        n: usize,
+        mut seeded: Seeded,
+        moment: &Moment,
+        fits: Option<Fits<'_>>,
+    ) -> Option<Drawn> {
+        let n = n.min(bag.len());
         let hand = match fits {
-            None => self.deal(n, &mut seeded),
-            Some(fits) => self.probe(n, &mut seeded, fits).unwrap_or_else(|| self.sift(n, &mut seeded, fits)),
+            None => self.deal(bag, n, &mut seeded),
+            Some(fits) => self
+                .probe(bag, n, &mut seeded, fits)
+                .unwrap_or_else(|| self.go_through(bag, n, &mut seeded, fits)),
         };
-        let drawn = &hand.held[..hand.len];
-        if drawn.len() < 2 {
-            return drawn.first().copied();
+        if let [one] = hand.drawn() {
+            return Some(*one);
         }
-        drawn.iter().min_by_key(|(place, dominant)| self.rank_of(*place, *dominant, moment)).copied()
+        let rank = |(seat, dominant): &Drawn| (self.rank(*seat, *dominant, moment), self.seat(*seat).slot);
+        hand.drawn().iter().min_by_key(|drawn| rank(drawn)).copied()
     }
 
     /// Where anyone will do.
-    fn deal(&self, n: usize, seeded: &mut Seeded) -> Hand {
+    fn deal(&self, bag: &Bag, n: usize, seeded: &mut Seeded) -> Hand {
         let mut hand = Hand::default();
-        while hand.len < n {
+        // Places in order, so that a draw among the others can pass over them.
+        let mut taken = [usize::MAX; DRAWS];
+        for _ in 0..n {
             let mut place = 0;
             for _ in 0..TRIES {
-                place = self.another(&hand, seeded);
-                if self.counts(place, seeded) {
+                place = seeded.below(bag.len() - hand.len);
+                for held in &taken[..hand.len] {
+                    place += usize::from(place >= *held);
+                }
+                if self.counts(bag.at(place), seeded) {
                     break;
                 }
             }
-            hand.take((place, None));
+            taken[hand.len] = place;
+            hand.take((bag.at(place), None));
+            taken[..hand.len].sort_unstable();
         }
         hand
     }
 
-    /// One that is not yet in the hand.
-    fn another(&self, hand: &Hand, seeded: &mut Seeded) -> usize {
-        let mut place = seeded.below(self.open_len() - hand.len);
-        let mut taken = [usize::MAX; DRAWS];
-        for (at, held) in hand.places().enumerate() {
-            taken[at] = held;
-        }
-        taken[..hand.len].sort_unstable();
-        for held in &taken[..hand.len] {
-            place += usize::from(place >= *held);
-        }
-        place
-    }
-
     /// Draws until as many fit as are wanted; or as many as there are, once it has taken long. `None`: not one.
-    fn probe(&self, n: usize, seeded: &mut Seeded, fits: Fits<'_>) -> Option<Hand> {
+    fn probe(&self, bag: &Bag, n: usize, seeded: &mut Seeded, fits: Fits<'_>) -> Option<Hand> {
         let mut hand = Hand::default();
         for _ in 0..PROBES {
-            let place = seeded.below(self.open_len());
-            if hand.places().any(|held| held == place) {
-                continue;
-            }
-            let Some(dominant) = fits(self.slot_at(place)) else { continue };
-            if self.counts(place, seeded) {
-                hand.take((place, Some(dominant)));
-            }
             if hand.len == n {
                 break;
+            }
+            let seat = bag.at(seeded.below(bag.len()));
+            if hand.has(seat) {
+                continue;
+            }
+            let Some(dominant) = fits(self.seat(seat).slot) else { continue };
+            if self.counts(seat, seeded) {
+                hand.take((seat, Some(dominant)));
             }
         }
         (hand.len > 0).then_some(hand)
     }
 
-    /// Goes through all and keeps `n` of those that fit, each with the same probability (reservoir sampling).
-    fn sift(&self, n: usize, seeded: &mut Seeded, fits: Fits<'_>) -> Hand {
+    /// Looks at all and keeps `n` of those that fit, each with the same probability (reservoir sampling).
+    fn go_through(&self, bag: &Bag, n: usize, seeded: &mut Seeded, fits: Fits<'_>) -> Hand {
         let (mut hand, mut seen, mut last_resort) = (Hand::default(), 0, None);
-        for place in 0..self.open_len() {
-            let Some(dominant) = fits(self.slot_at(place)) else { continue };
-            let drawn = (place, Some(dominant));
-            if !self.counts(place, seeded) {
+        for seat in (0..bag.len()).map(|place| bag.at(place)) {
+            let Some(dominant) = fits(self.seat(seat).slot) else { continue };
+            let drawn = (seat, Some(dominant));
+            if !self.counts(seat, seeded) {
                 last_resort = Some(drawn);
                 continue;
             }
@@ -119,8 +126,8 @@ impl Pool {
     }
 
     /// Whether a draw of this one counts.
-    fn counts(&self, place: usize, seeded: &mut Seeded) -> bool {
-        let weight = self.weight_at(place);
+    fn counts(&self, seat: u32, seeded: &mut Seeded) -> bool {
+        let weight = self.rule().weight(self.seat(seat));
         weight >= 1.0 || seeded.unit() < weight
     }
 }

@@ -20,7 +20,9 @@
 //! Need --> Registry --> Pool of (capability, rule) --Rule::rank--> Pick {who, rule, candidates, figures}
 //! ```
 
+mod bag;
 mod draw;
+mod heap;
 mod least_connections;
 mod performance;
 pub(crate) mod pool;
@@ -28,6 +30,7 @@ mod random;
 mod resources;
 mod round_robin;
 mod seeded;
+mod turns;
 
 pub use least_connections::LeastConnections;
 pub use performance::Performance;
@@ -37,6 +40,7 @@ pub use round_robin::{RoundRobin, WeightedRoundRobin};
 pub use seeded::Seeded;
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// The most agents that a rule may draw ([`Method::Draw`]).
@@ -113,19 +117,20 @@ pub enum Method {
     Draw(u8),
 }
 
-/// One agent that may be chosen, as a rule sees it.
+/// One agent that may be chosen, as a rule sees it. In one line of the cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(align(64))]
 pub struct Candidate {
     /// The attempts that it holds.
     pub in_flight: u32,
     /// The attempts that it may hold now: its capacity, or while it ramps up a part of it. At least 1.
     pub room: u32,
-    /// Its peak-sensitive average of the time an attempt takes, in µs, as of `heard_ms`.
+    /// Its peak-sensitive average of the time an attempt takes, in µs, as of [`Candidate::heard_ms`].
     pub latency_us: f64,
-    /// Its average of successes, 0 to 1, as of `heard_ms`.
-    pub success: f64,
-    /// When an attempt last ended, in ms of the registry's time; `None` while nothing is known of its speed.
-    pub heard_ms: Option<u64>,
+    /// Its average of successes, 0 to 1, as of [`Candidate::heard_ms`].
+    pub success: f32,
+    pub(crate) slot: u32,
+    pub(crate) heard: Option<NonZeroU64>,
     /// How far it may be used: above 0, at most 1.
     pub share: f64,
     /// Its own weight: what its label says, or else its capacity.
@@ -134,7 +139,33 @@ pub struct Candidate {
     pub dominant: f64,
     /// Attempts given to it so far.
     pub assigned: u64,
-    pub(crate) slot: u32,
+}
+
+impl Candidate {
+    pub(crate) fn new(slot: u32) -> Candidate {
+        Candidate {
+            in_flight: 0,
+            room: 0,
+            latency_us: 0.0,
+            success: 1.0,
+            slot,
+            heard: None,
+            share: 1.0,
+            weight: 1.0,
+            dominant: 0.0,
+            assigned: 0,
+        }
+    }
+
+    /// When an attempt last ended, in ms of the registry's time; `None` while nothing is known of its speed.
+    pub fn heard_ms(&self) -> Option<u64> {
+        self.heard.map(|at| at.get() - 1)
+    }
+
+    fn hear(&mut self, now_ms: u64) {
+        let at = self.heard_ms().map_or(now_ms, |before| before.max(now_ms));
+        self.heard = NonZeroU64::new(at.saturating_add(1));
+    }
 }
 
 /// What a rule may know besides the candidate.

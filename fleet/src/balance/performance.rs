@@ -6,7 +6,7 @@ use super::{Candidate, Figures, Method, Moment, Rank, Rule};
 const MEMORY_MS: f64 = 10_000.0;
 
 /// One end of an attempt moves the average of successes by this part of the way.
-const SUCCESS_STEP: f64 = 1.0 / 16.0;
+const SUCCESS_STEP: f32 = 1.0 / 16.0;
 
 /// However badly it fails, it is taken to succeed so often, so that its cost stays a number.
 const LEAST_SUCCESS: f64 = 0.001;
@@ -33,13 +33,13 @@ struct Estimate {
 
 fn estimate(candidate: &Candidate, moment: &Moment) -> Estimate {
     // How much of what is known is still to be believed, 0 to 1.
-    let (known_us, fresh) = match candidate.heard_ms {
+    let (known_us, fresh) = match candidate.heard_ms() {
         None => (moment.typical_us, 1.0),
         Some(_) if candidate.in_flight > 0 => (candidate.latency_us, 1.0),
         Some(at) => (candidate.latency_us, fading(moment.now_ms.saturating_sub(at))),
     };
     let latency_us = (known_us * fresh).max(1.0);
-    let success = (1.0 - (1.0 - candidate.success) * fresh).max(LEAST_SUCCESS);
+    let success = (1.0 - (1.0 - f64::from(candidate.success)) * fresh).max(LEAST_SUCCESS);
     let busy = f64::from(candidate.in_flight) + 1.0;
     Estimate { cost_us: latency_us * busy / success, latency_us, success }
 }
@@ -80,7 +80,7 @@ pub(super) fn observe(candidate: &mut Candidate, took_us: f64, success: bool, no
         return false;
     }
     let took_us = took_us.min(LONGEST_US);
-    candidate.latency_us = match candidate.heard_ms {
+    candidate.latency_us = match candidate.heard_ms() {
         None => took_us,
         Some(_) if took_us > candidate.latency_us => took_us,
         Some(_) if !success => candidate.latency_us,
@@ -89,8 +89,8 @@ pub(super) fn observe(candidate: &mut Candidate, took_us: f64, success: bool, no
             candidate.latency_us * kept + took_us * (1.0 - kept)
         }
     };
-    candidate.success += (f64::from(u8::from(success)) - candidate.success) * SUCCESS_STEP;
-    candidate.heard_ms = Some(now_ms.max(candidate.heard_ms.unwrap_or(0)));
+    candidate.success += (f32::from(u8::from(success)) - candidate.success) * SUCCESS_STEP;
+    candidate.hear(now_ms);
     true
 }
 
@@ -98,21 +98,17 @@ pub(super) fn observe(candidate: &mut Candidate, took_us: f64, success: bool, no
 mod tests {
     use super::*;
 
-    const NEW: Candidate = Candidate {
-        in_flight: 0,
-        room: 4,
-        latency_us: 0.0,
-        success: 1.0,
-        heard_ms: None,
-        share: 1.0,
-        weight: 4.0,
-        dominant: 0.0,
-        assigned: 0,
-        slot: 0,
-    };
+    fn new() -> Candidate {
+        Candidate::new(0)
+    }
+
+    #[test]
+    fn a_candidate_is_one_line_of_the_cache() {
+        assert_eq!(size_of::<Candidate>(), 64);
+    }
 
     fn after(ends: &[(f64, bool, u64)]) -> Candidate {
-        let mut candidate = NEW;
+        let mut candidate = new();
         for (took, success, at) in ends {
             observe(&mut candidate, *took, *success, *at);
         }
@@ -139,7 +135,7 @@ mod tests {
     fn failing_at_once_looks_no_better_than_working() {
         let failed = after(&[(900.0, true, 0), (1.0, false, 60_000)]);
         close(failed.latency_us, 900.0);
-        close(failed.success, 1.0 - 1.0 / 16.0);
+        close(f64::from(failed.success), 1.0 - 1.0 / 16.0);
         close(after(&[(900.0, true, 0), (2_000.0, false, 1)]).latency_us, 2_000.0);
         let busy = |candidate| estimate(&Candidate { in_flight: 1, ..candidate }, &at(60_000)).cost_us;
         assert!(busy(failed) > busy(after(&[(900.0, true, 60_000)])));
@@ -154,17 +150,17 @@ mod tests {
         close(estimate(&Candidate { in_flight: 1, ..idle }, &at(10_000)).latency_us, 1e6);
         close(estimate(&idle, &at(10_000_000)).success, 1.0);
         close(estimate(&idle, &at(10_000_000)).latency_us, 1.0);
-        close(estimate(&NEW, &at(7)).latency_us, 500.0);
+        close(estimate(&new(), &at(7)).latency_us, 500.0);
     }
 
     #[test]
     fn what_is_no_time_is_refused() {
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0] {
-            let mut candidate = NEW;
+            let mut candidate = new();
             assert!(!observe(&mut candidate, bad, true, 1));
-            assert_eq!(candidate, NEW);
+            assert_eq!(candidate, new());
         }
         close(after(&[(1e300, true, 0)]).latency_us, LONGEST_US);
-        assert_eq!(after(&[(1.0, true, 9), (1.0, true, 3)]).heard_ms, Some(9), "time does not run back");
+        assert_eq!(after(&[(1.0, true, 9), (1.0, true, 3)]).heard_ms(), Some(9), "time does not run back");
     }
 }

@@ -4,7 +4,7 @@
 //! has its lines; the workspaces take turns.
 //!
 //! ```text
-//! next: workspace whose turn it is --> its line with the most urgent first --> that task
+//! first: workspace whose turn it is --> its line with the most urgent first --> that task
 //!         fair share, by weight          priority, raised by age
 //! ```
 //!
@@ -183,7 +183,7 @@ impl<L: Ord + Clone, T: Ord + Clone> Queue<L, T> {
 
     /// Whose turn it is, and what it waits for. Then say what came of it: [`Queue::started`], [`Queue::nobody`] or
     /// [`Queue::remove`]; else it is offered again.
-    pub fn next(&mut self) -> Option<(&T, &L)> {
+    pub fn first(&mut self) -> Option<(&T, &L)> {
         loop {
             let number = self.turns.first()?;
             let Some(limit) = self.limits.first_out(&self.lines[number as usize].key.permits) else {

@@ -150,7 +150,7 @@ impl Book {
         able: u32,
         rule: usize,
         rules: &[Arc<dyn Rule>],
-        members: &[Option<Member>],
+        members: &[Member],
     ) -> Option<&mut Pool> {
         let known = self.able[able as usize].pools.iter().find(|(known, _)| *known == rule).map(|(_, pool)| *pool);
         let number = match known {
@@ -160,9 +160,7 @@ impl Book {
                 let number = put(&mut self.pools, &mut self.free_pools, Some(Kept { able, pool }));
                 self.able[able as usize].pools.push((rule, number));
                 for slot in self.able[able as usize].members.clone() {
-                    if let Some(member) = members.get(slot as usize).and_then(Option::as_ref) {
-                        self.sit(number, member);
-                    }
+                    self.sit(number, &members[slot as usize]);
                 }
                 number
             }

@@ -113,11 +113,11 @@ impl Registry {
         let able = book.number(need.workspace, capability)?;
         let rule = self.rule_for(need.rule, need.workspace, capability);
         let pool = book.pool(able, rule, &self.rules, &self.members)?;
-        let fits = |slot: u32| self.members[slot as usize].as_ref().and_then(|member| dominant(member, need));
+        let fits = |slot: u32| dominant(&self.members[slot as usize], need);
         let asks_more = need.requires.is_some() || !need.avoid.is_empty();
         let picked = pool.pick(need.random, self.now_ms, if asks_more { Some(&fits) } else { None })?;
         Some(Pick {
-            member: self.members[picked.slot as usize].as_ref()?,
+            member: &self.members[picked.slot as usize],
             rule: pool.rule().name(),
             candidates: picked.open,
             figures: picked.figures,
@@ -146,9 +146,7 @@ impl Registry {
         let book = self.book.borrow();
         let able = need.capability.and_then(|capability| book.number(need.workspace, capability));
         for slot in able.into_iter().flat_map(|able| book.able(able)) {
-            if let Some(member) = &self.members[slot as usize] {
-                count.add(member, need);
-            }
+            count.add(&self.members[slot as usize], need);
         }
         count
     }

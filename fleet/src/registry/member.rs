@@ -239,14 +239,11 @@ impl Member {
         Candidate {
             in_flight: self.in_flight(),
             room: self.room(),
-            latency_us: 0.0,
-            success: 1.0,
-            heard_ms: None,
             share: self.share,
             weight: self.weight,
             dominant: self.dominant(),
             assigned: self.statistics.assigned,
-            slot: self.number,
+            ..Candidate::new(self.number)
         }
     }
 }

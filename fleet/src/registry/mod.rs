@@ -72,7 +72,8 @@ pub enum MemberError {
 /// not change by it. It may be sent to another thread, not shared without a lock.
 #[derive(Debug)]
 pub struct Registry {
-    members: Vec<Option<Member>>,
+    /// By number. In the places of those who have left they still stand, until somebody else comes.
+    members: Vec<Member>,
     slots: BTreeMap<AgentKey, u32>,
     free: Vec<u32>,
     departed: Departed,
@@ -126,11 +127,13 @@ impl Registry {
 
     fn admit(&mut self, key: AgentKey, entry: DirectoryEntry, offset: u64) {
         self.departed.forget(&key);
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.members.push(None);
-            (self.members.len() - 1) as u32
-        });
-        let member = self.members[slot as usize].insert(Member::new(entry, offset, slot));
+        let slot = self.free.pop().unwrap_or(self.members.len() as u32);
+        let member = Member::new(entry, offset, slot);
+        match self.members.get_mut(slot as usize) {
+            Some(place) => *place = member,
+            None => self.members.push(member),
+        }
+        let member = &self.members[slot as usize];
         let abilities: BTreeSet<&Capability> = member.entry.capabilities.iter().collect();
         for capability in abilities {
             self.book.get_mut().enter(&key, capability, member);
@@ -139,7 +142,7 @@ impl Registry {
     }
 
     fn renew(&mut self, key: &AgentKey, slot: u32, entry: DirectoryEntry, offset: u64) {
-        let Some(member) = self.members[slot as usize].as_mut() else { return };
+        let member = &mut self.members[slot as usize];
         let book = self.book.get_mut();
         if member.entry.incarnation != entry.incarnation {
             book.forget_speed(slot);
@@ -161,7 +164,7 @@ impl Registry {
 
     fn dismiss(&mut self, key: &AgentKey, slot: u32) {
         self.slots.remove(key);
-        let Some(member) = self.members[slot as usize].take() else { return };
+        let member = &self.members[slot as usize];
         let abilities: BTreeSet<&Capability> = member.entry.capabilities.iter().collect();
         for capability in abilities {
             self.book.get_mut().leave(key, capability, slot);
@@ -171,18 +174,24 @@ impl Registry {
 
     /// Does something to a member, and tells the pools.
     fn change<T>(&mut self, key: &AgentKey, act: impl FnOnce(&mut Member) -> T) -> Result<T, MemberError> {
-        let member = self.slots.get(key).and_then(|slot| self.members[*slot as usize].as_mut());
-        let Some(member) = member else {
+        let Some(slot) = self.slots.get(key) else {
             let AgentKey { workspace, agent } = key.clone();
             return Err(MemberError::NotKnown { workspace, agent });
         };
+        let member = &mut self.members[*slot as usize];
         let done = act(member);
         self.book.get_mut().refresh(member);
         Ok(done)
     }
 
-    fn is(&self, key: &AgentKey, incarnation: &Incarnation) -> bool {
-        self.get(key).is_some_and(|member| member.entry.incarnation == *incarnation)
+    /// Does something to a member if this is the process start that is known, and tells the pools.
+    fn change_start(&mut self, key: &AgentKey, incarnation: &Incarnation, act: impl FnOnce(&mut Member)) {
+        let Some(slot) = self.slots.get(key) else { return };
+        let member = &mut self.members[*slot as usize];
+        if member.entry.incarnation == *incarnation {
+            act(member);
+            self.book.get_mut().refresh(member);
+        }
     }
 
     /// An attempt was given by a shard to this process start.
@@ -198,9 +207,7 @@ impl Registry {
         shard: u32,
         resources: Option<&BTreeMap<String, f64>>,
     ) {
-        if self.is(key, incarnation) {
-            let _ = self.change(key, |member| member.given(shard, resources));
-        }
+        self.change_start(key, incarnation, |member| member.given(shard, resources));
     }
 
     /// An attempt that a shard had given to this process start has ended.
@@ -217,14 +224,12 @@ impl Registry {
         outcome: Outcome,
         resources: Option<&BTreeMap<String, f64>>,
     ) {
-        if self.is(key, incarnation) {
-            let _ = self.change(key, |member| member.ended(shard, outcome, resources));
-        }
+        self.change_start(key, incarnation, |member| member.ended(shard, outcome, resources));
     }
 
     /// Forgets what a shard had given, because its epoch is over; the next fold counts anew.
     pub fn forget_shard(&mut self, shard: u32) {
-        for member in self.members.iter_mut().flatten() {
+        for member in &mut self.members {
             if member.forget_shard(shard) {
                 self.book.get_mut().refresh(member);
             }
@@ -234,9 +239,7 @@ impl Registry {
     /// This process start says that it holds so many attempts in all. Those that we do not know of are other
     /// coordinators' and count too, until it says otherwise.
     pub fn report(&mut self, key: &AgentKey, incarnation: &Incarnation, in_flight: u32) {
-        if self.is(key, incarnation) {
-            let _ = self.change(key, |member| member.report(in_flight));
-        }
+        self.change_start(key, incarnation, |member| member.report(in_flight));
     }
 
     /// An attempt for this capability took this process start so long (µs), and succeeded or not: what `performance` goes by.
@@ -315,12 +318,12 @@ impl Registry {
 
     /// One agent.
     pub fn get(&self, key: &AgentKey) -> Option<&Member> {
-        self.slots.get(key).and_then(|slot| self.members[*slot as usize].as_ref())
+        self.slots.get(key).map(|slot| &self.members[*slot as usize])
     }
 
     /// Every agent, by workspace and id.
     pub fn iter(&self) -> impl Iterator<Item = (&AgentKey, &Member)> {
-        self.slots.iter().filter_map(|(key, slot)| Some((key, self.members[*slot as usize].as_ref()?)))
+        self.slots.iter().map(|(key, slot)| (key, &self.members[*slot as usize]))
     }
 
     /// How many agents are known.

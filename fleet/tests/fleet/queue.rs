@@ -26,7 +26,7 @@ fn quick(aging_ms: u64) -> Lines {
 
 /// Starts the next; says which.
 fn start(queue: &mut Lines, now_ms: u64) -> Option<u64> {
-    let task = *queue.next()?.0;
+    let task = *queue.first()?.0;
     assert!(queue.started(&task, now_ms));
     Some(task)
 }
@@ -49,7 +49,7 @@ proptest! {
         for (_, task) in order {
             prop_assert_eq!(start(&mut queue, 0), Some(task));
         }
-        prop_assert!(queue.is_empty() && queue.next().is_none());
+        prop_assert!(queue.is_empty() && queue.first().is_none());
     }
 
     /// The bound that the module states.
@@ -156,7 +156,7 @@ proptest! {
                 }
             }
             let could = tasks.iter().any(|(_, w)| free(w) && !aside.contains(&line_of(w)));
-            let offered = queue.next().map(|(task, _)| *task);
+            let offered = queue.first().map(|(task, _)| *task);
             prop_assert_eq!(offered.is_some(), could, "{:?} of {:?}", offered, tasks);
             let Some(task) = offered else { continue };
             prop_assert!(free(&tasks[&task]) && !aside.contains(&line_of(&tasks[&task])));
@@ -230,14 +230,14 @@ fn a_line_for_which_nobody_is_found_holds_up_no_other() {
     queue.push(1, waiting(0, 7, 9, 0, 1));
     queue.push(2, waiting(0, 7, 9, 0, 2));
     queue.push(3, waiting(0, 8, 0, 0, 3));
-    assert_eq!(queue.next(), Some((&1, &7)));
+    assert_eq!(queue.first(), Some((&1, &7)));
     queue.nobody(&1);
     assert_eq!((queue.why(&2), queue.why(&3), queue.why(&9)), (Some(Why::Nobody), Some(Why::Turn), None));
     assert_eq!(start(&mut queue, 0), Some(3));
     queue.push(4, waiting(0, 7, 9, 0, 4));
-    assert_eq!(queue.next(), None, "who joins that line waits as well");
+    assert_eq!(queue.first(), None, "who joins that line waits as well");
     queue.room(|line| *line == 8);
-    assert_eq!(queue.next(), None);
+    assert_eq!(queue.first(), None);
     queue.room(|_| true);
     assert_eq!(start(&mut queue, 0), Some(1));
 }
@@ -250,10 +250,10 @@ fn a_task_that_runs_elsewhere_counts_and_one_that_comes_back_gives_back() {
     queue.running(2, vec![key(0, 0)]);
     assert_eq!(queue.in_use(&key(0, 0)), 2, "more than there are: they were given before");
     queue.push(3, with_key(3));
-    assert_eq!(queue.next(), None);
+    assert_eq!(queue.first(), None);
     assert_eq!(queue.why(&3), Some(Why::Limit(key(0, 0))));
     assert!(queue.ended(&1));
-    assert_eq!(queue.next(), None);
+    assert_eq!(queue.first(), None);
     // Failed, and waits again.
     queue.push(2, with_key(2));
     assert_eq!((start(&mut queue, 0), queue.in_use(&key(0, 0))), (Some(2), 1));
