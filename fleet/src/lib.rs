@@ -1,18 +1,23 @@
-//! Who can do the work: a registry of agents, a balancing rule, and loss by absence and by silence.
+//! Who can do the work: a registry of agents, balancing rules, the queue before the fleet, and loss by absence and by
+//! silence.
 //!
 //! Pure arithmetic on values. The coordinator feeds it (directory, heartbeats, attempts given and ended)
 //! and acts on what it says; it never learns what Kafka or Redis is.
 //!
 //! ```text
 //! directory entry --> Registry --choose(need)--> Choice --> an attempt
+//! breakers, ramp --> gates, shares -^               ^
+//! waiting task ----> Queue --first---- need --------'
 //! look at presence -> Absence  --verdicts(now)--> who is suspected, who is lost
-//! heartbeat -------> Silence  --since(now)-----> who has missed three
+//! heartbeat -------> Silence  --judge(now)-----> who is suspected, who is lost
 //! ```
 
 mod absence;
 pub mod accrual;
+pub mod balance;
 pub mod breaker;
 mod doubt;
+pub mod queue;
 pub mod ramp;
 mod registry;
 pub mod retry;
@@ -20,5 +25,11 @@ mod silence;
 
 pub use absence::{Absence, AbsenceTerms, Looked, Verdict};
 pub use doubt::{Cause, Doubt, Doubts};
-pub use registry::{AgentKey, Choice, Departure, Fleet, LEAST_CONNECTIONS, Member, Need, Registry};
+pub use registry::{
+    AgentKey, Choice, Departure, Fleet, Gate, Headcount, Member, MemberError, NAMED, Need, Pick, Registry,
+    RuleError, WEIGHT_LABEL,
+};
 pub use silence::{Heard, Silence, SilenceTerms};
+
+/// The name of the rule by default: the smallest share of its room in use ([`balance::LeastConnections`]).
+pub const LEAST_CONNECTIONS: &str = "least_connections";

@@ -112,6 +112,14 @@ pub struct Context<'a> {
     pub fleet: &'a dyn Fleet,
 }
 
+impl Context<'_> {
+    /// A random number to choose by, from which the seed of the secrets cannot be told.
+    fn random(&self) -> u64 {
+        let hash = blake3::Hasher::new().update(&self.seed).update(b"choice").finalize();
+        hash.as_bytes().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    }
+}
+
 /// The entity that an answer shows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Subject {
@@ -315,6 +323,8 @@ impl Draft<'_> {
             agent: s.agent_id.as_ref(),
             requires: s.requires.as_ref(),
             avoid: &self.task.avoid,
+            rule: Some(&s.strategy),
+            random: self.cx.random(),
         };
         let Some(choice) = self.cx.fleet.choose(&need) else { return };
         let assigned = self.assignment(choice, s.timeout_ms);

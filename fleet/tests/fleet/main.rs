@@ -1,6 +1,17 @@
-//! Who can do the work, room by room: against reference cases, a plain model of its own, and odd input.
+//! Who can do the work, room by room: against reference cases, naive models, and odd input; what a pick costs.
+
+#![allow(clippy::unwrap_used)] // a test's way to fail
 
 mod accrual;
+mod allocation;
+mod bad_input;
 mod breaker;
+mod choosing;
+mod lifecycle;
+mod model;
+mod queue;
 mod ramp;
 mod retry;
+mod simulated;
+mod weights;
+mod world;
