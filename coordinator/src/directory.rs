@@ -231,6 +231,7 @@ pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
             );
             continue;
         }
+        shared.fleet.lock().registry.tick(now);
         for (key, incarnation, word) in words(&shared.fleet, now) {
             match word {
                 Word::Doubt(doubt) => doubts::set(&shared, &key, &incarnation, Cause::Silence, Ok(doubt)),

@@ -11,6 +11,9 @@ use synod_protocol::{Incarnation, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+/// What a task takes of its agent, by name.
+type Resources = BTreeMap<String, f64>;
+
 /// The registry, and when each agent was last heard of. Never held across an await.
 pub(crate) struct SharedFleet {
     inside: Mutex<Inside>,
@@ -166,8 +169,14 @@ impl SharedFleet {
     }
 
     /// An attempt was given.
-    pub(crate) fn given(&self, key: &AgentKey, incarnation: &Incarnation, shard: u32) {
-        self.lock().registry.given(key, incarnation, shard);
+    pub(crate) fn given(
+        &self,
+        key: &AgentKey,
+        incarnation: &Incarnation,
+        shard: u32,
+        takes: Option<&Resources>,
+    ) {
+        self.lock().registry.given_holding(key, incarnation, shard, takes);
         self.held.notify_one();
     }
 
@@ -177,8 +186,15 @@ impl SharedFleet {
     }
 
     /// An attempt has ended; tells those who wait that there is room.
-    pub(crate) fn ended(&self, key: &AgentKey, incarnation: &Incarnation, shard: u32, outcome: Outcome) {
-        self.lock().registry.ended(key, incarnation, shard, outcome);
+    pub(crate) fn ended(
+        &self,
+        key: &AgentKey,
+        incarnation: &Incarnation,
+        shard: u32,
+        outcome: Outcome,
+        took: Option<&Resources>,
+    ) {
+        self.lock().registry.ended_holding(key, incarnation, shard, outcome, took);
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.room.send_modify(|version| *version += 1);
         }

@@ -5,6 +5,7 @@ use crate::past::Past;
 use crate::planted::{self, Bug};
 use crate::state::{State, TaskKey, line_of};
 use crate::task::{self, LOSS_LIMIT, TaskState};
+use std::collections::BTreeMap;
 use synod_fleet::{AgentKey, Choice, Fleet, Need};
 use synod_protocol::command::{CancelTask, CompleteTask, FailTask, Failure, ReportProgress, SubmitTask};
 use synod_protocol::event::{
@@ -346,6 +347,7 @@ impl Draft<'_> {
                 rule: choice.rule.to_owned(),
                 candidates: choice.candidates,
                 in_flight: choice.in_flight,
+                figures: figures(&choice),
             },
             secret: Some(AssignmentSecret {
                 attempt_token: secret.finalize().to_hex()[..32].to_owned(),
@@ -552,6 +554,12 @@ impl Draft<'_> {
         let error = Error::new(Code::Unprocessable, message);
         self.emit(What::TaskDeadLettered(TaskEnded { task_id, status: TaskStatus::DeadLettered, error }));
     }
+}
+
+/// The figures that decided; what is no finite number cannot stand in a record.
+fn figures(choice: &Choice) -> BTreeMap<String, f64> {
+    let told = choice.figures.iter().filter(|(_, value)| value.is_finite());
+    told.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// A failure by time.

@@ -92,6 +92,11 @@ impl TaskState {
         self.attempts.last().filter(|a| a.seen.ended_at.is_none())
     }
 
+    /// What each attempt of it takes of its agent's resources.
+    pub fn resources(&self) -> Option<&std::collections::BTreeMap<String, f64>> {
+        self.submitted.requires.as_ref()?.resources.as_ref()
+    }
+
     /// About what it takes in memory, in bytes: by this, and never by the time alone, ended tasks make room.
     pub fn weight(&self) -> usize {
         let output = self.output.as_ref().map_or(0, |output| output.as_str().len());

@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
+/// The balancing rules that a task may ask for.
+pub const STRATEGIES: [&str; 6] =
+    ["least_connections", "round_robin", "weighted_round_robin", "performance", "resources", "random"];
+
 /// One thing that is asked of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -466,15 +470,13 @@ impl SubmitTask {
             check_labels("/requires/labels", requires.labels.as_ref())?;
             check_resources("/requires/resources", requires.resources.as_ref())?;
         }
-        match self.strategy.as_deref() {
-            None | Some("least_connections") => {}
-            Some(other) => {
-                return Err(Error::invalid(format!(
-                    "strategy {} is not known; use least_connections",
-                    crate::id::shown(other)
-                ))
-                .with_field("/strategy"));
-            }
+        if let Some(other) = self.strategy.as_deref().filter(|name| !STRATEGIES.contains(name)) {
+            return Err(Error::invalid(format!(
+                "strategy {} is not known; use one of {}",
+                crate::id::shown(other),
+                STRATEGIES.join(", ")
+            ))
+            .with_field("/strategy"));
         }
         self.retry.as_ref().map_or(Ok(()), RetryPolicy::check)
     }

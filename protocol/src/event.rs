@@ -237,6 +237,9 @@ pub struct ChoiceMade {
     pub candidates: u32,
     /// The attempts that the chosen one held.
     pub in_flight: u32,
+    /// The figures that decided, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub figures: BTreeMap<String, f64>,
 }
 
 /// What only coordinators and the agent may know of an assignment.
@@ -429,7 +432,12 @@ mod tests {
                 agent_id: "a".parse().unwrap(),
                 incarnation: "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10".parse().unwrap(),
                 deadline: Timestamp::from_millis(0),
-                choice: ChoiceMade { rule: "least_connections".into(), candidates: 1, in_flight: 0 },
+                choice: ChoiceMade {
+                    rule: "least_connections".into(),
+                    candidates: 1,
+                    in_flight: 0,
+                    figures: BTreeMap::new(),
+                },
                 secret: Some(AssignmentSecret { attempt_token: "hush".into(), delivery: Delivery::Redis }),
             }),
         };

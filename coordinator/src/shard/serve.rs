@@ -15,10 +15,11 @@ use synod_infra::kafka::{PartitionReader, Producer, RawRecord, ReadError, Start}
 use synod_infra::telemetry::names;
 use synod_ledger::{
     Answer, Append, Context, Doubt, Effect, Folded, Holding, Input, Limits, Next, Owner, Past, Released,
-    Subject, TaskKey, Ticket,
+    Subject, TaskKey, TaskState, Ticket,
 };
 use synod_protocol::event::{Event, What};
-use synod_protocol::{Error, Json, Timestamp, Workspace, topics};
+use synod_protocol::view::Outcome;
+use synod_protocol::{Error, Incarnation, Json, Timestamp, Workspace, topics};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -244,9 +245,14 @@ impl<'a> Serving<'a> {
         for event in events {
             let Some(holding) = self.owner.state().holding(workspace, event) else { continue };
             let Holding { agent, incarnation, outcome } = holding;
+            let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
+            let needed = self.owner.state().task(&key).and_then(TaskState::resources).cloned();
             match outcome {
-                None => self.shared.fleet.given(&agent, &incarnation, self.shard),
-                Some(outcome) => self.shared.fleet.ended(&agent, &incarnation, self.shard, outcome),
+                None => self.shared.fleet.given(&agent, &incarnation, self.shard, needed.as_ref()),
+                Some(outcome) => {
+                    self.shared.fleet.ended(&agent, &incarnation, self.shard, outcome, needed.as_ref());
+                    self.observe(&key, event, &agent, &incarnation, outcome);
+                }
             }
             if let What::TaskAttemptFailed(e) = &event.what
                 && e.timed_out
@@ -278,6 +284,28 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// How long an attempt took, and whether it succeeded: what the rule `performance` goes by.
+    fn observe(&self, key: &TaskKey, event: &Event, agent: &AgentKey, start: &Incarnation, outcome: Outcome) {
+        let success = match outcome {
+            Outcome::Completed => true,
+            Outcome::Failed | Outcome::TimedOut => false,
+            // Those say nothing of how it works.
+            Outcome::Declined | Outcome::Lost | Outcome::Cancelled | Outcome::Withdrawn => return,
+        };
+        let Some(task) = self.owner.state().task(key) else { return };
+        let Some(capability) = &task.submitted.capability else { return };
+        let attempt = match &event.what {
+            What::TaskCompleted(e) => e.attempt,
+            What::TaskAttemptFailed(e) => e.attempt,
+            _ => return,
+        };
+        let seen = task.attempts.iter().map(|a| &a.seen).find(|seen| seen.attempt == attempt);
+        let took = seen.and_then(|seen| Some(seen.ended_at?.millis_since(seen.started_at)));
+        let Some(took_ms) = took else { return };
+        let mut fleet = self.shared.fleet.lock();
+        fleet.registry.observe(agent, start, capability, took_ms as f64 * 1_000.0, success);
+    }
+
     /// After a fold: what this shard's tasks hold counts as held.
     fn count_held(&mut self) {
         let mut fleet = self.shared.fleet.lock();
@@ -285,7 +313,7 @@ impl<'a> Serving<'a> {
         for (key, task) in self.owner.state().tasks() {
             if let Some((agent, incarnation)) = task.holder() {
                 let agent = AgentKey { workspace: key.workspace.clone(), agent: agent.clone() };
-                fleet.registry.given(&agent, incarnation, self.shard);
+                fleet.registry.given_holding(&agent, incarnation, self.shard, task.resources());
             }
         }
     }
