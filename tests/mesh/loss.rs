@@ -52,6 +52,12 @@ impl Signs {
         )
     }
 
+    /// Returns when it has lived for so long that everyone has seen it present: whose absence is to say something has to
+    /// have been seen.
+    async fn is_seen(&self) {
+        eventually("a second heartbeat", SOON, || async { (self.beats().await >= 2).then_some(()) }).await;
+    }
+
     /// How many heartbeats Redis has had of it.
     async fn beats(&self) -> u64 {
         let (workspace, agent) = (Workspace::default_name(), self.id.parse().expect("an id"));
@@ -115,6 +121,7 @@ async fn the_work_of_a_process_that_ended_goes_to_another_by_its_absence() {
     let id = submit(&client, &capability, &json!({})).await;
     assert_eq!(dying.given().await, (id.clone(), 1));
     let mut heir = Signs::of(&mesh, &client, &capability, 4).await;
+    dying.is_seen().await;
     let gone = dying.id.clone();
     drop(dying);
     assert_eq!(heir.given().await, (id.clone(), 2));
@@ -143,6 +150,7 @@ async fn what_asks_for_it_goes_to_another_at_the_first_suspicion() {
         let id = submit(&client, &capability, &json!({"retry_on_suspect": true})).await;
         assert_eq!(dying.given().await, (id.clone(), 1));
         let mut heir = Signs::of(&mesh, &client, &capability, 4).await;
+        dying.is_seen().await;
         let gone = dying.id.clone();
         drop(dying);
         assert_eq!(heir.given().await, (id.clone(), 2));
