@@ -40,8 +40,6 @@ pub struct CoordinatorConfig {
     pub look_every: Duration,
     /// This coordinator makes the mesh, on brokers and a Redis that are its own: it need not wait for others.
     pub first: bool,
-    /// Silence after which an agent is lost: three heartbeats of a second, and the time of looking.
-    pub lost_after: Duration,
     /// Appends of one shard that may be unproven at a time; new work is refused beyond it.
     pub in_flight_limit: usize,
     /// Steps of one shard whose effects may be unconfirmed at a time; new work is refused beyond it.
@@ -82,7 +80,6 @@ impl CoordinatorConfig {
             renew_every: Duration::from_millis(400),
             look_every: Duration::from_millis(150),
             first: false,
-            lost_after: Duration::from_millis(3_300),
             in_flight_limit: 2_048,
             owed_limit: 8_192,
             live_bytes: synod_ledger::Limits::default().live_bytes,

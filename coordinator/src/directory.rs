@@ -1,11 +1,11 @@
 //! What a coordinator hears of the fleet: the directory topic, heartbeats on both ways, and its judgement.
 
-use crate::Shared;
 use crate::fleet::{Inside, SharedFleet};
+use crate::{Shared, doubts};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
-use synod_fleet::AgentKey;
+use synod_fleet::{AgentKey, Cause, Doubt, Heard};
 use synod_infra::kafka::{RawRecord, Start};
 use synod_infra::redis::RedisError;
 use synod_infra::redis::presence::{Beat, Heartbeats};
@@ -17,8 +17,15 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a read may stall before it is begun again.
 const STALL: Duration = Duration::from_secs(10);
-/// How often the heartbeats in Redis are looked at, and the silent judged.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often the heartbeats in Redis are looked at where there are few agents; where there are more than a thousand,
+/// so much less often, down to once a second.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The least often.
+const LOOK_AT_LEAST: Duration = Duration::from_secs(1);
+/// Agents of which all heartbeats are looked at that often.
+const FEW: usize = 1_000;
+/// How often the silent are judged.
+const JUDGE_EVERY: Duration = Duration::from_millis(100);
 
 /// Reads the whole directory before any shard serves; answers where each partition is followed from.
 pub(crate) async fn read_all(shared: &Shared) -> Vec<i64> {
@@ -62,6 +69,11 @@ pub(crate) async fn hear_kafka(shared: Arc<Shared>, partition: u32, stop: Cancel
             Ok(beat) => {
                 let key = AgentKey { workspace: envelope.workspace, agent: beat.agent_id };
                 shared.fleet.heard(&key, &beat.incarnation, None);
+                let doubt = shared.fleet.holds(&key, &beat.incarnation, &beat.in_flight);
+                doubt_the_hung(
+                    &shared,
+                    doubt.map(|doubt| (key, beat.incarnation, doubt)).into_iter().collect(),
+                );
             }
             Err(error) => tracing::debug!(%error, "a heartbeat that cannot be read"),
         }
@@ -129,6 +141,9 @@ fn learn(fleet: &SharedFleet, record: &RawRecord) {
     }
 }
 
+/// Whoever was heard of within so many milliseconds speaks.
+const HEARD_MS: u64 = 1_100;
+
 /// A look or a judgement that comes so late says more about us than about the agents: the process was starved,
 /// stopped, or has only just begun.
 const LATE: Duration = Duration::from_millis(1_200);
@@ -145,9 +160,12 @@ pub(crate) async fn hear_redis(shared: Arc<Shared>, stop: CancellationToken) {
             pardon(&shared.fleet, now, &Whom::WhoHasRedis, "the last look at the heartbeats was late");
         }
         looked = Instant::now();
-        listen(&shared.fleet, now, taken, beats);
+        let crowd = u32::try_from(beats.as_ref().map_or(0, Vec::len) / FEW).unwrap_or(u32::MAX);
+        let every = LOOK_EVERY.saturating_mul(1 + crowd).min(LOOK_AT_LEAST);
+        let hung = listen(&shared.fleet, now, taken, beats);
+        doubt_the_hung(&shared, hung);
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(every) => {}
             () = stop.cancelled() => return,
         }
     }
@@ -160,7 +178,8 @@ fn listen(
     now_ms: u64,
     taken: Result<(), RedisError>,
     beats: Result<Vec<Beat>, RedisError>,
-) {
+) -> Vec<Hung> {
+    let mut hung = Vec::new();
     if let Err(error) = taken {
         pardon(fleet, now_ms, &Whom::WhoHasRedis, &format!("Redis takes no writes: {error}"));
     }
@@ -169,6 +188,9 @@ fn listen(
             for beat in beats {
                 let key = AgentKey { workspace: beat.workspace, agent: beat.agent_id };
                 fleet.heard(&key, &beat.incarnation, Some(beat.beat));
+                if let Some(doubt) = fleet.holds(&key, &beat.incarnation, &beat.in_flight) {
+                    hung.push((key, beat.incarnation, doubt));
+                }
             }
         }
         Err(error) => {
@@ -176,15 +198,25 @@ fn listen(
             pardon(fleet, now_ms, &Whom::WhoHasRedis, &format!("heartbeats cannot be read: {error}"));
         }
     }
+    hung
+}
+
+/// An agent that had work past its time limit, and the doubt that it still has.
+type Hung = (AgentKey, Incarnation, Option<Doubt>);
+
+fn doubt_the_hung(shared: &Shared, hung: Vec<Hung>) {
+    for (key, incarnation, doubt) in hung {
+        let doubt = doubt.ok_or("it has let go of the work that was past its time limit");
+        doubts::set(shared, &key, &incarnation, Cause::Hung, doubt);
+    }
 }
 
 /// Judges who has been silent for too long, and who is heard of again.
 pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
-    let limit = u64::try_from(shared.config.lost_after.as_millis()).unwrap_or(u64::MAX);
     let mut judged = Instant::now();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY / 2) => {}
+            () = tokio::time::sleep(JUDGE_EVERY) => {}
             () = stop.cancelled() => return,
         }
         let (now, late) = (shared.fleet.now_ms(), judged.elapsed() > LATE);
@@ -199,10 +231,13 @@ pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
             );
             continue;
         }
-        for (key, incarnation, lost, reason) in verdicts(&shared.fleet, now, limit) {
-            let shard = topics::partition(key.agent.as_str().as_bytes(), shared.config.partitions);
-            if shared.tenures.holds(shard) {
-                shared.shards[shard as usize].judged(key, incarnation, lost, reason);
+        for (key, incarnation, word) in words(&shared.fleet, now) {
+            match word {
+                Word::Doubt(doubt) => doubts::set(&shared, &key, &incarnation, Cause::Silence, Ok(doubt)),
+                Word::NoDoubt(cause) => {
+                    doubts::set(&shared, &key, &incarnation, cause, Err("it is heard of again"));
+                }
+                Word::Judged(lost, reason) => shared.judged(&key, &incarnation, lost, reason),
             }
         }
     }
@@ -226,27 +261,52 @@ fn pardon(fleet: &SharedFleet, now_ms: u64, whom: &Whom, why: &str) {
     silence.pardon(now_ms, |key| matches!(whom, Whom::All) || has_redis(key));
 }
 
-fn verdicts(fleet: &SharedFleet, now: u64, limit: u64) -> Vec<(AgentKey, Incarnation, bool, String)> {
+/// What is to be said of a process start.
+enum Word {
+    /// By this coordinator alone.
+    Doubt(Doubt),
+    /// No more of this cause.
+    NoDoubt(Cause),
+    /// To its shard: whether it is lost.
+    Judged(bool, String),
+}
+
+fn words(fleet: &SharedFleet, now: u64) -> Vec<(AgentKey, Incarnation, Word)> {
     let inside = fleet.lock();
-    let mut out = Vec::new();
+    let mut words = Vec::new();
     for (key, member) in inside.registry.iter() {
-        let entry = &member.entry;
-        let Some(silent) = inside.silence.since(key, &entry.incarnation, now) else { continue };
-        let heard = inside.silence.since_heard(key, &entry.incarnation, now);
-        let by = if entry.delivery == Delivery::Redis { "Redis" } else { "Kafka" };
-        match entry.health {
-            Health::Healthy | Health::Suspected | Health::Draining if silent > limit => {
-                let reason = format!("no heartbeat through {by} for {silent} ms, the limit is {limit} ms");
-                out.push((key.clone(), entry.incarnation.clone(), true, reason));
+        let (entry, doubts) = (&member.entry, member.doubts());
+        let mut say = |word| words.push((key.clone(), entry.incarnation.clone(), word));
+        let through_kafka = entry.delivery != Delivery::Redis;
+        let doubted = doubts.of(Cause::Silence).map(|doubt| doubt.lost);
+        match inside.silence.judge(key, &entry.incarnation, through_kafka, now) {
+            Heard::Lost(why) if doubted != Some(true) && entry.health != Health::Lost => {
+                say(Word::Doubt(Doubt { lost: true, since_ms: now, why }));
             }
-            Health::Lost if heard.is_some_and(|ms| ms < limit / 3) => {
-                let reason = format!("heartbeats through {by} again");
-                out.push((key.clone(), entry.incarnation.clone(), false, reason));
+            Heard::Suspected(why) if doubted.is_none() && entry.health != Health::Lost => {
+                say(Word::Doubt(Doubt { lost: false, since_ms: now, why }));
             }
+            Heard::Well if doubted.is_some() => say(Word::NoDoubt(Cause::Silence)),
+            _ => {}
+        }
+        let heard = inside.heard_since_loss(key, &entry.incarnation, now);
+        let heard = heard.is_some_and(|at| now.saturating_sub(at) < HEARD_MS);
+        match (entry.health, doubts.worst()) {
+            (Health::Lost, None) if heard => {
+                let by = if through_kafka { "Kafka" } else { "Redis" };
+                say(Word::Judged(false, format!("heartbeats through {by} again")));
+            }
+            (Health::Lost, _) => {}
+            // Present or not, it speaks.
+            _ if heard && doubts.of(Cause::Absence).is_some_and(|doubt| doubt.lost) => {
+                say(Word::NoDoubt(Cause::Absence));
+            }
+            // Said before, but the shard may not have had the time to take it.
+            (_, Some(doubt)) if doubt.lost => say(Word::Judged(true, doubt.why.clone())),
             _ => {}
         }
     }
-    out
+    words
 }
 
 #[cfg(test)]
@@ -254,7 +314,6 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const LIMIT_MS: u64 = 3_300;
     const STARTS: [&str; 2] =
         ["0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10", "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c11"];
 
@@ -287,11 +346,12 @@ mod tests {
     ) -> Vec<String> {
         let mut now_ms = from_ms;
         for _ in 0..looks {
-            now_ms += LOOK_EVERY.as_millis() as u64;
+            now_ms += 500;
             listen(fleet, now_ms, taken.clone(), beats.clone());
         }
-        let verdicts = verdicts(fleet, now_ms, LIMIT_MS);
-        verdicts.into_iter().filter(|(_, _, lost, _)| *lost).map(|(key, ..)| key.agent.to_string()).collect()
+        let lost = |word: &Word| matches!(word, Word::Doubt(doubt) if doubt.lost);
+        let words = words(fleet, now_ms).into_iter().filter(|(.., word)| lost(word));
+        words.map(|(key, ..)| key.agent.to_string()).collect()
     }
 
     #[test]
@@ -305,7 +365,7 @@ mod tests {
 
         let fleet = two();
         assert_eq!(lost(&fleet, 0, 60, &Err(refused()), &silent), ["k"]);
-        assert_eq!(lost(&fleet, 30_000, 6, &Ok(()), &silent), ["k"], "it has the whole time again");
-        assert_eq!(lost(&fleet, 33_000, 1, &Ok(()), &silent), ["k", "r"], "and no more");
+        assert_eq!(lost(&fleet, 30_000, 5, &Ok(()), &silent), ["k"], "it has the whole time again");
+        assert_eq!(lost(&fleet, 32_500, 1, &Ok(()), &silent), ["k", "r"], "and no more");
     }
 }

@@ -1,13 +1,14 @@
 //! The fleet as all shards of this coordinator share it: the pure registry behind a small lock, and the
 //! two kinds of news that shards wait for.
 
+use crate::overdue::Overdue;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use synod_fleet::{AgentKey, Registry, Silence};
-use synod_protocol::view::{Agent, AgentStatus, DirectoryEntry, Health, Outcome};
+use synod_fleet::{AgentKey, Cause, Doubt, Registry, Silence};
+use synod_protocol::view::{Agent, AgentStatus, DirectoryEntry, Health, Held, Outcome};
 use synod_protocol::{Incarnation, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 /// The registry, and when each agent was last heard of. Never held across an await.
@@ -15,6 +16,8 @@ pub(crate) struct SharedFleet {
     inside: Mutex<Inside>,
     members: watch::Sender<u64>,
     room: watch::Sender<u64>,
+    /// Somebody holds work, where nobody did.
+    held: Notify,
     /// Tasks that wait for an agent, over all shards.
     waiting: AtomicU64,
     began: Instant,
@@ -25,6 +28,23 @@ pub(crate) struct Inside {
     pub(crate) registry: Registry,
     pub(crate) silence: Silence,
     beats: BTreeMap<AgentKey, u64>,
+    pub(crate) overdue: Overdue,
+    /// When each that is lost was found to be, in milliseconds since this coordinator began: what is heard of it must be
+    /// newer to bring it back.
+    lost_at: BTreeMap<AgentKey, u64>,
+}
+
+impl Inside {
+    /// When this process start was last heard of, if that was after its loss.
+    pub(crate) fn heard_since_loss(
+        &self,
+        key: &AgentKey,
+        incarnation: &Incarnation,
+        now_ms: u64,
+    ) -> Option<u64> {
+        let at = now_ms.saturating_sub(self.silence.since_heard(key, incarnation, now_ms)?);
+        self.lost_at.get(key).is_none_or(|lost_at| at > *lost_at).then_some(at)
+    }
 }
 
 impl SharedFleet {
@@ -33,6 +53,7 @@ impl SharedFleet {
             inside: Mutex::default(),
             members: watch::channel(0).0,
             room: watch::channel(0).0,
+            held: Notify::new(),
             waiting: AtomicU64::new(0),
             began: Instant::now(),
         }
@@ -63,9 +84,15 @@ impl SharedFleet {
         let now = self.now_ms();
         let changed = {
             let mut inside = self.lock();
+            if entry.gone || entry.health != Health::Lost {
+                inside.lost_at.remove(&key);
+            } else {
+                inside.lost_at.entry(key.clone()).or_insert(now);
+            }
             if entry.gone {
                 inside.silence.forget(&key);
                 inside.beats.remove(&key);
+                inside.overdue.forget(&key);
             } else {
                 inside.silence.expect(&key, &entry.incarnation, now);
             }
@@ -92,6 +119,63 @@ impl SharedFleet {
         }
     }
 
+    /// When this process start was last heard of, in milliseconds since this coordinator began.
+    pub(crate) fn heard_at(&self, key: &AgentKey, incarnation: &Incarnation, now_ms: u64) -> Option<u64> {
+        let since = self.lock().silence.since_heard(key, incarnation, now_ms)?;
+        Some(now_ms.saturating_sub(since))
+    }
+
+    /// Raises or drops a doubt about a process start; its health by the ledger and as it is seen now, if that is news.
+    pub(crate) fn doubt(
+        &self,
+        key: &AgentKey,
+        incarnation: &Incarnation,
+        cause: Cause,
+        doubt: Option<Doubt>,
+    ) -> Option<(Health, Health)> {
+        let mut inside = self.lock();
+        let Inside { registry, lost_at, .. } = &mut *inside;
+        let lost_ms = doubt.as_ref().filter(|doubt| doubt.lost).map(|doubt| doubt.since_ms);
+        // Who is present again is no longer lost, whether or not it was we who found it so.
+        let is_back = doubt.is_none() && cause == Cause::Absence;
+        let changed = registry.doubt(key, incarnation, cause, doubt);
+        let member = registry.get(key).filter(|member| member.entry.incarnation == *incarnation)?;
+        let (durable, health) = (member.entry.health, member.health());
+        if let Some(lost_ms) = lost_ms {
+            lost_at.entry(key.clone()).or_insert(lost_ms);
+        } else if health != Health::Lost {
+            lost_at.remove(key);
+        }
+        drop(inside);
+        if changed {
+            self.members.send_modify(|version| *version += 1);
+            self.room.send_modify(|version| *version += 1);
+        }
+        (changed || (is_back && durable == Health::Lost)).then_some((durable, health))
+    }
+
+    /// A heartbeat says what its agent holds: the doubt that follows, or `Some(None)` if none does where one may have been.
+    pub(crate) fn holds(
+        &self,
+        key: &AgentKey,
+        incarnation: &Incarnation,
+        held: &[Held],
+    ) -> Option<Option<Doubt>> {
+        let now_ms = self.now_ms();
+        self.lock().overdue.holds(key, incarnation, held, now_ms)
+    }
+
+    /// An attempt was given.
+    pub(crate) fn given(&self, key: &AgentKey, incarnation: &Incarnation, shard: u32) {
+        self.lock().registry.given(key, incarnation, shard);
+        self.held.notify_one();
+    }
+
+    /// Returns when somebody was given work.
+    pub(crate) async fn work_is_held(&self) {
+        self.held.notified().await;
+    }
+
     /// An attempt has ended; tells those who wait that there is room.
     pub(crate) fn ended(&self, key: &AgentKey, incarnation: &Incarnation, shard: u32, outcome: Outcome) {
         self.lock().registry.ended(key, incarnation, shard, outcome);
@@ -114,7 +198,7 @@ impl SharedFleet {
         let (now, wall) = (self.now_ms(), wall_clock());
         let inside = self.lock();
         let member = inside.registry.get(key)?;
-        let entry = member.entry.clone();
+        let (entry, health) = (member.entry.clone(), member.health());
         let silent = inside.silence.since_heard(key, &entry.incarnation, now);
         let last_seen = silent.map(|ms| {
             Timestamp::from_millis(wall.as_millis().saturating_sub(i64::try_from(ms).unwrap_or(0)))
@@ -125,7 +209,7 @@ impl SharedFleet {
             workspace: entry.workspace,
             incarnation: entry.incarnation,
             status: if at_work { AgentStatus::Running } else { entry.status },
-            health: entry.health,
+            health,
             capabilities: entry.capabilities,
             max_concurrency: entry.max_concurrency,
             in_flight: member.in_flight(),
@@ -147,7 +231,7 @@ impl SharedFleet {
             counts.insert(health.as_str(), 0);
         }
         for (_, member) in self.lock().registry.iter() {
-            *counts.entry(member.entry.health.as_str()).or_default() += 1;
+            *counts.entry(member.health().as_str()).or_default() += 1;
         }
         counts
     }

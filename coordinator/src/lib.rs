@@ -15,11 +15,14 @@
 mod config;
 mod directory;
 mod door;
+mod doubts;
 mod fleet;
 mod forward;
 mod health;
 mod http;
 mod kafka;
+mod overdue;
+mod presence;
 mod progress;
 mod shard;
 mod tenure;
@@ -35,7 +38,9 @@ use shard::ShardHandle;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use synod_fleet::AgentKey;
 use synod_infra::redis::{Redis, RedisError};
+use synod_protocol::{Incarnation, topics};
 use tenure::Tenures;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -65,6 +70,16 @@ pub(crate) struct Shared {
     pub(crate) address: String,
     /// The HTTP door closes: who waits is answered with what is.
     pub(crate) closing: CancellationToken,
+}
+
+impl Shared {
+    /// Tells the agent's shard, if it is ours, what the fleet thinks of a process start.
+    pub(crate) fn judged(&self, agent: &AgentKey, incarnation: &Incarnation, lost: bool, reason: String) {
+        let shard = topics::partition(agent.agent.as_str().as_bytes(), self.config.partitions);
+        if self.tenures.holds(shard) {
+            self.shards[shard as usize].judged(agent.clone(), incarnation.clone(), lost, reason);
+        }
+    }
 }
 
 /// Why a coordinator cannot start at all. That Kafka or Redis is away is no reason: it waits for them.
@@ -217,6 +232,7 @@ async fn join(
     work.spawn(progress::watch(shared.clone(), stop.clone()));
     work.spawn(directory::hear_redis(shared.clone(), stop.clone()));
     work.spawn(directory::judge(shared.clone(), stop.clone()));
+    work.spawn(presence::watch(shared.clone(), stop.clone()));
     for inbox in inboxes {
         work.spawn(shard::live(shared.clone(), inbox));
     }

@@ -1,6 +1,8 @@
 //! The registry: every known agent, what it can do, and how many attempts it holds.
 
+use crate::doubt::{Cause, Doubt, Doubts};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use synod_protocol::command::{Delivery, Requires};
 use synod_protocol::view::{AgentStatistics, AgentStatus, DirectoryEntry, Health, Outcome};
 use synod_protocol::{Capability, Id, Incarnation, Workspace};
@@ -60,6 +62,9 @@ pub trait Fleet {
 
     /// Whether this process start, which holds work, is gone.
     fn gone(&self, agent: &AgentKey, incarnation: &Incarnation) -> Option<Departure>;
+
+    /// Why this process start, which holds work, is suspected to be gone, if it is.
+    fn suspected(&self, agent: &AgentKey, incarnation: &Incarnation) -> Option<&str>;
 }
 
 /// How a process start is gone.
@@ -80,6 +85,7 @@ pub struct Member {
     pub offset: u64,
     /// What it has done.
     pub statistics: AgentStatistics,
+    doubts: Doubts,
     /// Attempts that it holds, by the shard that gave them.
     held: BTreeMap<u32, u32>,
     in_flight: u32,
@@ -91,8 +97,18 @@ impl Member {
         self.in_flight
     }
 
+    /// What is thought of it beyond what the ledger knows.
+    pub fn doubts(&self) -> &Doubts {
+        &self.doubts
+    }
+
+    /// Its health as this coordinator sees it.
+    pub fn health(&self) -> Health {
+        self.doubts.health(self.entry.health)
+    }
+
     fn takes_work(&self) -> bool {
-        self.entry.health == Health::Healthy
+        self.health() == Health::Healthy
             && matches!(self.entry.status, AgentStatus::Idle | AgentStatus::Running)
             && self.in_flight < self.entry.max_concurrency
     }
@@ -144,12 +160,16 @@ impl Registry {
         }
         let kept = self.members.remove(&key);
         let same_start = kept.as_ref().is_some_and(|known| known.entry.incarnation == entry.incarnation);
-        let (statistics, held, in_flight) = match kept {
-            Some(known) if same_start => (known.statistics, known.held, known.in_flight),
-            Some(known) => (known.statistics, BTreeMap::new(), 0),
+        let (statistics, doubts, held, in_flight) = match kept {
+            Some(known) if same_start => {
+                // What was thought the ledger knows now.
+                let doubts = if entry.health == Health::Lost { Doubts::default() } else { known.doubts };
+                (known.statistics, doubts, known.held, known.in_flight)
+            }
+            Some(known) => (known.statistics, Doubts::default(), BTreeMap::new(), 0),
             None => Default::default(),
         };
-        self.members.insert(key, Member { entry, offset, statistics, held, in_flight });
+        self.members.insert(key, Member { entry, offset, statistics, doubts, held, in_flight });
         true
     }
 
@@ -203,6 +223,18 @@ impl Registry {
         }
     }
 
+    /// Raises or drops a doubt about this process start; see [`Doubts::set`].
+    pub fn doubt(
+        &mut self,
+        key: &AgentKey,
+        incarnation: &Incarnation,
+        cause: Cause,
+        doubt: Option<Doubt>,
+    ) -> bool {
+        let member = self.members.get_mut(key).filter(|m| m.entry.incarnation == *incarnation);
+        member.is_some_and(|member| member.doubts.set(cause, doubt))
+    }
+
     /// Forgets what a shard had given, because its epoch is over; the next fold counts anew.
     pub fn forget_shard(&mut self, shard: u32) {
         for member in self.members.values_mut() {
@@ -218,6 +250,17 @@ impl Registry {
     /// Every agent, by workspace and id.
     pub fn iter(&self) -> impl Iterator<Item = (&AgentKey, &Member)> {
         self.members.iter()
+    }
+
+    /// Who is served through Redis, not lost, and holds work.
+    pub fn holders(&self) -> impl Iterator<Item = (AgentKey, Incarnation)> {
+        self.members.iter().filter(|(_, m)| m.in_flight > 0).filter_map(present)
+    }
+
+    /// Who is served through Redis and not lost, in order, from behind this one.
+    pub fn present_from(&self, after: Option<&AgentKey>) -> impl Iterator<Item = (AgentKey, Incarnation)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.members.range::<AgentKey, _>((from, Bound::Unbounded)).filter_map(present)
     }
 
     /// How many agents are known.
@@ -270,11 +313,22 @@ impl Fleet for Registry {
         let (lost, how) = match self.get(agent) {
             None => (false, "has left"),
             Some(m) if m.entry.incarnation != *incarnation => (true, "was started anew"),
-            Some(m) if m.entry.health == Health::Lost => (true, "was lost"),
+            Some(m) if m.health() == Health::Lost => (true, "was lost"),
             Some(_) => return None,
         };
         Some(Departure { lost, how })
     }
+
+    fn suspected(&self, agent: &AgentKey, incarnation: &Incarnation) -> Option<&str> {
+        let member = self.get(agent).filter(|m| m.entry.incarnation == *incarnation)?;
+        member.doubts.worst().map(|doubt| doubt.why.as_str())
+    }
+}
+
+fn present((key, member): (&AgentKey, &Member)) -> Option<(AgentKey, Incarnation)> {
+    let entry = &member.entry;
+    (entry.delivery == Delivery::Redis && entry.health != Health::Lost)
+        .then(|| (key.clone(), entry.incarnation.clone()))
 }
 
 /// Compares shares of room in use by cross-multiplication, so that nothing is rounded.
@@ -358,6 +412,32 @@ mod tests {
         registry.learn(DirectoryEntry { health: Health::Lost, ..entry("a", 1) }, 2);
         registry.learn(DirectoryEntry { status: AgentStatus::Paused, ..entry("b", 1) }, 2);
         assert_eq!(choose(&registry, None, &[]), None);
+    }
+
+    #[test]
+    fn who_is_doubted_gets_no_work_until_the_doubt_is_over() {
+        let mut registry = Registry::default();
+        registry.learn(entry("a", 2), 1);
+        let (start, restart) = (START.parse().unwrap(), RESTART.parse().unwrap());
+        let doubt = |lost| Some(Doubt { lost, since_ms: 5, why: "not seen".into() });
+        assert!(!registry.doubt(&key("a"), &restart, Cause::Absence, doubt(true)), "another process start");
+        assert!(registry.doubt(&key("a"), &start, Cause::Absence, doubt(false)));
+        assert!(!registry.doubt(&key("a"), &start, Cause::Absence, doubt(false)), "nothing new");
+        assert_eq!((choose(&registry, None, &[]), registry.gone(&key("a"), &start)), (None, None));
+        assert_eq!(registry.suspected(&key("a"), &start), Some("not seen"));
+        assert_eq!(registry.suspected(&key("a"), &restart), None);
+        assert!(registry.doubt(&key("a"), &start, Cause::Absence, doubt(true)));
+        assert!(registry.gone(&key("a"), &start).unwrap().lost);
+        assert!(registry.doubt(&key("a"), &start, Cause::Absence, None));
+        assert_eq!(choose(&registry, None, &[]).as_deref(), Some("a"));
+        // The ledger's word takes the doubt's place; a new process start has none.
+        registry.doubt(&key("a"), &start, Cause::Absence, doubt(true));
+        registry.learn(DirectoryEntry { health: Health::Lost, ..entry("a", 2) }, 2);
+        assert_eq!(registry.get(&key("a")).unwrap().doubts(), &Doubts::default());
+        registry.learn(entry("a", 2), 3);
+        registry.doubt(&key("a"), &start, Cause::Absence, doubt(true));
+        registry.learn(DirectoryEntry { incarnation: restart, ..entry("a", 2) }, 4);
+        assert_eq!(choose(&registry, None, &[]).as_deref(), Some("a"));
     }
 
     #[test]

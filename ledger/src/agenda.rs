@@ -134,7 +134,8 @@ impl Agenda {
     }
 }
 
-/// Tasks that are held by process starts that are gone.
+/// Tasks that are held by process starts that are gone, and those whose submitter wants them elsewhere at the first
+/// suspicion.
 fn gone(state: &State, fleet: &dyn Fleet) -> VecDeque<Input> {
     let mut gone = VecDeque::new();
     for holder in state.holders() {
@@ -145,6 +146,15 @@ fn gone(state: &State, fleet: &dyn Fleet) -> VecDeque<Input> {
                     incarnation: incarnation.clone(),
                     lost: departure.lost,
                     reason: format!("agent {} {}", holder.agent, departure.how),
+                });
+            } else if let Some(why) = fleet.suspected(holder, incarnation)
+                && state.task(task).is_some_and(|known| known.submitted.retry_on_suspect)
+            {
+                gone.push_back(Input::HolderGone {
+                    task: task.clone(),
+                    incarnation: incarnation.clone(),
+                    lost: false,
+                    reason: format!("agent {} is suspected: {why}", holder.agent),
                 });
             }
         }

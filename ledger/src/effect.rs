@@ -185,7 +185,7 @@ impl Writer<'_> {
             What::TaskAttemptFailed(e) if e.timed_out => {
                 out.extend(self.take_back(index, &key, e.attempt, "synod.task.withdrawn", &e.error.message));
             }
-            What::TaskReassigned(e) if e.lost => {
+            What::TaskReassigned(e) if self.was_taken_back(&key, e.attempt) => {
                 out.extend(self.take_back(index, &key, e.attempt, "synod.task.withdrawn", &e.reason));
             }
             What::TaskCancelled(e) => {
@@ -216,6 +216,14 @@ impl Writer<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Whether the agent that had this attempt still has to hear of its end: it ended it neither itself nor by a decline.
+    fn was_taken_back(&self, key: &TaskKey, attempt: u32) -> bool {
+        use synod_protocol::view::Outcome::{Lost, Withdrawn};
+        let mut attempts = self.state.task(key).into_iter().flat_map(|task| &task.attempts);
+        let outcome = attempts.find(|a| a.seen.attempt == attempt).and_then(|a| a.seen.outcome);
+        matches!(outcome, Some(Lost | Withdrawn))
     }
 
     /// An envelope of ours about this step: causation, correlation and a child of the input's trace.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use synod_fleet::retry;
 use synod_protocol::command::{Delivery, SubmitTask};
 use synod_protocol::event::{Retry, TaskSubmitted, What};
 use synod_protocol::view::{Attempt, Outcome, Task, TaskStatus};
@@ -258,16 +259,12 @@ impl TaskState {
         }
     }
 
-    /// When the attempt after the `failures`-th failure may begin: exponential, with up to half of it spread by the
-    /// task's own id, so that what failed together does not come back together.
+    /// How long the next attempt waits: exponential back-off with full jitter, drawn by the task's own id.
     pub(crate) fn backoff_ms(&self) -> u64 {
-        let retry = &self.submitted.retry;
-        let exponent = i32::try_from(self.failures.saturating_sub(1).min(64)).unwrap_or(64);
-        let full = (retry.initial_backoff_ms as f64 * retry.multiplier.powi(exponent))
-            .min(retry.max_backoff_ms as f64);
         let print = blake3::hash(format!("{}#{}", self.submitted.task_id, self.failures).as_bytes());
-        let spread = f64::from(u16::from_le_bytes([print.as_bytes()[0], print.as_bytes()[1]])) / 65_536.0;
-        (full * (0.5 + spread / 2.0)) as u64
+        let mut random = [0; 8];
+        print.as_bytes().iter().zip(&mut random).for_each(|(from, to)| *to = *from);
+        retry::backoff_ms(&self.submitted.retry, self.failures, u64::from_le_bytes(random))
     }
 
     /// What it is lost to: the agent's process start that holds it.

@@ -131,7 +131,11 @@ pub struct AgentRegistered {
     pub description: Option<String>,
 }
 
-/// `synod.agent.deregistered`, `.lost`, `.status_changed`
+/// The `ce_type` of an event behind which no ledger record stands: an agent may be gone, and no new work goes there. Its value
+/// is an [`AgentChanged`].
+pub const AGENT_SUSPECTED: &str = "synod.agent.suspected";
+
+/// `synod.agent.deregistered`, `.suspected`, `.lost`, `.status_changed`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AgentChanged {
     /// Who.

@@ -14,12 +14,11 @@ use synod_fleet::AgentKey;
 use synod_infra::kafka::{PartitionReader, Producer, RawRecord, ReadError, Start};
 use synod_infra::telemetry::names;
 use synod_ledger::{
-    Answer, Append, Context, Doubt, Effect, Folded, Input, Limits, Next, Owner, Past, Released, Subject,
-    TaskKey, Ticket,
+    Answer, Append, Context, Doubt, Effect, Folded, Holding, Input, Limits, Next, Owner, Past, Released,
+    Subject, TaskKey, Ticket,
 };
 use synod_protocol::event::{Event, What};
-use synod_protocol::view::Outcome;
-use synod_protocol::{Error, Incarnation, Json, Timestamp, Workspace, topics};
+use synod_protocol::{Error, Json, Timestamp, Workspace, topics};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -243,10 +242,17 @@ impl<'a> Serving<'a> {
     /// Tells the fleet and those who wait what has happened in memory; nothing leaves by it.
     fn happened(&mut self, workspace: &Workspace, events: &[Event]) {
         for event in events {
-            let Some((agent, incarnation, outcome)) = self.attempt_of(workspace, event) else { continue };
+            let Some(holding) = self.owner.state().holding(workspace, event) else { continue };
+            let Holding { agent, incarnation, outcome } = holding;
             match outcome {
-                None => self.shared.fleet.lock().registry.given(&agent, &incarnation, self.shard),
+                None => self.shared.fleet.given(&agent, &incarnation, self.shard),
                 Some(outcome) => self.shared.fleet.ended(&agent, &incarnation, self.shard, outcome),
+            }
+            if let What::TaskAttemptFailed(e) = &event.what
+                && e.timed_out
+            {
+                let (held, now_ms) = ((e.task_id.clone(), e.attempt), self.shared.fleet.now_ms());
+                self.shared.fleet.lock().overdue.add(&agent, &incarnation, held, now_ms);
             }
         }
         for event in events {
@@ -270,34 +276,6 @@ impl<'a> Serving<'a> {
                 tracing::debug!(task = %key.task, correlation_id, status, took, "a task has ended");
             }
         }
-    }
-
-    /// The attempt that an event begins (`None`) or ends.
-    fn attempt_of(
-        &self,
-        workspace: &Workspace,
-        event: &Event,
-    ) -> Option<(AgentKey, Incarnation, Option<Outcome>)> {
-        let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
-        let task = self.owner.state().task(&key)?;
-        let (attempt, outcome) = match &event.what {
-            What::TaskAssigned(e) => (e.attempt, None),
-            What::TaskCompleted(e) => (e.attempt, Some(Outcome::Completed)),
-            What::TaskAttemptFailed(e) => (e.attempt, Some(Outcome::Failed)),
-            What::TaskDeclined(e) => (e.attempt, Some(Outcome::Declined)),
-            What::TaskReassigned(e) if e.lost => (e.attempt, Some(Outcome::Lost)),
-            What::TaskCancelled(_) => {
-                let last = task.attempts.last()?;
-                (last.seen.attempt, last.seen.outcome.filter(|o| *o == Outcome::Cancelled).map(Some)?)
-            }
-            _ => return None,
-        };
-        let seen = &task.attempts.iter().find(|a| a.seen.attempt == attempt)?.seen;
-        Some((
-            AgentKey { workspace: workspace.clone(), agent: seen.agent_id.clone() },
-            seen.incarnation.clone(),
-            outcome,
-        ))
     }
 
     /// After a fold: what this shard's tasks hold counts as held.

@@ -21,6 +21,7 @@ use synod_protocol::view::{Held, Load};
 use synod_protocol::{Id, Incarnation, Workspace};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Channels asked about in one `PUBSUB NUMSUB`.
 const CHANNELS_PER_ASK: usize = 1000;
@@ -28,6 +29,11 @@ const CHANNELS_PER_ASK: usize = 1000;
 const BEATS_AT_ONCE: u64 = 1000;
 /// A probe stays for so long: nobody reads it.
 const PROBE_KEPT: Duration = Duration::from_secs(60);
+/// For so long after a break the subscription is asked for again at short intervals: whoever is away for longer than
+/// a fifth of a second is taken for dead.
+const AT_FIRST: Duration = Duration::from_millis(400);
+/// The interval then.
+const AGAIN_AT_FIRST: Duration = Duration::from_millis(15);
 /// A silent subscription is checked this often, for a connection that died without a word.
 const CHECK_SUBSCRIPTION_EVERY: Duration = Duration::from_secs(5);
 
@@ -101,6 +107,23 @@ impl Heartbeats {
             }
         };
         Ok(fields.into_iter().filter_map(read).collect())
+    }
+
+    /// The newest heartbeats of these agents, in any order; of one that has none, nothing.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn of(&self, agents: &[(&Workspace, &Id)]) -> Result<Vec<Beat>, RedisError> {
+        if agents.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut ask = redis::cmd("HMGET");
+        ask.arg(keys::HEARTBEATS);
+        for (workspace, agent) in agents {
+            ask.arg(keys::heartbeat_field(workspace, agent));
+        }
+        let found: Vec<Option<String>> = self.redis.query(&ask).await?;
+        Ok(found.iter().flatten().filter_map(|text| serde_json::from_str(text).ok()).collect())
     }
 
     /// Removes an agent's heartbeat.
@@ -215,7 +238,7 @@ impl Drop for PresenceHold {
 }
 
 async fn hold(redis: Redis, channel: String, publish: watch::Sender<bool>) {
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut broke) = (Backoff::default(), Instant::now());
     loop {
         match subscribe(&redis, &channel).await {
             Ok(subscription) => {
@@ -223,11 +246,13 @@ async fn hold(redis: Redis, channel: String, publish: watch::Sender<bool>) {
                 publish.send_replace(true);
                 watch_over(subscription, redis.command_timeout()).await;
                 publish.send_replace(false);
+                broke = Instant::now();
                 tracing::debug!(%channel, "the presence subscription broke");
             }
             Err(error) => tracing::debug!(%channel, %error, "no presence subscription"),
         }
-        tokio::time::sleep(backoff.next_wait()).await;
+        let wait = if broke.elapsed() < AT_FIRST { AGAIN_AT_FIRST } else { backoff.next_wait() };
+        tokio::time::sleep(wait).await;
     }
 }
 

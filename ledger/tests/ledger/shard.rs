@@ -5,11 +5,11 @@ use crate::log::{Log, read};
 use serde_json::{Value, json};
 use synod_fleet::{AgentKey, Registry};
 use synod_ledger::{
-    Answer, Append, Context, Effect, Input, Limits as Ceilings, Meta, Next, Owner, Past, Released, State,
-    Step, Subject, TaskKey, TaskState, Ticket, invariants,
+    Answer, Append, Context, Effect, Holding, Input, Limits as Ceilings, Meta, Next, Owner, Past, Released,
+    State, Step, Subject, TaskKey, TaskState, Ticket, invariants,
 };
 use synod_protocol::event::What;
-use synod_protocol::view::{Assignment, Outcome};
+use synod_protocol::view::Assignment;
 use synod_protocol::{
     Code, Command, ContentType, Error, Event, Incarnation, Json, Limits, Timestamp, Workspace,
 };
@@ -190,27 +190,11 @@ impl Shard {
 
     /// Tells the fleet who was given work and who is done with it.
     fn count(&mut self, workspace: &Workspace, event: &Event) {
-        let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
-        let agent = |id: &synod_protocol::Id| AgentKey { workspace: workspace.clone(), agent: id.clone() };
-        if let What::TaskAssigned(e) = &event.what {
-            self.fleet.given(&agent(&e.agent_id), &e.incarnation, 0);
-            return;
-        }
-        let attempt = match &event.what {
-            What::TaskAttemptFailed(e) | What::TaskDeclined(e) => Some(e.attempt),
-            What::TaskReassigned(e) if e.lost => Some(e.attempt),
-            What::TaskCompleted(e) => Some(e.attempt),
-            What::TaskCancelled(_) => self.shadow.task(&key).map(|t| t.attempts.len() as u32),
-            _ => None,
-        };
-        let Some(task) = self.shadow.task(&key) else { return };
-        let Some(seen) = attempt.and_then(|n| task.attempts.get(n.checked_sub(1)? as usize)).map(|a| &a.seen)
-        else {
-            return;
-        };
-        let outcome = seen.outcome.unwrap();
-        if !matches!(event.what, What::TaskCancelled(_)) || outcome == Outcome::Cancelled {
-            self.fleet.ended(&agent(&seen.agent_id), &seen.incarnation, 0, outcome);
+        let Some(holding) = self.shadow.holding(workspace, event) else { return };
+        let Holding { agent, incarnation, outcome } = holding;
+        match outcome {
+            None => self.fleet.given(&agent, &incarnation, 0),
+            Some(outcome) => self.fleet.ended(&agent, &incarnation, 0, outcome),
         }
     }
 

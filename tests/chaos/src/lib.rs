@@ -16,6 +16,7 @@
 mod agent;
 mod client;
 mod coordinator;
+mod failover;
 mod ground;
 pub mod journal;
 mod memory;

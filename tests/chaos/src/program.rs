@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::failover::Failover;
 use crate::memory::Memory;
 use crate::plan::{AgentPlan, ClientPlan};
 use crate::record::{Around, Folder};
@@ -31,6 +32,8 @@ enum Word {
     Report(Report),
     /// A coordinator's memory: at rest, with tasks that wait, after tasks that have ended
     Memory(Memory),
+    /// How soon the work of an agent that dies, or freezes, is somebody else's
+    Failover(Failover),
     /// A client, told by JSON; started by the harness
     #[command(hide = true)]
     Client { plan: String },
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
             Ok(true)
         }
         Word::Report(report) => write_report(&report).map(|()| true),
+        Word::Failover(failover) => on(true, failover.measure()).map(|()| true),
         Word::Memory(memory) => on(true, memory.measure()).map(|()| true),
         Word::Client { plan } => serde_json::from_str::<ClientPlan>(&plan)
             .map_err(Trouble::from)

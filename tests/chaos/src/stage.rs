@@ -106,7 +106,7 @@ pub(crate) struct Stage {
     wiped_ms: Vec<u64>,
     agents_died: bool,
     rounds: usize,
-    readers: Readers,
+    pub(crate) readers: Readers,
     began: Instant,
     born: u32,
 }

@@ -84,6 +84,7 @@ impl World {
         let mut submit = SubmitTask::new(task_id, capability, Json::null());
         submit.timeout_ms = Some(rng.between(200, 1_500));
         submit.priority = Some(rng.below(10) as u8);
+        submit.retry_on_suspect = Some(rng.below(3) == 0);
         submit.retry = Some(RetryPolicy {
             max_attempts: Some(rng.between(1, 4) as u32),
             initial_backoff_ms: Some(rng.between(20, 300)),

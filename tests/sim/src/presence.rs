@@ -1,21 +1,26 @@
 //! What a coordinator hears of agents: by their silence, and by the directory.
 
 use crate::plan::MS;
+use crate::tally::Met;
 use crate::world::World;
+use synod_fleet::{Cause, Doubt};
 use synod_ledger::Input;
 use synod_protocol::Incarnation;
 use synod_protocol::view::{DirectoryEntry, Health};
 
+/// Silence after which a coordinator suspects an agent, by itself.
+const SUSPECTED_AFTER: u64 = 250 * MS;
 /// Silence after which an agent is judged lost.
 const LOST_AFTER: u64 = 600 * MS;
 
 impl World {
-    /// Judges agents that have been silent for too long, and those that are heard again.
+    /// Doubts and judges agents that have been silent for too long, and those that are heard again.
     pub(crate) fn look_at_agents(&mut self, node: usize) {
         if self.redis.down_until > self.now {
             self.nodes[node].hears_from = self.now;
         }
         let since = self.now - self.nodes[node].hears_from;
+        self.doubt_agents(node, since);
         let mut judged = Vec::new();
         for (key, member) in self.nodes[node].fleet.iter() {
             let silent = self.silent_for(&key.agent, &member.entry.incarnation).min(since);
@@ -37,15 +42,42 @@ impl World {
         }
     }
 
+    /// What a coordinator thinks of agents by itself, and acts on before the ledger has it.
+    fn doubt_agents(&mut self, node: usize, since: u64) {
+        let mut doubts = Vec::new();
+        for (key, member) in self.nodes[node].fleet.iter() {
+            let start = member.entry.incarnation.clone();
+            let silent = self.silent_for(&key.agent, &start).min(since);
+            let doubt = (silent > SUSPECTED_AFTER).then(|| Doubt {
+                lost: silent > LOST_AFTER,
+                since_ms: self.now / MS,
+                why: "silent".to_owned(),
+            });
+            doubts.push((key.clone(), start, doubt));
+        }
+        let mut changed = false;
+        for (key, start, doubt) in doubts {
+            changed |= self.nodes[node].fleet.doubt(&key, &start, Cause::Silence, doubt);
+        }
+        if changed {
+            self.met(Met::Doubted);
+            self.fleet_changed(node);
+        }
+    }
+
+    fn fleet_changed(&mut self, node: usize) {
+        for shard in 0..self.plan.shards {
+            self.with_serving(node, shard, None, |_, s| {
+                s.owner.fleet_changed();
+                Ok(())
+            });
+        }
+    }
+
     /// An entry of the directory reaches a coordinator.
     pub(crate) fn learns(&mut self, node: usize, entry: DirectoryEntry, offset: u64) {
         if self.nodes[node].fleet.learn(entry, offset) {
-            for shard in 0..self.plan.shards {
-                self.with_serving(node, shard, None, |_, s| {
-                    s.owner.fleet_changed();
-                    Ok(())
-                });
-            }
+            self.fleet_changed(node);
         }
     }
 

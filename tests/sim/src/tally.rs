@@ -54,6 +54,8 @@ kinds! {
     AlreadyThere: "attempt already there",
     AgentDeath: "agent died",
     AgentPause: "agent stood still",
+    Doubted: "agent in doubt, or no more",
+    Withdrawn: "work withdrawn on suspicion",
     AgentSuperseded: "agent superseded by an earlier start",
     Retention: "retention passed commands",
     DataLost: "shard stopped, data lost",

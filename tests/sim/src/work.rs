@@ -1,6 +1,6 @@
 //! What an owner does with what it is given: decides, appends, releases what is proven.
 
-use crate::node::{Action, Waits, agent_key, is_admission};
+use crate::node::{Action, Waits, is_admission};
 use crate::plan::{MS, SECOND};
 use crate::print::lineage;
 use crate::serve::{Ask, NO_STEP, Over, Serving};
@@ -9,13 +9,11 @@ use crate::tell::told;
 use crate::world::{Ghost, Issued, Pid, World, stamp};
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use synod_fleet::AgentKey;
 use synod_ledger::{
-    Append, Context, Doubt, Effect, Input, Meta, Next, Released, Subject, TaskKey, Ticket, invariants,
+    Append, Context, Doubt, Effect, Holding, Input, Meta, Next, Released, Subject, Ticket, invariants,
 };
-use synod_protocol::event::What as Event;
+use synod_protocol::Error;
 use synod_protocol::view::Outcome;
-use synod_protocol::{Error, Incarnation, Workspace};
 
 /// An owner that has appended nothing for so long appends a sign of life, by which it learns whether it still is one.
 const IDLE: u64 = 2 * SECOND;
@@ -144,7 +142,11 @@ impl World {
     fn counts_of(&mut self, node: usize, shard: u32, s: &mut Serving, append: &Append) {
         let Some(workspace) = &append.workspace else { return };
         for event in &append.events {
-            let Some((agent, incarnation, outcome)) = attempt_of(s, workspace, event) else { continue };
+            let Some(holding) = s.owner.state().holding(workspace, event) else { continue };
+            let Holding { agent, incarnation, outcome } = holding;
+            if outcome == Some(Outcome::Withdrawn) {
+                self.met(Met::Withdrawn);
+            }
             match outcome {
                 None => self.nodes[node].fleet.given(&agent, &incarnation, shard),
                 Some(outcome) => {
@@ -219,30 +221,6 @@ impl World {
             }
         }
     }
-}
-
-/// The attempt that an event begins (`None`) or ends.
-fn attempt_of(
-    s: &Serving,
-    workspace: &Workspace,
-    event: &synod_protocol::Event,
-) -> Option<(AgentKey, Incarnation, Option<Outcome>)> {
-    let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
-    let task = s.owner.state().task(&key)?;
-    let (attempt, outcome) = match &event.what {
-        Event::TaskAssigned(e) => (e.attempt, None),
-        Event::TaskCompleted(e) => (e.attempt, Some(Outcome::Completed)),
-        Event::TaskAttemptFailed(e) => (e.attempt, Some(Outcome::Failed)),
-        Event::TaskDeclined(e) => (e.attempt, Some(Outcome::Declined)),
-        Event::TaskReassigned(e) if e.lost => (e.attempt, Some(Outcome::Lost)),
-        Event::TaskCancelled(_) => {
-            let last = task.attempts.last()?;
-            (last.seen.attempt, Some(last.seen.outcome.filter(|o| *o == Outcome::Cancelled)?))
-        }
-        _ => return None,
-    };
-    let seen = &task.attempts.iter().find(|a| a.seen.attempt == attempt)?.seen;
-    Some((agent_key(&seen.agent_id), seen.incarnation.clone(), outcome))
 }
 
 /// What an effect is known by.

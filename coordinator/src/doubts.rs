@@ -1,0 +1,80 @@
+//! A doubt about an agent takes effect here at once, and is told: to the agent's shard what the ledger should have, to
+//! everyone else as an event behind which no record stands.
+
+use crate::Shared;
+use crate::fleet::wall_clock;
+use synod_fleet::{AgentKey, Cause, Doubt};
+use synod_infra::kafka::Outgoing;
+use synod_protocol::event::{AGENT_SUSPECTED, AgentChanged};
+use synod_protocol::view::Health;
+use synod_protocol::{Envelope, Incarnation, Json, topics};
+
+/// The health of an agent is another, by what one coordinator sees.
+const STATUS_CHANGED: &str = "synod.agent.status_changed";
+
+/// Raises a doubt about a process start, or drops it for the reason given.
+pub(crate) fn set(
+    shared: &Shared,
+    key: &AgentKey,
+    incarnation: &Incarnation,
+    cause: Cause,
+    doubt: Result<Doubt, &str>,
+) {
+    let (doubt, why) = match doubt {
+        Ok(doubt) => (Some(doubt.clone()), doubt.why),
+        Err(why) => (None, why.to_owned()),
+    };
+    let raised = doubt.is_some();
+    let Some((durable, health)) = shared.fleet.doubt(key, incarnation, cause, doubt) else { return };
+    let (agent, health_now) = (&key.agent, health.as_str());
+    tracing::info!(%agent, %incarnation, ?cause, raised, why, health = health_now, "what is thought of an agent");
+    match (durable, health) {
+        (Health::Lost, _) if !raised && cause == Cause::Absence => {
+            shared.judged(key, incarnation, false, why);
+        }
+        (Health::Lost, _) => {}
+        (_, Health::Lost) => shared.judged(key, incarnation, true, why),
+        (_, Health::Suspected) => tell(shared, key, incarnation, health, why, AGENT_SUSPECTED),
+        _ => tell(shared, key, incarnation, health, why, STATUS_CHANGED),
+    }
+}
+
+/// Publishes, if the agent's shard is ours or it holds work of ours: others say the same of their own.
+fn tell(shared: &Shared, key: &AgentKey, incarnation: &Incarnation, health: Health, why: String, ty: &str) {
+    let shard = topics::partition(key.agent.as_str().as_bytes(), shared.config.partitions);
+    let known = shared.fleet.lock().registry.get(key).map(|member| (member.entry.status, member.in_flight()));
+    let Some((status, _)) = known.filter(|(_, held)| *held > 0 || shared.tenures.holds(shard)) else {
+        return;
+    };
+    let changed = AgentChanged {
+        agent_id: key.agent.clone(),
+        incarnation: incarnation.clone(),
+        status,
+        health,
+        reason: Some(why),
+    };
+    let source = format!("/synod/coordinators/{}", shared.config.id);
+    let envelope = Envelope {
+        time: Some(wall_clock()),
+        workspace: key.workspace.clone(),
+        subject: Some(key.agent.to_string()),
+        ..Envelope::new(uuid::Uuid::now_v7().to_string(), source, ty)
+    };
+    let sent = Json::of(&changed).map_err(|error| error.to_string()).and_then(|value| {
+        let out = Outgoing::to(topics::EVENTS)
+            .envelope(&envelope)
+            .key(key.agent.as_str())
+            .payload(value.as_str())
+            .partition(shard as i32);
+        let producer = shared.kafka.effects().map_err(|error| error.to_string())?;
+        let report = |delivery: Result<_, _>| {
+            if let Err(error) = delivery {
+                tracing::warn!(%error, "an event about an agent was not published");
+            }
+        };
+        producer.send(out, report).map_err(|error| error.to_string())
+    });
+    if let Err(error) = sent {
+        tracing::warn!(error, "an event about an agent was not published");
+    }
+}
