@@ -267,9 +267,8 @@ impl TaskState {
     /// How long the next attempt waits: exponential back-off with full jitter, drawn by the task's own id.
     pub(crate) fn backoff_ms(&self) -> u64 {
         let print = blake3::hash(format!("{}#{}", self.submitted.task_id, self.failures).as_bytes());
-        let mut random = [0; 8];
-        print.as_bytes().iter().zip(&mut random).for_each(|(from, to)| *to = *from);
-        retry::backoff_ms(&self.submitted.retry, self.failures, u64::from_le_bytes(random))
+        let random = print.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        retry::backoff_ms(&self.submitted.retry, self.failures, random)
     }
 
     /// What it is lost to: the agent's process start that holds it.

@@ -52,6 +52,12 @@ impl Signs {
         )
     }
 
+    /// Returns when it has lived for so long that everyone has seen it present: whose absence is to say something has to
+    /// have been seen.
+    async fn is_seen(&self) {
+        eventually("a second heartbeat", SOON, || async { (self.beats().await >= 2).then_some(()) }).await;
+    }
+
     /// How many heartbeats Redis has had of it.
     async fn beats(&self) -> u64 {
         let (workspace, agent) = (Workspace::default_name(), self.id.parse().expect("an id"));
@@ -105,20 +111,29 @@ async fn health(client: &Client, id: &str) -> Value {
     client.get(&format!("/v1/agents/{id}")).await.body["health"].clone()
 }
 
+/// An agent dies with a task, which another is given then: who died, and how its attempt ended.
+async fn dies_at_work(mesh: &Mesh, client: &Client, more: &Value) -> (String, Value) {
+    let capability = fresh("cap");
+    let mut dying = Signs::of(mesh, client, &capability, 4).await;
+    let id = submit(client, &capability, more).await;
+    assert_eq!(dying.given().await, (id.clone(), 1));
+    let mut heir = Signs::of(mesh, client, &capability, 4).await;
+    dying.is_seen().await;
+    let gone = dying.id.clone();
+    drop(dying);
+    assert_eq!(heir.given().await, (id.clone(), 2));
+    let first = task(client, &id).await["attempts"][0].clone();
+    heir.leaves(client).await;
+    (gone, first)
+}
+
 /// The process is gone, Redis says so, and nobody waits for three heartbeats.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_work_of_a_process_that_ended_goes_to_another_by_its_absence() {
     let _turn = TURN.lock().await;
     let mesh = Mesh::shared(Ground::Embedded).await;
-    let (client, capability) = (Client::of(&mesh), fresh("cap"));
-    let mut dying = Signs::of(&mesh, &client, &capability, 4).await;
-    let id = submit(&client, &capability, &json!({})).await;
-    assert_eq!(dying.given().await, (id.clone(), 1));
-    let mut heir = Signs::of(&mesh, &client, &capability, 4).await;
-    let gone = dying.id.clone();
-    drop(dying);
-    assert_eq!(heir.given().await, (id.clone(), 2));
-    let first = task(&client, &id).await["attempts"][0].clone();
+    let client = Client::of(&mesh);
+    let (gone, first) = dies_at_work(&mesh, &client, &json!({})).await;
     assert_eq!((&first["agent_id"], &first["outcome"]), (&json!(gone), &json!("lost")), "{first}");
     let lost = eventually("the loss is told", SOON, || async {
         client.events(&gone).await.into_iter().find(|event| event.envelope.ty == "synod.agent.lost")
@@ -127,7 +142,6 @@ async fn the_work_of_a_process_that_ended_goes_to_another_by_its_absence() {
     let reason = lost.value["reason"].as_str().unwrap_or_default();
     assert!(reason.starts_with("no presence in Redis and no heartbeat for"), "{reason}");
     assert_eq!(health(&client, &gone).await, "lost");
-    heir.leaves(&client).await;
 }
 
 /// A task may ask to be given to another at the first suspicion: then that is no loss, and the attempt is taken back.
@@ -138,17 +152,8 @@ async fn what_asks_for_it_goes_to_another_at_the_first_suspicion() {
     let client = Client::of(&mesh);
     // A machine that stands still between two looks may come to know of the loss first.
     for round in 1..=5 {
-        let capability = fresh("cap");
-        let mut dying = Signs::of(&mesh, &client, &capability, 4).await;
-        let id = submit(&client, &capability, &json!({"retry_on_suspect": true})).await;
-        assert_eq!(dying.given().await, (id.clone(), 1));
-        let mut heir = Signs::of(&mesh, &client, &capability, 4).await;
-        let gone = dying.id.clone();
-        drop(dying);
-        assert_eq!(heir.given().await, (id.clone(), 2));
-        let first = task(&client, &id).await["attempts"][0].clone();
+        let (gone, first) = dies_at_work(&mesh, &client, &json!({"retry_on_suspect": true})).await;
         let why = first["why"].as_str().unwrap_or_default().to_owned();
-        heir.leaves(&client).await;
         if first["outcome"] != "withdrawn" && round < 5 {
             continue;
         }

@@ -14,8 +14,12 @@ const MANY: usize = 600;
 
 /// A nasty tree, with many plain files besides.
 fn large() -> tempfile::TempDir {
+    of_files(MANY)
+}
+
+fn of_files(count: usize) -> tempfile::TempDir {
     let dir = nasty();
-    for i in 0..MANY {
+    for i in 0..count {
         let folder = dir.path().join(format!("many/{}", i % 7));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(format!("{i}.rs")), format!("fn f{i}() {{}} // TODO {i}\n").repeat(i % 50))
@@ -110,8 +114,8 @@ fn a_tree_too_small_to_catch_anybody_is_told_as_such() {
 
 #[test]
 fn what_is_not_done_in_time_is_a_failure_with_names() {
-    // A loss is noticed after three missed heartbeats, so what the killed agent held takes longer than this.
-    let dir = large();
+    // More tasks than any machine does in a second.
+    let dir = of_files(30_000);
     let mut command = synod(&["demo", "--limit", "1", "--input"]);
     let report = json(1, command.arg(dir.path()));
     let failed = report["failed"].as_array().unwrap();

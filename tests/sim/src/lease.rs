@@ -147,7 +147,10 @@ impl World {
                     self.met(Met::Rogue);
                     self.claim(node, shard);
                 }
-                Phase::Serving(_) | Phase::Claiming if !holds && !seat.is_rogue => self.lets_go(node, shard),
+                // One that should never have been lets go with the rest of its process.
+                Phase::Serving(_) | Phase::Claiming if !holds && (leaving || !seat.is_rogue) => {
+                    self.lets_go(node, shard);
+                }
                 _ => {}
             }
         }

@@ -1,10 +1,10 @@
 //! Recorded with resilience4j 2.3.0 itself under a clock and a scheduler that the recorder moved: operators' orders,
 //! timers, back-off, boundaries of a nanosecond, clocks that run back, everything that it told.
 
-use super::{MS, breaker, reference::letter};
+use super::{MS, breaker, reference::letter, reference::window};
 use serde::Deserialize;
 use std::time::Duration;
-use synod_fleet::breaker::{Breaker, Event, OpenWait, Order, Outcome, Settings, Window};
+use synod_fleet::breaker::{Breaker, Event, OpenWait, Order, Outcome, Settings};
 
 #[derive(Deserialize)]
 struct Recording {
@@ -54,11 +54,7 @@ impl Config {
     fn settings(&self) -> Settings {
         let initial = Duration::from_millis(self.wait_ms);
         Settings {
-            window: match self.window_type.as_str() {
-                "COUNT" => Window::Calls(self.window_size),
-                "TIME" => Window::Seconds(self.window_size),
-                other => panic!("no window is {other}"),
-            },
+            window: window(&self.window_type, self.window_size),
             minimum_calls: self.minimum_calls,
             failure_rate_percent: self.failure_rate_threshold,
             slow_rate_percent: self.slow_call_rate_threshold,

@@ -34,14 +34,19 @@ struct Config {
     permitted_calls_in_half_open: u32,
 }
 
+/// A window as the reference names it.
+pub(super) fn window(kind: &str, size: u32) -> Window {
+    match kind {
+        "COUNT" => Window::Calls(size),
+        "TIME" => Window::Seconds(size),
+        other => panic!("no window is {other}"),
+    }
+}
+
 impl Config {
     fn settings(&self) -> Settings {
         Settings {
-            window: match self.window_type.as_str() {
-                "COUNT" => Window::Calls(self.window_size),
-                "TIME" => Window::Seconds(self.window_size),
-                other => panic!("no window is {other}"),
-            },
+            window: window(&self.window_type, self.window_size),
             minimum_calls: self.minimum_calls,
             failure_rate_percent: self.failure_rate_threshold,
             slow_rate_percent: self.slow_call_rate_threshold,
