@@ -116,7 +116,7 @@ impl Context<'_> {
     /// A random number to choose by, from which the seed of the secrets cannot be told.
     fn random(&self) -> u64 {
         let hash = blake3::Hasher::new().update(&self.seed).update(b"choice").finalize();
-        hash.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+        hash.as_bytes().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
     }
 }
 

@@ -45,6 +45,12 @@ impl Heap {
         self.places.get(seat as usize).is_some_and(|place| *place != NOWHERE)
     }
 
+    /// All of them, in no order; none is left.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Item> {
+        self.places.fill(NOWHERE);
+        self.items.drain(..)
+    }
+
     /// Takes it in, or ranks it anew.
     pub(super) fn set(&mut self, item: Item) {
         if self.places.len() <= item.seat as usize {

@@ -84,6 +84,13 @@ impl Pool {
         seat
     }
 
+    /// All that there are have joined.
+    pub(crate) fn complete(&mut self) {
+        if let Open::InTurn(turns) = &mut self.open {
+            turns.line_up();
+        }
+    }
+
     pub(crate) fn leave(&mut self, seat: u32) {
         match &mut self.open {
             Open::InTurn(turns) => turns.leave(seat),

@@ -175,16 +175,31 @@ impl Turns {
         let place = &mut self.seats[seat as usize];
         place.turn += place.step;
         place.stamp = place.stamp.wrapping_add(1);
-        let (stamp, item) = (place.stamp, Item { rank: Rank::turn(place.turn), slot: place.slot, seat });
+        let item = Item { rank: Rank::turn(place.turn), slot: place.slot, seat };
+        self.stand(item);
+    }
+
+    /// At the end of its row if it comes after all there, else in the heap.
+    fn stand(&mut self, item: Item) {
+        let place = &self.seats[item.seat as usize];
         if let Some(row) = self.rows.get_mut(usize::from(place.row)) {
             let in_order = row.items.back().is_none_or(|(last, _)| *last < item);
             if in_order && row.items.len() < row.items.capacity() {
-                row.items.push_back((item, stamp));
-                self.heap.remove(seat);
+                row.items.push_back((item, place.stamp));
+                self.heap.remove(item.seat);
                 return;
             }
         }
         self.heap.set(item);
+    }
+
+    /// Puts all that wait in the heap into their rows, in order, where they had to come one by one.
+    pub(super) fn line_up(&mut self) {
+        let mut all: Vec<Item> = self.heap.take().collect();
+        all.sort_unstable();
+        for item in all {
+            self.stand(item);
+        }
     }
 
     fn to_heap(&mut self, seat: u32) {

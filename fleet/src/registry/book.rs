@@ -162,6 +162,9 @@ impl Book {
                 for slot in self.able[able as usize].members.clone() {
                     self.sit(number, &members[slot as usize]);
                 }
+                if let Some(kept) = &mut self.pools[number as usize] {
+                    kept.pool.complete();
+                }
                 number
             }
         };

@@ -2,8 +2,8 @@
 //!
 //! Each member has a slot, and for each capability and rule that was ever asked for there is a pool of those who can do it
 //! ([`crate::balance`]). Everything that happens to a member is passed on to the pools where it has a seat, so
-//! that choosing looks at those alone who may be chosen. An agent that holds work of many capabilities in use pays for
-//! each of them: ten thousand of them make one change a matter of about a millisecond.
+//! that choosing looks at those alone who may be chosen. What happens to an agent costs as much as it has seats: one for
+//! each of its capabilities and each rule by which it is asked for.
 
 mod book;
 mod choose;
