@@ -56,31 +56,43 @@ impl Pool {
         if let [one] = hand.drawn() {
             return Some(*one);
         }
-        let rank = |(seat, dominant): &Drawn| (self.rank(*seat, *dominant, moment), self.seat(*seat).slot);
+        let rank = |(seat, dominant): &Drawn| (self.rank(*seat, *dominant, moment), self.seat(*seat).slot());
         hand.drawn().iter().min_by_key(|drawn| rank(drawn)).copied()
     }
 
     /// Where anyone will do.
     fn deal(&self, bag: &Bag, n: usize, seeded: &mut Seeded) -> Hand {
         let mut hand = Hand::default();
-        // Places in order, so that a draw among the others can pass over them.
-        let mut taken = [usize::MAX; DRAWS];
-        for _ in 0..n {
-            let mut place = 0;
-            for _ in 0..TRIES {
-                place = seeded.below(bag.len() - hand.len);
-                for held in &taken[..hand.len] {
-                    place += usize::from(place >= *held);
-                }
-                if self.counts(bag.at(place), seeded) {
+        while hand.len < n {
+            let mut seat = self.another(bag, &hand, seeded);
+            for _ in 1..TRIES {
+                if self.counts(seat, seeded) {
                     break;
                 }
+                seat = self.another(bag, &hand, seeded);
             }
-            taken[hand.len] = place;
-            hand.take((bag.at(place), None));
-            taken[..hand.len].sort_unstable();
+            hand.take((seat, None));
         }
         hand
+    }
+
+    /// One that is not yet in the hand; there is one. Each with the same probability.
+    fn another(&self, bag: &Bag, hand: &Hand, seeded: &mut Seeded) -> u32 {
+        // Where most may be chosen, a seat at random mostly may; to look into the bag would cost as much again.
+        if bag.len() >= self.seats() / 2 {
+            for _ in 0..TRIES {
+                let seat = seeded.below(self.seats()) as u32;
+                if self.seat(seat).is_open() && !hand.has(seat) {
+                    return seat;
+                }
+            }
+        }
+        loop {
+            let seat = bag.at(seeded.below(bag.len()));
+            if !hand.has(seat) {
+                return seat;
+            }
+        }
     }
 
     /// Draws until as many fit as are wanted; or as many as there are, once it has taken long. `None`: not one.
@@ -94,7 +106,7 @@ impl Pool {
             if hand.has(seat) {
                 continue;
             }
-            let Some(dominant) = fits(self.seat(seat).slot) else { continue };
+            let Some(dominant) = fits(self.seat(seat).slot()) else { continue };
             if self.counts(seat, seeded) {
                 hand.take((seat, Some(dominant)));
             }
@@ -106,7 +118,7 @@ impl Pool {
     fn go_through(&self, bag: &Bag, n: usize, seeded: &mut Seeded, fits: Fits<'_>) -> Hand {
         let (mut hand, mut seen, mut last_resort) = (Hand::default(), 0, None);
         for seat in (0..bag.len()).map(|place| bag.at(place)) {
-            let Some(dominant) = fits(self.seat(seat).slot) else { continue };
+            let Some(dominant) = fits(self.seat(seat).slot()) else { continue };
             let drawn = (seat, Some(dominant));
             if !self.counts(seat, seeded) {
                 last_resort = Some(drawn);

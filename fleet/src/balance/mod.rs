@@ -129,8 +129,9 @@ pub struct Candidate {
     pub latency_us: f64,
     /// Its average of successes, 0 to 1, as of [`Candidate::heard_ms`].
     pub success: f32,
-    pub(crate) slot: u32,
-    pub(crate) heard: Option<NonZeroU64>,
+    /// Its slot, and in the highest bit whether it may be drawn.
+    place: u32,
+    heard: Option<NonZeroU64>,
     /// How far it may be used: above 0, at most 1.
     pub share: f64,
     /// Its own weight: what its label says, or else its capacity.
@@ -141,6 +142,8 @@ pub struct Candidate {
     pub assigned: u64,
 }
 
+const OPEN: u32 = 1 << 31;
+
 impl Candidate {
     pub(crate) fn new(slot: u32) -> Candidate {
         Candidate {
@@ -148,13 +151,25 @@ impl Candidate {
             room: 0,
             latency_us: 0.0,
             success: 1.0,
-            slot,
+            place: slot & !OPEN,
             heard: None,
             share: 1.0,
             weight: 1.0,
             dominant: 0.0,
             assigned: 0,
         }
+    }
+
+    pub(crate) fn slot(&self) -> u32 {
+        self.place & !OPEN
+    }
+
+    fn is_open(&self) -> bool {
+        self.place & OPEN != 0
+    }
+
+    fn set_open(&mut self, open: bool) {
+        self.place = if open { self.place | OPEN } else { self.place & !OPEN };
     }
 
     /// When an attempt last ended, in ms of the registry's time; `None` while nothing is known of its speed.

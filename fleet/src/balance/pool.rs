@@ -78,7 +78,7 @@ impl Pool {
             }
         };
         if let Open::InTurn(turns) = &mut self.open {
-            turns.join(seat, candidate.slot, self.rule.weight(&candidate));
+            turns.join(seat, candidate.slot(), self.rule.weight(&candidate));
         }
         self.stand(seat, open);
         seat
@@ -139,7 +139,7 @@ impl Pool {
     /// Puts a seat where it belongs now.
     fn stand(&mut self, seat: u32, open: bool) {
         let candidate = &self.seats[seat as usize];
-        let slot = candidate.slot;
+        let slot = candidate.slot();
         match &mut self.open {
             Open::Ranked(heap) if open => heap.set(Item { rank: self.rule.rank(candidate, &STILL), slot, seat }),
             Open::InTurn(turns) if open && self.rule.weight(candidate) > 0.0 => turns.open(seat),
@@ -148,6 +148,7 @@ impl Pool {
             Open::InTurn(turns) => turns.shut(seat),
             Open::Drawn(bag, _) => bag.remove(seat),
         }
+        self.seats[seat as usize].set_open(open);
     }
 
     /// The one that the rule chooses, and its turn is over.
@@ -166,7 +167,7 @@ impl Pool {
         let mut candidate = self.seats[seat as usize];
         candidate.dominant = dominant.unwrap_or(candidate.dominant);
         let figures = self.rule.figures(&candidate, &moment);
-        Some(Picked { slot: candidate.slot, open: self.open_len() as u32, figures })
+        Some(Picked { slot: candidate.slot(), open: self.open_len() as u32, figures })
     }
 
     fn open_len(&self) -> usize {
@@ -186,6 +187,10 @@ impl Pool {
             Some((self.rank(item.seat, Some(dominant), &STILL).max(item.rank), dominant))
         });
         found.map(|(item, dominant)| (item.seat, Some(dominant)))
+    }
+
+    pub(super) fn seats(&self) -> usize {
+        self.seats.len()
     }
 
     pub(super) fn seat(&self, seat: u32) -> &Candidate {

@@ -108,7 +108,7 @@ impl Turns {
         if before.turn > self.now + step {
             place.turn = self.now + step;
             if before.open {
-                self.to_heap(seat);
+                self.stand_apart(seat);
             }
         }
     }
@@ -119,7 +119,7 @@ impl Turns {
             // What it did not use while it was away is not made up for.
             (place.turn, place.open) = (place.turn.max(self.now), true);
             self.open += 1;
-            self.to_heap(seat);
+            self.stand_apart(seat);
         }
     }
 
@@ -202,7 +202,7 @@ impl Turns {
         }
     }
 
-    fn to_heap(&mut self, seat: u32) {
+    fn stand_apart(&mut self, seat: u32) {
         let place = &mut self.seats[seat as usize];
         place.stamp = place.stamp.wrapping_add(1);
         self.heap.set(Item { rank: Rank::turn(place.turn), slot: place.slot, seat });

@@ -236,14 +236,10 @@ impl Member {
 
     /// As a rule sees it; what is known of its speed is the pool's.
     pub(super) fn candidate(&self) -> Candidate {
-        Candidate {
-            in_flight: self.in_flight(),
-            room: self.room(),
-            share: self.share,
-            weight: self.weight,
-            dominant: self.dominant(),
-            assigned: self.statistics.assigned,
-            ..Candidate::new(self.number)
-        }
+        let mut candidate = Candidate::new(self.number);
+        (candidate.in_flight, candidate.room) = (self.in_flight(), self.room());
+        (candidate.share, candidate.weight) = (self.share, self.weight);
+        (candidate.dominant, candidate.assigned) = (self.dominant(), self.statistics.assigned);
+        candidate
     }
 }

@@ -57,6 +57,18 @@ proptest! {
 }
 
 #[test]
+fn random_is_even_among_those_that_may_be_chosen() {
+    for away in [0, 1, 5, 7] {
+        let mut registry = fleet_of(&[1; 10]);
+        (0..away).for_each(|n| registry.set_share(&key(&format!("a{n}")), 0.0).unwrap());
+        let counts = counts(&registry, "random", 10_000);
+        let even = 10_000 / (10 - away);
+        assert_eq!(counts.len() as u64, 10 - away);
+        assert!(counts.values().all(|had| had.abs_diff(even) < even / 8), "{away} away: {counts:?}");
+    }
+}
+
+#[test]
 fn turns_of_weight_are_spread_out() {
     let registry = fleet_of(&[5, 1, 1]);
     let ask = ask("weighted_round_robin");
