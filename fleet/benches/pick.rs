@@ -4,6 +4,8 @@
 //! cargo bench -p synod-fleet --bench pick
 //! ```
 //!
+//! After `--`: how many agents at most, and the arms that are to be measured and no others, as in `-- 100000 performance`.
+//!
 //! All arms take turns in short bursts, so that what the machine does besides falls on all alike. Given are the median of the
 //! bursts and, for a machine that is busy, their best tenth, in ns for one pick from one registry with a pool for each rule; `choose` is what the ledger calls, with its copies of the
 //! ids. `+ given, ended` is a pick, the attempt given, and the oldest ended, in a registry with this pool alone.
@@ -26,12 +28,15 @@ use tower::discover::ServiceList;
 use tower::load::{CompleteOnResponse, PeakEwma};
 
 const BURSTS: usize = 201;
+const REGISTERED: &str = "registered anew, six pools";
 
 /// One arm: a name, and what does so many picks.
 type Arm = (String, Box<dyn FnMut(u64)>);
 
 fn main() {
     let most: usize = std::env::args().filter_map(|n| n.parse().ok()).next().unwrap_or(1_000_000);
+    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-') && arg.parse::<usize>().is_err()).collect();
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
     let sizes = [100, 1_000, 10_000, 100_000, 1_000_000];
     let mut table: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
     let mut order = Vec::new();
@@ -42,16 +47,15 @@ fn main() {
         table.entry(name).or_default().push(ns);
     };
     for agents in sizes.into_iter().filter(|agents| *agents <= most) {
-        for (name, ns) in measure(&mut picks(agents)) {
-            note(name, ns);
+        let mut arms = picks(agents);
+        arms.retain(|(name, _)| wanted(name));
+        measure(&mut arms).into_iter().for_each(|(name, ns)| note(name, ns));
+        drop(arms);
+        for rule in Registry::default().rules().filter(|rule| wanted(&worked(rule))) {
+            measure(&mut [work(agents, rule)]).into_iter().for_each(|(name, ns)| note(name, ns));
         }
-        for rule in Registry::default().rules() {
-            for (name, ns) in measure(&mut [work(agents, rule)]) {
-                note(name, ns);
-            }
-        }
-        for (name, ns) in measure(&mut [registered(agents)]) {
-            note(name, ns);
+        if wanted(REGISTERED) {
+            measure(&mut [registered(agents)]).into_iter().for_each(|(name, ns)| note(name, ns));
         }
     }
     for (what, of) in [("ns, median", 0), ("ns, best tenth", 1)] {
@@ -284,7 +288,11 @@ fn work(agents: usize, rule: &'static str) -> Arm {
             }
         }
     };
-    (format!("{rule} + given, ended"), Box::new(arm))
+    (worked(rule), Box::new(arm))
+}
+
+fn worked(rule: &str) -> String {
+    format!("{rule} + given, ended")
 }
 
 /// An agent with a pool of each rule registers anew, with other labels.
@@ -300,5 +308,5 @@ fn registered(agents: usize) -> Arm {
             black_box(fleet.registry.learn(entry, offset));
         }
     };
-    ("registered anew, six pools".into(), Box::new(arm))
+    (REGISTERED.into(), Box::new(arm))
 }

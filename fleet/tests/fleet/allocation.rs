@@ -1,7 +1,8 @@
 //! A pick allocates nothing; what is given and ended allocates nothing once it has been so before.
 
-use crate::world::{amounts, ask, entry, key, labels, start};
+use crate::world::{amounts, ask, capability, entry, key, labels, start};
 use allocation_counter::measure;
+use synod_fleet::queue::{Permit, Queue, Waiting};
 use synod_fleet::{Fleet, Registry};
 use synod_protocol::Workspace;
 use synod_protocol::command::{Delivery, Requires};
@@ -74,4 +75,30 @@ fn given_and_ended_allocate_nothing_in_the_pools() {
         }
     });
     assert_eq!(info.count_total, 0);
+}
+
+/// What comes and goes, each time by another name, leaves nothing behind.
+#[test]
+fn what_has_gone_takes_no_memory() {
+    let (mut registry, mut queue, mut offset) = (Registry::default(), Queue::<u64, u64>::default(), 0u64);
+    let mut come_and_go = |times: u64| {
+        for _ in 0..times {
+            offset += 1;
+            let mut entry = entry("a", 2);
+            entry.capabilities = vec![capability(&format!("c{offset}"))];
+            registry.learn(entry, offset);
+            let mut ask = ask("round_robin");
+            ask.capability = capability(&format!("c{offset}"));
+            assert!(ask.of(&registry).is_some());
+
+            let workspace: Workspace = format!("w{offset}").parse().unwrap();
+            let permits = vec![Permit::Key(workspace.clone(), format!("k{offset}"))];
+            let waiting = Waiting { workspace, line: offset, permits, priority: 0, since_ms: offset, arrival: offset };
+            queue.push(offset, waiting);
+            assert!(queue.started(&offset, offset) && queue.ended(&offset));
+        }
+    };
+    come_and_go(1_000);
+    let info = measure(|| come_and_go(10_000));
+    assert!(info.bytes_current < 20_000, "{info:?}");
 }

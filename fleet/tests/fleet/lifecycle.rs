@@ -209,6 +209,9 @@ fn a_rule_is_added_and_preferred() {
     assert_eq!(registry.add_rule(Pack("pack", Method::Least)), Err(RuleError::Known { name: "pack" }));
     assert!(matches!(registry.add_rule(Pack("x", Method::Draw(0))), Err(RuleError::Draws { .. })));
     assert!(matches!(registry.add_rule(Pack("x", Method::Draw(5))), Err(RuleError::Draws { .. })));
+    let mut names = (0..).map(|n| &*Box::leak(format!("rule {n}").into_boxed_str()));
+    let refused = (0..100).find_map(|_| registry.add_rule(Pack(names.next()?, Method::Least)).err());
+    assert_eq!((refused, registry.rules().count()), (Some(RuleError::TooMany), 64));
     let unknown = registry.set_default_rule("fastest").unwrap_err().to_string();
     assert!(unknown.contains("\"fastest\"") && unknown.contains("weighted_round_robin"), "{unknown}");
 }
