@@ -20,6 +20,8 @@ pub(super) struct Turns {
     aside: BTreeSet<u32>,
     /// Up to here all have had their turns.
     now: u128,
+    /// The last turn that anyone has been given.
+    latest: u128,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +114,7 @@ impl Turns {
         let first = self.ready.first().map_or(before, |(turn, _)| *turn);
         self.now = self.now.max(before.min(first));
         space.turn += TURN / u128::from(weight);
+        self.latest = self.latest.max(space.turn);
         if self.ready.remove(&(before, number)) {
             self.ready.insert((space.turn, number));
         }
@@ -145,6 +148,10 @@ impl Turns {
         }
         if !space.ready.is_empty() {
             self.ready.insert((space.turn, number));
+        }
+        if self.ready.is_empty() {
+            // Nothing is left that could start: all begin even again.
+            self.now = self.latest;
         }
     }
 }
