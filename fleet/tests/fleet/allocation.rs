@@ -6,7 +6,7 @@ use synod_fleet::queue::{Permit, Queue, Waiting};
 use synod_fleet::{Fleet, Registry};
 use synod_protocol::Workspace;
 use synod_protocol::command::{Delivery, Requires};
-use synod_protocol::view::Outcome;
+use synod_protocol::view::{DirectoryEntry, Outcome};
 
 fn fleet() -> Registry {
     let mut registry = Registry::default();
@@ -52,7 +52,7 @@ fn a_pick_allocates_nothing() {
 fn an_agent_with_a_topic_costs_its_name() {
     let mut registry = Registry::default();
     let delivery = Delivery::Kafka { topic: "synod.inbox.a".into() };
-    registry.learn(synod_protocol::view::DirectoryEntry { delivery, ..entry("a", 4) }, 1);
+    registry.learn(DirectoryEntry { delivery, ..entry("a", 4) }, 1);
     let (workspace, ask) = (Workspace::default_name(), ask("least_connections"));
     assert!(ask.of(&registry).is_some());
     let need = ask.need(&workspace);
@@ -77,28 +77,59 @@ fn given_and_ended_allocate_nothing_in_the_pools() {
     assert_eq!(info.count_total, 0);
 }
 
+/// However agents come, and their shares go up and down meanwhile.
+#[test]
+fn turns_allocate_nothing_when_shares_change() {
+    let (mut registry, ask) = (Registry::default(), ask("round_robin"));
+    let workspace = Workspace::default_name();
+    let pick = |registry: &Registry| {
+        let info = measure(|| assert!(registry.pick(&ask.need(&workspace)).is_some()));
+        assert_eq!(info.count_total, 0);
+    };
+    registry.learn(entry("a0", 4), 1);
+    assert!(ask.of(&registry).is_some());
+    for n in 1..20 {
+        registry.learn(entry(&format!("a{n}"), 4), 1);
+        (0..n).for_each(|_| pick(&registry));
+    }
+    for round in 0..2_000 {
+        let share = [0.001, 1.0, 0.5][round % 3];
+        (0..20).for_each(|n| registry.set_share(&key(&format!("a{n}")), share).unwrap());
+        (0..20).for_each(|_| pick(&registry));
+    }
+}
+
 /// What comes and goes, each time by another name, leaves nothing behind.
 #[test]
 fn what_has_gone_takes_no_memory() {
     let (mut registry, mut queue, mut offset) = (Registry::default(), Queue::<u64, u64>::default(), 0u64);
+    registry.learn(entry("stays", 2), 1);
     let mut come_and_go = |times: u64| {
         for _ in 0..times {
             offset += 1;
             let mut entry = entry("a", 2);
-            entry.capabilities = vec![capability(&format!("c{offset}"))];
-            registry.learn(entry, offset);
+            entry.capabilities = vec![capability(&format!("c{offset}")), capability("c")];
+            registry.learn(entry.clone(), offset);
             let mut ask = ask("round_robin");
+            assert!(ask.of(&registry).is_some(), "of the pool that stays");
             ask.capability = capability(&format!("c{offset}"));
             assert!(ask.of(&registry).is_some());
+            entry.capabilities.pop();
+            registry.learn(entry, offset + 1);
+            offset += 1;
 
             let workspace: Workspace = format!("w{offset}").parse().unwrap();
+            let elsewhere = DirectoryEntry { workspace: workspace.clone(), ..crate::world::entry("a", 1) };
+            registry.learn(elsewhere.clone(), offset);
+            registry.learn(DirectoryEntry { gone: true, ..elsewhere }, offset + 1);
             let permits = vec![Permit::Key(workspace.clone(), format!("k{offset}"))];
             let waiting = Waiting { workspace, line: offset, permits, priority: 0, since_ms: offset, arrival: offset };
             queue.push(offset, waiting);
             assert!(queue.started(&offset, offset) && queue.ended(&offset));
         }
     };
-    come_and_go(1_000);
+    // So many who have left are remembered.
+    come_and_go(10_000);
     let info = measure(|| come_and_go(10_000));
-    assert!(info.bytes_current < 20_000, "{info:?}");
+    assert!(info.count_current < 500 && info.bytes_current < 200_000, "{info:?}");
 }
