@@ -35,7 +35,10 @@ type Arm = (String, Box<dyn FnMut(u64)>);
 
 fn main() {
     let most: usize = std::env::args().filter_map(|n| n.parse().ok()).next().unwrap_or(1_000_000);
-    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-') && arg.parse::<usize>().is_err()).collect();
+    let only: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-') && arg.parse::<usize>().is_err())
+        .collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
     let sizes = [100, 1_000, 10_000, 100_000, 1_000_000];
     let mut table: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
@@ -157,7 +160,12 @@ impl Service<()> for Nothing {
 fn tower_p2c(agents: usize) -> Arm {
     let memory = std::time::Duration::from_secs(10);
     let services = (0..agents).map(|_| {
-        PeakEwma::new(Nothing, std::time::Duration::from_millis(30), memory.as_nanos() as f64, CompleteOnResponse::default())
+        PeakEwma::new(
+            Nothing,
+            std::time::Duration::from_millis(30),
+            memory.as_nanos() as f64,
+            CompleteOnResponse::default(),
+        )
     });
     let mut balance = Balance::new(ServiceList::new(services.collect::<Vec<_>>()));
     let mut context = Context::from_waker(Waker::noop());
@@ -277,7 +285,8 @@ fn work(agents: usize, rule: &'static str) -> Arm {
     let arm = move |n| {
         for _ in 0..n {
             let random = seeded.next_u64();
-            let picked = fleet.registry.pick(&fleet.need(rule, random)).map(|pick| pick.member.number() as usize);
+            let picked =
+                fleet.registry.pick(&fleet.need(rule, random)).map(|pick| pick.member.number() as usize);
             if let Some(picked) = picked {
                 fleet.registry.given(&fleet.keys[picked], &fleet.start, 0);
                 held.push_back(picked);
@@ -303,7 +312,9 @@ fn registered(agents: usize) -> Arm {
         for _ in 0..n {
             let key = &fleet.keys[seeded.below(agents)];
             offset += 1;
-            let Some(mut entry) = fleet.registry.get(key).map(|member| member.entry.clone()) else { continue };
+            let Some(mut entry) = fleet.registry.get(key).map(|member| member.entry.clone()) else {
+                continue;
+            };
             entry.labels.insert("zone".into(), offset.to_string());
             black_box(fleet.registry.learn(entry, offset));
         }

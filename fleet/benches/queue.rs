@@ -36,7 +36,12 @@ struct Scene {
 
 impl Scene {
     fn new(waiting: u64) -> Scene {
-        let settings = Settings { waiting: usize::MAX, waiting_per_workspace: usize::MAX, per_key: 4, ..Settings::default() };
+        let settings = Settings {
+            waiting: usize::MAX,
+            waiting_per_workspace: usize::MAX,
+            per_key: 4,
+            ..Settings::default()
+        };
         let workspaces = (0..100).map(|n| format!("w{n}").parse().expect("a workspace")).collect();
         let mut scene = Scene {
             queue: Queue::new(settings),

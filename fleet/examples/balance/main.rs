@@ -28,7 +28,10 @@ fn main() {
     for (hands, inbox) in [(4, 1), (4, 4), (1, 16)] {
         for agents in [10, 20, 50, 100] {
             println!("\n{agents} agents, each works on {hands} at a time and takes {}", hands * inbox);
-            println!("{:22} {:>9} {:>9} {:>9} {:>9} {:>14}", "rule", "mean ms", "p50 ms", "p99 ms", "× shared", "max/mean load");
+            println!(
+                "{:22} {:>9} {:>9} {:>9} {:>9} {:>14}",
+                "rule", "mean ms", "p50 ms", "p99 ms", "× shared", "max/mean load"
+            );
             let mut shared = 0.0;
             for rule in RULES {
                 let plan = Plan { agents, hands, inbox, ..Plan::default() };

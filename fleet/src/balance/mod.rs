@@ -10,7 +10,7 @@
 //! | `random` | anyone | many coordinators that know little of each other; a yardstick for the rest |
 //!
 //! A rule never sees who may not be chosen: agents that are not healthy, are shut, or have no room left are not in the
-//! pool ([`pool`]) when it is asked. It must not remember anything itself: what it says follows from its arguments,
+//! pool when it is asked. It must not remember anything itself: what it says follows from its arguments,
 //! so that the same state and the same random number give the same choice.
 //!
 //! Ramping up is the same for all: an agent with a share below one has its room cut to that share, gets its turn
@@ -282,7 +282,10 @@ mod tests {
         assert!(fraction(big - 2, big - 1) < fraction(big - 1, big));
         assert!(fraction(1, big) < fraction(1, big - 1));
         assert_eq!(fraction(1, 3), fraction(2, 6));
-        assert_eq!((fraction(0, 5), fraction(5, 5), fraction(7, 5), fraction(0, 0)), (0, u64::MAX, u64::MAX, u64::MAX));
+        assert_eq!(
+            (fraction(0, 5), fraction(5, 5), fraction(7, 5), fraction(0, 0)),
+            (0, u64::MAX, u64::MAX, u64::MAX)
+        );
     }
 
     #[test]

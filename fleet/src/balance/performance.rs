@@ -127,7 +127,10 @@ mod tests {
     fn a_slower_answer_counts_at_once_and_faster_ones_by_and_by() {
         close(after(&[(100.0, true, 0), (900.0, true, 1)]).latency_us, 900.0);
         let kept = (-1.0f64).exp();
-        close(after(&[(900.0, true, 0), (100.0, true, 10_000)]).latency_us, 900.0 * kept + 100.0 * (1.0 - kept));
+        close(
+            after(&[(900.0, true, 0), (100.0, true, 10_000)]).latency_us,
+            900.0 * kept + 100.0 * (1.0 - kept),
+        );
         close(after(&[(900.0, true, 5), (100.0, true, 5)]).latency_us, 900.0);
     }
 

@@ -163,7 +163,8 @@ impl Turns {
         let rank = |item: Item| fits(item.slot).map(|_| (item.rank, ()));
         let mut first = self.heap.least(rank).map(|(item, ())| item);
         for row in &self.rows {
-            let counting = row.items.iter().filter(|(item, stamp)| self.seats[item.seat as usize].stamp == *stamp);
+            let counting =
+                row.items.iter().filter(|(item, stamp)| self.seats[item.seat as usize].stamp == *stamp);
             let nearer = counting.take_while(|(item, _)| first.is_none_or(|known| *item < known));
             first = nearer.map(|(item, _)| *item).find(|item| fits(item.slot).is_some()).or(first);
         }
@@ -211,7 +212,8 @@ impl Turns {
     /// One more of this step: its row, with room for all of them, twice for those that come and go.
     fn enrol(&mut self, step: u128) -> u8 {
         let free = |row: &Row| row.members == 0 && row.items.is_empty();
-        let known = self.rows.iter().position(|row| row.step == step).or_else(|| self.rows.iter().position(free));
+        let known =
+            self.rows.iter().position(|row| row.step == step).or_else(|| self.rows.iter().position(free));
         let number = match known {
             Some(number) => number,
             None if self.rows.len() < ROWS => {

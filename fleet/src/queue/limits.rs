@@ -55,7 +55,8 @@ impl Limits {
 
     /// Their numbers, each once and in order; `None`: there is none of some.
     pub(super) fn known(&self, permits: &[Permit]) -> Option<Vec<u32>> {
-        let each: Option<BTreeSet<u32>> = permits.iter().map(|permit| self.numbers.get(permit).copied()).collect();
+        let each: Option<BTreeSet<u32>> =
+            permits.iter().map(|permit| self.numbers.get(permit).copied()).collect();
         Some(each?.into_iter().collect())
     }
 

@@ -152,7 +152,8 @@ impl Book {
         rules: &[Arc<dyn Rule>],
         members: &[Member],
     ) -> Option<&mut Pool> {
-        let known = self.able[able as usize].pools.iter().find(|(known, _)| *known == rule).map(|(_, pool)| *pool);
+        let known =
+            self.able[able as usize].pools.iter().find(|(known, _)| *known == rule).map(|(_, pool)| *pool);
         let number = match known {
             Some(number) => number,
             None => {

@@ -109,7 +109,12 @@ impl Registry {
     }
 
     /// The one asked for by name; else the capability's; else the default.
-    pub(super) fn rule_for(&self, name: Option<&str>, workspace: &Workspace, capability: &Capability) -> usize {
+    pub(super) fn rule_for(
+        &self,
+        name: Option<&str>,
+        workspace: &Workspace,
+        capability: &Capability,
+    ) -> usize {
         name.and_then(|name| self.rule_number(name)).unwrap_or_else(|| {
             if self.preferred.is_empty() {
                 return self.default_rule;

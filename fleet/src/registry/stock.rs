@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn what_fits_is_what_is_there_and_free() {
         let mut stock = Stock::default();
-        let all = amounts(&[("a", 4.0), ("zero", 0.0), ("nan", f64::NAN), ("less", -1.0), ("inf", f64::INFINITY)]);
+        let all =
+            amounts(&[("a", 4.0), ("zero", 0.0), ("nan", f64::NAN), ("less", -1.0), ("inf", f64::INFINITY)]);
         stock.set(&all);
         let check = |name: &str, amount, fits: Option<f64>| {
             assert_eq!(stock.with(&amounts(&[(name, amount)])), fits, "{name} {amount}");

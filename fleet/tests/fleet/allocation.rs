@@ -86,17 +86,30 @@ fn turns_allocate_nothing_when_shares_change() {
         let info = measure(|| assert!(registry.pick(&ask.need(&workspace)).is_some()));
         assert_eq!(info.count_total, 0);
     };
+    let set =
+        |registry: &mut Registry, n: usize, share| registry.set_share(&key(&format!("a{n}")), share).unwrap();
     registry.learn(entry("a0", 4), 1);
     assert!(ask.of(&registry).is_some());
-    for n in 1..20 {
+    // One after the other, each at once in its row.
+    for n in 1..60 {
         registry.learn(entry(&format!("a{n}"), 4), 1);
         (0..n).for_each(|_| pick(&registry));
     }
-    for round in 0..2_000 {
-        let share = [0.001, 1.0, 0.5][round % 3];
-        (0..20).for_each(|n| registry.set_share(&key(&format!("a{n}")), share).unwrap());
+    // So many different shares that there is no row for each: they go to the heap with their next turns.
+    (0..60).for_each(|n| set(&mut registry, n, 1.0 - n as f64 / 100.0));
+    (0..300).for_each(|_| pick(&registry));
+    // Behind one whose turn is far off, those whose shares go up and down leave what no longer counts.
+    (0..60).for_each(|n| set(&mut registry, n, if n < 20 { 1.0 } else { 0.0 }));
+    (0..200).for_each(|_| pick(&registry));
+    set(&mut registry, 0, 1e-5);
+    (0..200).for_each(|_| pick(&registry));
+    let mut round = |share| {
+        (1..19).for_each(|n| set(&mut registry, n, share));
         (0..20).for_each(|_| pick(&registry));
-    }
+    };
+    (0..2_000).for_each(|n| round([1e-5, 1.0, 0.5][n % 3]));
+    let info = measure(|| (0..20_000).for_each(|n| round([1e-5, 1.0, 0.5][n % 3])));
+    assert!(info.bytes_current < 50_000, "{info:?}");
 }
 
 /// What comes and goes, each time by another name, leaves nothing behind.
@@ -123,7 +136,8 @@ fn what_has_gone_takes_no_memory() {
             registry.learn(elsewhere.clone(), offset);
             registry.learn(DirectoryEntry { gone: true, ..elsewhere }, offset + 1);
             let permits = vec![Permit::Key(workspace.clone(), format!("k{offset}"))];
-            let waiting = Waiting { workspace, line: offset, permits, priority: 0, since_ms: offset, arrival: offset };
+            let waiting =
+                Waiting { workspace, line: offset, permits, priority: 0, since_ms: offset, arrival: offset };
             queue.push(offset, waiting);
             assert!(queue.started(&offset, offset) && queue.ended(&offset));
         }

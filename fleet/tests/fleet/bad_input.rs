@@ -177,7 +177,8 @@ fn a_rule_of_nonsense_still_chooses_somebody() {
         registry.add_rule(rule).unwrap();
         let picked: Vec<_> = (0..100).map(|_| id_of(ask(name).of(&registry)).unwrap()).collect();
         // Two are of infinite weight: even so each has its turn.
-        let of_turns = ["a4", "a7"].iter().all(|id| picked.iter().filter(|picked| picked == id).count() == 50);
+        let of_turns =
+            ["a4", "a7"].iter().all(|id| picked.iter().filter(|picked| picked == id).count() == 50);
         assert_eq!(of_turns, method == Method::Turns, "{name}: {picked:?}");
     }
 }

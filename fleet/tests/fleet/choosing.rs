@@ -9,7 +9,13 @@ const RULES: [&str; 6] =
     ["least_connections", "round_robin", "weighted_round_robin", "performance", "resources", "random"];
 
 /// Lets things happen, and after each asks by this rule; `expected` says who is to be chosen.
-fn check(seed: u64, names: usize, steps: usize, rule: &str, mut expected: impl FnMut(&mut Both, &Ask) -> Option<String>) {
+fn check(
+    seed: u64,
+    names: usize,
+    steps: usize,
+    rule: &str,
+    mut expected: impl FnMut(&mut Both, &Ask) -> Option<String>,
+) {
     let mut both = Both::new(seed, names);
     let mut found = 0;
     for step in 0..steps {

@@ -109,11 +109,17 @@ fn each_opens_what_it_has_shut() {
     registry.set_open(&key("a"), Gate::Breaker, Some(&c), true).unwrap();
     assert!(ask("random").of(&registry).is_some());
 
+    registry.set_share(&key("a"), 0.0).unwrap();
+    let workspace = Workspace::default_name();
+    assert_eq!(registry.headcount(&ask("random").need(&workspace)).shut, 1, "a share of nothing");
     let e = capability("e");
     let not_able = registry.set_open(&key("a"), Gate::Pause, Some(&e), false).unwrap_err();
     assert_eq!(not_able.to_string(), "agent a has no capability e");
     assert!(matches!(registry.set_share(&key("b"), 1.0), Err(MemberError::NotKnown { .. })));
-    assert!(matches!(registry.set_open(&key("b"), Gate::Pause, None, false), Err(MemberError::NotKnown { .. })));
+    assert!(matches!(
+        registry.set_open(&key("b"), Gate::Pause, None, false),
+        Err(MemberError::NotKnown { .. })
+    ));
 }
 
 #[test]
@@ -150,8 +156,15 @@ fn a_choice_says_why() {
     registry.given(&key("a"), &start(1), 0);
     let figures = |registry: &Registry, ask: &crate::world::Ask| {
         let pick = ask.of(registry).unwrap();
-        let figures: Vec<String> = pick.figures.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        format!("{} of {} by {}: {}", pick.member.entry.agent_id, pick.candidates, pick.rule, figures.join(", "))
+        let figures: Vec<String> =
+            pick.figures.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        format!(
+            "{} of {} by {}: {}",
+            pick.member.entry.agent_id,
+            pick.candidates,
+            pick.rule,
+            figures.join(", ")
+        )
     };
     let mut ask = ask(LEAST_CONNECTIONS);
     assert_eq!(figures(&registry, &ask), "b of 2 by least_connections: in_flight 0, room 4, assigned 0");

@@ -46,7 +46,8 @@ impl Agent {
     }
 
     pub(crate) fn eligible(&self, ask: &Ask) -> bool {
-        let shut = |(_, what): &(Gate, Option<String>)| what.as_deref().is_none_or(|c| c == ask.capability.as_str());
+        let shut =
+            |(_, what): &(Gate, Option<String>)| what.as_deref().is_none_or(|c| c == ask.capability.as_str());
         self.entry.health == Health::Healthy
             && matches!(self.entry.status, AgentStatus::Idle | AgentStatus::Running)
             && self.entry.capabilities.contains(&ask.capability)
@@ -125,7 +126,9 @@ impl Both {
         if agent.entry.incarnation != entry.incarnation {
             agent.held.clear();
         }
-        agent.shut.retain(|(_, what)| what.as_deref().is_none_or(|c| entry.capabilities.contains(&capability(c))));
+        agent
+            .shut
+            .retain(|(_, what)| what.as_deref().is_none_or(|c| entry.capabilities.contains(&capability(c))));
         agent.entry = entry;
     }
 
@@ -156,8 +159,10 @@ impl Both {
                 self.learn(&name, entry);
             }
             (1, Some(agent)) => {
-                let health = [Health::Healthy, Health::Healthy, Health::Suspected, Health::Lost, Health::Draining];
-                let status = [AgentStatus::Idle, AgentStatus::Running, AgentStatus::Paused, AgentStatus::Error];
+                let health =
+                    [Health::Healthy, Health::Healthy, Health::Suspected, Health::Lost, Health::Draining];
+                let status =
+                    [AgentStatus::Idle, AgentStatus::Running, AgentStatus::Paused, AgentStatus::Error];
                 let (health, status) = (health[self.seeded.below(5)], status[self.seeded.below(4)]);
                 self.learn(&name, DirectoryEntry { health, status, ..agent.entry });
             }
@@ -175,7 +180,13 @@ impl Both {
             (7, Some(agent)) => {
                 let (took, success) = (self.seeded.below(1_000_000) as f64, self.seeded.below(4) > 0);
                 for what in CAPABILITIES {
-                    self.registry.observe(&key(&name), &agent.entry.incarnation, &capability(what), took, success);
+                    self.registry.observe(
+                        &key(&name),
+                        &agent.entry.incarnation,
+                        &capability(what),
+                        took,
+                        success,
+                    );
                 }
             }
             (8, _) => {
@@ -205,7 +216,11 @@ impl Both {
         }
         told.unwrap();
         let place = (gate, what.map(str::to_owned));
-        if open { agent.shut.remove(&place) } else { agent.shut.insert(place) };
+        if open {
+            agent.shut.remove(&place)
+        } else {
+            agent.shut.insert(place)
+        };
     }
 
     fn end(&mut self, name: &str) {
