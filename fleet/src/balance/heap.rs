@@ -103,7 +103,7 @@ impl Heap {
         self.children(place).min_by_key(|child| self.items[*child])
     }
 
-    /// The least for which `rank` says anything, by what it says; that must not be less than the rank that is kept.
+    /// The least for which `rank` says anything, by what it says. Where that is less than the rank that is kept, it may be overlooked.
     ///
     /// They are gone through from the best on while the way is short, then in any order; the answer is the same.
     pub(super) fn least<X: Copy>(&self, rank: impl Fn(Item) -> Option<(Rank, X)>) -> Option<(Item, X)> {

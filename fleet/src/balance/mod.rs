@@ -10,7 +10,7 @@
 //! | `random` | anyone | many coordinators that know little of each other; a yardstick for the rest |
 //!
 //! A rule never sees who may not be chosen: agents that are not healthy, are shut, or have no room left are not in the
-//! pool ([`pool`]) when it is asked. It must not remember anything itself: what it says follows from its arguments,
+//! pool when it is asked. It must not remember anything itself: what it says follows from its arguments,
 //! so that the same state and the same random number give the same choice.
 //!
 //! Ramping up is the same for all: an agent with a share below one has its room cut to that share, gets its turn

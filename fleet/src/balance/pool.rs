@@ -142,7 +142,7 @@ impl Pool {
         let slot = candidate.slot();
         match &mut self.open {
             Open::Ranked(heap) if open => {
-                heap.set(Item { rank: self.rule.rank(candidate, &STILL), slot, seat })
+                heap.set(Item { rank: self.rule.rank(candidate, &STILL), slot, seat });
             }
             Open::InTurn(turns) if open && self.rule.weight(candidate) > 0.0 => turns.open(seat),
             Open::Drawn(bag, _) if open => bag.insert(seat),
@@ -185,8 +185,7 @@ impl Pool {
         let Some(fits) = fits else { return heap.first().map(|item| (item.seat, None)) };
         let found = heap.least(|item| {
             let dominant = fits(item.slot)?;
-            // With the task it costs no less.
-            Some((self.rank(item.seat, Some(dominant), &STILL).max(item.rank), dominant))
+            Some((self.rank(item.seat, Some(dominant), &STILL), dominant))
         });
         found.map(|(item, dominant)| (item.seat, Some(dominant)))
     }

@@ -105,7 +105,7 @@ impl Turns {
         let row = self.enrol(step);
         let place = &mut self.seats[seat as usize];
         (place.step, place.row) = (step, row);
-        if before.turn > self.now + step {
+        if step < before.step && before.turn > self.now + step {
             place.turn = self.now + step;
             if before.open {
                 self.stand_apart(seat);

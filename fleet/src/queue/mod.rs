@@ -26,7 +26,8 @@
 //!
 //! **Admission** ([`Queue::admit`]) refuses early what would only wait in vain.
 //!
-//! What is remembered of turns and speed is volatile: after a restart everyone begins even. Every operation costs the logarithm of what
+//! What is remembered of turns and speed is volatile: after a restart everyone begins even. So a queue is fed from a state that is
+//! folded, and is no part of it. Every operation costs the logarithm of what
 //! waits, amortised; [`Queue::room`] besides looks at each line for which nobody was found, and lines that take several
 //! permits may move from one that is out to another that is.
 
@@ -95,6 +96,30 @@ pub enum Why {
 }
 
 /// Those that wait, `T`, and what they wait for, `L`.
+///
+/// ```
+/// use synod_fleet::queue::{Permit, Queue, Waiting};
+/// use synod_protocol::Workspace;
+///
+/// let workspace = Workspace::default_name();
+/// let mut queue = Queue::default();
+/// for task in 1..=3 {
+///     let permits = vec![Permit::Key(workspace.clone(), "customer-7".into())];
+///     let waiting = Waiting {
+///         workspace: workspace.clone(), line: "translate", permits, priority: 5, since_ms: 0, arrival: task
+///     };
+///     queue.admit(&waiting, 0, None)?;
+///     queue.push(task, waiting);
+/// }
+/// while let Some((task, line)) = queue.first().map(|(task, line)| (*task, *line)) {
+///     let somebody_takes_it = line == "translate";
+///     if somebody_takes_it { queue.started(&task, 10) } else { queue.nobody(&task); false };
+/// }
+/// assert_eq!(queue.len(), 2, "one of that customer's at a time");
+/// queue.ended(&1);
+/// assert_eq!(queue.first(), Some((&2, &"translate")));
+/// # Ok::<(), synod_fleet::queue::Refused>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Queue<L, T> {
     settings: Settings,

@@ -127,13 +127,9 @@ impl Member {
         self.in_flight.saturating_add(self.elsewhere)
     }
 
-    /// The attempts that it may hold now: its capacity, or while its share is below 1 that part of it, at least one.
+    /// The attempts that it may hold now: its capacity, or while its share is below 1 that part of it, rounded up.
     pub fn room(&self) -> u32 {
-        let whole = self.entry.max_concurrency;
-        if self.share >= 1.0 || whole == 0 {
-            return whole;
-        }
-        ((f64::from(whole) * self.share).ceil() as u32).clamp(1, whole)
+        (f64::from(self.entry.max_concurrency) * self.share).ceil() as u32
     }
 
     /// How far it may be used, 0 to 1.

@@ -109,6 +109,9 @@ fn each_opens_what_it_has_shut() {
     registry.set_open(&key("a"), Gate::Breaker, Some(&c), true).unwrap();
     assert!(ask("random").of(&registry).is_some());
 
+    registry.set_share(&key("a"), 0.0).unwrap();
+    let workspace = Workspace::default_name();
+    assert_eq!(registry.headcount(&ask("random").need(&workspace)).shut, 1, "a share of nothing");
     let e = capability("e");
     let not_able = registry.set_open(&key("a"), Gate::Pause, Some(&e), false).unwrap_err();
     assert_eq!(not_able.to_string(), "agent a has no capability e");

@@ -224,6 +224,17 @@ fn to_come_one_at_a_time_is_no_advantage_and_to_be_away_no_credit() {
     assert!((49..=51).contains(&of_one), "{of_one} of 100");
 }
 
+/// To start what was not offered counts for its workspace, and sets nobody else back.
+#[test]
+fn what_is_started_out_of_turn_is_its_own_workspaces_turn() {
+    let mut queue = quick(0);
+    (0..400).for_each(|task| queue.push(task, waiting(task as usize % 2, 0, 5, 0, task)));
+    (0..100).for_each(|n| assert!(queue.started(&(2 * n + 1), 0)));
+    (400..500).for_each(|task| queue.push(task, waiting(2, 0, 5, 0, task)));
+    let newcomer = (0..40).filter(|_| start(&mut queue, 0) >= Some(400)).count();
+    assert!((19..=21).contains(&newcomer), "{newcomer} of 40");
+}
+
 #[test]
 fn a_line_for_which_nobody_is_found_holds_up_no_other() {
     let mut queue = quick(1_000);
