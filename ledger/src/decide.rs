@@ -243,6 +243,11 @@ fn submit(state: &State, cx: &Context<'_>, key: TaskKey, command: &SubmitTask, m
         let past = Past::Submitted { key, at, body: submitted.body };
         return Decision { repeat: true, past: Some(past), ..Decision::default() };
     }
+    if let Some(rule) = &command.strategy
+        && let Err(unknown) = cx.fleet.check_rule(rule)
+    {
+        return refused(Error::invalid(format!("strategy: {unknown}")).with_field("/strategy"));
+    }
     let task = TaskState::new(submitted.clone(), cx.now);
     let must_queue = state.has_waiting(&line_of(&key.workspace, &task));
     let mut draft = Draft {
@@ -324,7 +329,7 @@ impl Draft<'_> {
             agent: s.agent_id.as_ref(),
             requires: s.requires.as_ref(),
             avoid: &self.task.avoid,
-            rule: Some(&s.strategy),
+            rule: s.strategy.as_deref(),
             random: self.cx.random(),
         };
         let Some(choice) = self.cx.fleet.choose(&need) else { return };
@@ -334,6 +339,7 @@ impl Draft<'_> {
 
     fn assignment(&self, choice: Choice, timeout_ms: u64) -> TaskAssigned {
         let attempt = self.task.attempts.len() as u32 + 1;
+        let figures = figures(&choice);
         let mut secret = blake3::Hasher::new();
         secret.update(&self.cx.seed).update(self.key.task.as_str().as_bytes()).update(&attempt.to_le_bytes());
         TaskAssigned {
@@ -347,7 +353,7 @@ impl Draft<'_> {
                 rule: choice.rule.to_owned(),
                 candidates: choice.candidates,
                 in_flight: choice.in_flight,
-                figures: figures(&choice),
+                figures,
             },
             secret: Some(AssignmentSecret {
                 attempt_token: secret.finalize().to_hex()[..32].to_owned(),

@@ -306,7 +306,8 @@ pub(crate) fn submission(
             max_backoff_ms: retry.max_backoff_ms.unwrap_or(30_000),
             multiplier: retry.multiplier.unwrap_or(2.0),
         },
-        strategy: command.strategy.clone().unwrap_or_else(|| synod_fleet::LEAST_CONNECTIONS.to_owned()),
+        // Told apart no further than this, so that fingerprints stay what they were before rules could be chosen.
+        strategy: Some(command.strategy.clone().unwrap_or_else(|| synod_fleet::LEAST_CONNECTIONS.to_owned())),
         requires: command.requires.clone(),
         retry_on_suspect: command.retry_on_suspect.unwrap_or(false),
         labels: command.labels.clone().unwrap_or_default(),
@@ -318,6 +319,7 @@ pub(crate) fn submission(
         .map_err(|e| Error::new(Code::Internal, format!("a submission cannot be written: {e}")))?
         .canonical();
     submitted.body = blake3::hash(canonical.as_bytes()).to_hex()[..32].to_owned();
+    submitted.strategy.clone_from(&command.strategy);
     submitted.correlation_id = correlation_id;
     submitted.traceparent = traceparent;
     if command.deadline.is_none() {

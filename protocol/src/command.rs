@@ -14,10 +14,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// The balancing rules that a task may ask for.
-pub const STRATEGIES: [&str; 6] =
-    ["least_connections", "round_robin", "weighted_round_robin", "performance", "resources", "random"];
-
 /// One thing that is asked of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -470,16 +466,23 @@ impl SubmitTask {
             check_labels("/requires/labels", requires.labels.as_ref())?;
             check_resources("/requires/resources", requires.resources.as_ref())?;
         }
-        if let Some(other) = self.strategy.as_deref().filter(|name| !STRATEGIES.contains(name)) {
-            return Err(Error::invalid(format!(
-                "strategy {} is not known; use one of {}",
-                crate::id::shown(other),
-                STRATEGIES.join(", ")
-            ))
-            .with_field("/strategy"));
+        if let Some(rule) = self.strategy.as_deref() {
+            check_rule_name(rule)?;
         }
         self.retry.as_ref().map_or(Ok(()), RetryPolicy::check)
     }
+}
+
+/// Which rules there are, the coordinator knows: an embedder may have added some.
+fn check_rule_name(name: &str) -> Result<(), Error> {
+    let is_name = (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if is_name {
+        return Ok(());
+    }
+    let shown = crate::id::shown(name);
+    let message = format!("strategy {shown} is no name of a rule: 1 to 64 of a-z, 0-9 and _");
+    Err(Error::invalid(message).with_field("/strategy"))
 }
 
 impl RetryPolicy {
@@ -590,7 +593,7 @@ mod tests {
             r#"{"task_id":"t","capability":"c","retry":{"multiplier":0.5}}"#,
             Err(Some("/retry/multiplier")),
         );
-        check(submit, r#"{"task_id":"t","capability":"c","strategy":"fastest"}"#, Err(Some("/strategy")));
+        check(submit, r#"{"task_id":"t","capability":"c","strategy":"Fastest"}"#, Err(Some("/strategy")));
         check(submit, r#"{"task_id":"t","capability":"c","nope":1}"#, Err(Some("/nope")));
         check(submit, r#"{"task_id":"t","capability":"c","task_id":"u"}"#, Err(None));
         check("synod.task.obey", r#"{}"#, Err(None));

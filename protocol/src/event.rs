@@ -174,8 +174,9 @@ pub struct TaskSubmitted {
     pub deadline: Timestamp,
     /// What happens after a failure.
     pub retry: Retry,
-    /// The balancing rule.
-    pub strategy: String,
+    /// The balancing rule that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
     /// What the agent must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires: Option<Requires>,

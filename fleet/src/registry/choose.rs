@@ -1,6 +1,6 @@
 //! Choosing: what a task needs, who gets it, and why, or why nobody.
 
-use super::{AgentKey, Member, Registry};
+use super::{AgentKey, Member, Registry, RuleError};
 use crate::balance::Figures;
 use std::collections::BTreeSet;
 use synod_protocol::command::{Delivery, Requires};
@@ -66,6 +66,12 @@ pub struct Choice {
 pub trait Fleet {
     /// The best agent for this need that has room, or `None`.
     fn choose(&self, need: &Need<'_>) -> Option<Choice>;
+
+    /// Whether there is a rule of this name.
+    ///
+    /// # Errors
+    /// [`RuleError::NotKnown`].
+    fn check_rule(&self, name: &str) -> Result<(), RuleError>;
 
     /// Whether this process start, which holds work, is gone.
     fn gone(&self, agent: &AgentKey, incarnation: &Incarnation) -> Option<Departure>;
@@ -194,6 +200,10 @@ impl Fleet for Registry {
             in_flight: pick.member.in_flight(),
             figures: pick.figures,
         })
+    }
+
+    fn check_rule(&self, name: &str) -> Result<(), RuleError> {
+        self.known_rule(name).map(drop)
     }
 
     fn gone(&self, agent: &AgentKey, incarnation: &Incarnation) -> Option<Departure> {

@@ -97,7 +97,7 @@ impl Registry {
         Ok(())
     }
 
-    fn known_rule(&self, name: &str) -> Result<usize, RuleError> {
+    pub(super) fn known_rule(&self, name: &str) -> Result<usize, RuleError> {
         self.rule_number(name).ok_or_else(|| RuleError::NotKnown {
             name: name.to_owned(),
             known: self.rules().collect::<Vec<_>>().join(", "),
