@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! directory entry --> Registry --choose(need)--> Choice --> an attempt
-//! breakers, ramp --> gates, shares -^               ^
+//! Guards (breakers, ramp) --> gates, shares -^      ^
 //! waiting task ----> Queue --first---- need --------'
 //! look at presence -> Absence  --verdicts(now)--> who is suspected, who is lost
 //! heartbeat -------> Silence  --judge(now)-----> who is suspected, who is lost
@@ -17,6 +17,7 @@ pub mod accrual;
 pub mod balance;
 pub mod breaker;
 mod doubt;
+mod guards;
 pub mod queue;
 pub mod ramp;
 mod registry;
@@ -25,6 +26,7 @@ mod silence;
 
 pub use absence::{Absence, AbsenceTerms, Looked, Verdict};
 pub use doubt::{Cause, Doubt, Doubts};
+pub use guards::{AttemptKey, Call, Guards, Scope, Told};
 pub use registry::{
     AgentKey, Choice, Departure, Fleet, Gate, Headcount, Member, MemberError, NAMED, Need, Pick, Registry,
     RuleError, WEIGHT_LABEL,

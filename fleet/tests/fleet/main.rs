@@ -7,6 +7,8 @@ mod allocation;
 mod bad_input;
 mod breaker;
 mod choosing;
+
+mod guards;
 mod lifecycle;
 mod model;
 mod queue;
