@@ -131,6 +131,13 @@ impl TaskRequest {
         self
     }
 
+    /// By this balancing rule, such as `performance`; the capability's or the mesh's by default.
+    #[must_use]
+    pub fn strategy(mut self, rule: impl Into<String>) -> TaskRequest {
+        self.submit.strategy = Some(rule.into());
+        self
+    }
+
     /// Give it to another agent at the first suspicion, not only at loss.
     #[must_use]
     pub fn retry_on_suspect(mut self) -> TaskRequest {

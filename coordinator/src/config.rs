@@ -1,5 +1,11 @@
 //! What a coordinator is told.
 
+mod balance;
+mod breaker;
+
+pub use balance::Balance;
+pub use breaker::Breakers;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 use synod_infra::kafka::{KafkaConfig, TopicMaker};
@@ -58,6 +64,14 @@ pub struct CoordinatorConfig {
     pub view_bytes: usize,
     /// How long the ledger keeps what lies below a floor; `None` for ever.
     pub ledger_kept: Option<Duration>,
+    /// How long work may wait in the inbox of an agent that does not take it, while another would; it is taken back then.
+    pub unclaimed_after: Duration,
+    /// By which rules agents are chosen where a task does not say.
+    pub balance: Balance,
+    /// What every breaker is set to.
+    pub breakers: Breakers,
+    /// How long an agent that joins others, or whose breaker has closed, takes to come to its whole share of the work; zero: at once.
+    pub ramp: Duration,
     /// What `/metrics` shows.
     pub metrics: Option<Metrics>,
 }
@@ -88,6 +102,10 @@ impl CoordinatorConfig {
             view_kept: Some(Duration::from_secs(3_600)),
             view_bytes: 32 << 20,
             ledger_kept: Some(Duration::from_secs(7 * 24 * 3_600)),
+            unclaimed_after: Duration::from_secs(2),
+            balance: Balance::default(),
+            breakers: Breakers::default(),
+            ramp: Duration::from_secs(10),
             metrics: None,
         }
     }

@@ -320,7 +320,7 @@ mod tests {
 
     /// One agent that has Redis and one that has not.
     fn two() -> SharedFleet {
-        let fleet = SharedFleet::new();
+        let fleet = crate::fleet::tests::empty();
         for (name, start, delivery) in
             [("r", STARTS[0], json!("redis")), ("k", STARTS[1], json!({"kafka": {"topic": "synod.inbox.k"}}))]
         {

@@ -5,30 +5,40 @@ use crate::overdue::Overdue;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use synod_fleet::{AgentKey, Cause, Doubt, Registry, Silence};
-use synod_protocol::view::{Agent, AgentStatus, DirectoryEntry, Health, Held, Outcome};
-use synod_protocol::{Incarnation, Timestamp};
+use synod_fleet::breaker::{Order, Outcome as Verdict, Policy};
+use synod_fleet::ramp::Ramp;
+use synod_fleet::{AgentKey, AttemptKey, Call, Cause, Doubt, Guards, Registry, Silence, Told};
+use synod_ledger::Holding;
+use synod_protocol::breaker::{BreakerOrder, StandingOrder};
+use synod_protocol::view::{Agent, AgentStatus, Breaker, DirectoryEntry, Health, Held};
+use synod_protocol::{Id, Incarnation, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// What a task takes of its agent, by name.
-type Resources = BTreeMap<String, f64>;
+/// So many newcomers are looked for at once; the others have their turn.
+const NEWCOMERS: usize = 1_000;
 
 /// The registry, and when each agent was last heard of. Never held across an await.
 pub(crate) struct SharedFleet {
     inside: Mutex<Inside>,
     members: watch::Sender<u64>,
     room: watch::Sender<u64>,
-    /// Somebody holds work, where nobody did.
+    /// Somebody holds work, where nobody did, or is new.
     held: Notify,
     /// Tasks that wait for an agent, over all shards.
     waiting: AtomicU64,
     began: Instant,
 }
 
-#[derive(Default)]
 pub(crate) struct Inside {
     pub(crate) registry: Registry,
+    pub(crate) guards: Guards,
+    /// What has happened to breakers and is not yet published.
+    told: Vec<Told>,
+    /// Whose presence nobody has looked for yet.
+    newcomers: Vec<(AgentKey, Incarnation)>,
+    /// The directory was read: who is learned of from now on has just joined.
+    at_work: bool,
     pub(crate) silence: Silence,
     beats: BTreeMap<AgentKey, u64>,
     pub(crate) overdue: Overdue,
@@ -38,6 +48,74 @@ pub(crate) struct Inside {
 }
 
 impl Inside {
+    /// An attempt has begun or ended.
+    pub(crate) fn holding(&mut self, holding: &Holding, attempt: AttemptKey, now_ns: u64) {
+        let Inside { registry, guards, told, .. } = self;
+        let Holding { agent, incarnation, capability, resources, end, .. } = holding;
+        let (shard, resources) = (attempt.shard, resources.as_ref());
+        let call = Call { attempt, agent: agent.clone(), capability: capability.clone() };
+        let Some(end) = end else {
+            registry.given_holding(agent, incarnation, shard, resources);
+            told.extend(guards.given(registry, &call, now_ns));
+            return;
+        };
+        registry.ended_holding(agent, incarnation, shard, end.outcome, resources);
+        let took_ns = end.took_ms.saturating_mul(1_000_000);
+        let verdict = crate::breakers::verdict(end);
+        if let (Some(capability), Some(verdict @ (Verdict::Success | Verdict::Failure))) =
+            (capability, verdict)
+        {
+            let (took_us, success) = (end.took_ms as f64 * 1_000.0, verdict == Verdict::Success);
+            registry.observe(agent, incarnation, capability, took_us, success);
+        }
+        told.extend(guards.ended(registry, &call, verdict.map(|verdict| (verdict, took_ns)), now_ns));
+    }
+
+    /// A shard is not ours any more, or is folded anew: what it has given is not known.
+    pub(crate) fn forget_shard(&mut self, shard: u32, now_ns: u64) {
+        let Inside { registry, guards, told, .. } = self;
+        told.extend(guards.forget_shard(registry, shard, now_ns));
+        registry.forget_shard(shard);
+    }
+
+    /// Those whose presence is to be looked for at once.
+    pub(crate) fn newcomers(&mut self) -> Vec<(AgentKey, Incarnation)> {
+        std::mem::take(&mut self.newcomers)
+    }
+
+    /// What follows from a new directory entry.
+    fn learned(
+        &mut self,
+        key: &AgentKey,
+        before: Option<&DirectoryEntry>,
+        orders: &[StandingOrder],
+        now_ns: u64,
+    ) {
+        let Inside { registry, guards, told, newcomers, at_work, .. } = self;
+        let Some(start) = registry.get(key).map(|member| member.entry.incarnation.clone()) else { return };
+        if before.is_none_or(|before| before.incarnation != start) {
+            if newcomers.len() < NEWCOMERS {
+                newcomers.push((key.clone(), start));
+            }
+            if *at_work {
+                guards.joined(registry, key, now_ns);
+            }
+        }
+        let known = before.map_or(&[][..], |before| &before.breaker_orders);
+        for standing in orders.iter().filter(|standing| !known.contains(standing)) {
+            // A reset is done once; one from before we began has nothing left to reset.
+            let order = match standing.order {
+                BreakerOrder::ForceOpen => Some(Order::ForceOpen),
+                BreakerOrder::ForceClosed => Some(Order::ForceClosed),
+                BreakerOrder::Reset => None,
+            };
+            match guards.order(registry, key, &standing.capability, order, now_ns) {
+                Ok(more) => told.extend(more),
+                Err(error) => tracing::warn!(agent = %key.agent, %error, "an order for a breaker"),
+            }
+        }
+    }
+
     /// When this process start was last heard of, if that was after its loss.
     pub(crate) fn heard_since_loss(
         &self,
@@ -51,9 +129,20 @@ impl Inside {
 }
 
 impl SharedFleet {
-    pub(crate) fn new() -> SharedFleet {
+    pub(crate) fn new(registry: Registry, breakers: Policy, ramp: Ramp) -> SharedFleet {
+        let inside = Inside {
+            registry,
+            guards: Guards::new(breakers, ramp),
+            told: Vec::new(),
+            newcomers: Vec::new(),
+            at_work: false,
+            silence: Silence::default(),
+            beats: BTreeMap::new(),
+            overdue: Overdue::default(),
+            lost_at: BTreeMap::new(),
+        };
         SharedFleet {
-            inside: Mutex::default(),
+            inside: Mutex::new(inside),
             members: watch::channel(0).0,
             room: watch::channel(0).0,
             held: Notify::new(),
@@ -69,6 +158,11 @@ impl SharedFleet {
     /// Monotonic milliseconds since this coordinator began.
     pub(crate) fn now_ms(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The same in nanoseconds.
+    pub(crate) fn now_ns(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Changes when an agent comes, goes or changes.
@@ -96,12 +190,20 @@ impl SharedFleet {
                 inside.silence.forget(&key);
                 inside.beats.remove(&key);
                 inside.overdue.forget(&key);
+                inside.guards.left(&key);
             } else {
                 inside.silence.expect(&key, &entry.incarnation, now);
             }
-            inside.registry.learn(entry, offset)
+            let orders = entry.breaker_orders.clone();
+            let before = inside.registry.get(&key).map(|member| member.entry.clone());
+            let changed = inside.registry.learn(entry, offset);
+            if changed {
+                inside.learned(&key, before.as_ref(), &orders, self.now_ns());
+            }
+            changed
         };
         if changed {
+            self.held.notify_one();
             self.members.send_modify(|version| *version += 1);
             self.room.send_modify(|version| *version += 1);
         }
@@ -168,36 +270,40 @@ impl SharedFleet {
         self.lock().overdue.holds(key, incarnation, held, now_ms)
     }
 
-    /// An attempt was given.
-    pub(crate) fn given(
-        &self,
-        key: &AgentKey,
-        incarnation: &Incarnation,
-        shard: u32,
-        takes: Option<&Resources>,
-    ) {
-        self.lock().registry.given_holding(key, incarnation, shard, takes);
-        self.held.notify_one();
-    }
-
-    /// Returns when somebody was given work.
+    /// Returns when somebody was given work, or is new.
     pub(crate) async fn work_is_held(&self) {
         self.held.notified().await;
     }
 
-    /// An attempt has ended; tells those who wait that there is room.
-    pub(crate) fn ended(
-        &self,
-        key: &AgentKey,
-        incarnation: &Incarnation,
-        shard: u32,
-        outcome: Outcome,
-        took: Option<&Resources>,
-    ) {
-        self.lock().registry.ended_holding(key, incarnation, shard, outcome, took);
+    /// Tells those who watch over who holds work that somebody does.
+    pub(crate) fn was_given(&self) {
+        self.held.notify_one();
+    }
+
+    /// Tells those who wait that there is room.
+    pub(crate) fn has_ended(&self) {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.room.send_modify(|version| *version += 1);
         }
+    }
+
+    /// Lets time do what it does to breakers and ramps; what has happened to breakers since the last time.
+    pub(crate) fn breakers_tick(&self) -> Vec<Told> {
+        let now_ns = self.now_ns();
+        let mut inside = self.lock();
+        let Inside { registry, guards, told, .. } = &mut *inside;
+        told.extend(guards.tick(registry, now_ns));
+        let (told, has_made_room) = (std::mem::take(told), guards.has_made_room());
+        drop(inside);
+        if has_made_room {
+            self.has_ended();
+        }
+        told
+    }
+
+    /// The directory was read.
+    pub(crate) fn begins_work(&self) {
+        self.lock().at_work = true;
     }
 
     /// A shard's number of waiting tasks went from `before` to `after`.
@@ -210,7 +316,7 @@ impl SharedFleet {
     }
 
     /// An agent as a reader sees it.
-    pub(crate) fn view(&self, key: &AgentKey) -> Option<Agent> {
+    pub(crate) fn view(&self, key: &AgentKey, coordinator: &Id) -> Option<Agent> {
         let (now, wall) = (self.now_ms(), wall_clock());
         let inside = self.lock();
         let member = inside.registry.get(key)?;
@@ -219,6 +325,7 @@ impl SharedFleet {
         let last_seen = silent.map(|ms| {
             Timestamp::from_millis(wall.as_millis().saturating_sub(i64::try_from(ms).unwrap_or(0)))
         });
+        let breakers = crate::breakers::views(&inside.guards, key, self.now_ns(), coordinator);
         let at_work = member.in_flight() > 0 && entry.status == AgentStatus::Idle;
         Some(Agent {
             agent_id: entry.agent_id,
@@ -229,7 +336,11 @@ impl SharedFleet {
             capabilities: entry.capabilities,
             max_concurrency: entry.max_concurrency,
             in_flight: member.in_flight(),
-            breaker: synod_protocol::view::Breaker::Closed,
+            breaker: breakers
+                .iter()
+                .find(|b| b.capability.is_none())
+                .map_or(Breaker::Closed, |b| b.status.plain()),
+            breakers,
             labels: entry.labels,
             resources: entry.resources,
             delivery: entry.delivery,
@@ -256,4 +367,15 @@ impl SharedFleet {
 /// For people only: what a view calls "last seen". Nothing is decided by it.
 pub(crate) fn wall_clock() -> Timestamp {
     Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Nobody, and settings as by default.
+    pub(crate) fn empty() -> SharedFleet {
+        let breakers = crate::config::Breakers::default().policy();
+        SharedFleet::new(Registry::default(), breakers, Ramp::default())
+    }
 }

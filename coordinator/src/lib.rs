@@ -12,6 +12,7 @@
 //! a shard's life (`shard::life`) is to wait for its grant, claim, fold, serve. What others own is asked of them
 //! (`forward`).
 
+mod breakers;
 mod config;
 mod directory;
 mod door;
@@ -24,10 +25,11 @@ mod kafka;
 mod overdue;
 mod presence;
 mod progress;
+mod publish;
 mod shard;
 mod tenure;
 
-pub use config::CoordinatorConfig;
+pub use config::{Balance, Breakers, CoordinatorConfig};
 
 use axum::serve::ListenerExt;
 use fleet::SharedFleet;
@@ -38,7 +40,8 @@ use shard::ShardHandle;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use synod_fleet::AgentKey;
+use synod_fleet::ramp::Ramp;
+use synod_fleet::{AgentKey, RuleError};
 use synod_infra::redis::{Redis, RedisError};
 use synod_protocol::{Incarnation, topics};
 use tenure::Tenures;
@@ -99,6 +102,9 @@ pub enum StartError {
     /// The Redis settings cannot be.
     #[error("Redis settings: {0}")]
     Redis(#[from] RedisError),
+    /// A balancing rule is not known, or is known twice.
+    #[error("balancing rules: {0}")]
+    Rule(#[from] RuleError),
     /// There is no HTTP client to reach the other coordinators with.
     #[error("no HTTP client: {0}")]
     Http(#[from] reqwest::Error),
@@ -115,7 +121,9 @@ impl Coordinator {
         let address = listener.local_addr().map_err(listen)?;
         let kafka = Kafka::new(&config)?;
         let redis = Redis::new(config.redis.clone())?;
-        let fleet = Arc::new(SharedFleet::new());
+        let ramp = Ramp::of(config.ramp);
+        let fleet = SharedFleet::new(config.balance.registry()?, config.breakers.policy(), ramp);
+        let fleet = Arc::new(fleet);
         let status = Arc::new(Status::new(config.partitions));
         let lease = tenure::lease_of(redis.clone(), &config, address);
         let (tenures, words) =
@@ -217,7 +225,9 @@ async fn join(
 ) {
     let prepared = async {
         kafka::prepare(&shared).await;
-        directory::read_all(&shared).await
+        let positions = directory::read_all(&shared).await;
+        shared.fleet.begins_work();
+        positions
     };
     let positions = tokio::select! {
         positions = prepared => positions,
@@ -233,6 +243,7 @@ async fn join(
     work.spawn(directory::hear_redis(shared.clone(), stop.clone()));
     work.spawn(directory::judge(shared.clone(), stop.clone()));
     work.spawn(presence::watch(shared.clone(), stop.clone()));
+    work.spawn(breakers::watch(shared.clone(), stop.clone()));
     for inbox in inboxes {
         work.spawn(shard::live(shared.clone(), inbox));
     }

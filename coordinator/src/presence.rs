@@ -16,6 +16,7 @@ use synod_fleet::{Absence, AgentKey, Cause, Doubt, Looked, Verdict};
 use synod_infra::redis::presence::{Heartbeats, Presence};
 use synod_infra::redis::{RedisError, keys};
 use synod_protocol::Incarnation;
+use synod_protocol::command::Delivery;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -113,9 +114,17 @@ impl Watch {
 
     /// Whom to look for now, and whether there is anyone who holds work.
     fn wanted(&mut self) -> (BTreeMap<AgentKey, Incarnation>, bool) {
-        let inside = self.shared.fleet.lock();
+        let mut inside = self.shared.fleet.lock();
         let mut wanted: BTreeMap<AgentKey, Incarnation> = inside.registry.holders().collect();
         let busy = !wanted.is_empty();
+        // Nobody is missed who was never seen: newcomers are looked for at once, before they have any work.
+        let newcomers = inside.newcomers();
+        let is_known = |(key, start): &(AgentKey, Incarnation)| {
+            inside.registry.get(key).is_some_and(|member| {
+                member.entry.incarnation == *start && member.entry.delivery == Delivery::Redis
+            })
+        };
+        wanted.extend(newcomers.into_iter().filter(is_known));
         wanted.extend(self.absence.away().map(|(key, start)| (key.clone(), start.clone())));
         if self.some_at.elapsed() >= SOME_EVERY || self.after.is_none() {
             self.some_at = Instant::now();

@@ -233,6 +233,7 @@ impl Fleet {
             delivery: Delivery::Redis,
             description: None,
             registered_at: Timestamp::from_millis(0),
+            breaker_orders: Vec::new(),
             gone: false,
         };
         self.registry.learn(entry, 1);

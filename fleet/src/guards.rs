@@ -78,8 +78,10 @@ pub struct Guards {
     policy: Arc<Policy>,
     ramp: Ramp,
     breakers: BTreeMap<AgentKey, BTreeMap<Scope, Breaker>>,
-    /// Those that time may change.
-    unsettled: BTreeSet<(AgentKey, Scope)>,
+    /// Those that time may change, and whether they let anything through.
+    unsettled: BTreeMap<(AgentKey, Scope), bool>,
+    /// There may be room where there was none.
+    room: bool,
     /// Attempts that hold a permit of a half-open breaker, and since when that is half-open.
     trials: BTreeMap<AttemptKey, Vec<(AgentKey, Scope, u64)>>,
     /// Since when a share grows, and whether it is that of an agent that has joined.
@@ -93,19 +95,15 @@ impl Guards {
             policy: Arc::new(policy),
             ramp,
             breakers: BTreeMap::new(),
-            unsettled: BTreeSet::new(),
+            unsettled: BTreeMap::new(),
+            room: false,
             trials: BTreeMap::new(),
             ramping: BTreeMap::new(),
         }
     }
 
     /// An attempt was given to an agent that the registry had open for it.
-    pub fn given(
-        &mut self,
-        registry: &mut Registry,
-        call: &Call,
-        now_ns: u64,
-    ) -> Vec<Told> {
+    pub fn given(&mut self, registry: &mut Registry, call: &Call, now_ns: u64) -> Vec<Told> {
         let Call { attempt, agent, .. } = call;
         let mut told = Vec::new();
         for scope in call.scopes() {
@@ -230,13 +228,18 @@ impl Guards {
     /// It is so late: what time alone does.
     pub fn tick(&mut self, registry: &mut Registry, now_ns: u64) -> Vec<Told> {
         let mut told = Vec::new();
-        for (agent, scope) in self.unsettled.clone() {
+        for (agent, scope) in self.unsettled.keys().cloned().collect::<Vec<_>>() {
             let breaker = self.breakers.get_mut(&agent).and_then(|all| all.get_mut(&scope));
             let events = breaker.map(|breaker| breaker.poll(now_ns)).unwrap_or_default();
             self.happened(registry, &agent, &scope, events, now_ns, &mut told);
         }
         self.grow(registry, now_ns);
         told
+    }
+
+    /// Whether there may be room now where there was none at the last question: those that wait are to be looked at then.
+    pub fn has_made_room(&mut self) -> bool {
+        std::mem::take(&mut self.room)
     }
 
     /// Each breaker of an agent that has counted anything or is not closed, the one for all first.
@@ -283,12 +286,15 @@ impl Guards {
             return;
         }
         match status.state {
-            State::Open | State::HalfOpen => self.unsettled.insert(here),
-            _ => self.unsettled.remove(&here),
-        };
-        let closes = |event: &breaker::Event| {
-            matches!(event, breaker::Event::Transition { from, to: State::Closed, .. } if *from != State::MetricsOnly)
-        };
+            State::Open | State::HalfOpen => {
+                let opened_before = self.unsettled.insert(here, opens).unwrap_or(true);
+                self.room |= opens && !opened_before;
+            }
+            _ => {
+                self.room |= self.unsettled.remove(&here).is_some_and(|opened_before| opens && !opened_before)
+            }
+        }
+        let closes = |event: &breaker::Event| matches!(event, breaker::Event::Transition { from, to: State::Closed, .. } if *from != State::MetricsOnly);
         if events.iter().any(closes) {
             self.begin_ramp(agent, false, now_ns);
             self.grow(registry, now_ns);
@@ -326,6 +332,7 @@ impl Guards {
                 over.push(agent.clone());
             }
             if (member.share() - share).abs() > f64::EPSILON {
+                self.room |= share > member.share();
                 // It is known, and a ramp's share is one.
                 let _ = registry.set_share(agent, share);
             }

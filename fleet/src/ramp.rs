@@ -12,6 +12,8 @@
 //!      0        window
 //! ```
 
+use std::time::Duration;
+
 /// How load comes up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ramp {
@@ -39,6 +41,11 @@ impl Default for Ramp {
 }
 
 impl Ramp {
+    /// A straight line from a tenth on, over so long.
+    pub fn of(window: Duration) -> Ramp {
+        Ramp { window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX), ..Ramp::default() }
+    }
+
     /// A ramp of `window_ms` (0: none, the whole share at once).
     ///
     /// # Errors

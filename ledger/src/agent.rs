@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use synod_fleet::AgentKey;
+use synod_protocol::breaker::{BreakerOrdered, OrderBreaker, StandingOrder};
 use synod_protocol::command::{AgentChange, ChangeAgent, RegisterAgent};
 use synod_protocol::event::{AgentChanged, AgentRegistered, What};
 use synod_protocol::view::{Agent, AgentStatistics, AgentStatus, Breaker, DirectoryEntry, Health};
-use synod_protocol::{Error, Incarnation, Timestamp};
+use synod_protocol::{Code, Error, Incarnation, Timestamp};
 
 /// Process starts that are remembered as over, so that none of them comes back.
 const SUPERSEDED_LIMIT: usize = 32;
@@ -27,6 +28,9 @@ pub struct AgentState {
     draining: bool,
     /// Earlier process starts, newest last.
     superseded: Vec<Incarnation>,
+    /// What operators have ordered of its breakers, which no process start undoes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    breaker_orders: Vec<StandingOrder>,
 }
 
 impl AgentState {
@@ -40,6 +44,7 @@ impl AgentState {
             gone: false,
             draining: event.health == Health::Draining,
             superseded: Vec::new(),
+            breaker_orders: Vec::new(),
         }
     }
 
@@ -52,6 +57,12 @@ impl AgentState {
                     let over = self.superseded.len().saturating_sub(SUPERSEDED_LIMIT);
                     self.superseded.drain(..over);
                 }
+                self.breaker_orders.retain(|standing| {
+                    standing
+                        .capability
+                        .as_ref()
+                        .is_none_or(|capability| event.capabilities.contains(capability))
+                });
                 self.registered = event.clone();
                 self.registered_at = now;
                 (self.status, self.health, self.gone) = (event.status, event.health, false);
@@ -61,6 +72,11 @@ impl AgentState {
             }
             What::AgentLost(event) | What::AgentStatusChanged(event) => {
                 (self.status, self.health) = (event.status, event.health);
+            }
+            What::AgentBreakerOrdered(event) => {
+                self.breaker_orders.retain(|standing| standing.capability != event.capability);
+                let (capability, order) = (event.capability.clone(), event.order);
+                self.breaker_orders.push(StandingOrder { capability, order, at: now });
             }
             _ => {}
         }
@@ -102,6 +118,7 @@ impl AgentState {
             delivery: r.delivery.clone(),
             description: r.description.clone(),
             registered_at: self.registered_at,
+            breaker_orders: self.breaker_orders.clone(),
             gone: self.gone,
         }
     }
@@ -119,6 +136,7 @@ impl AgentState {
             max_concurrency: entry.max_concurrency,
             in_flight: 0,
             breaker: Breaker::Closed,
+            breakers: Vec::new(),
             labels: entry.labels,
             resources: entry.resources,
             delivery: entry.delivery,
@@ -228,6 +246,28 @@ pub(crate) fn change(
         | (AgentChange::Pause, Failed | Completed)
         | (AgentChange::Start | AgentChange::ReportError, Completed) => illegal(),
     }
+}
+
+/// What an order for one of its breakers does: a new one each time, since a reset may be wanted twice.
+pub(crate) fn order_breaker(known: Option<&AgentState>, command: &OrderBreaker) -> Result<Vec<What>, Error> {
+    let Some(known) = known.filter(|k| !k.gone) else {
+        return Err(Error::not_found("agent", command.agent_id.as_str()));
+    };
+    if let Some(capability) = &command.capability
+        && !known.registered.capabilities.contains(capability)
+    {
+        let message = format!("agent {} has no capability {capability}", command.agent_id);
+        return Err(Error::new(Code::Unprocessable, message).with_field("/capability"));
+    }
+    Ok(vec![What::AgentBreakerOrdered(BreakerOrdered {
+        agent_id: command.agent_id.clone(),
+        incarnation: known.incarnation().clone(),
+        status: known.status,
+        health: known.health,
+        capability: command.capability.clone(),
+        order: command.order,
+        reason: command.reason.clone(),
+    })])
 }
 
 /// What a verdict of the fleet on an agent does: lost, or heard of again.

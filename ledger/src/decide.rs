@@ -4,16 +4,16 @@ use crate::agent;
 use crate::past::Past;
 use crate::planted::{self, Bug};
 use crate::state::{State, TaskKey, line_of};
-use crate::task::{self, LOSS_LIMIT, TaskState};
+use crate::task::{self, AttemptState, LOSS_LIMIT, TaskState};
 use std::collections::BTreeMap;
-use synod_fleet::{AgentKey, Choice, Fleet, Need};
+use synod_fleet::{AgentKey, Choice, Fleet};
 use synod_protocol::command::{CancelTask, CompleteTask, FailTask, Failure, ReportProgress, SubmitTask};
 use synod_protocol::event::{
     AssignmentSecret, ChoiceMade, Event, TaskAssigned, TaskAttemptFailed, TaskCancelled, TaskCompleted,
     TaskEnded, TaskProgressed, TaskReassigned, TaskRetryScheduled, TaskStarted, What,
 };
 use synod_protocol::view::TaskStatus;
-use synod_protocol::{Code, Command, EntityId, Error, Incarnation, ReplyTo, Timestamp, Workspace};
+use synod_protocol::{Code, Command, EntityId, Error, Id, Incarnation, ReplyTo, Timestamp, Workspace};
 
 /// By so much a command may seem to have been asked for after it was had: the shard's time lags by what the claim's
 /// acknowledgement took, and clients' clocks are not the brokers'. At most a quarter of the window.
@@ -58,6 +58,15 @@ pub enum Input {
         /// Whether it was lost, rather than having left in good order: three losses end a task.
         lost: bool,
         /// Why it is thought to be gone.
+        reason: String,
+    },
+    /// An attempt has waited in its agent's inbox for too long, and was taken out of there.
+    Unclaimed {
+        /// Which task.
+        task: TaskKey,
+        /// Which try of it.
+        attempt: u32,
+        /// For how long, in words.
         reason: String,
     },
     /// An agent of this shard was judged lost, or was heard of again.
@@ -156,6 +165,9 @@ pub fn decide(state: &State, cx: &Context<'_>, input: &Input) -> Decision {
         Input::HolderGone { task, incarnation, lost, reason } => {
             on_task(state, cx, task, |draft| draft.holder_gone(incarnation, *lost, reason))
         }
+        Input::Unclaimed { task, attempt, reason } => {
+            on_task(state, cx, task, |draft| draft.unclaimed(*attempt, reason))
+        }
         Input::Judged { agent, incarnation, lost, reason } => {
             let whats = agent::judged(state.agent(agent), incarnation, *lost, reason);
             about_agent(agent.clone(), Ok(whats))
@@ -203,6 +215,11 @@ fn decide_command(state: &State, cx: &Context<'_>, command: &Command, meta: &Met
         Command::ChangeAgent(change, c) => {
             let key = AgentKey { workspace: meta.workspace.clone(), agent: c.agent_id.clone() };
             let whats = agent::change(state.agent(&key), *change, c);
+            about_agent(key, whats)
+        }
+        Command::OrderBreaker(c) => {
+            let key = AgentKey { workspace: meta.workspace.clone(), agent: c.agent_id.clone() };
+            let whats = agent::order_breaker(state.agent(&key), c);
             about_agent(key, whats)
         }
     }
@@ -314,6 +331,11 @@ impl Draft<'_> {
 
     /// Gives it to an agent, if one has room.
     fn dispatch(&mut self) {
+        self.dispatch_to_another(None);
+    }
+
+    /// Gives it to an agent, but not this one, if one has room.
+    fn dispatch_to_another(&mut self, than: Option<Id>) {
         if !matches!(self.task.status, TaskStatus::Waiting | TaskStatus::Retrying) {
             return;
         }
@@ -322,18 +344,11 @@ impl Draft<'_> {
         if backs_off || self.task.submitted.deadline <= self.cx.now {
             return;
         }
-        let s = self.task.submitted.clone();
-        let need = Need {
-            workspace: &self.key.workspace,
-            capability: s.capability.as_ref(),
-            agent: s.agent_id.as_ref(),
-            requires: s.requires.as_ref(),
-            avoid: &self.task.avoid,
-            rule: s.strategy.as_deref(),
-            random: self.cx.random(),
-        };
+        let mut avoid = self.task.avoid.clone();
+        avoid.extend(than);
+        let need = self.task.need(&self.key.workspace, &avoid, self.cx.random());
         let Some(choice) = self.cx.fleet.choose(&need) else { return };
-        let assigned = self.assignment(choice, s.timeout_ms);
+        let assigned = self.assignment(choice, self.task.submitted.timeout_ms);
         self.emit(What::TaskAssigned(assigned));
     }
 
@@ -547,6 +562,24 @@ impl Draft<'_> {
             return;
         }
         self.dispatch();
+    }
+
+    fn unclaimed(&mut self, attempt: u32, reason: &str) {
+        let waits = |current: &&AttemptState| current.seen.attempt == attempt;
+        let Some(current) = self.task.current().filter(waits) else { return };
+        if self.task.status != TaskStatus::Assigned {
+            return;
+        }
+        let agent_id = current.seen.agent_id.clone();
+        self.emit(What::TaskReassigned(TaskReassigned {
+            task_id: self.key.task.clone(),
+            status: TaskStatus::Waiting,
+            attempt,
+            agent_id: agent_id.clone(),
+            reason: reason.to_owned(),
+            lost: false,
+        }));
+        self.dispatch_to_another(Some(agent_id));
     }
 
     fn end_failed(&mut self, code: Code, message: String) {

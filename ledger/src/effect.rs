@@ -12,7 +12,7 @@ use synod_protocol::command::Delivery;
 use synod_protocol::event::{Event, What};
 use synod_protocol::trace::TraceParent;
 use synod_protocol::view::{Assignment, DirectoryEntry, Withdrawal};
-use synod_protocol::{Code, Envelope, Error, Json, Position, ReplyTo, Workspace};
+use synod_protocol::{Code, EntityId, Envelope, Error, Json, Position, ReplyTo, Workspace};
 
 /// What the shell must do.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +77,11 @@ pub enum Effect {
         /// Why.
         error: Error,
     },
+}
+
+/// By which an inbox knows an attempt.
+pub fn attempt_id(task: &EntityId, attempt: u32) -> String {
+    format!("{task}#{attempt}")
 }
 
 /// What is told to who asked.
@@ -206,7 +211,8 @@ impl Writer<'_> {
             What::AgentRegistered(_)
             | What::AgentDeregistered(_)
             | What::AgentLost(_)
-            | What::AgentStatusChanged(_) => {
+            | What::AgentStatusChanged(_)
+            | What::AgentBreakerOrdered(_) => {
                 let agent = self.step.root.as_deref().and_then(|id| id.parse().ok());
                 let key = agent.map(|agent| AgentKey { workspace: workspace.clone(), agent });
                 out.extend(key.and_then(|key| {
@@ -267,7 +273,7 @@ impl Writer<'_> {
             deadline: assigned.deadline,
             incarnation: assigned.incarnation.clone(),
         };
-        let attempt_id = format!("{}#{}", key.task, assigned.attempt);
+        let attempt_id = attempt_id(&key.task, assigned.attempt);
         let id = format!("{}-{}-{index}-work", self.shard, self.offset);
         let mut envelope = self.envelope(id, "synod.task.assigned", &key.workspace, &attempt_id);
         envelope.subject = Some(key.task.to_string());
@@ -322,7 +328,7 @@ impl Writer<'_> {
 pub(crate) fn again(state: &State, shard: u32, key: &TaskKey) -> Option<Effect> {
     let task = state.task(key)?;
     let current = task.current().filter(|a| a.delivery == Delivery::Redis)?;
-    let attempt_id = format!("{}#{}", key.task, current.seen.attempt);
+    let attempt_id = attempt_id(&key.task, current.seen.attempt);
     let assignment = Assignment {
         task_id: key.task.clone(),
         attempt: current.seen.attempt,

@@ -571,9 +571,11 @@ fn is_recorded(input: &Input, decision: &Decision) -> bool {
             let had_no_room = decision.rejected.as_ref().is_some_and(|error| error.code == Code::Overloaded);
             !had_no_room && !matches!(decision.past, Some(Past::Command { .. }))
         }
-        Input::Due(_) | Input::Dispatch(_) | Input::HolderGone { .. } | Input::Judged { .. } => {
-            !decision.events.is_empty()
-        }
+        Input::Due(_)
+        | Input::Dispatch(_)
+        | Input::HolderGone { .. }
+        | Input::Unclaimed { .. }
+        | Input::Judged { .. } => !decision.events.is_empty(),
     }
 }
 
@@ -635,7 +637,7 @@ fn written(input: &Input) -> (Option<Workspace>, Option<String>, InputRef) {
         Input::Due(key) => {
             (Some(key.workspace.clone()), Some(key.task.root().to_owned()), InputRef::of(Door::Timer))
         }
-        Input::Dispatch(key) | Input::HolderGone { task: key, .. } => {
+        Input::Dispatch(key) | Input::HolderGone { task: key, .. } | Input::Unclaimed { task: key, .. } => {
             (Some(key.workspace.clone()), Some(key.task.root().to_owned()), InputRef::of(Door::Fleet))
         }
         Input::Judged { agent, .. } => {
@@ -648,6 +650,7 @@ fn entity_of(command: &Command) -> Option<EntityId> {
     Some(match command {
         Command::RegisterAgent(c) => c.agent_id.clone().into(),
         Command::ChangeAgent(_, c) => c.agent_id.clone().into(),
+        Command::OrderBreaker(c) => c.agent_id.clone().into(),
         Command::SubmitTask(c) => c.task_id.clone(),
         Command::StartTask(c) | Command::ProgressTask(c) => c.task_id.clone(),
         Command::CompleteTask(c) => c.task_id.clone(),

@@ -12,7 +12,8 @@ use crate::task::TaskState;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use synod_fleet::AgentKey;
-use synod_protocol::event::{Event, What};
+use synod_protocol::breaker::BreakerOrdered;
+use synod_protocol::event::{AgentChanged, Event, What};
 use synod_protocol::view::TaskStatus;
 use synod_protocol::{Capability, EntityId, Id, Incarnation, Timestamp, Workspace};
 
@@ -247,8 +248,11 @@ impl State {
                     None => moved.push(self.put_agent(step.place(), offset, key, AgentState::new(e, now))),
                 }
             }
-            What::AgentDeregistered(e) | What::AgentLost(e) | What::AgentStatusChanged(e) => {
-                let key = AgentKey { workspace: workspace.clone(), agent: e.agent_id.clone() };
+            What::AgentDeregistered(AgentChanged { agent_id, .. })
+            | What::AgentLost(AgentChanged { agent_id, .. })
+            | What::AgentStatusChanged(AgentChanged { agent_id, .. })
+            | What::AgentBreakerOrdered(BreakerOrdered { agent_id, .. }) => {
+                let key = AgentKey { workspace: workspace.clone(), agent: agent_id.clone() };
                 if let Some(agent) = self.agents.get_mut(&key) {
                     agent.state.apply(&event.what, now);
                 }

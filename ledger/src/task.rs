@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use synod_fleet::retry;
+use synod_fleet::{Need, retry};
 use synod_protocol::command::{Delivery, SubmitTask};
 use synod_protocol::event::{Retry, TaskSubmitted, What};
 use synod_protocol::view::{Attempt, Outcome, Task, TaskStatus};
@@ -95,6 +95,19 @@ impl TaskState {
     /// What each attempt of it takes of its agent's resources.
     pub fn resources(&self) -> Option<&std::collections::BTreeMap<String, f64>> {
         self.submitted.requires.as_ref()?.resources.as_ref()
+    }
+
+    /// What it needs of an agent.
+    pub fn need<'a>(&'a self, workspace: &'a Workspace, avoid: &'a BTreeSet<Id>, random: u64) -> Need<'a> {
+        Need {
+            workspace,
+            capability: self.submitted.capability.as_ref(),
+            agent: self.submitted.agent_id.as_ref(),
+            requires: self.submitted.requires.as_ref(),
+            avoid,
+            rule: self.submitted.strategy.as_deref(),
+            random,
+        }
     }
 
     /// About what it takes in memory, in bytes: by this, and never by the time alone, ended tasks make room.

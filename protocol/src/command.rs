@@ -3,6 +3,7 @@
 //! Every optional field is an `Option`, since `null` is as absent and both codecs must carry it; the
 //! defaults are applied where the command is decided. What `check` refuses can never reach a shard.
 
+use crate::breaker::OrderBreaker;
 use crate::codec::{self, ContentType};
 use crate::error::Error;
 use crate::id::{Capability, EntityId, Id, Incarnation};
@@ -21,6 +22,8 @@ pub enum Command {
     RegisterAgent(RegisterAgent),
     /// `synod.agent.deregister`, `.drain`, `.start`, `.pause`, `.resume`, `.stop`, `.report_error`
     ChangeAgent(AgentChange, ChangeAgent),
+    /// `synod.agent.order_breaker`
+    OrderBreaker(OrderBreaker),
     /// `synod.task.submit`
     SubmitTask(SubmitTask),
     /// `synod.task.start`
@@ -295,6 +298,7 @@ impl Command {
         match self {
             Command::RegisterAgent(_) => "synod.agent.register",
             Command::ChangeAgent(change, _) => change.ce_type(),
+            Command::OrderBreaker(_) => "synod.agent.order_breaker",
             Command::SubmitTask(_) => "synod.task.submit",
             Command::StartTask(_) => "synod.task.start",
             Command::ProgressTask(_) => "synod.task.progress",
@@ -310,6 +314,7 @@ impl Command {
         match self {
             Command::RegisterAgent(c) => c.agent_id.as_str(),
             Command::ChangeAgent(_, c) => c.agent_id.as_str(),
+            Command::OrderBreaker(c) => c.agent_id.as_str(),
             Command::SubmitTask(c) => c.task_id.root(),
             Command::StartTask(c) | Command::ProgressTask(c) => c.task_id.root(),
             Command::CompleteTask(c) => c.task_id.root(),
@@ -342,6 +347,7 @@ impl Command {
         }
         let command = match ce_type {
             "synod.agent.register" => Command::RegisterAgent(read(content_type, bytes, limits)?),
+            "synod.agent.order_breaker" => Command::OrderBreaker(read(content_type, bytes, limits)?),
             "synod.task.submit" => Command::SubmitTask(read(content_type, bytes, limits)?),
             "synod.task.start" => Command::StartTask(read(content_type, bytes, limits)?),
             "synod.task.progress" => Command::ProgressTask(read(content_type, bytes, limits)?),
@@ -371,6 +377,7 @@ impl Command {
         match self {
             Command::RegisterAgent(c) => codec::encode(content_type, c),
             Command::ChangeAgent(_, c) => codec::encode(content_type, c),
+            Command::OrderBreaker(c) => codec::encode(content_type, c),
             Command::SubmitTask(c) => codec::encode(content_type, c),
             Command::StartTask(c) | Command::ProgressTask(c) => codec::encode(content_type, c),
             Command::CompleteTask(c) => codec::encode(content_type, c),
@@ -387,6 +394,7 @@ impl Command {
         match self {
             Command::RegisterAgent(c) => c.check(),
             Command::ChangeAgent(_, c) => check_text("/reason", c.reason.as_deref()),
+            Command::OrderBreaker(c) => check_text("/reason", c.reason.as_deref()),
             Command::SubmitTask(c) => c.check(),
             Command::StartTask(c) | Command::ProgressTask(c) => {
                 check_unit("/progress", c.progress)?;

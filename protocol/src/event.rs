@@ -1,6 +1,7 @@
 //! Events: what happened, in the past tense. The ledger's steps are made of them, and each is
 //! published on `synod.events.v1` without what only the coordinators may know (`secret`).
 
+use crate::breaker::{BreakerOrdered, BreakerState};
 use crate::command::{Delivery, Failure, Requires};
 use crate::error::Error;
 use crate::id::{Capability, EntityId, Id, Incarnation};
@@ -62,6 +63,8 @@ events! {
     AgentLost(AgentChanged) = "synod.agent.lost",
     /// Its status or health changed.
     AgentStatusChanged(AgentChanged) = "synod.agent.status_changed",
+    /// An operator has ordered what one of its breakers does.
+    AgentBreakerOrdered(BreakerOrdered) = "synod.agent.breaker_ordered",
     /// A task is in the ledger.
     TaskSubmitted(TaskSubmitted) = "synod.task.submitted",
     /// An agent was chosen.
@@ -134,6 +137,38 @@ pub struct AgentRegistered {
 /// The `ce_type` of an event behind which no ledger record stands: an agent may be gone, and no new work goes there. Its value
 /// is an [`AgentChanged`].
 pub const AGENT_SUSPECTED: &str = "synod.agent.suspected";
+
+/// The `ce_type` of an event behind which no ledger record stands: a breaker lets nothing through. The value of this one and the
+/// two after it is a [`BreakerChanged`].
+pub const BREAKER_OPENED: &str = "synod.breaker.opened";
+/// A breaker lets a few attempts through, on trial.
+pub const BREAKER_HALF_OPENED: &str = "synod.breaker.half_opened";
+/// A breaker lets everything through.
+pub const BREAKER_CLOSED: &str = "synod.breaker.closed";
+
+/// `synod.breaker.opened`, `.half_opened`, `.closed`: as one coordinator sees the agent; each has breakers of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BreakerChanged {
+    /// Whose.
+    pub agent_id: Id,
+    /// Its breaker for this capability alone; none: the one for all that it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<Capability>,
+    /// The state after this.
+    pub status: BreakerState,
+    /// The state before.
+    pub before: BreakerState,
+    /// Share of failed attempts in its window, in percent; none while there are too few to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_rate: Option<f32>,
+    /// Share of slow attempts, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_rate: Option<f32>,
+    /// Attempts in its window.
+    pub attempts: u32,
+    /// Which coordinator's breaker.
+    pub coordinator: Id,
+}
 
 /// `synod.agent.deregistered`, `.suspected`, `.lost`, `.status_changed`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -9,6 +9,7 @@
 //!                 --Command::decode---------> Command  ---> a shard decides --> Event --> headers + bytes
 //! ```
 
+pub mod breaker;
 pub mod codec;
 pub mod command;
 pub mod envelope;

@@ -1,5 +1,6 @@
 //! Entities as a reader sees them: the answers of HTTP, of replies and of the command line.
 
+use crate::breaker::{AgentBreaker, StandingOrder};
 use crate::command::Delivery;
 use crate::error::Error;
 use crate::id::{Capability, EntityId, Id, Incarnation, Workspace};
@@ -224,8 +225,11 @@ pub struct Agent {
     pub max_concurrency: u32,
     /// Attempts that it holds, as far as this coordinator knows.
     pub in_flight: u32,
-    /// Its circuit breaker.
+    /// Its circuit breaker for all that it does, as the owner of its shard has it.
     pub breaker: Breaker,
+    /// Its breakers that are not closed, or have counted something: for all that it does, and for each capability.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub breakers: Vec<AgentBreaker>,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
     /// What it has.
@@ -296,6 +300,9 @@ pub struct DirectoryEntry {
     pub description: Option<String>,
     /// When this incarnation registered.
     pub registered_at: Timestamp,
+    /// The last order for each of its breakers that was ever ordered anything.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub breaker_orders: Vec<StandingOrder>,
     /// Whether it has left for good.
     #[serde(default)]
     pub gone: bool,

@@ -210,3 +210,36 @@ async fn who_reconnects_keeps_its_work() {
         agent.leaves(&client).await;
     }
 }
+
+/// Two coordinators may give an agent more than it takes at a time; here it takes nothing at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_takes_from_an_inbox_goes_to_another_and_nobody_is_lost_by_it() {
+    let _turn = TURN.lock().await;
+    let mesh = Mesh::shared(Ground::Embedded).await;
+    let (client, capability) = (Client::of(&mesh), fresh("cap"));
+    let mut lazy = Signs::of(&mesh, &client, &capability, 2).await;
+    let taken = submit(&client, &capability, &json!({})).await;
+    assert_eq!(lazy.given().await.0, taken);
+    let left = submit(&client, &capability, &json!({})).await;
+    eventually("it is given", SOON, || async {
+        (task(&client, &left).await["status"] == "assigned").then_some(())
+    })
+    .await;
+    // As long as nobody else would take it, it stays.
+    let mut eager = Signs::of(&mesh, &client, &capability, 2).await;
+    assert_eq!(eager.given().await, (left.clone(), 2));
+    let first = task(&client, &left).await["attempts"][0].clone();
+    assert_eq!((&first["agent_id"], &first["outcome"]), (&json!(lazy.id), &json!("withdrawn")), "{first}");
+    let why = first["why"].as_str().unwrap_or_default();
+    assert!(why.ends_with(&format!("ms in the inbox of agent {}", lazy.id)), "{why}");
+    // What it has taken it keeps, though it has not begun either.
+    let kept = task(&client, &taken).await;
+    assert_eq!(
+        (&kept["status"], kept["attempts"].as_array().map(Vec::len)),
+        (&json!("assigned"), Some(1)),
+        "{kept}"
+    );
+    for agent in [lazy, eager] {
+        agent.leaves(&client).await;
+    }
+}

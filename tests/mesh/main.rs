@@ -3,6 +3,7 @@
 mod attempts;
 mod bad_http;
 mod bad_records;
+mod breakers;
 mod foreign;
 mod http;
 mod loss;

@@ -156,6 +156,7 @@ impl Memory {
                     max_concurrency: r.max_concurrency.unwrap_or(1),
                     in_flight: 0,
                     breaker: Breaker::Closed,
+                    breakers: Vec::new(),
                     labels: r.labels.clone().unwrap_or_default(),
                     resources: r.resources.clone().unwrap_or_default(),
                     delivery: How::Redis,
@@ -178,6 +179,9 @@ impl Memory {
                     Deregister => drop(self.agents.remove(&c.agent_id)),
                     _ => {}
                 }
+            }
+            Command::OrderBreaker(c) => {
+                return Err(Error::not_found("a breaker of agent", c.agent_id.as_str()));
             }
             Command::SubmitTask(submit) => self.submit(envelope, submit)?,
             Command::StartTask(c) | Command::ProgressTask(c) => {

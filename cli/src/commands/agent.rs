@@ -10,7 +10,8 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
-use synod_protocol::Id;
+use synod_protocol::breaker::BreakerOrder;
+use synod_protocol::{Capability, Id};
 
 /// Arguments of `synod agent`.
 #[derive(Debug, clap::Args)]
@@ -39,6 +40,8 @@ enum Verb {
     Resume(Change),
     /// End it for good
     Stop(Change),
+    /// Force a circuit breaker of it open or closed, or reset it
+    Breaker(Breaker),
     /// Take it out of the fleet; what it holds is given to others
     Deregister(Which),
 }
@@ -59,10 +62,37 @@ struct Change {
     reason: Option<String>,
 }
 
-const COLUMNS: [Column; 6] = [
+#[derive(Debug, clap::Args)]
+struct Breaker {
+    #[command(flatten)]
+    which: Which,
+    /// `force_open`, `force_closed` or `reset`
+    #[arg(value_enum)]
+    order: Order,
+    /// The breaker for this capability alone; the one for all that it does by default
+    #[arg(long)]
+    capability: Option<Capability>,
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Order {
+    /// Let nothing through until told otherwise
+    ForceOpen,
+    /// Let everything through until told otherwise
+    ForceClosed,
+    /// Begin anew: closed, and with nothing counted
+    Reset,
+}
+
+const COLUMNS: [Column; 7] = [
     Column::new("AGENT", "/agent_id"),
     Column::new("STATUS", "/status"),
     Column::new("HEALTH", "/health"),
+    Column::new("BREAKER", "/breaker"),
     Column::new("CAPABILITIES", "/capabilities"),
     Column::new("HOLDS", "/in_flight").right(),
     Column::new("LAST SEEN", "/last_seen_at"),
@@ -89,6 +119,17 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
             Verb::Deregister(Which { id }) => {
                 let gone = api.delete(&format!("/v1/agents/{id}")).await?;
                 output.entity(&said(gone, &id))
+            }
+            Verb::Breaker(Breaker { which: Which { id }, order, capability, reason }) => {
+                let order = match order {
+                    Order::ForceOpen => BreakerOrder::ForceOpen,
+                    Order::ForceClosed => BreakerOrder::ForceClosed,
+                    Order::Reset => BreakerOrder::Reset,
+                };
+                let body = json!({ "order": order, "capability": capability, "reason": reason });
+                let (_, agent) =
+                    api.post(&format!("/v1/agents/{id}/breaker"), &[], &body, Duration::ZERO).await?;
+                output.entity(&said(agent, &id))
             }
             Verb::Drain(change) => changed(&api, "drain", change, output).await,
             Verb::Start(change) => changed(&api, "start", change, output).await,

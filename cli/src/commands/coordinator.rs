@@ -58,6 +58,9 @@ async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
         view_kept: settings.view_kept.value.0,
         view_bytes: settings.view_mib.value << 20,
         ledger_kept: settings.ledger_kept.value.0,
+        balance: settings.balance.value.clone(),
+        breakers: settings.breaker.value.clone(),
+        ramp: settings.ramp.value.0.unwrap_or_default(),
         metrics: Some(metrics),
         ..CoordinatorConfig::new(id.clone(), mesh.kafka, mesh.redis, settings.http_listen.value)
     };

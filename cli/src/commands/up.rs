@@ -40,6 +40,9 @@ async fn up(settings: &Settings, file: Option<PathBuf>, output: &mut Output<impl
     let options = EmbeddedOptions {
         http_listen: settings.http_listen.value,
         partitions: settings.partitions.value,
+        balance: settings.balance.value.clone(),
+        breakers: settings.breaker.value.clone(),
+        ramp: settings.ramp.value.0.unwrap_or_default(),
         metrics: Some(metrics),
     };
     let mesh = tokio::select! {

@@ -6,7 +6,7 @@
 use super::endpoints::Endpoints;
 use std::net::SocketAddr;
 use std::time::Duration;
-use synod_coordinator::{Coordinator, CoordinatorConfig, StartError};
+use synod_coordinator::{Balance, Breakers, Coordinator, CoordinatorConfig, StartError};
 use synod_infra::kafka::{ConfigError, EmbeddedKafka, TopicError, TopicMaker};
 use synod_infra::redis::{EmbeddedRedis, EmbeddedRedisError, RedisConfig};
 use synod_infra::telemetry::Metrics;
@@ -24,6 +24,12 @@ pub struct EmbeddedOptions {
     pub http_listen: SocketAddr,
     /// Shards, 1 to 1,024.
     pub partitions: u32,
+    /// By which rules agents are chosen where a task does not say.
+    pub balance: Balance,
+    /// What every circuit breaker is set to.
+    pub breakers: Breakers,
+    /// How long an agent that joins others takes to its whole share of the work.
+    pub ramp: Duration,
     /// This process' metrics, shown at `/metrics`.
     pub metrics: Option<Metrics>,
 }
@@ -31,7 +37,14 @@ pub struct EmbeddedOptions {
 impl EmbeddedOptions {
     /// On a free port of loopback.
     pub fn private(partitions: u32) -> EmbeddedOptions {
-        EmbeddedOptions { http_listen: SocketAddr::from(([127, 0, 0, 1], 0)), partitions, metrics: None }
+        EmbeddedOptions {
+            http_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            partitions,
+            balance: Balance::default(),
+            breakers: Breakers::default(),
+            ramp: Duration::from_secs(10),
+            metrics: None,
+        }
     }
 }
 
@@ -77,6 +90,9 @@ impl Embedded {
             topics: TopicMaker::Mock(kafka.clone()),
             partitions: options.partitions,
             first: true,
+            balance: options.balance,
+            breakers: options.breakers,
+            ramp: options.ramp,
             metrics: options.metrics,
             ..CoordinatorConfig::new(id, brokers, working_memory, options.http_listen)
         };

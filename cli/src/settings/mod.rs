@@ -21,8 +21,10 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use synod_coordinator::{Balance, Breakers};
 use synod_protocol::Workspace;
 
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// One value and where it came from.
@@ -65,6 +67,12 @@ pub struct Settings {
     pub view_mib: Setting<usize>,
     /// How long the ledger keeps what lies below a floor.
     pub ledger_kept: Setting<Span>,
+    /// By which rules agents are chosen where a task does not say.
+    pub balance: Setting<Balance>,
+    /// What every circuit breaker is set to.
+    pub breaker: Setting<Breakers>,
+    /// How long an agent that joins others, or whose breaker has closed, takes to its whole share of the work, up to a day.
+    pub ramp: Setting<Span>,
     /// What is logged: a `tracing` filter such as `info,synod_coordinator=debug`.
     pub log: Setting<String>,
     /// How it is logged.
@@ -124,7 +132,7 @@ const fn key(name: &'static str, environment: &'static str, default: &'static st
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 15] = [
+pub(crate) const KEYS: [Key; 18] = [
     key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
     key("redis_url", "SYNOD_REDIS_URL", "redis://127.0.0.1:6379/0"),
     key("http_listen", "SYNOD_HTTP_LISTEN", "127.0.0.1:7700"),
@@ -138,6 +146,9 @@ pub(crate) const KEYS: [Key; 15] = [
     key("view_kept", "SYNOD_VIEW_KEPT", "1h"),
     key("view_mib", "SYNOD_VIEW_MIB", "32"),
     key("ledger_kept", "SYNOD_LEDGER_KEPT", "7d"),
+    key("balance", "SYNOD_BALANCE", "least_connections"),
+    key("breaker", "SYNOD_BREAKER", Breakers::DEFAULT),
+    key("ramp", "SYNOD_RAMP", "10s"),
     key("log", "SYNOD_LOG", "info"),
     key("log_format", "SYNOD_LOG_FORMAT", "text"),
 ];
@@ -186,6 +197,9 @@ impl Settings {
             view_kept: sources.get("view_kept", |text| text.parse())?,
             view_mib: sources.get("view_mib", |text| value::within(text, 1, 65_536))?,
             ledger_kept: sources.get("ledger_kept", |text| text.parse())?,
+            balance: sources.get("balance", |text| text.parse())?,
+            breaker: sources.get("breaker", |text| text.parse())?,
+            ramp: sources.get("ramp", |text| Span::of_at_most(text, DAY))?,
             log: sources.get("log", value::log)?,
             log_format: sources.get("log_format", |text| text.parse())?,
         })
@@ -210,6 +224,9 @@ impl Settings {
             row("view_kept", &self.view_kept),
             row("view_mib", &self.view_mib),
             row("ledger_kept", &self.ledger_kept),
+            row("balance", &self.balance),
+            row("breaker", &self.breaker),
+            row("ramp", &self.ramp),
             row("log", &self.log),
             row("log_format", &self.log_format),
         ]

@@ -86,6 +86,15 @@ pub struct Flags {
     /// How long the ledger keeps what nobody needs to fold it, as 7d or forever [env: SYNOD_LEDGER_KEPT]
     #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
     pub ledger_kept: Option<String>,
+    /// Balancing rule by default, and of capabilities, as `performance, ocr=resources` [env: SYNOD_BALANCE]
+    #[arg(long, global = true, value_name = "RULES", hide_short_help = true)]
+    pub balance: Option<String>,
+    /// Circuit breakers, as `window=50 failures=50 wait=10s` or off [env: SYNOD_BREAKER]
+    #[arg(long, global = true, value_name = "SETTINGS", hide_short_help = true)]
+    pub breaker: Option<String>,
+    /// How long a new agent among others takes to its whole share of the work, as 10s [env: SYNOD_RAMP]
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub ramp: Option<String>,
     /// What is logged, as `info,synod_coordinator=debug` [env: SYNOD_LOG]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
@@ -113,6 +122,9 @@ impl Flags {
             "ended_kept" => &self.ended_kept,
             "view_kept" => &self.view_kept,
             "view_mib" => &self.view_mib,
+            "balance" => &self.balance,
+            "breaker" => &self.breaker,
+            "ramp" => &self.ramp,
             "ledger_kept" => &self.ledger_kept,
             "log" => &self.log,
             "log_format" => &self.log_format,

@@ -16,11 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_fleet::AgentKey;
 use synod_ledger::{Subject, TaskKey};
+use synod_protocol::breaker::{BreakerOrder, OrderBreaker};
 use synod_protocol::command::{AgentChange, ChangeAgent};
 use synod_protocol::view::Agent;
-use synod_protocol::{Code, Command, Error, Id, Json, Workspace, topics};
+use synod_protocol::{Capability, Code, Command, ContentType, Error, Id, Json, Workspace, codec, topics};
 use tokio::time::Instant;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 /// How long a list may take.
 const LIST: Duration = Duration::from_secs(5);
@@ -103,7 +104,7 @@ async fn listed_here(
         };
         fleet.registry.iter().map(|(key, _)| key).filter(of_these).take(limit + 1).cloned().collect()
     };
-    let items: Vec<Agent> = keys.iter().filter_map(|key| shared.fleet.view(key)).collect();
+    let items: Vec<Agent> = keys.iter().filter_map(|key| shared.fleet.view(key, &shared.config.id)).collect();
     Ok(Part { items, next_cursor: None })
 }
 
@@ -168,7 +169,10 @@ async fn view_here(shared: &Shared, shard: u32, key: &AgentKey) -> Result<Json, 
     let read = shared.shards[shard as usize]
         .ask(Instant::now() + door::ANSWER, |answer| Ask::Read { subject, answer });
     read.await?;
-    let view = shared.fleet.view(key).ok_or_else(|| Error::not_found("agent", key.agent.as_str()))?;
+    let view = shared
+        .fleet
+        .view(key, &shared.config.id)
+        .ok_or_else(|| Error::not_found("agent", key.agent.as_str()))?;
     Json::of(&view).map_err(|e| Error::new(Code::Internal, e.to_string()))
 }
 
@@ -200,6 +204,40 @@ pub(crate) async fn change_agent(
     changed(&shared, &caller, &id, change, &body).await
 }
 
+/// What is ordered of a breaker.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewOrder {
+    /// Its breaker for this capability alone; the one for all that it does by default.
+    #[serde(default)]
+    capability: Option<Capability>,
+    /// What.
+    order: BreakerOrder,
+    /// For people.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// Forces a breaker of an agent open or closed, or resets it; every coordinator follows.
+#[utoipa::path(post, path = "/v1/agents/{id}/breaker", params(("id" = String, Path, description = "The agent's id")),
+    request_body = NewOrder, responses(
+    (status = 200, description = "The agent after it", body = Agent),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn order_breaker(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Refusal> {
+    let new = codec::decode::<NewOrder>(ContentType::Json, &body, &shared.config.limits)?;
+    let agent_id: Id = named(&id)?;
+    let NewOrder { capability, order, reason } = new;
+    let command =
+        Command::OrderBreaker(OrderBreaker { agent_id: agent_id.clone(), capability, order, reason });
+    told(&shared, &caller, agent_id, command).await
+}
+
 /// Takes an agent out of the fleet; what it holds is given to others.
 #[utoipa::path(delete, path = "/v1/agents/{id}", params(("id" = String, Path, description = "The agent's id")), responses(
     (status = 200, description = "The agent as it was", body = Agent),
@@ -223,9 +261,13 @@ async fn changed(
     let agent_id: Id = named(id)?;
     let command =
         ChangeAgent { agent_id: agent_id.clone(), incarnation: None, reason: reason(body, shared)? };
-    let command = Command::ChangeAgent(change, command);
+    told(shared, caller, agent_id, Command::ChangeAgent(change, command)).await
+}
+
+/// Has a command about an agent decided; answers the agent after it.
+async fn told(shared: &Shared, caller: &Caller, agent_id: Id, command: Command) -> Result<Response, Refusal> {
     command.check()?;
-    let envelope = caller.envelope(command.ce_type(), id);
+    let envelope = caller.envelope(command.ce_type(), agent_id.as_str());
     match door::decided(shared, command, &envelope, None, caller.came).await? {
         Taken::Decided { entity, .. } => {
             let key = AgentKey { workspace: caller.workspace.clone(), agent: agent_id };

@@ -41,6 +41,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(agents::list_agents))
         .routes(routes!(agents::get_agent, agents::deregister_agent))
         .routes(routes!(agents::change_agent))
+        .routes(routes!(agents::order_breaker))
         .routes(routes!(events::list_events))
         .routes(routes!(operate::get_status))
         .routes(routes!(operate::livez))

@@ -91,7 +91,8 @@ async fn hold(
         Ok((folded, claimed_at)) => {
             let serving = Serving::new(shared.clone(), shard, folded, claimed_at, asks, waiters);
             let ended = serve::serve(serving, grant).await;
-            shared.fleet.lock().registry.forget_shard(shard);
+            let now_ns = shared.fleet.now_ns();
+            shared.fleet.lock().forget_shard(shard, now_ns);
             match ended {
                 Ended::Stopped => Became::Released,
                 Ended::DataLost(why) => refuse_for_good(shared, shard, &why, asks, grant).await,
@@ -139,7 +140,7 @@ async fn refuse_for_good(
                 | Ask::Ended { answer, .. }
                 | Ask::List { answer, .. },
             ) => answer.send(refused()),
-            Some(Ask::Judged { .. }) => Ok(()),
+            Some(Ask::Judged { .. } | Ask::Unclaimed { .. }) => Ok(()),
             None => return Became::Released,
         };
         if sent.is_err() {

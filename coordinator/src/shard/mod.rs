@@ -37,6 +37,8 @@ pub(crate) enum Ask {
     List { filter: TaskFilter, answer: oneshot::Sender<Answer> },
     /// A word of the fleet on an agent of this shard.
     Judged { agent: AgentKey, incarnation: Incarnation, lost: bool, reason: String },
+    /// An attempt was taken out of its agent's inbox.
+    Unclaimed { task: TaskKey, attempt: u32, reason: String },
 }
 
 /// Which tasks a list shows.
@@ -133,6 +135,12 @@ impl ShardHandle {
     /// Whether that was said since the last question.
     pub(crate) fn has_to_redeliver(&self) -> bool {
         self.redeliver.swap(false, Ordering::AcqRel)
+    }
+
+    /// Says that an attempt was taken out of its agent's inbox; waits until the shard has heard it.
+    pub(crate) async fn unclaimed(&self, task: TaskKey, attempt: u32, reason: String) {
+        // A shard that is gone has another owner, who hands it over once more.
+        let _ = self.asks.send(Ask::Unclaimed { task, attempt, reason }).await;
     }
 
     /// Passes on a word of the fleet; when the shard is too busy it is said again at the next look.

@@ -1,5 +1,8 @@
 //! Serving: the one loop in which everything that can happen to a shard happens, one thing at a time.
 
+mod holdings;
+mod unclaimed;
+
 use super::inbound::{self, Read};
 use super::life::Waiters;
 use super::performer::{Done, Performer, Poisonous, directory_record};
@@ -10,16 +13,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use synod_fleet::AgentKey;
 use synod_infra::kafka::{PartitionReader, Producer, RawRecord, ReadError, Start};
 use synod_infra::telemetry::names;
 use synod_ledger::{
-    Answer, Append, Context, Doubt, Effect, Folded, Holding, Input, Limits, Next, Owner, Past, Released,
-    Subject, TaskKey, TaskState, Ticket,
+    Answer, Append, Doubt, Effect, Folded, Input, Limits, Next, Owner, Past, Released, Subject, TaskKey,
+    Ticket,
 };
 use synod_protocol::event::{Event, What};
-use synod_protocol::view::Outcome;
-use synod_protocol::{Error, Incarnation, Json, Timestamp, Workspace, topics};
+use synod_protocol::{Error, Json, Timestamp, Workspace, topics};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -114,6 +115,8 @@ pub(super) struct Serving<'a> {
     until: Option<u64>,
     waiting_told: usize,
     appended_at: Instant,
+    /// For attempts that nobody takes from their inbox.
+    looked: unclaimed::Looked,
     /// Floors that proven steps carry, and since when: what is old enough is trimmed.
     floors: VecDeque<(Instant, u64)>,
 }
@@ -156,6 +159,7 @@ impl<'a> Serving<'a> {
             until: None,
             waiting_told: 0,
             appended_at: Instant::now(),
+            looked: unclaimed::Looked::default(),
             floors: VecDeque::new(),
         };
         serving.shared.shards[shard as usize].appends(serving.owner.epoch());
@@ -188,14 +192,7 @@ impl<'a> Serving<'a> {
     fn handle(&mut self, input: &Input, ticket: Option<Ticket>) -> Result<(), Why> {
         let _on_every_line = span_of(self.shard, input).entered();
         let mut released = Vec::new();
-        let append = {
-            let fleet = self.shared.fleet.lock();
-            let cx =
-                Context { now: self.now(), seed: *uuid::Uuid::new_v4().as_bytes(), fleet: &fleet.registry };
-            let append = self.owner.handle(&cx, input, ticket, &mut released);
-            drop(fleet);
-            append
-        };
+        let append = self.decide(input, ticket, &mut released);
         if let Some(append) = append {
             if let Some(workspace) = &append.workspace {
                 self.happened(workspace, &append.events);
@@ -240,27 +237,8 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    /// Tells the fleet and those who wait what has happened in memory; nothing leaves by it.
+    /// Tells those who wait what has happened in memory; nothing leaves by it.
     fn happened(&mut self, workspace: &Workspace, events: &[Event]) {
-        for event in events {
-            let Some(holding) = self.owner.state().holding(workspace, event) else { continue };
-            let Holding { agent, incarnation, outcome } = holding;
-            let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
-            let needed = self.owner.state().task(&key).and_then(TaskState::resources).cloned();
-            match outcome {
-                None => self.shared.fleet.given(&agent, &incarnation, self.shard, needed.as_ref()),
-                Some(outcome) => {
-                    self.shared.fleet.ended(&agent, &incarnation, self.shard, outcome, needed.as_ref());
-                    self.observe(&key, event, &agent, &incarnation, outcome);
-                }
-            }
-            if let What::TaskAttemptFailed(e) = &event.what
-                && e.timed_out
-            {
-                let (held, now_ms) = ((e.task_id.clone(), e.attempt), self.shared.fleet.now_ms());
-                self.shared.fleet.lock().overdue.add(&agent, &incarnation, held, now_ms);
-            }
-        }
         for event in events {
             if !matches!(
                 event.what,
@@ -280,40 +258,6 @@ impl<'a> Serving<'a> {
                 metrics::histogram!(names::TASK_SECONDS, "status" => status).record(took as f64 / 1000.0);
                 let correlation_id = &task.submitted.correlation_id;
                 tracing::debug!(task = %key.task, correlation_id, status, took, "a task has ended");
-            }
-        }
-    }
-
-    /// How long an attempt took, and whether it succeeded: what the rule `performance` goes by.
-    fn observe(&self, key: &TaskKey, event: &Event, agent: &AgentKey, start: &Incarnation, outcome: Outcome) {
-        let success = match outcome {
-            Outcome::Completed => true,
-            Outcome::Failed | Outcome::TimedOut => false,
-            // Those say nothing of how it works.
-            Outcome::Declined | Outcome::Lost | Outcome::Cancelled | Outcome::Withdrawn => return,
-        };
-        let Some(task) = self.owner.state().task(key) else { return };
-        let Some(capability) = &task.submitted.capability else { return };
-        let attempt = match &event.what {
-            What::TaskCompleted(e) => e.attempt,
-            What::TaskAttemptFailed(e) => e.attempt,
-            _ => return,
-        };
-        let seen = task.attempts.iter().map(|a| &a.seen).find(|seen| seen.attempt == attempt);
-        let took = seen.and_then(|seen| Some(seen.ended_at?.millis_since(seen.started_at)));
-        let Some(took_ms) = took else { return };
-        let mut fleet = self.shared.fleet.lock();
-        fleet.registry.observe(agent, start, capability, took_ms as f64 * 1_000.0, success);
-    }
-
-    /// After a fold: what this shard's tasks hold counts as held.
-    fn count_held(&mut self) {
-        let mut fleet = self.shared.fleet.lock();
-        fleet.registry.forget_shard(self.shard);
-        for (key, task) in self.owner.state().tasks() {
-            if let Some((agent, incarnation)) = task.holder() {
-                let agent = AgentKey { workspace: key.workspace.clone(), agent: agent.clone() };
-                fleet.registry.given_holding(&agent, incarnation, self.shard, task.resources());
             }
         }
     }
@@ -525,6 +469,9 @@ impl<'a> Serving<'a> {
             Ask::Judged { agent, incarnation, lost, reason } => {
                 self.handle(&Input::Judged { agent, incarnation, lost, reason }, None)
             }
+            Ask::Unclaimed { task, attempt, reason } => {
+                self.handle(&Input::Unclaimed { task, attempt, reason }, None)
+            }
         }
     }
 
@@ -730,6 +677,7 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
             s.show();
             s.trim();
             s.redeliver();
+            s.take_back();
             shown_at = Instant::now();
         }
         let (reads, serves) = (!s.is_full() && s.queue.len() < PASSING_LIMIT, !s.is_catching_up());

@@ -136,6 +136,7 @@ impl<'a> World<'a> {
                 delivery: Delivery::Redis,
                 description: None,
                 registered_at: Timestamp::from_millis(0),
+                breaker_orders: Vec::new(),
                 gone: false,
             };
             registry.learn(entry, 0);

@@ -73,7 +73,7 @@ pub const DRAWS: usize = 4;
 /// }
 ///
 /// let mut registry = synod_fleet::Registry::default();
-/// registry.add_rule(Pack)?;
+/// registry.add_rule(std::sync::Arc::new(Pack))?;
 /// registry.set_default_rule("pack")?;
 /// # Ok::<(), synod_fleet::RuleError>(())
 /// ```

@@ -120,7 +120,7 @@ impl Registry {
         };
         let mut book = self.book.borrow_mut();
         let able = book.number(need.workspace, capability)?;
-        let rule = self.rule_for(need.rule, need.workspace, capability);
+        let rule = self.rule_for(need.rule, capability);
         let pool = book.pool(able, rule, &self.rules, &self.members)?;
         let fits = |slot: u32| dominant(&self.members[slot as usize], need);
         let asks_more = need.requires.is_some() || !need.avoid.is_empty();

@@ -83,7 +83,7 @@ pub struct Registry {
     book: RefCell<Book>,
     rules: Vec<Arc<dyn Rule>>,
     default_rule: usize,
-    preferred: BTreeMap<(Workspace, Capability), usize>,
+    preferred: BTreeMap<Capability, usize>,
     now_ms: u64,
     swept_ms: u64,
 }

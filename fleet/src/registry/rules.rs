@@ -3,7 +3,7 @@
 use super::Registry;
 use crate::balance::{Method, Rule};
 use std::sync::Arc;
-use synod_protocol::{Capability, Workspace};
+use synod_protocol::Capability;
 
 /// Rules in all.
 const LIMIT: usize = 64;
@@ -43,7 +43,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`RuleError::Known`], [`RuleError::TooMany`] beyond 64, [`RuleError::Draws`].
-    pub fn add_rule(&mut self, rule: impl Rule + 'static) -> Result<(), RuleError> {
+    pub fn add_rule(&mut self, rule: Arc<dyn Rule>) -> Result<(), RuleError> {
         let name = rule.name();
         if self.rule_number(name).is_some() {
             return Err(RuleError::Known { name });
@@ -56,7 +56,7 @@ impl Registry {
         {
             return Err(RuleError::Draws { name, draws });
         }
-        self.rules.push(Arc::new(rule));
+        self.rules.push(rule);
         Ok(())
     }
 
@@ -78,20 +78,14 @@ impl Registry {
     ///
     /// # Errors
     /// [`RuleError::NotKnown`].
-    pub fn prefer_rule(
-        &mut self,
-        workspace: &Workspace,
-        capability: &Capability,
-        name: Option<&str>,
-    ) -> Result<(), RuleError> {
-        let place = (workspace.clone(), capability.clone());
+    pub fn prefer_rule(&mut self, capability: &Capability, name: Option<&str>) -> Result<(), RuleError> {
         match name {
             Some(name) => {
                 let rule = self.known_rule(name)?;
-                self.preferred.insert(place, rule);
+                self.preferred.insert(capability.clone(), rule);
             }
             None => {
-                self.preferred.remove(&place);
+                self.preferred.remove(capability);
             }
         }
         Ok(())
@@ -109,18 +103,8 @@ impl Registry {
     }
 
     /// The one asked for by name; else the capability's; else the default.
-    pub(super) fn rule_for(
-        &self,
-        name: Option<&str>,
-        workspace: &Workspace,
-        capability: &Capability,
-    ) -> usize {
-        name.and_then(|name| self.rule_number(name)).unwrap_or_else(|| {
-            if self.preferred.is_empty() {
-                return self.default_rule;
-            }
-            let place = (workspace.clone(), capability.clone());
-            self.preferred.get(&place).copied().unwrap_or(self.default_rule)
-        })
+    pub(super) fn rule_for(&self, name: Option<&str>, capability: &Capability) -> usize {
+        let named = name.and_then(|name| self.rule_number(name));
+        named.or_else(|| self.preferred.get(capability).copied()).unwrap_or(self.default_rule)
     }
 }

@@ -22,6 +22,7 @@ fn entry(id: &str, room: u32) -> DirectoryEntry {
         delivery: Delivery::Redis,
         description: None,
         registered_at: Timestamp::from_millis(0),
+        breaker_orders: Vec::new(),
         gone: false,
     }
 }

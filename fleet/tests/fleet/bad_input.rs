@@ -174,7 +174,7 @@ fn a_rule_of_nonsense_still_chooses_somebody() {
     for method in [Method::Least, Method::Turns, Method::Draw(3)] {
         let rule = Nonsense(method);
         let name = rule.name();
-        registry.add_rule(rule).unwrap();
+        registry.add_rule(std::sync::Arc::new(rule)).unwrap();
         let picked: Vec<_> = (0..100).map(|_| id_of(ask(name).of(&registry)).unwrap()).collect();
         // Two are of infinite weight: even so each has its turn.
         let of_turns =

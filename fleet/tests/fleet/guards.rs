@@ -100,7 +100,10 @@ fn who_fails_is_left_alone_then_tried_then_used_little_by_little() {
     assert_eq!(world.give(), None);
     world.after(100);
     assert_eq!(world.give(), None, "strictly after the wait");
+    assert!(!world.guards.has_made_room());
     world.after(1);
+    assert!(world.guards.has_made_room(), "though nothing has happened that would be told");
+    assert!(!world.guards.has_made_room(), "once");
     let trial: Vec<Call> = (0..HALF_OPEN).map(|_| world.give().unwrap()).collect();
     assert_eq!(world.state("a"), [(false, State::HalfOpen), (true, State::HalfOpen)]);
     assert_eq!(world.give(), None, "no more than are permitted");
@@ -113,7 +116,9 @@ fn who_fails_is_left_alone_then_tried_then_used_little_by_little() {
     }
     assert_eq!(world.state("a"), [], "closed, and with nothing counted yet");
     assert_eq!(world.share("a"), 0.1);
+    assert!(world.guards.has_made_room());
     world.after(500);
+    assert!(world.guards.has_made_room());
     assert!((world.share("a") - 0.5).abs() < 1e-9);
     world.after(500);
     assert_eq!(world.share("a"), 1.0);

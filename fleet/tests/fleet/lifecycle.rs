@@ -2,6 +2,7 @@
 
 use crate::world::{amounts, ask, capability, entry, id_of, key, labels, start};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use synod_fleet::balance::{Candidate, Figures, Method, Moment, Rank, Rule};
 use synod_fleet::{Fleet, Gate, LEAST_CONNECTIONS, MemberError, NAMED, Need, Registry, RuleError};
 use synod_protocol::Workspace;
@@ -201,8 +202,8 @@ impl Rule for Pack {
 fn a_rule_is_added_and_preferred() {
     let mut registry = Registry::default();
     ["a", "b", "c"].iter().for_each(|id| assert!(registry.learn(entry(id, 2), 1)));
-    registry.add_rule(Pack("pack", Method::Least)).unwrap();
-    registry.add_rule(Pack("pack_of_all", Method::Draw(4))).unwrap();
+    registry.add_rule(Arc::new(Pack("pack", Method::Least))).unwrap();
+    registry.add_rule(Arc::new(Pack("pack_of_all", Method::Draw(4)))).unwrap();
     registry.given(&key("b"), &start(1), 0);
     let picked = |registry: &Registry, rule: &str| {
         let pick = ask(rule).of(registry).unwrap();
@@ -213,17 +214,21 @@ fn a_rule_is_added_and_preferred() {
     assert_eq!(picked(&registry, "no such rule"), ("a".into(), LEAST_CONNECTIONS));
     registry.set_default_rule("pack").unwrap();
     assert_eq!(picked(&registry, "no such rule"), ("b".into(), "pack"));
-    let (workspace, c) = (Workspace::default_name(), capability("c"));
-    registry.prefer_rule(&workspace, &c, Some("round_robin")).unwrap();
+    let c = capability("c");
+    registry.prefer_rule(&c, Some("round_robin")).unwrap();
     assert_eq!(picked(&registry, "").1, "round_robin");
-    registry.prefer_rule(&workspace, &c, None).unwrap();
+    registry.prefer_rule(&c, None).unwrap();
     assert_eq!(picked(&registry, "").1, "pack");
 
-    assert_eq!(registry.add_rule(Pack("pack", Method::Least)), Err(RuleError::Known { name: "pack" }));
-    assert!(matches!(registry.add_rule(Pack("x", Method::Draw(0))), Err(RuleError::Draws { .. })));
-    assert!(matches!(registry.add_rule(Pack("x", Method::Draw(5))), Err(RuleError::Draws { .. })));
+    assert_eq!(
+        registry.add_rule(Arc::new(Pack("pack", Method::Least))),
+        Err(RuleError::Known { name: "pack" })
+    );
+    assert!(matches!(registry.add_rule(Arc::new(Pack("x", Method::Draw(0)))), Err(RuleError::Draws { .. })));
+    assert!(matches!(registry.add_rule(Arc::new(Pack("x", Method::Draw(5)))), Err(RuleError::Draws { .. })));
     let mut names = (0..).map(|n| &*Box::leak(format!("rule {n}").into_boxed_str()));
-    let refused = (0..100).find_map(|_| registry.add_rule(Pack(names.next()?, Method::Least)).err());
+    let refused =
+        (0..100).find_map(|_| registry.add_rule(Arc::new(Pack(names.next()?, Method::Least))).err());
     assert_eq!((refused, registry.rules().count()), (Some(RuleError::TooMany), 64));
     let unknown = registry.set_default_rule("fastest").unwrap_err().to_string();
     assert!(unknown.contains("\"fastest\"") && unknown.contains("weighted_round_robin"), "{unknown}");

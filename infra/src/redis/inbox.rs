@@ -35,6 +35,27 @@ const GUARD_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 static DELIVER: LazyLock<Script> =
     LazyLock::new(|| Script::new("deliver", include_str!("scripts/deliver.lua")));
 
+static TAKE_BACK: LazyLock<Script> =
+    LazyLock::new(|| Script::new("take_back", include_str!("scripts/take_back.lua")));
+
+/// Entries of an inbox among which attempts to be taken back are looked for, from the oldest on.
+const LOOKED_THROUGH: u64 = 1_000;
+
+/// Attempts that one agent is to give back if it has not taken them.
+#[derive(Clone, Debug)]
+pub struct TakeBack {
+    /// The agent's workspace.
+    pub workspace: Workspace,
+    /// The agent.
+    pub agent: Id,
+    /// The shard whose owner asks.
+    pub shard: u32,
+    /// The owner's epoch; below 2^53.
+    pub epoch: u64,
+    /// `<task>#<n>` each.
+    pub attempt_ids: Vec<String>,
+}
+
 /// One body for one agent.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -97,6 +118,30 @@ impl Inboxes {
     /// Those of any call.
     pub async fn waiting(&self, workspace: &Workspace, agent: &Id) -> Result<u64, RedisError> {
         self.redis.query(redis::cmd("LLEN").arg(keys::inbox(workspace, agent))).await
+    }
+
+    /// Takes back what still waits in an agent's inbox; which it was. Nobody has had it then, and nobody will take it.
+    ///
+    /// Of an inbox with more than 1,000 entries only the oldest are looked at.
+    ///
+    /// # Errors
+    /// Those of any call; it may have been taken back all the same. A deposed owner takes nothing back, without an error.
+    pub async fn take_back(&self, back: TakeBack) -> Result<Vec<String>, RedisError> {
+        let TakeBack { workspace, agent, shard, epoch, attempt_ids } = back;
+        let mut args = vec![shard.to_string(), epoch.to_string(), LOOKED_THROUGH.to_string()];
+        args.extend(attempt_ids);
+        let keys = vec![
+            keys::inbox(&workspace, &agent),
+            keys::guard(&workspace, &agent),
+            keys::seen(&workspace, &agent),
+        ];
+        let answer = TAKE_BACK.run(&self.redis, Call { keys, args }).await?;
+        let mut words: Vec<String> = redis::from_redis_value(answer)?;
+        match words.first().map(String::as_str) {
+            Some("taken") => Ok(words.split_off(1)),
+            Some("fenced") => Ok(Vec::new()),
+            _ => Err(RedisError::Unexpected(format!("taking back answered {words:?}"))),
+        }
     }
 
     /// Removes what an ended incarnation had taken.

@@ -3,7 +3,7 @@
 use super::{Bench, SECOND, ask, connections_received, until};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use synod_infra::redis::inbox::{Delivered, Delivery, INBOX_LIMIT, InboxReader, Inboxes};
+use synod_infra::redis::inbox::{Delivered, Delivery, INBOX_LIMIT, InboxReader, Inboxes, TakeBack};
 use synod_infra::redis::{RedisError, keys};
 
 impl Bench {
@@ -67,6 +67,41 @@ async fn an_attempt_that_was_taken_is_still_known() {
     let body = reader.take(SECOND).await.unwrap().unwrap();
     reader.settle(&body).await.unwrap();
     assert_eq!(bench.deliver_one(bench.attempt(0, 1, "t#1")).await, Delivered::AlreadyThere);
+}
+
+/// What the coordinators deliver is the event as structured JSON.
+fn assigned(bench: &Bench, task: &str, attempt: u32) -> Delivery {
+    let body = format!(
+        r#"{{"specversion":"1.0","type":"synod.task.assigned","data":{{"task_id":"{task}","attempt":{attempt},"input":{{"attempt":7}}}}}}"#
+    );
+    Delivery { body, ..bench.attempt(0, 5, &format!("{task}#{attempt}")) }
+}
+
+#[tokio::test]
+async fn what_nobody_has_taken_is_taken_back_and_only_that() {
+    let bench = Bench::start().await;
+    let back = async |epoch: u64, ids: &[&str]| {
+        let attempt_ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        let (workspace, agent) = (bench.workspace.clone(), bench.agent.clone());
+        bench.inboxes().take_back(TakeBack { workspace, agent, shard: 0, epoch, attempt_ids }).await.unwrap()
+    };
+    for (task, attempt) in [("taken", 1), ("t", 1), ("t", 12), ("other", 1)] {
+        bench.deliver_one(assigned(&bench, task, attempt)).await;
+    }
+    let cancelled = r#"{"type":"synod.task.cancelled","data":{"task_id":"t","attempt":1}}"#;
+    for body in ["no JSON", cancelled] {
+        bench.deliver_one(Delivery { epoch: 5, ..bench.notice(body.into()) }).await;
+    }
+    let mut reader = bench.reader();
+    reader.take(SECOND).await.unwrap().unwrap();
+
+    assert_eq!(back(4, &["t#1"]).await, Vec::<String>::new(), "a deposed owner takes nothing back");
+    assert_eq!(back(5, &["taken#1", "t#12", "nobody's#1"]).await, ["t#12"]);
+    assert_eq!(back(5, &["t#12"]).await, Vec::<String>::new(), "once");
+    assert_eq!(bench.waiting().await, 4);
+    // Should nothing come of that, it can be handed over once more; what was taken cannot.
+    assert_eq!(bench.deliver_one(assigned(&bench, "t", 12)).await, Delivered::Accepted);
+    assert_eq!(bench.deliver_one(assigned(&bench, "taken", 1)).await, Delivered::AlreadyThere);
 }
 
 #[tokio::test]

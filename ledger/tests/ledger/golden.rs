@@ -35,6 +35,8 @@ fn history() -> Shard {
     shard.happen(&Input::Judged { agent, incarnation, lost: true, reason: "silent".into() }, None);
     shard.ask("synod.agent.register", &registration("a", 2, &json!({}))).unwrap();
     shard.ask("synod.agent.pause", &json!({"agent_id": "a", "reason": "lunch"})).unwrap();
+    let order = json!({"agent_id": "a", "order": "force_open", "capability": "c", "reason": "a bad release"});
+    shard.ask("synod.agent.order_breaker", &order).unwrap();
     shard.ask("synod.agent.deregister", &json!({"agent_id": "a"})).unwrap();
     shard.happen(&Input::Poison { offset: 7, error: Error::invalid("no JSON"), meta: None }, None);
     shard.happen(&Input::PassedOn { offset: 8, partition: 3 }, None);

@@ -170,6 +170,7 @@ impl Shard {
                 What::AgentDeregistered(e) | What::AgentLost(e) | What::AgentStatusChanged(e) => {
                     (e.status.as_str(), self.agent_status(e.agent_id.as_str()))
                 }
+                What::AgentBreakerOrdered(e) => (e.status.as_str(), self.agent_status(e.agent_id.as_str())),
                 _ => {
                     let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
                     (status_of(event), self.shadow.task(&key).unwrap().status.as_str())
@@ -191,10 +192,10 @@ impl Shard {
     /// Tells the fleet who was given work and who is done with it.
     fn count(&mut self, workspace: &Workspace, event: &Event) {
         let Some(holding) = self.shadow.holding(workspace, event) else { return };
-        let Holding { agent, incarnation, outcome } = holding;
-        match outcome {
+        let Holding { agent, incarnation, end, .. } = holding;
+        match end {
             None => self.fleet.given(&agent, &incarnation, 0),
-            Some(outcome) => self.fleet.ended(&agent, &incarnation, 0, outcome),
+            Some(end) => self.fleet.ended(&agent, &incarnation, 0, end.outcome),
         }
     }
 

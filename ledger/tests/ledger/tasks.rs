@@ -18,10 +18,13 @@ enum Do {
     Decline,
     LoseAgent,
     AgentLeaves,
+    TakeBack,
     Cancel,
     Wait(u64),
 }
-use Do::{AgentLeaves, Cancel, Complete, Decline, Fail, FailForGood, LoseAgent, Progress, Start, Wait};
+use Do::{
+    AgentLeaves, Cancel, Complete, Decline, Fail, FailForGood, LoseAgent, Progress, Start, TakeBack, Wait,
+};
 
 fn error(retryable: bool) -> Value {
     json!({"error": {"code": "bad", "message": "it broke", "retryable": retryable}})
@@ -39,6 +42,12 @@ impl Shard {
                 Decline => drop(self.result("decline", "t", &error(true)).unwrap()),
                 LoseAgent => self.lose_holder("t"),
                 AgentLeaves => self.leave_holder("t"),
+                TakeBack => {
+                    let attempt = self.task("t").attempts.last().map_or(1, |last| last.seen.attempt);
+                    let reason = "it waited".to_owned();
+                    let input = Input::Unclaimed { task: task_key("t"), attempt, reason };
+                    self.happen(&input, None);
+                }
                 Cancel => drop(self.ask("synod.task.cancel", &json!({"task_id": "t"})).unwrap()),
                 Wait(ms) => self.wait(*ms),
             }
@@ -84,6 +93,26 @@ fn a_task_is_done_by_an_agent() {
         "b:-",
     );
     check(&["a"], &json!({"capability": "other"}), &[], "submitted", "waiting", "");
+}
+
+#[test]
+fn what_its_agent_does_not_take_goes_to_another_if_there_is_one() {
+    let none = json!({});
+    let back = "submitted assigned reassigned";
+    check(&["a", "b"], &none, &[TakeBack], &format!("{back} assigned"), "assigned", "a:withdrawn b:-");
+    // Nobody else: it waits, and whoever has room next may have it, the same too.
+    check(&["a"], &none, &[TakeBack], back, "waiting", "a:withdrawn");
+    let begun = "submitted assigned started";
+    check(&["a", "b"], &none, &[Start, TakeBack], begun, "running", "a:-");
+    let done = "submitted assigned completed";
+    check(&["a", "b"], &none, &[Complete, TakeBack], done, "completed", "a:completed");
+    // Attempts that are over are not taken back, nor those of later ones for them.
+    let mut shard = Shard::with(&["a"]);
+    shard.submit("t", &none).unwrap();
+    shard.live(&[Fail, Wait(200)]);
+    let late = Input::Unclaimed { task: task_key("t"), attempt: 1, reason: "it waited".into() };
+    assert_eq!(shard.happen(&late, None), None, "no record either");
+    assert_eq!(shard.task("t").status.as_str(), "assigned");
 }
 
 #[test]

@@ -143,14 +143,14 @@ impl World {
         let Some(workspace) = &append.workspace else { return };
         for event in &append.events {
             let Some(holding) = s.owner.state().holding(workspace, event) else { continue };
-            let Holding { agent, incarnation, outcome } = holding;
-            if outcome == Some(Outcome::Withdrawn) {
-                self.met(Met::Withdrawn);
-            }
-            match outcome {
+            let Holding { agent, incarnation, end, .. } = holding;
+            match end {
                 None => self.nodes[node].fleet.given(&agent, &incarnation, shard),
-                Some(outcome) => {
-                    self.nodes[node].fleet.ended(&agent, &incarnation, shard, outcome);
+                Some(end) => {
+                    if end.outcome == Outcome::Withdrawn {
+                        self.met(Met::Withdrawn);
+                    }
+                    self.nodes[node].fleet.ended(&agent, &incarnation, shard, end.outcome);
                     s.owner.there_is_room();
                 }
             }

@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// 0 (may wait) to 9 (goes first)
     #[arg(long, value_name = "0-9")]
     priority: Option<u8>,
+    /// The balancing rule, such as `performance`
+    #[arg(long, value_name = "RULE")]
+    strategy: Option<String>,
     /// Attempts in all
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
@@ -85,7 +88,7 @@ fn body(args: Args, id: &EntityId) -> Result<SubmitTask, Stop> {
         timeout_ms: args.timeout_ms,
         deadline: None,
         retry: args.max_attempts.map(retry),
-        strategy: None,
+        strategy: args.strategy,
         requires: None,
         retry_on_suspect: None,
         labels: None,

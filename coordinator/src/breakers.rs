@@ -1,0 +1,114 @@
+//! Circuit breakers at work: what an attempt's end says of its agent, what time does to breakers and ramps, and who is told.
+
+use crate::fleet::wall_clock;
+use crate::{Shared, publish};
+use std::sync::Arc;
+use std::time::Duration;
+use synod_fleet::breaker::{Event, Outcome as Verdict, State, Status};
+use synod_fleet::{AgentKey, Guards, Told};
+use synod_ledger::End;
+use synod_protocol::breaker::{AgentBreaker, BreakerState};
+use synod_protocol::event::{BREAKER_CLOSED, BREAKER_HALF_OPENED, BREAKER_OPENED, BreakerChanged};
+use synod_protocol::view::Outcome;
+use synod_protocol::{Code, Id};
+use tokio_util::sync::CancellationToken;
+
+/// How often time is let do what it does.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// Errors that are the fault of who submitted the task: they say nothing of who was given it.
+const CALLERS_FAULT: [Code; 9] = [
+    Code::InvalidArgument,
+    Code::Unauthenticated,
+    Code::PermissionDenied,
+    Code::NotFound,
+    Code::AlreadyExists,
+    Code::Conflict,
+    Code::InvalidTransition,
+    Code::PayloadTooLarge,
+    Code::Unprocessable,
+];
+
+/// What the end of an attempt says of its agent; `None`: nothing.
+pub(crate) fn verdict(end: &End) -> Option<Verdict> {
+    match end.outcome {
+        Outcome::Completed => Some(Verdict::Success),
+        Outcome::TimedOut => Some(Verdict::Failure),
+        Outcome::Failed => {
+            let code = end.code.as_deref();
+            let is_callers = CALLERS_FAULT.iter().any(|fault| code == Some(fault.as_str()));
+            Some(if is_callers { Verdict::Ignored } else { Verdict::Failure })
+        }
+        // Its health is judged by other means, and the rest was not its doing.
+        Outcome::Lost | Outcome::Declined | Outcome::Withdrawn | Outcome::Cancelled => None,
+    }
+}
+
+/// Lets time pass for breakers and ramps, and publishes what has happened to breakers, until `stop`.
+pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+        for told in shared.fleet.breakers_tick() {
+            tell(&shared, told);
+        }
+    }
+}
+
+fn tell(shared: &Shared, told: Told) {
+    let Told { agent, scope, event, status } = told;
+    let Event::Transition { from, to, .. } = event else { return };
+    let (before, now) = (name(from), name(to));
+    let ty = match now.plain() {
+        synod_protocol::view::Breaker::Open => BREAKER_OPENED,
+        synod_protocol::view::Breaker::HalfOpen => BREAKER_HALF_OPENED,
+        synod_protocol::view::Breaker::Closed => BREAKER_CLOSED,
+    };
+    let capability = scope.as_ref().map(|scope| scope.as_str());
+    let (failure_rate, slow_rate) = (status.failure_rate_percent, status.slow_rate_percent);
+    tracing::info!(
+        agent = %agent.agent, capability, before = before.as_str(), now = now.as_str(), failure_rate, slow_rate, "a breaker"
+    );
+    metrics::counter!(synod_infra::telemetry::names::BREAKER_CHANGES_TOTAL, "state" => now.as_str())
+        .increment(1);
+    let changed = BreakerChanged {
+        agent_id: agent.agent.clone(),
+        capability: scope,
+        status: now,
+        before,
+        failure_rate,
+        slow_rate,
+        attempts: status.calls,
+        coordinator: shared.config.id.clone(),
+    };
+    publish::about_agent(shared, &agent, ty, wall_clock(), &changed);
+}
+
+fn name(state: State) -> BreakerState {
+    match state {
+        State::Closed => BreakerState::Closed,
+        State::Open => BreakerState::Open,
+        State::HalfOpen => BreakerState::HalfOpen,
+        State::ForcedOpen => BreakerState::ForcedOpen,
+        State::MetricsOnly | State::Disabled => BreakerState::ForcedClosed,
+    }
+}
+
+/// An agent's breakers as a reader sees them.
+pub(crate) fn views(guards: &Guards, agent: &AgentKey, now_ns: u64, coordinator: &Id) -> Vec<AgentBreaker> {
+    let ms = |ns: u64| ns / 1_000_000;
+    let view = |capability, status: Status| AgentBreaker {
+        capability,
+        status: name(status.state),
+        since_ms: ms(now_ns.saturating_sub(status.since_ns)),
+        failure_rate: status.failure_rate_percent,
+        slow_rate: status.slow_rate_percent,
+        attempts: status.calls,
+        opened: status.attempts,
+        retry_in_ms: status.open_until_ns.map(|until_ns| ms(until_ns.saturating_sub(now_ns))),
+        coordinator: coordinator.clone(),
+    };
+    guards.of(agent, now_ns).map(|(scope, status)| view(scope.clone(), status)).collect()
+}
