@@ -22,6 +22,7 @@ pub mod bench;
 pub mod commands;
 pub mod demo;
 pub mod dlq;
+mod explanation;
 pub mod ledger;
 pub mod mesh;
 pub mod output;

@@ -101,6 +101,42 @@ pub(crate) async fn moved(shared: &Shared, shard: u32, from: &str) {
     }
 }
 
+/// Asks the owner of a shard: here by `here`, elsewhere by the same path. What an owner cannot answer just now is
+/// asked again, of whoever it is then, until `FIND` is over.
+///
+/// # Errors
+/// The owner's; `unavailable` when none answers in time.
+pub(crate) async fn of_owner<F: Future<Output = Result<Json, Error>>>(
+    shared: &Shared,
+    shard: u32,
+    workspace: &Workspace,
+    path: &str,
+    came: Came,
+    here: impl Fn() -> F,
+) -> Result<Json, Error> {
+    let until = Instant::now() + FIND;
+    loop {
+        let told = match find(shared, shard, came, until).await? {
+            Where::Here => here().await,
+            Where::There(address) => {
+                let got = shared.forward.get(&address, path, Some(workspace), None, ANSWER);
+                tokio::select! {
+                    got = got => got.and_then(json),
+                    () = moved(shared, shard, &address) => Err(Error::unavailable("the shard has moved")),
+                }
+            }
+        };
+        match told {
+            Err(error)
+                if error.code == Code::Unavailable && came == Came::FromClient && Instant::now() < until =>
+            {
+                a_moment(shared).await;
+            }
+            told => return told,
+        }
+    }
+}
+
 /// Waits a moment, or until the shard's route changes.
 pub(crate) async fn a_moment(shared: &Shared) {
     let mut changes = shared.tenures.changes();

@@ -291,7 +291,8 @@ impl Guards {
                 self.room |= opens && !opened_before;
             }
             _ => {
-                self.room |= self.unsettled.remove(&here).is_some_and(|opened_before| opens && !opened_before)
+                self.room |=
+                    self.unsettled.remove(&here).is_some_and(|opened_before| opens && !opened_before);
             }
         }
         let closes = |event: &breaker::Event| matches!(event, breaker::Event::Transition { from, to: State::Closed, .. } if *from != State::MetricsOnly);

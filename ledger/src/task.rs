@@ -150,6 +150,7 @@ impl TaskState {
                             if e.choice.candidates == 1 { "" } else { "s" },
                             e.choice.in_flight
                         )),
+                        choice: Some(e.choice.clone()),
                     },
                     token,
                     delivery,

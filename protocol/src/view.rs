@@ -3,6 +3,7 @@
 use crate::breaker::{AgentBreaker, StandingOrder};
 use crate::command::Delivery;
 use crate::error::Error;
+use crate::event::ChoiceMade;
 use crate::id::{Capability, EntityId, Id, Incarnation, Workspace};
 use crate::json::Json;
 use crate::time::Timestamp;
@@ -129,6 +130,46 @@ pub struct Attempt {
     /// Why it went there, or why it ended so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
+    /// How that agent was chosen.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub choice: Option<ChoiceMade>,
+}
+
+/// Why a task's attempts went where they went, and what it waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    /// Which task.
+    pub task_id: EntityId,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// Every try of it.
+    pub attempts: Vec<Attempt>,
+    /// What it waits for, if it waits for an agent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waiting: Option<WaitsFor>,
+}
+
+/// What a task waits for: how it is with the agents that could do it. Each of them stands in exactly one of the counts after `able`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WaitsFor {
+    /// For how long it has waited or been tried, in milliseconds.
+    pub for_ms: u64,
+    /// In one sentence.
+    pub because: String,
+    /// Agents that have the capability, or the agent named.
+    pub able: u32,
+    /// Have declined it.
+    pub avoided: u32,
+    /// Lack a label or a resource that is required, or have too little of it free.
+    pub unfit: u32,
+    /// Are not healthy, or paused, drained or done.
+    pub unwell: u32,
+    /// Are kept from work, as by a breaker that is open.
+    pub shut: u32,
+    /// Have no room.
+    pub full: u32,
+    /// Could take it now.
+    pub ready: u32,
 }
 
 /// How an attempt ended.

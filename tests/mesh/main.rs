@@ -4,6 +4,7 @@ mod attempts;
 mod bad_http;
 mod bad_records;
 mod breakers;
+mod explain;
 mod foreign;
 mod http;
 mod loss;

@@ -273,6 +273,7 @@ impl Memory {
         let Some(agent) = self.agents.values().find(may) else { return };
         task.status = TaskStatus::Assigned;
         task.attempts.push(Attempt {
+            choice: None,
             attempt: task.attempts.len() as u32 + 1,
             agent_id: agent.agent_id.clone(),
             incarnation: agent.incarnation.clone(),

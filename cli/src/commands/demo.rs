@@ -2,7 +2,7 @@
 
 use super::place::{Place, names_a_mesh};
 use crate::demo::agents::Post;
-use crate::demo::{Tree, TreeError, conduct, screen, serve};
+use crate::demo::{Tree, TreeError, conduct, fleet, screen, serve};
 use crate::mesh::{Ending, Ground, GroundError, run as on_runtime};
 use crate::output::{Format, Output, Stop};
 use crate::settings::{Flags, Settings, Source};
@@ -33,6 +33,8 @@ enum Scene {
     /// One task per file of a tree; one of three agents is killed half way
     #[default]
     Files,
+    /// One agent of three falls ill, and gets well again: balancing and circuit breakers
+    Fleet,
 }
 
 /// Arguments of `synod demo-agent`.
@@ -53,7 +55,9 @@ const FINISH_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
     let settings = args.place.quiet_settings(flags)?;
-    let Scene::Files = args.scene;
+    if args.scene == Scene::Fleet {
+        return fleet_scene(settings, Duration::from_secs(args.limit), output);
+    }
     let tree = tree(args.input.as_deref())?;
     if tree.files.is_empty() {
         return Err(Stop::Failed(format!("there are no files in {:?}", tree.root)));
@@ -77,6 +81,32 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
     match report.failed.len() {
         0 => Ok(()),
         failed => Err(Stop::Failed(format!("{failed} of {} files were not analysed", tree.files.len()))),
+    }
+}
+
+fn fleet_scene(mut settings: Settings, limit: Duration, output: &mut Output<impl Write>) -> Result<(), Stop> {
+    if settings.breaker.source == Source::Default {
+        settings.breaker.value = fleet::BREAKER.parse().map_err(Stop::Failed)?;
+    }
+    let report = on_runtime(async {
+        let mut ending = Ending::listen().map_err(|error| Stop::Failed(error.to_string()))?;
+        say_where(&settings);
+        let ground = Ground::of(&settings, "synod-demo").await.map_err(stop)?;
+        let played = tokio::select! {
+            played = fleet::play(&ground) => played.map_err(|error| Stop::Failed(error.to_string())),
+            () = tokio::time::sleep(limit) => Err(Stop::Failed(format!("not done within {} s", limit.as_secs()))),
+            signal = ending.asked() => Err(Stop::Failed(format!("ended by {signal}"))),
+        };
+        ground.leave(FINISH_WITHIN).await;
+        played
+    })?;
+    match output.format() {
+        Format::Table => output.text(&fleet::draw(&report))?,
+        Format::Json | Format::Yaml => output.structured(&report)?,
+    }
+    match report.not_done {
+        0 => Ok(()),
+        some => Err(Stop::Failed(format!("{some} tasks were not done"))),
     }
 }
 

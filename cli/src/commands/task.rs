@@ -1,5 +1,6 @@
 //! `synod task …`: hand in work, and see what becomes of it.
 
+mod explain;
 mod submit;
 mod watch;
 
@@ -32,6 +33,8 @@ enum Verb {
     List(List),
     /// Cancel a task
     Cancel(Cancel),
+    /// Say why its attempts went where they went, and what it waits for
+    Explain(Explain),
     /// Show a task's events as they happen, until it ends
     Watch(watch::Args),
 }
@@ -44,6 +47,13 @@ struct Get {
     /// Wait for its end, so many milliseconds at most
     #[arg(long, value_name = "MS", num_args = 0..=1, require_equals = true, default_missing_value = submit::WAIT_MS)]
     wait: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Explain {
+    /// The task's id
+    #[arg(value_name = "TASK")]
+    id: EntityId,
 }
 
 #[derive(Debug, clap::Args)]
@@ -106,6 +116,7 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
                 let cancel = format!("{}/cancel", path(&id));
                 output.entity(&api.post(&cancel, &[], &body, Duration::ZERO).await?.1)
             }
+            Verb::Explain(Explain { id }) => explain::run(&api, &id, output).await,
             Verb::Watch(watch) => watch::run(&api, watch, output).await,
         }
     })

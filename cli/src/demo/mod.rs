@@ -7,13 +7,14 @@
 //!                 └──> Report (+ MeshFigures) ──> screen
 //! ```
 //!
-//! `tree`, `path`, `analyse`, `report` and `screen` know nothing of the mesh.
+//! `fleet` is a scene of its own: breakers and balancing at work. `tree`, `path`, `analyse`, `report` and `screen` know nothing of the mesh.
 
 pub mod agents;
 pub mod analyse;
 pub mod collect;
 pub mod conduct;
 mod counts;
+pub mod fleet;
 pub mod language;
 pub mod path;
 pub mod report;

@@ -4,6 +4,7 @@
 //! start that fails half way takes back what it has started.
 
 use super::endpoints::Endpoints;
+use crate::settings::Settings;
 use std::net::SocketAddr;
 use std::time::Duration;
 use synod_coordinator::{Balance, Breakers, Coordinator, CoordinatorConfig, StartError};
@@ -35,16 +36,22 @@ pub struct EmbeddedOptions {
 }
 
 impl EmbeddedOptions {
-    /// On a free port of loopback.
-    pub fn private(partitions: u32) -> EmbeddedOptions {
+    /// As the settings say.
+    pub fn of(settings: &Settings) -> EmbeddedOptions {
         EmbeddedOptions {
-            http_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            partitions,
-            balance: Balance::default(),
-            breakers: Breakers::default(),
-            ramp: Duration::from_secs(10),
+            http_listen: settings.http_listen.value,
+            partitions: settings.partitions.value,
+            balance: settings.balance.value.clone(),
+            breakers: settings.breaker.value.clone(),
+            ramp: settings.ramp.value.0.unwrap_or_default(),
             metrics: None,
         }
+    }
+
+    /// On a free port of loopback.
+    #[must_use]
+    pub fn privately(self) -> EmbeddedOptions {
+        EmbeddedOptions { http_listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..self }
     }
 }
 

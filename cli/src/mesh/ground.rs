@@ -40,7 +40,7 @@ impl Ground {
             let dialling = Dialling::of(settings, who);
             return Ok(Ground { dialling, api: Api::of(settings)?, own: None });
         }
-        let own = Embedded::start(EmbeddedOptions::private(settings.partitions.value)).await?;
+        let own = Embedded::start(EmbeddedOptions::of(settings).privately()).await?;
         let endpoints = own.endpoints();
         let unusable = |why: String| Error::new(Code::Internal, format!("the embedded mesh: {why}"));
         let url: HttpUrl = endpoints.http.parse().map_err(unusable)?;

@@ -10,6 +10,7 @@
 //! `synod.reply.validate`, which all runs share.
 
 mod broken;
+mod choice;
 mod codecs;
 mod doors;
 mod happened;
@@ -61,7 +62,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 24] = [
+const PROMISES: [Check; 26] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
@@ -81,6 +82,8 @@ const PROMISES: [Check; 24] = [
     Check { name: "what is done is not cancelled", run: |site| tasks::cancel_too_late(site).boxed() },
     Check { name: "a failure is tried again", run: |site| tasks::retried(site).boxed() },
     Check { name: "a deadline ends what nobody does", run: |site| tasks::deadline(site).boxed() },
+    Check { name: "a choice is explained by its rule", run: |site| choice::explained(site).boxed() },
+    Check { name: "who is shut out gets nothing", run: |site| choice::shut_out(site).boxed() },
     Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },
     Check { name: "the ledger tells a task's life", run: |site| history::life(site).boxed() },
     Check { name: "a dead letter is redriven, and put away", run: |site| letters::round_trip(site).boxed() },

@@ -5,7 +5,7 @@ use super::gather::{Cover, gather};
 use super::request::{Caller, JsonBody, Params, named, page_limit};
 use super::tasks::{Reason, reason};
 use crate::Shared;
-use crate::door::{self, Came, Taken, Where};
+use crate::door::{self, Came, Taken};
 use crate::shard::{Ask, TaskFilter};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -138,28 +138,8 @@ pub(crate) async fn get_agent(
 /// An agent as the owner of its shard knows it: the others hear of changes by the directory, a little later.
 async fn view(shared: &Shared, key: &AgentKey, came: Came) -> Result<Json, Error> {
     let shard = topics::partition(key.agent.as_str().as_bytes(), shared.config.partitions);
-    let until = Instant::now() + door::FIND;
-    loop {
-        let told = match door::find(shared, shard, came, until).await? {
-            Where::Here => view_here(shared, shard, key).await,
-            Where::There(address) => {
-                let path = format!("/v1/agents/{}", door::escaped(key.agent.as_str()));
-                let got = shared.forward.get(&address, &path, Some(&key.workspace), None, door::ANSWER);
-                tokio::select! {
-                    got = got => got.and_then(door::json),
-                    () = door::moved(shared, shard, &address) => Err(Error::unavailable("the shard has moved")),
-                }
-            }
-        };
-        match told {
-            Err(error)
-                if error.code == Code::Unavailable && came == Came::FromClient && Instant::now() < until =>
-            {
-                door::a_moment(shared).await;
-            }
-            told => return told,
-        }
-    }
+    let path = format!("/v1/agents/{}", door::escaped(key.agent.as_str()));
+    door::of_owner(shared, shard, &key.workspace, &path, came, || view_here(shared, shard, key)).await
 }
 
 async fn view_here(shared: &Shared, shard: u32, key: &AgentKey) -> Result<Json, Error> {

@@ -40,6 +40,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(tasks::cancel_task))
         .routes(routes!(agents::list_agents))
         .routes(routes!(agents::get_agent, agents::deregister_agent))
+        .routes(routes!(tasks::explain_task))
         .routes(routes!(agents::change_agent))
         .routes(routes!(agents::order_breaker))
         .routes(routes!(events::list_events))

@@ -4,7 +4,7 @@ use super::answer::{self, Problem, Refusal};
 use super::gather::{Cover, gather};
 use super::request::{Caller, JsonBody, Params, named, page_limit, waited};
 use crate::Shared;
-use crate::door::{self, Taken};
+use crate::door::{self, Came, Taken};
 use crate::shard::{Ask, TaskFilter};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -15,8 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_ledger::TaskKey;
 use synod_protocol::command::{CancelTask, SubmitTask};
-use synod_protocol::view::{Task, TaskStatus};
-use synod_protocol::{Code, Command, ContentType, EntityId, Error, Id, Json, Timestamp, Workspace, codec};
+use synod_protocol::view::{Explanation, Task, TaskStatus};
+use synod_protocol::{
+    Code, Command, ContentType, EntityId, Error, Id, Json, Timestamp, Workspace, codec, topics,
+};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
@@ -149,6 +151,41 @@ pub(crate) async fn get_task(
         StatusCode::ACCEPTED
     };
     Ok(answer::entity(status, &entity, Some(format!("/v1/tasks/{id}"))))
+}
+
+/// Why its attempts went where they went, and what a task waits for.
+#[utoipa::path(get, path = "/v1/tasks/{id}/explanation", params(("id" = String, Path, description = "The task's id")), responses(
+    (status = 200, description = "Each choice with its figures; how it is with those who could do it", body = Explanation),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn explain_task(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let task: EntityId = named(&id)?;
+    let shard = topics::partition(task.root().as_bytes(), shared.config.partitions);
+    let (workspace, path) = (&caller.workspace, format!("/v1/tasks/{}/explanation", door::escaped(&id)));
+    let here =
+        || explained_here(&shared, shard, TaskKey { workspace: workspace.clone(), task: task.clone() });
+    match door::of_owner(&shared, shard, workspace, &path, caller.came, here).await {
+        // It has left memory: how it was chosen for stands in its view.
+        Err(error) if error.code == Code::NotFound && caller.came == Came::FromClient => {
+            let entity = door::task(&shared, workspace, &task, Duration::ZERO, caller.came).await?;
+            let task = entity.to::<Task>().map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+            let Task { task_id, status, attempts, .. } = task;
+            let past = Json::of(&Explanation { task_id, status, attempts, waiting: None });
+            let past = past.map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+            Ok(answer::entity(StatusCode::OK, &past, None))
+        }
+        told => Ok(answer::entity(StatusCode::OK, &told?, None)),
+    }
+}
+
+async fn explained_here(shared: &Shared, shard: u32, task: TaskKey) -> Result<Json, Error> {
+    door::certain(shared, shard).await?;
+    let until = Instant::now() + door::ANSWER;
+    Ok(shared.shards[shard as usize].ask(until, |answer| Ask::Explain { task, answer }).await?.0)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -137,6 +137,7 @@ async fn refuse_for_good(
             Some(
                 Ask::Command { answer, .. }
                 | Ask::Read { answer, .. }
+                | Ask::Explain { answer, .. }
                 | Ask::Ended { answer, .. }
                 | Ask::List { answer, .. },
             ) => answer.send(refused()),

@@ -31,6 +31,8 @@ pub(crate) enum Ask {
     Command { command: Box<Command>, meta: Meta, answer: oneshot::Sender<Answer> },
     /// An entity as it is.
     Read { subject: Subject, answer: oneshot::Sender<Answer> },
+    /// Why a task is where it is.
+    Explain { task: TaskKey, answer: oneshot::Sender<Answer> },
     /// A task once it has ended.
     Ended { task: TaskKey, answer: oneshot::Sender<Answer> },
     /// Tasks after this one, in order of their ids.

@@ -1,5 +1,6 @@
 //! Serving: the one loop in which everything that can happen to a shard happens, one thing at a time.
 
+mod explain;
 mod holdings;
 mod unclaimed;
 
@@ -439,6 +440,14 @@ impl<'a> Serving<'a> {
                 let ticket = self.ticket(answer);
                 let mut released = Vec::new();
                 self.owner.read(ticket, &subject, &mut released);
+                self.release(released);
+                Ok(())
+            }
+            Ask::Explain { task, answer } => {
+                let explained = self.explain(&task);
+                let ticket = self.ticket(answer);
+                let mut released = Vec::new();
+                self.owner.tell(ticket, explained, &mut released);
                 self.release(released);
                 Ok(())
             }
