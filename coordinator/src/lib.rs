@@ -13,6 +13,7 @@
 //! (`forward`).
 
 mod config;
+mod contexts;
 mod directory;
 mod door;
 mod doubts;
@@ -25,9 +26,11 @@ mod overdue;
 mod presence;
 mod progress;
 mod shard;
+mod snapshots;
 mod tenure;
 
 pub use config::CoordinatorConfig;
+pub use snapshots::SnapshotPolicy;
 
 use axum::serve::ListenerExt;
 use fleet::SharedFleet;
@@ -66,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) status: Arc<Status>,
     pub(crate) tenures: Tenures,
     pub(crate) forward: Forward,
+    pub(crate) snapshots: snapshots::Snapshots,
     /// Where others reach this one, `host:port`.
     pub(crate) address: String,
     /// The HTTP door closes: who waits is answered with what is.
@@ -142,6 +146,7 @@ impl Coordinator {
             status,
             tenures,
             forward,
+            snapshots: snapshots::Snapshots::default(),
             address: advertised,
             closing,
         });
@@ -233,6 +238,8 @@ async fn join(
     work.spawn(directory::hear_redis(shared.clone(), stop.clone()));
     work.spawn(directory::judge(shared.clone(), stop.clone()));
     work.spawn(presence::watch(shared.clone(), stop.clone()));
+    work.spawn(snapshots::keep(shared.clone(), stop.clone()));
+    work.spawn(contexts::publish_news(shared.clone(), stop.clone()));
     for inbox in inboxes {
         work.spawn(shard::live(shared.clone(), inbox));
     }

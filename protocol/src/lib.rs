@@ -9,6 +9,7 @@
 //!                 --Command::decode---------> Command  ---> a shard decides --> Event --> headers + bytes
 //! ```
 
+pub mod checkpoint;
 pub mod codec;
 pub mod command;
 pub mod envelope;
@@ -18,6 +19,7 @@ pub mod http;
 pub mod id;
 pub mod json;
 pub mod limits;
+pub mod snapshot;
 pub mod time;
 pub mod topics;
 pub mod trace;

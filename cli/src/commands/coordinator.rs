@@ -5,7 +5,7 @@ use crate::mesh::{Dialling, Ending, run as on_runtime};
 use crate::output::Stop;
 use crate::settings::{Flags, Settings};
 use std::time::Duration;
-use synod_coordinator::{Coordinator, CoordinatorConfig};
+use synod_coordinator::{Coordinator, CoordinatorConfig, SnapshotPolicy};
 use synod_infra::telemetry::Metrics;
 use synod_ledger::Keep;
 use synod_protocol::Id;
@@ -42,6 +42,16 @@ fn keep(settings: &Settings) -> Keep {
     Keep { ended_ms: u64::try_from(kept.as_millis()).unwrap_or(u64::MAX), ..Keep::default() }
 }
 
+pub(super) fn snapshots(settings: &Settings) -> SnapshotPolicy {
+    let default = SnapshotPolicy::default();
+    SnapshotPolicy {
+        every: settings.snapshot_every.value.0,
+        count: settings.snapshot_count.value,
+        bytes: settings.snapshot_mib.value << 20,
+        kept: settings.snapshot_kept.value.0.unwrap_or(default.kept),
+    }
+}
+
 async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
     let mut ending = Ending::listen().map_err(|error| Stop::Failed(error.to_string()))?;
     let metrics = Metrics::install().map_err(|error| Stop::Failed(error.to_string()))?;
@@ -58,6 +68,7 @@ async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
         view_kept: settings.view_kept.value.0,
         view_bytes: settings.view_mib.value << 20,
         ledger_kept: settings.ledger_kept.value.0,
+        snapshots: snapshots(settings),
         metrics: Some(metrics),
         ..CoordinatorConfig::new(id.clone(), mesh.kafka, mesh.redis, settings.http_listen.value)
     };

@@ -6,7 +6,7 @@
 use super::endpoints::Endpoints;
 use std::net::SocketAddr;
 use std::time::Duration;
-use synod_coordinator::{Coordinator, CoordinatorConfig, StartError};
+use synod_coordinator::{Coordinator, CoordinatorConfig, SnapshotPolicy, StartError};
 use synod_infra::kafka::{ConfigError, EmbeddedKafka, TopicError, TopicMaker};
 use synod_infra::redis::{EmbeddedRedis, EmbeddedRedisError, RedisConfig};
 use synod_infra::telemetry::Metrics;
@@ -24,6 +24,8 @@ pub struct EmbeddedOptions {
     pub http_listen: SocketAddr,
     /// Shards, 1 to 1,024.
     pub partitions: u32,
+    /// Snapshots of the mesh.
+    pub snapshots: SnapshotPolicy,
     /// This process' metrics, shown at `/metrics`.
     pub metrics: Option<Metrics>,
 }
@@ -31,7 +33,8 @@ pub struct EmbeddedOptions {
 impl EmbeddedOptions {
     /// On a free port of loopback.
     pub fn private(partitions: u32) -> EmbeddedOptions {
-        EmbeddedOptions { http_listen: SocketAddr::from(([127, 0, 0, 1], 0)), partitions, metrics: None }
+        let http_listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        EmbeddedOptions { http_listen, partitions, snapshots: SnapshotPolicy::default(), metrics: None }
     }
 }
 
@@ -77,6 +80,7 @@ impl Embedded {
             topics: TopicMaker::Mock(kafka.clone()),
             partitions: options.partitions,
             first: true,
+            snapshots: options.snapshots,
             metrics: options.metrics,
             ..CoordinatorConfig::new(id, brokers, working_memory, options.http_listen)
         };

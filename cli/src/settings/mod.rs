@@ -13,7 +13,7 @@ mod source;
 mod value;
 
 pub use source::{Flags, Source};
-pub use value::{HttpUrl, LogFormat, RedisUrl, Span};
+pub use value::{Every, HttpUrl, LogFormat, RedisUrl, Span};
 
 use source::Sources;
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ use std::time::Duration;
 use synod_protocol::Workspace;
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3_600);
+const QUARTER: Duration = Duration::from_secs(90 * 24 * 3_600);
 
 /// One value and where it came from.
 #[derive(Clone, Debug)]
@@ -65,6 +66,14 @@ pub struct Settings {
     pub view_mib: Setting<usize>,
     /// How long the ledger keeps what lies below a floor.
     pub ledger_kept: Setting<Span>,
+    /// How often a snapshot of the whole mesh is taken by itself: `off`, or 1 s and more.
+    pub snapshot_every: Setting<Every>,
+    /// How long snapshots of the mesh stay in Redis, up to 90 days.
+    pub snapshot_kept: Setting<Span>,
+    /// How many snapshots of the mesh are kept, of each workspace and of those that cover all: 1 to 1,000.
+    pub snapshot_count: Setting<u64>,
+    /// MiB that they may take in Redis, of each workspace and of those that cover all.
+    pub snapshot_mib: Setting<u64>,
     /// What is logged: a `tracing` filter such as `info,synod_coordinator=debug`.
     pub log: Setting<String>,
     /// How it is logged.
@@ -124,7 +133,7 @@ const fn key(name: &'static str, environment: &'static str, default: &'static st
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 15] = [
+pub(crate) const KEYS: [Key; 19] = [
     key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
     key("redis_url", "SYNOD_REDIS_URL", "redis://127.0.0.1:6379/0"),
     key("http_listen", "SYNOD_HTTP_LISTEN", "127.0.0.1:7700"),
@@ -138,6 +147,10 @@ pub(crate) const KEYS: [Key; 15] = [
     key("view_kept", "SYNOD_VIEW_KEPT", "1h"),
     key("view_mib", "SYNOD_VIEW_MIB", "32"),
     key("ledger_kept", "SYNOD_LEDGER_KEPT", "7d"),
+    key("snapshot_every", "SYNOD_SNAPSHOT_EVERY", "off"),
+    key("snapshot_kept", "SYNOD_SNAPSHOT_KEPT", "7d"),
+    key("snapshot_count", "SYNOD_SNAPSHOT_COUNT", "100"),
+    key("snapshot_mib", "SYNOD_SNAPSHOT_MIB", "64"),
     key("log", "SYNOD_LOG", "info"),
     key("log_format", "SYNOD_LOG_FORMAT", "text"),
 ];
@@ -186,6 +199,10 @@ impl Settings {
             view_kept: sources.get("view_kept", |text| text.parse())?,
             view_mib: sources.get("view_mib", |text| value::within(text, 1, 65_536))?,
             ledger_kept: sources.get("ledger_kept", |text| text.parse())?,
+            snapshot_every: sources.get("snapshot_every", |text| text.parse())?,
+            snapshot_kept: sources.get("snapshot_kept", |text| Span::of_at_most(text, QUARTER))?,
+            snapshot_count: sources.get("snapshot_count", |text| value::within(text, 1, 1_000))?,
+            snapshot_mib: sources.get("snapshot_mib", |text| value::within(text, 1, 65_536))?,
             log: sources.get("log", value::log)?,
             log_format: sources.get("log_format", |text| text.parse())?,
         })
@@ -210,6 +227,10 @@ impl Settings {
             row("view_kept", &self.view_kept),
             row("view_mib", &self.view_mib),
             row("ledger_kept", &self.ledger_kept),
+            row("snapshot_every", &self.snapshot_every),
+            row("snapshot_kept", &self.snapshot_kept),
+            row("snapshot_count", &self.snapshot_count),
+            row("snapshot_mib", &self.snapshot_mib),
             row("log", &self.log),
             row("log_format", &self.log_format),
         ]

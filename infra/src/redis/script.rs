@@ -41,6 +41,27 @@ impl Script {
         }
     }
 
+    /// Runs it once, with bytes as they are behind the arguments.
+    pub(crate) async fn run_with(
+        &self,
+        redis: &Redis,
+        call: &Call,
+        bytes: &[u8],
+    ) -> Result<Value, RedisError> {
+        for _ in 0..LOADS {
+            let mut command = self.command(call);
+            command.arg(bytes);
+            let mut one = Pipeline::with_capacity(1);
+            one.add_command(command);
+            let answer = redis.pipeline(&one).await?.values.pop();
+            if let Some(result) = answer.and_then(|value| self.read(value)) {
+                return result;
+            }
+            redis.query::<String>(redis::cmd("SCRIPT").arg("LOAD").arg(self.text)).await?;
+        }
+        Err(self.forgotten())
+    }
+
     /// Runs it once per call, pipelined; the answers stand in the order of the calls.
     ///
     /// A failure of the connection is the answer of every call that was in the same write: they may or may
