@@ -11,6 +11,7 @@
 //! Every call has a time limit, every key is named in [`keys`], every rule that needs "look and then write"
 //! is a Lua script in `scripts/`.
 
+pub mod bare;
 mod blocking;
 mod client;
 mod config;
