@@ -3,10 +3,12 @@
 mod attempts;
 mod bad_http;
 mod bad_records;
+mod checkpoints;
 mod foreign;
 mod http;
 mod loss;
 mod outages;
 mod placement;
 mod sharing;
+mod snapshots;
 mod told;

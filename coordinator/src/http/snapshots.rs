@@ -98,6 +98,12 @@ fn wanted(body: &[u8], shared: &Shared) -> Result<NewSnapshot, Error> {
     if body.is_empty() {
         return Ok(NewSnapshot::default());
     }
+    // A struct also reads from an array.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Error::invalid(
+            "the body is an object such as {\"label\": \"before the change\"}, or empty",
+        ));
+    }
     let new: NewSnapshot = codec::decode(ContentType::Json, body, &shared.config.limits)?;
     match &new.label {
         Some(label) if label.is_empty() || label.len() > LABEL_BYTES => {

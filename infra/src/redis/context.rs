@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   open --script--> fenced, or: from now on only this process start writes --> restore: newest version that is whole
-//!   save --script--> fenced, or: one more version, the oldest gone          --> news --BLPOP--> a coordinator publishes
+//!   SET draft, save --script--> fenced, or: one more version, the oldest gone          --> news --BLPOP--> a coordinator publishes
 //! ```
 //!
 //! Who is newer is told by the ledger: `order` is the time of the registration there, in ms. An older process start is
@@ -21,6 +21,7 @@ use std::time::Duration;
 use synod_protocol::checkpoint::{ContextNote, ContextVersion};
 use synod_protocol::{Id, Incarnation, Timestamp, Workspace};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// The most bytes of one version.
 pub const CONTEXT_BYTES_LIMIT: usize = 4 << 20;
@@ -140,8 +141,9 @@ impl Contexts {
             )));
         }
         let note = serde_json::to_string(note).map_err(|e| RedisError::Unexpected(e.to_string()))?;
+        let draft = keys::context_draft(&of.workspace, &of.agent, &Uuid::new_v4());
         let call = Call {
-            keys: vec![keys::context(&of.workspace, &of.agent)],
+            keys: vec![keys::context(&of.workspace, &of.agent), draft.clone()],
             args: vec![
                 of.incarnation.to_string(),
                 of.order.to_string(),
@@ -151,7 +153,10 @@ impl Contexts {
                 note,
             ],
         };
-        let words: Vec<String> = redis::from_redis_value(SAVE.run_with(&self.redis, &call, bytes).await?)?;
+        // A draft of its own: one that was sent before and comes late does not mix with this one.
+        let mut set = redis::cmd("SET");
+        set.arg(&draft).arg(bytes).arg("PX").arg(kept_ms());
+        let words: Vec<String> = redis::from_redis_value(SAVE.run_after(&self.redis, set, &call).await?)?;
         match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["kept", version, ms] => match (version.parse(), ms.parse()) {
                 (Ok(version), Ok(ms)) => Ok(Saved::Kept { version, at: Timestamp::from_millis(ms) }),
@@ -193,11 +198,13 @@ impl Contexts {
         agent: &Id,
         version: u64,
     ) -> Result<Option<(ContextVersion, Vec<u8>)>, RedisError> {
-        let mut ask = redis::cmd("HMGET");
-        ask.arg(keys::context(workspace, agent))
-            .arg(format!("note:{version}"))
-            .arg(format!("data:{version}"));
-        let (note, data): (Option<String>, Option<Vec<u8>>) = self.redis.query(&ask).await?;
+        let mut both = Pipeline::with_capacity(2);
+        both.cmd("HGET").arg(keys::context(workspace, agent)).arg(format!("note:{version}"));
+        both.cmd("GET").arg(keys::context_bytes(workspace, agent, version));
+        let mut values = self.redis.pipeline(&both).await?.values.into_iter();
+        let mut next = || values.next().unwrap_or(Value::Nil).extract_error();
+        let note: Option<String> = redis::from_redis_value(next()?)?;
+        let data: Option<Vec<u8>> = redis::from_redis_value(next()?)?;
         Ok(note.and_then(|note| noted(version, &note)).map(|note| (note, data.unwrap_or_default())))
     }
 

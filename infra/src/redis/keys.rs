@@ -18,7 +18,9 @@
 //! | `synod:{<ws>}:<kind>:<id>` | hash | `position`, `body`: the view of an entity | as written, or its shard's shelf is full |
 //! | `synod:{views/<shard>}:shelf` | list | bytes and key of each view that the shard has written, oldest first | with the newest of them |
 //! | `synod:{views/<shard>}:bytes` | string | what they weigh in all | with it |
-//! | `synod:{<ws>/<agent>}:context` | hash | the agent's own context: `incarnation`, `order`, `version`, `versions`, `note:<v>`, `data:<v>` | 30 days unused |
+//! | `synod:{<ws>/<agent>}:context` | hash | the agent's own context: `incarnation`, `order`, `version`, `versions`, `note:<v>` | 30 days unused |
+//! | `synod:{<ws>/<agent>}:context:<version>` | string | the bytes of that version | 30 days unused |
+//! | `synod:{<ws>/<agent>}:context:draft:<uuid>` | string | the bytes of the next one while it is saved | 30 days, if it never becomes one |
 //! | `synod:contexts:news` | list | what coordinators are to publish of contexts, oldest first | 10,000 entries |
 //! | `synod:{snapshots}:at:<id>` | hash | `head`, `<ws>/<n>`: a snapshot of the mesh, its agents a thousand to a field | its time to live |
 //! | `synod:{snapshots}:draft:<uuid>` | hash | the same while it is written | 60 s |
@@ -103,6 +105,16 @@ pub fn context(workspace: &Workspace, agent: &Id) -> String {
     format!("synod:{{{workspace}/{agent}}}:context")
 }
 
+/// The bytes of one version of it.
+pub fn context_bytes(workspace: &Workspace, agent: &Id, version: u64) -> String {
+    format!("{}:{version}", context(workspace, agent))
+}
+
+/// The bytes of the next one while it is saved.
+pub fn context_draft(workspace: &Workspace, agent: &Id, draft: &uuid::Uuid) -> String {
+    format!("{}:draft:{draft}", context(workspace, agent))
+}
+
 /// A snapshot of the mesh.
 pub fn snapshot(id: &Id) -> String {
     format!("synod:{{snapshots}}:at:{id}")
@@ -152,6 +164,7 @@ mod tests {
         assert_eq!(probe(&agent), "synod:probe:a.1");
         assert_eq!(shelf(7), ("synod:{views/7}:shelf".into(), "synod:{views/7}:bytes".into()));
         assert_eq!(context(&ws, &agent), "synod:{w-1/a.1}:context");
+        assert_eq!(context_bytes(&ws, &agent, 7), "synod:{w-1/a.1}:context:7");
         assert_eq!(snapshot(&agent), "synod:{snapshots}:at:a.1");
         assert_eq!(
             snapshots_of("w-1"),

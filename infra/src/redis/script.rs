@@ -41,20 +41,22 @@ impl Script {
         }
     }
 
-    /// Runs it once, with bytes as they are behind the arguments.
-    pub(crate) async fn run_with(
+    /// Runs it once behind a command that prepares it, both in one write. Where the server has forgotten the script both
+    /// are sent again.
+    pub(crate) async fn run_after(
         &self,
         redis: &Redis,
+        first: Cmd,
         call: &Call,
-        bytes: &[u8],
     ) -> Result<Value, RedisError> {
+        let mut both = Pipeline::with_capacity(2);
+        both.add_command(first).add_command(self.command(call));
         for _ in 0..LOADS {
-            let mut command = self.command(call);
-            command.arg(bytes);
-            let mut one = Pipeline::with_capacity(1);
-            one.add_command(command);
-            let answer = redis.pipeline(&one).await?.values.pop();
-            if let Some(result) = answer.and_then(|value| self.read(value)) {
+            let mut values = redis.pipeline(&both).await?.values.into_iter();
+            if let Some(prepared) = values.next() {
+                prepared.extract_error()?;
+            }
+            if let Some(result) = values.next().and_then(|value| self.read(value)) {
                 return result;
             }
             redis.query::<String>(redis::cmd("SCRIPT").arg("LOAD").arg(self.text)).await?;
