@@ -34,15 +34,17 @@ pub(super) async fn measure(site: &Site, effort: Effort) -> Result<Outcome, Benc
 async fn mesh(site: &Site, effort: Effort) -> Result<Outcome, BenchError> {
     let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build()?;
     let redis = redis(site)?;
+    // A workspace of its own: what else lives in the mesh is not in the figure.
+    let workspace: Workspace = site.named("snapshots").replace('.', "-").parse()?;
     let agents: Vec<(Id, Incarnation)> = (0..AGENTS)
         .map(|n| Ok((site.named(&format!("agent-{n}")).parse()?, Incarnation::from(uuid::Uuid::now_v7()))))
         .collect::<Result<_, synod_protocol::Error>>()?;
     for some in agents.chunks(AT_ONCE) {
-        register(site, &http, some).await?;
+        register(site, &http, &workspace, some).await?;
     }
     // So that nobody is missed meanwhile.
     let mut beats = JoinSet::new();
-    beats.spawn(beat(redis, agents));
+    beats.spawn(beat(redis, workspace.clone(), agents));
     let (rounds, count) = effort.of((7, 30), (2, 3));
     let (mut whole, mut span) = (Samples::default(), Samples::default());
     let url = format!("{}/v1/snapshots", site.dialling.http);
@@ -50,17 +52,19 @@ async fn mesh(site: &Site, effort: Effort) -> Result<Outcome, BenchError> {
         let (mut answered, mut collected) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let began = Instant::now();
-            let taken: Value = http.post(&url).send().await?.json().await?;
+            let request = http.post(&url).header("synod-workspace", workspace.as_str());
+            let taken: Value = request.send().await?.json().await?;
             answered.push(began.elapsed().as_secs_f64() * 1e3);
             let total = taken["agents"]["total"].as_u64().unwrap_or(0);
-            if total < AGENTS as u64 || taken.get("missing").is_some() {
+            if total != AGENTS as u64 || taken.get("missing").is_some() {
                 return Err(BenchError::Missing(format!(
                     "a snapshot shows {total} of {AGENTS} agents: {taken}"
                 )));
             }
             collected.push(taken["span_us"].as_f64().unwrap_or(0.0) / 1e3);
             let id = taken["snapshot_id"].as_str().unwrap_or_default();
-            http.delete(format!("{url}/{id}")).send().await?.error_for_status()?;
+            let request = http.delete(format!("{url}/{id}")).header("synod-workspace", workspace.as_str());
+            request.send().await?.error_for_status()?;
         }
         whole.round(answered);
         span.round(collected);
@@ -79,14 +83,19 @@ async fn mesh(site: &Site, effort: Effort) -> Result<Outcome, BenchError> {
     })
 }
 
-async fn register(site: &Site, http: &reqwest::Client, some: &[(Id, Incarnation)]) -> Result<(), BenchError> {
+async fn register(
+    site: &Site,
+    http: &reqwest::Client,
+    workspace: &Workspace,
+    some: &[(Id, Incarnation)],
+) -> Result<(), BenchError> {
     let events: Vec<Value> = some
         .iter()
         .map(|(id, incarnation)| {
             let data = json!({"agent_id": id, "incarnation": incarnation.to_string(),
                 "capabilities": [site.named("snapshots")], "max_concurrency": 4, "labels": {"zone": "a"}});
             json!({"specversion": "1.0", "id": format!("register-{incarnation}"), "source": "/bench",
-                "type": "synod.agent.register", "data": data})
+                "type": "synod.agent.register", "synodworkspace": workspace, "data": data})
         })
         .collect();
     let body = serde_json::to_vec(&events)?;
@@ -99,14 +108,14 @@ async fn register(site: &Site, http: &reqwest::Client, some: &[(Id, Incarnation)
     }
 }
 
-async fn beat(redis: Redis, agents: Vec<(Id, Incarnation)>) {
+async fn beat(redis: Redis, workspace: Workspace, agents: Vec<(Id, Incarnation)>) {
     let heartbeats = Heartbeats::new(redis);
     let mut every = tokio::time::interval(Duration::from_secs(1));
     for beat in 1.. {
         every.tick().await;
         let all = agents.iter().map(|(agent_id, incarnation)| {
             let beat = Beat {
-                workspace: Workspace::default_name(),
+                workspace: workspace.clone(),
                 agent_id: agent_id.clone(),
                 incarnation: incarnation.clone(),
                 beat,
