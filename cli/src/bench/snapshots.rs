@@ -150,7 +150,7 @@ async fn context(site: &Site, effort: Effort) -> Result<Outcome, BenchError> {
         let (mut saves, mut sets) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let began = Instant::now();
-            bare::set(&redis, &key, &bytes).await.map_err(away)?;
+            bare::set(&redis, &key, &bytes).await.map_err(|error| away(&error))?;
             sets.push(began.elapsed().as_secs_f64() * 1e6);
             let began = Instant::now();
             let note = ContextNote {
@@ -160,7 +160,7 @@ async fn context(site: &Site, effort: Effort) -> Result<Outcome, BenchError> {
                 bytes: bytes.len() as u64,
                 checksum: checksum(&bytes),
             };
-            match contexts.save(&of, &note, &bytes, known, 10).await.map_err(away)? {
+            match contexts.save(&of, &note, &bytes, known, 10).await.map_err(|error| away(&error))? {
                 Saved::Kept { version, .. } => known = version,
                 Saved::Fenced { by } => return Err(BenchError::Missing(format!("fenced by {by}"))),
             }
@@ -184,9 +184,9 @@ async fn context(site: &Site, effort: Effort) -> Result<Outcome, BenchError> {
 }
 
 fn redis(site: &Site) -> Result<Redis, BenchError> {
-    Redis::new(site.dialling.redis.clone()).map_err(away)
+    Redis::new(site.dialling.redis.clone()).map_err(|error| away(&error))
 }
 
-fn away(error: RedisError) -> BenchError {
+fn away(error: &RedisError) -> BenchError {
     BenchError::Missing(error.to_string())
 }

@@ -122,7 +122,8 @@ pub(crate) fn compare(a: (&Snapshot, &[AgentMoment]), b: (&Snapshot, &[AgentMome
                     None => found.unchanged += 1,
                     Some(difference) => push(&mut found.changed, &mut found.changed_count, difference),
                 }
-                (before.next(), after.next());
+                before.next();
+                after.next();
             }
             (Some(old), new) if new.is_none_or(|new| old.agent_id < new.agent_id) => {
                 push(&mut found.left, &mut found.left_count, old.agent_id.clone());
