@@ -12,8 +12,8 @@ pub(super) struct Args {
     /// The agent's id
     #[arg(value_name = "AGENT")]
     id: Id,
-    /// This version and what it holds
-    #[arg(long, value_name = "N")]
+    /// This version and what it holds, instead of all that there are
+    #[arg(value_name = "VERSION")]
     version: Option<u64>,
 }
 
