@@ -14,7 +14,7 @@ pub(super) struct Args {
     id: Id,
     /// This version and what it holds, instead of all that there are
     #[arg(value_name = "VERSION")]
-    version: Option<u64>,
+    number: Option<u64>,
 }
 
 const COLUMNS: [Column; 7] = [
@@ -29,7 +29,7 @@ const COLUMNS: [Column; 7] = [
 
 pub(super) async fn run(api: &Api, args: Args, output: &mut Output<impl Write>) -> Result<(), Stop> {
     let path = format!("/v1/agents/{}/context", args.id);
-    match args.version {
+    match args.number {
         Some(version) => {
             let query = [("version", version.to_string())];
             output.entity(&api.get(&path, &query, Duration::ZERO).await?)
