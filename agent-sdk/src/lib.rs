@@ -3,6 +3,7 @@
 //! | you want to | use |
 //! |---|---|
 //! | do work | [`Agent::builder`], handlers `async fn(Context, Input) -> Result<Output, TaskError>` |
+//! | begin where the last process start ended | [`AgentBuilder::checkpoint`], [`AgentBuilder::restore`] |
 //! | have work done | [`Client::call`], [`Client::submit`] and its [`TaskHandle`], [`Client::collect`] |
 //! | exchange events of your own | [`TypedEvent`], [`Mesh::publish`], [`Mesh::subscribe`], [`Mesh::consume`] |
 //! | test all that | [`testing::TestMesh`] |
@@ -33,6 +34,9 @@ mod typed;
 mod watch;
 
 pub use agent::{Agent, AgentBuilder, AgentError, AgentReport, BuildError, Context, RunningAgent, TaskError};
+pub use agent::{
+    Checkpoint, CheckpointError, CheckpointPolicy, Restored, SavedCheckpoint, SkippedCheckpoint,
+};
 pub use client::Client;
 pub use collect::{Collect, Collected, Failure, Late, Success, Timings};
 pub use config::{ConfigError, MeshConfig};
@@ -46,6 +50,7 @@ pub use watch::{Watch, Watched};
 pub use synod_infra::kafka::{GroupConsumer, GroupOptions, GroupStart, HandlerError, KafkaConfig};
 pub use synod_infra::redis::RedisConfig;
 pub use synod_protocol as protocol;
+pub use synod_protocol::checkpoint::CheckpointCause;
 pub use synod_protocol::command::RetryPolicy;
 pub use synod_protocol::event::What;
 pub use synod_protocol::view::{Task, TaskStatus};

@@ -1,7 +1,7 @@
 //! Circuit breakers at work: what an attempt's end says of its agent, what time does to breakers and ramps, and who is told.
 
 use crate::fleet::wall_clock;
-use crate::{Shared, publish};
+use crate::{Shared, publish, snapshots};
 use std::sync::Arc;
 use std::time::Duration;
 use synod_fleet::breaker::{Event, Outcome as Verdict, State, Status};
@@ -9,7 +9,7 @@ use synod_fleet::{AgentKey, Guards, Told};
 use synod_ledger::End;
 use synod_protocol::breaker::{AgentBreaker, BreakerState};
 use synod_protocol::event::{BREAKER_CLOSED, BREAKER_HALF_OPENED, BREAKER_OPENED, BreakerChanged};
-use synod_protocol::view::Outcome;
+use synod_protocol::view::{Breaker, Outcome};
 use synod_protocol::{Code, Id};
 use tokio_util::sync::CancellationToken;
 
@@ -62,9 +62,9 @@ fn tell(shared: &Shared, told: Told) {
     let Event::Transition { from, to, .. } = event else { return };
     let (before, now) = (name(from), name(to));
     let ty = match now.plain() {
-        synod_protocol::view::Breaker::Open => BREAKER_OPENED,
-        synod_protocol::view::Breaker::HalfOpen => BREAKER_HALF_OPENED,
-        synod_protocol::view::Breaker::Closed => BREAKER_CLOSED,
+        Breaker::Open => BREAKER_OPENED,
+        Breaker::HalfOpen => BREAKER_HALF_OPENED,
+        Breaker::Closed => BREAKER_CLOSED,
     };
     let capability = scope.as_ref().map(|scope| scope.as_str());
     let (failure_rate, slow_rate) = (status.failure_rate_percent, status.slow_rate_percent);
@@ -84,6 +84,18 @@ fn tell(shared: &Shared, told: Told) {
         coordinator: shared.config.id.clone(),
     };
     publish::about_agent(shared, &agent, ty, wall_clock(), &changed);
+    // What an operator has done needs no evidence.
+    if now == BreakerState::Open {
+        let rate = |name: &str, rate: Option<f32>| rate.map(|rate| format!("{rate:.1} % {name}"));
+        let rates = [rate("failed", failure_rate), rate("slow", slow_rate)].into_iter().flatten();
+        let why = format!("{} attempts, of which {}", status.calls, rates.collect::<Vec<_>>().join(", "));
+        snapshots::critical(shared, &snapshots::Cause::BreakerOpened(agent, why));
+    }
+}
+
+/// Whether work flows to an agent, by its breaker for all that it does.
+pub(crate) fn plain(guards: &Guards, agent: &AgentKey) -> Breaker {
+    guards.state(agent).map_or(Breaker::Closed, |state| name(state).plain())
 }
 
 fn name(state: State) -> BreakerState {

@@ -72,6 +72,8 @@ pub struct CoordinatorConfig {
     pub breakers: Breakers,
     /// How long an agent that joins others, or whose breaker has closed, takes to come to its whole share of the work; zero: at once.
     pub ramp: Duration,
+    /// Snapshots of the mesh.
+    pub snapshots: crate::SnapshotPolicy,
     /// What `/metrics` shows.
     pub metrics: Option<Metrics>,
 }
@@ -106,6 +108,7 @@ impl CoordinatorConfig {
             balance: Balance::default(),
             breakers: Breakers::default(),
             ramp: Duration::from_secs(10),
+            snapshots: crate::SnapshotPolicy::default(),
             metrics: None,
         }
     }

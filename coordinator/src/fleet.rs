@@ -10,7 +10,7 @@ use synod_fleet::ramp::Ramp;
 use synod_fleet::{AgentKey, AttemptKey, Call, Cause, Doubt, Guards, Registry, Silence, Told};
 use synod_ledger::Holding;
 use synod_protocol::breaker::{BreakerOrder, StandingOrder};
-use synod_protocol::view::{Agent, AgentStatus, Breaker, DirectoryEntry, Health, Held};
+use synod_protocol::view::{Agent, AgentStatus, DirectoryEntry, Health, Held};
 use synod_protocol::{Id, Incarnation, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -336,10 +336,7 @@ impl SharedFleet {
             capabilities: entry.capabilities,
             max_concurrency: entry.max_concurrency,
             in_flight: member.in_flight(),
-            breaker: breakers
-                .iter()
-                .find(|b| b.capability.is_none())
-                .map_or(Breaker::Closed, |b| b.status.plain()),
+            breaker: crate::breakers::plain(&inside.guards, key),
             breakers,
             labels: entry.labels,
             resources: entry.resources,

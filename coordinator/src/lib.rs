@@ -14,6 +14,7 @@
 
 mod breakers;
 mod config;
+mod contexts;
 mod directory;
 mod door;
 mod doubts;
@@ -27,9 +28,11 @@ mod presence;
 mod progress;
 mod publish;
 mod shard;
+mod snapshots;
 mod tenure;
 
 pub use config::{Balance, Breakers, CoordinatorConfig};
+pub use snapshots::SnapshotPolicy;
 
 use axum::serve::ListenerExt;
 use fleet::SharedFleet;
@@ -69,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) status: Arc<Status>,
     pub(crate) tenures: Tenures,
     pub(crate) forward: Forward,
+    pub(crate) snapshots: snapshots::Snapshots,
     /// Where others reach this one, `host:port`.
     pub(crate) address: String,
     /// The HTTP door closes: who waits is answered with what is.
@@ -150,6 +154,7 @@ impl Coordinator {
             status,
             tenures,
             forward,
+            snapshots: snapshots::Snapshots::default(),
             address: advertised,
             closing,
         });
@@ -244,6 +249,8 @@ async fn join(
     work.spawn(directory::judge(shared.clone(), stop.clone()));
     work.spawn(presence::watch(shared.clone(), stop.clone()));
     work.spawn(breakers::watch(shared.clone(), stop.clone()));
+    work.spawn(snapshots::keep(shared.clone(), stop.clone()));
+    work.spawn(contexts::publish_news(shared.clone(), stop.clone()));
     for inbox in inboxes {
         work.spawn(shard::live(shared.clone(), inbox));
     }

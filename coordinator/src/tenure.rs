@@ -326,6 +326,9 @@ impl Keeping {
             if holds {
                 self.shared.status.shard(shard, |s| s.owner = owner);
             } else {
+                if let Some(owner) = &owner {
+                    self.shared.snapshots.owned_by(shard, owner);
+                }
                 self.shared.status.elsewhere(shard, owner);
             }
         }

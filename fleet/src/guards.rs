@@ -253,6 +253,11 @@ impl Guards {
             .map(move |(scope, breaker)| (scope, breaker.status(now_ns)))
     }
 
+    /// What the breaker for all that an agent does is doing; `None`: it was never asked, and is closed.
+    pub fn state(&self, agent: &AgentKey) -> Option<State> {
+        self.breakers.get(agent)?.get(&None).map(Breaker::state)
+    }
+
     /// How many breakers stand in each state; closed ones that were never asked are not counted.
     pub fn count(&self) -> BTreeMap<State, u64> {
         let mut count = BTreeMap::new();

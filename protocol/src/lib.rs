@@ -10,6 +10,7 @@
 //! ```
 
 pub mod breaker;
+pub mod checkpoint;
 pub mod codec;
 pub mod command;
 pub mod envelope;
@@ -19,6 +20,7 @@ pub mod http;
 pub mod id;
 pub mod json;
 pub mod limits;
+pub mod snapshot;
 pub mod time;
 pub mod topics;
 pub mod trace;

@@ -14,8 +14,10 @@
 use super::context::{Context, is_moot};
 use super::desk::Job;
 use super::handler::{Handler, TaskError};
+use super::keeper::Checkpoints;
 use crate::door::DoorError;
 use crate::mesh::Mesh;
+use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::redis::inbox::Taken;
 use synod_protocol::command::{CompleteTask, FailTask, Failure};
@@ -47,6 +49,7 @@ pub(crate) struct Bench {
     pub(crate) taken: Taken,
     /// How long a cancelled handler may take to end by itself.
     pub(crate) grace: Duration,
+    pub(crate) checkpoints: Option<Arc<Checkpoints>>,
 }
 
 /// What a handler came to.
@@ -64,6 +67,7 @@ pub(crate) async fn run(bench: &Bench, job: &Job, handler: Result<Handler, TaskE
         job.envelope.clone(),
         job.until,
         job.cancelled.clone(),
+        bench.checkpoints.clone(),
     );
     let came = match handler {
         Ok(handler) => work(bench, job, &context, &handler).await,

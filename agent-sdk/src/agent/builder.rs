@@ -1,11 +1,14 @@
 //! What an agent is, before it runs.
 
+use super::checkpoint::{Checkpoint, CheckpointError, CheckpointPolicy, Checkpointing, Restore, Restored};
 use super::handler::{Handler, TaskError, erased};
 use super::{Agent, Context};
 use crate::mesh::Mesh;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 use synod_protocol::command::{Delivery, RegisterAgent};
 use synod_protocol::{Capability, Command, Error, Id, Incarnation};
@@ -22,6 +25,8 @@ pub struct AgentBuilder {
     description: Option<String>,
     drain: Duration,
     grace: Duration,
+    checkpointing: Option<Checkpointing>,
+    restore: Option<Restore>,
     wrong: Option<Error>,
 }
 
@@ -51,6 +56,8 @@ impl AgentBuilder {
             description: None,
             drain: Duration::from_secs(30),
             grace: Duration::from_secs(5),
+            checkpointing: None,
+            restore: None,
             wrong: None,
         }
     }
@@ -147,6 +154,32 @@ impl AgentBuilder {
         self
     }
 
+    /// Saves the agent's own context by this policy; `capture` yields it, as bytes or as JSON. It runs beside the work, on a
+    /// thread of its own, and may block for up to 10 s.
+    #[must_use]
+    pub fn checkpoint(
+        mut self,
+        policy: CheckpointPolicy,
+        capture: impl Fn() -> Result<Checkpoint, CheckpointError> + Send + Sync + 'static,
+    ) -> AgentBuilder {
+        if let Err(error) = policy.check() {
+            self.refuse(error);
+        }
+        self.checkpointing = Some(Checkpointing { policy, capture: Arc::new(capture), restore: None });
+        self
+    }
+
+    /// Takes in the last good context of an earlier process start, before the agent is given any work; not called where
+    /// there is none. A context that it refuses is skipped for the one before, as a damaged one is.
+    #[must_use]
+    pub fn restore<E: Display>(
+        mut self,
+        restore: impl Fn(&Restored) -> Result<(), E> + Send + Sync + 'static,
+    ) -> AgentBuilder {
+        self.restore = Some(Arc::new(move |restored| restore(restored).map_err(|error| error.to_string())));
+        self
+    }
+
     /// The agent, not yet running.
     ///
     /// # Errors
@@ -159,6 +192,11 @@ impl AgentBuilder {
         if self.handlers.is_empty() {
             return Err(BuildError::NoCapability(agent_id));
         }
+        let checkpointing = match (self.checkpointing, self.restore) {
+            (Some(what), restore) => Some(Checkpointing { restore, ..what }),
+            (None, Some(_)) => return Err(Error::invalid("restore needs a checkpoint to be said too").into()),
+            (None, None) => None,
+        };
         let redis = mesh.redis().ok_or(BuildError::NoRedis)?.clone();
         let some = |map: BTreeMap<_, _>| (!map.is_empty()).then_some(map);
         let register = RegisterAgent {
@@ -182,6 +220,7 @@ impl AgentBuilder {
             handlers: self.handlers,
             drain: self.drain,
             grace: self.grace,
+            checkpointing,
         })
     }
 

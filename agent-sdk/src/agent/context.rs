@@ -1,5 +1,7 @@
 //! What a handler has in its hands: who asks, how long there is, and a line back to the mesh.
 
+use super::checkpoint::{CheckpointError, SavedCheckpoint};
+use super::keeper::Checkpoints;
 use crate::client::Client;
 use crate::door::{Accepted, DoorError, Origin};
 use crate::mesh::Mesh;
@@ -7,6 +9,7 @@ use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use synod_protocol::checkpoint::CheckpointCause;
 use synod_protocol::command::ReportProgress;
 use synod_protocol::view::Assignment;
 use synod_protocol::{Capability, Code, Command, EntityId, Envelope, Error, Id, Json};
@@ -33,6 +36,7 @@ struct Inner {
     /// Whether the mesh has been told that it runs.
     started: AtomicBool,
     confidence: Mutex<Option<f64>>,
+    checkpoints: Option<Arc<Checkpoints>>,
 }
 
 impl Context {
@@ -43,6 +47,7 @@ impl Context {
         envelope: Envelope,
         until: Instant,
         cancelled: CancellationToken,
+        checkpoints: Option<Arc<Checkpoints>>,
     ) -> Context {
         let origin = Origin {
             traceparent: envelope.traceparent,
@@ -51,7 +56,8 @@ impl Context {
             causation_id: Some(envelope.id),
         };
         let (started, confidence) = Default::default();
-        let inner = Inner { mesh, agent_id, assignment, origin, until, cancelled, started, confidence };
+        let inner =
+            Inner { mesh, agent_id, assignment, origin, until, cancelled, started, confidence, checkpoints };
         Context { inner: Arc::new(inner) }
     }
 
@@ -134,6 +140,17 @@ impl Context {
     /// How sure the handler is of what it is going to return, 0 to 1.
     pub fn set_confidence(&self, confidence: f64) {
         *self.inner.confidence.lock().unwrap_or_else(PoisonError::into_inner) = Some(confidence);
+    }
+
+    /// Saves the agent's own context now.
+    ///
+    /// # Errors
+    /// See [`CheckpointError`].
+    pub async fn save_checkpoint(&self) -> Result<SavedCheckpoint, CheckpointError> {
+        match &self.inner.checkpoints {
+            Some(checkpoints) => checkpoints.save(CheckpointCause::Hand).await,
+            None => Err(CheckpointError::None),
+        }
     }
 
     /// A client whose tasks belong to the same piece of work and the same trace.

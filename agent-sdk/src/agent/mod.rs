@@ -3,6 +3,7 @@
 //! ```text
 //!   inbox --take--> Desk: waiting --room--> running --> attempt.rs --> complete, fail, decline
 //!     | run.rs        ^ withdrawn, cancelled |
+//!   keeper.rs: the agent's own context, saved and found again
 //!   life.rs: register, presence, heartbeats (what runs), "do you still know me?"
 //! ```
 //!
@@ -10,14 +11,19 @@
 
 mod attempt;
 mod builder;
+mod checkpoint;
 pub(crate) mod context;
 mod desk;
 mod handler;
+mod keeper;
 mod life;
 mod run;
 mod running;
 
 pub use builder::{AgentBuilder, BuildError};
+pub use checkpoint::{
+    Checkpoint, CheckpointError, CheckpointPolicy, Restored, SavedCheckpoint, SkippedCheckpoint,
+};
 pub use context::Context;
 pub use handler::TaskError;
 pub use running::RunningAgent;
@@ -59,6 +65,7 @@ pub struct Agent {
     direct: Option<Handler>,
     drain: Duration,
     grace: Duration,
+    checkpointing: Option<checkpoint::Checkpointing>,
 }
 
 /// What a run did.
@@ -135,10 +142,11 @@ impl Agent {
         let (tell, registered) = oneshot::channel();
         let run = Run::new(self);
         let incarnation = run.life.register.incarnation.clone();
+        let checkpoints = run.checkpoints();
         let stopped = stop.clone().cancelled_owned();
         let mut task = tokio::spawn(run.go(stopped, Some(tell)));
         match registered.await {
-            Ok(()) => Ok(RunningAgent { agent_id, incarnation, stop, task: Some(task) }),
+            Ok(()) => Ok(RunningAgent { agent_id, incarnation, checkpoints, stop, task: Some(task) }),
             // It ended before: its error says why.
             Err(_) => match (&mut task).await {
                 Ok(Err(error)) => Err(error),

@@ -4,6 +4,7 @@
 
 use super::attempt::{self, Bench, Ended};
 use super::desk::{Desk, Job, Key, Word};
+use super::keeper::{Checkpoints, Superseded};
 use super::life::{Life, Verdict};
 use super::{Agent, AgentError, AgentReport, TaskError};
 use std::sync::Arc;
@@ -55,6 +56,9 @@ impl Run {
             agent_id: agent_id.clone(),
             taken: inbox.taken(),
             grace: agent.grace,
+            checkpoints: agent.checkpointing.clone().map(|what| {
+                Arc::new(Checkpoints::new(agent.mesh.clone(), agent.redis.clone(), &agent.register, what))
+            }),
         };
         let life = Life::new(agent.mesh.clone(), agent.redis.clone(), agent.register.clone());
         Run {
@@ -66,6 +70,11 @@ impl Run {
             report: AgentReport::default(),
             agent,
         }
+    }
+
+    /// The agent's own context, if it saves one.
+    pub(super) fn checkpoints(&self) -> Option<Arc<Checkpoints>> {
+        self.bench.checkpoints.clone()
     }
 
     pub(super) async fn go(
@@ -87,6 +96,14 @@ impl Run {
             () = &mut shutdown => return self.leave(beats).await,
         }
         tracing::info!(%agent_id, %incarnation, "registered");
+        let mut keeping = None;
+        if let Some(checkpoints) = self.checkpoints() {
+            tokio::select! {
+                opened = checkpoints.open() => opened.map_err(|Superseded(by)| self.superseded(by))?,
+                () = &mut shutdown => return self.leave(beats).await,
+            }
+            keeping = Some(Ends(tokio::spawn(async move { checkpoints.keep().await })));
+        }
         if let Some(registered) = registered {
             // Whoever started it may be gone; it works all the same.
             let _ = registered.send(());
@@ -97,11 +114,17 @@ impl Run {
         let verdict = self.work(&mut shutdown, &mut verdicts).await;
         drop(known);
         if let Some(Verdict::Superseded(by)) = verdict {
-            let agent_id = self.agent.register.agent_id.clone();
-            tracing::warn!(%agent_id, %by, "superseded");
-            return Err(AgentError::Superseded { agent_id, by });
+            return Err(self.superseded(by));
         }
-        self.leave(beats).await
+        let left = self.leave(beats).await;
+        drop(keeping);
+        left
+    }
+
+    fn superseded(&self, by: Incarnation) -> AgentError {
+        let agent_id = self.agent.register.agent_id.clone();
+        tracing::warn!(%agent_id, %by, "superseded");
+        AgentError::Superseded { agent_id, by }
     }
 
     fn beat(&self, presence: PresenceHold, doubt: Arc<Notify>) -> Ends {
@@ -196,6 +219,9 @@ impl Run {
             Ended::Unreported => &mut self.report.unreported,
         };
         *count += 1;
+        if let (Some(checkpoints), Ended::Completed | Ended::Failed) = (&self.bench.checkpoints, ended) {
+            checkpoints.after(ended == Ended::Failed);
+        }
         // What could not be reported is done again if the mesh repeats it.
         self.desk.ended(key, ended == Ended::Unreported);
     }
@@ -216,6 +242,9 @@ impl Run {
             self.finish(Instant::now() + self.agent.grace + Duration::from_millis(100)).await;
         }
         drop(draining);
+        if let Some(checkpoints) = &self.bench.checkpoints {
+            checkpoints.leave().await;
+        }
         life.tell(AgentChange::Deregister, "the agent has ended").await;
         // No beat may come behind this.
         drop(beats);

@@ -1,15 +1,18 @@
 //! An agent in the background, in the hands of whoever started it.
 
-use super::{AgentError, AgentReport};
+use super::keeper::Checkpoints;
+use super::{AgentError, AgentReport, CheckpointError, SavedCheckpoint};
+use std::sync::Arc;
+use synod_protocol::checkpoint::CheckpointCause;
 use synod_protocol::{Id, Incarnation};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// An agent that runs in the background. Dropped, it is asked to end and goes on until it has.
-#[derive(Debug)]
 pub struct RunningAgent {
     pub(super) agent_id: Id,
     pub(super) incarnation: Incarnation,
+    pub(super) checkpoints: Option<Arc<Checkpoints>>,
     pub(super) stop: CancellationToken,
     pub(super) task: Option<JoinHandle<Result<AgentReport, AgentError>>>,
 }
@@ -23,6 +26,17 @@ impl RunningAgent {
     /// This process start.
     pub fn incarnation(&self) -> &Incarnation {
         &self.incarnation
+    }
+
+    /// Saves the agent's own context now.
+    ///
+    /// # Errors
+    /// See [`CheckpointError`].
+    pub async fn save_checkpoint(&self) -> Result<SavedCheckpoint, CheckpointError> {
+        match &self.checkpoints {
+            Some(checkpoints) => checkpoints.save(CheckpointCause::Hand).await,
+            None => Err(CheckpointError::None),
+        }
     }
 
     /// Lets what runs finish, leaves, and says what was done.
@@ -57,5 +71,15 @@ impl RunningAgent {
 impl Drop for RunningAgent {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+impl std::fmt::Debug for RunningAgent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let RunningAgent { agent_id, incarnation, .. } = self;
+        f.debug_struct("RunningAgent")
+            .field("agent_id", agent_id)
+            .field("incarnation", incarnation)
+            .finish_non_exhaustive()
     }
 }

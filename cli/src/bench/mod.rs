@@ -20,6 +20,7 @@ mod process;
 mod publish;
 mod rest;
 mod site;
+mod snapshots;
 mod timers;
 
 pub use figures::{Outcome, Row, Samples, Side, Spread, Verdict};
@@ -46,13 +47,15 @@ pub enum Scene {
     Load,
     /// How late deadlines fire
     Timers,
+    /// A snapshot of a thousand agents; an agent's own context, beside one SET
+    Snapshots,
     /// Records folded per second, of what the other scenes have written or of tasks of its own
     Fold,
 }
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Scene; 8] = [
+    pub const ALL: [Scene; 9] = [
         Scene::Rest,
         Scene::Publish,
         Scene::Wait,
@@ -60,6 +63,7 @@ impl Scene {
         Scene::Hops,
         Scene::Load,
         Scene::Timers,
+        Scene::Snapshots,
         Scene::Fold,
     ];
 }
@@ -179,6 +183,7 @@ pub async fn measure(
             Scene::Hops => hops::measure(&site, effort).await?,
             Scene::Load => load::measure(&site, effort).await?,
             Scene::Timers => timers::measure(&site, effort).await?,
+            Scene::Snapshots => snapshots::measure(&site, effort).await?,
             Scene::Fold => fold::measure(&site, effort).await?,
         };
         rows.extend(outcome.rows);

@@ -1,5 +1,6 @@
 //! `synod agent …`: any program as an agent, and the fleet.
 
+mod context;
 mod serve;
 
 use super::place::Place;
@@ -30,6 +31,8 @@ enum Verb {
     List,
     /// Show one agent
     Get(Which),
+    /// Show the versions of an agent's own context, or what one holds
+    Context(context::Args),
     /// Let it finish what it has and take no more
     Drain(Change),
     /// Let it take work again after a drain
@@ -116,6 +119,7 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
                 let agent = api.get(&format!("/v1/agents/{id}"), &[], Duration::ZERO).await?;
                 output.entity(&agent)
             }
+            Verb::Context(context) => context::run(&api, context, output).await,
             Verb::Deregister(Which { id }) => {
                 let gone = api.delete(&format!("/v1/agents/{id}")).await?;
                 output.entity(&said(gone, &id))

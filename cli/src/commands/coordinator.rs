@@ -7,7 +7,6 @@ use crate::settings::{Flags, Settings};
 use std::time::Duration;
 use synod_coordinator::{Coordinator, CoordinatorConfig};
 use synod_infra::telemetry::Metrics;
-use synod_ledger::Keep;
 use synod_protocol::Id;
 
 /// Arguments of `synod coordinator`.
@@ -37,32 +36,18 @@ pub(super) fn run(args: Args, flags: Flags) -> Result<(), Stop> {
     on_runtime(serve(&settings, args))
 }
 
-fn keep(settings: &Settings) -> Keep {
-    let kept = settings.ended_kept.value.0.unwrap_or_default();
-    Keep { ended_ms: u64::try_from(kept.as_millis()).unwrap_or(u64::MAX), ..Keep::default() }
-}
-
 async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
     let mut ending = Ending::listen().map_err(|error| Stop::Failed(error.to_string()))?;
     let metrics = Metrics::install().map_err(|error| Stop::Failed(error.to_string()))?;
     let id = args.id.unwrap_or_else(|| Id::made("coord_", uuid::Uuid::now_v7()));
     let mesh = Dialling::of(settings, &format!("synod-{id}"));
+    let config = CoordinatorConfig::new(id.clone(), mesh.kafka, mesh.redis, settings.http_listen.value);
     let config = CoordinatorConfig {
         advertise: args.advertise,
-        partitions: settings.partitions.value,
         replication: u32::from(settings.replication.value),
         accept_unsafe_topics: args.accept_unsafe_topics,
-        live_bytes: settings.live_mib.value << 20,
-        image_within: settings.image_within.value,
-        keep: keep(settings),
-        view_kept: settings.view_kept.value.0,
-        view_bytes: settings.view_mib.value << 20,
-        ledger_kept: settings.ledger_kept.value.0,
-        balance: settings.balance.value.clone(),
-        breakers: settings.breaker.value.clone(),
-        ramp: settings.ramp.value.0.unwrap_or_default(),
         metrics: Some(metrics),
-        ..CoordinatorConfig::new(id.clone(), mesh.kafka, mesh.redis, settings.http_listen.value)
+        ..settings.configure(config)
     };
     let coordinator = Coordinator::start(config).await.map_err(|error| Stop::Failed(error.to_string()))?;
     tracing::info!(%id, http = coordinator.http_url(), "the coordinator listens");

@@ -15,6 +15,7 @@ mod events;
 mod ledger;
 mod place;
 mod replay;
+mod snapshot;
 mod status;
 mod task;
 mod up;
@@ -63,6 +64,8 @@ pub enum Command {
     Task(task::Args),
     /// What happened, and what happens now
     Events(events::Args),
+    /// The mesh at a moment: take, list, compare
+    Snapshot(snapshot::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
@@ -114,6 +117,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Agent(args) => agent::run(args, cli.flags, &mut output),
         Command::Task(args) => task::run(args, cli.flags, &mut output),
         Command::Events(args) => events::run(args, cli.flags, &mut output),
+        Command::Snapshot(args) => snapshot::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
         Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),
         Command::Replay(args) => replay::run(args, cli.flags, &mut output),

@@ -7,7 +7,7 @@ use super::endpoints::Endpoints;
 use crate::settings::Settings;
 use std::net::SocketAddr;
 use std::time::Duration;
-use synod_coordinator::{Balance, Breakers, Coordinator, CoordinatorConfig, StartError};
+use synod_coordinator::{Coordinator, CoordinatorConfig, StartError};
 use synod_infra::kafka::{ConfigError, EmbeddedKafka, TopicError, TopicMaker};
 use synod_infra::redis::{EmbeddedRedis, EmbeddedRedisError, RedisConfig};
 use synod_infra::telemetry::Metrics;
@@ -23,14 +23,8 @@ const BROKERS: u32 = 1;
 pub struct EmbeddedOptions {
     /// Where the coordinator listens; port 0 takes a free one.
     pub http_listen: SocketAddr,
-    /// Shards, 1 to 1,024.
-    pub partitions: u32,
-    /// By which rules agents are chosen where a task does not say.
-    pub balance: Balance,
-    /// What every circuit breaker is set to.
-    pub breakers: Breakers,
-    /// How long an agent that joins others takes to its whole share of the work.
-    pub ramp: Duration,
+    /// All else that its coordinator is told.
+    pub settings: Settings,
     /// This process' metrics, shown at `/metrics`.
     pub metrics: Option<Metrics>,
 }
@@ -38,14 +32,7 @@ pub struct EmbeddedOptions {
 impl EmbeddedOptions {
     /// As the settings say.
     pub fn of(settings: &Settings) -> EmbeddedOptions {
-        EmbeddedOptions {
-            http_listen: settings.http_listen.value,
-            partitions: settings.partitions.value,
-            balance: settings.balance.value.clone(),
-            breakers: settings.breaker.value.clone(),
-            ramp: settings.ramp.value.0.unwrap_or_default(),
-            metrics: None,
-        }
+        EmbeddedOptions { http_listen: settings.http_listen.value, settings: settings.clone(), metrics: None }
     }
 
     /// On a free port of loopback.
@@ -89,19 +76,16 @@ impl Embedded {
     /// # Errors
     /// See [`EmbeddedError`]; nothing is left running then.
     pub async fn start(options: EmbeddedOptions) -> Result<Embedded, EmbeddedError> {
-        let kafka = EmbeddedKafka::start(options.partitions, BROKERS)?;
+        let kafka = EmbeddedKafka::start(options.settings.partitions.value, BROKERS)?;
         let redis = EmbeddedRedis::start().await?;
         let id = Id::made("coord_", uuid::Uuid::now_v7());
         let (brokers, working_memory) = (kafka.config("synod-coordinator")?, RedisConfig::new(redis.url()));
+        let config = CoordinatorConfig::new(id, brokers, working_memory, options.http_listen);
         let config = CoordinatorConfig {
             topics: TopicMaker::Mock(kafka.clone()),
-            partitions: options.partitions,
             first: true,
-            balance: options.balance,
-            breakers: options.breakers,
-            ramp: options.ramp,
             metrics: options.metrics,
-            ..CoordinatorConfig::new(id, brokers, working_memory, options.http_listen)
+            ..options.settings.configure(config)
         };
         let started = Coordinator::start(config).await;
         let coordinator = started.map_err(|error| EmbeddedError::Coordinator(Box::new(error)))?;

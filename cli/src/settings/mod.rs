@@ -9,11 +9,12 @@
 //! `--kafka-brokers`, `SYNOD_KAFKA_BROKERS`) and remembers where its value came from. Everything is
 //! checked when it is read, wherever it came from; a password is never printed.
 
+mod configure;
 mod source;
 mod value;
 
 pub use source::{Flags, Source};
-pub use value::{HttpUrl, LogFormat, RedisUrl, Span};
+pub use value::{Every, HttpUrl, LogFormat, RedisUrl, Span};
 
 use source::Sources;
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use synod_protocol::Workspace;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3_600);
+const QUARTER: Duration = Duration::from_secs(90 * 24 * 3_600);
 
 /// One value and where it came from.
 #[derive(Clone, Debug)]
@@ -73,6 +75,14 @@ pub struct Settings {
     pub breaker: Setting<Breakers>,
     /// How long an agent that joins others, or whose breaker has closed, takes to its whole share of the work, up to a day.
     pub ramp: Setting<Span>,
+    /// How often a snapshot of the whole mesh is taken by itself: `off`, or 1 s and more.
+    pub snapshot_every: Setting<Every>,
+    /// How long snapshots of the mesh stay in Redis, up to 90 days.
+    pub snapshot_kept: Setting<Span>,
+    /// How many snapshots of the mesh are kept, of each workspace and of those that cover all: 1 to 1,000.
+    pub snapshot_count: Setting<u64>,
+    /// MiB that they may take in Redis, of each workspace and of those that cover all.
+    pub snapshot_mib: Setting<u64>,
     /// What is logged: a `tracing` filter such as `info,synod_coordinator=debug`.
     pub log: Setting<String>,
     /// How it is logged.
@@ -132,7 +142,7 @@ const fn key(name: &'static str, environment: &'static str, default: &'static st
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 18] = [
+pub(crate) const KEYS: [Key; 22] = [
     key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
     key("redis_url", "SYNOD_REDIS_URL", "redis://127.0.0.1:6379/0"),
     key("http_listen", "SYNOD_HTTP_LISTEN", "127.0.0.1:7700"),
@@ -149,6 +159,10 @@ pub(crate) const KEYS: [Key; 18] = [
     key("balance", "SYNOD_BALANCE", "least_connections"),
     key("breaker", "SYNOD_BREAKER", Breakers::DEFAULT),
     key("ramp", "SYNOD_RAMP", "10s"),
+    key("snapshot_every", "SYNOD_SNAPSHOT_EVERY", "off"),
+    key("snapshot_kept", "SYNOD_SNAPSHOT_KEPT", "7d"),
+    key("snapshot_count", "SYNOD_SNAPSHOT_COUNT", "100"),
+    key("snapshot_mib", "SYNOD_SNAPSHOT_MIB", "64"),
     key("log", "SYNOD_LOG", "info"),
     key("log_format", "SYNOD_LOG_FORMAT", "text"),
 ];
@@ -200,6 +214,10 @@ impl Settings {
             balance: sources.get("balance", |text| text.parse())?,
             breaker: sources.get("breaker", |text| text.parse())?,
             ramp: sources.get("ramp", |text| Span::of_at_most(text, DAY))?,
+            snapshot_every: sources.get("snapshot_every", |text| text.parse())?,
+            snapshot_kept: sources.get("snapshot_kept", |text| Span::of_at_most(text, QUARTER))?,
+            snapshot_count: sources.get("snapshot_count", |text| value::within(text, 1, 1_000))?,
+            snapshot_mib: sources.get("snapshot_mib", |text| value::within(text, 1, 65_536))?,
             log: sources.get("log", value::log)?,
             log_format: sources.get("log_format", |text| text.parse())?,
         })
@@ -227,6 +245,10 @@ impl Settings {
             row("balance", &self.balance),
             row("breaker", &self.breaker),
             row("ramp", &self.ramp),
+            row("snapshot_every", &self.snapshot_every),
+            row("snapshot_kept", &self.snapshot_kept),
+            row("snapshot_count", &self.snapshot_count),
+            row("snapshot_mib", &self.snapshot_mib),
             row("log", &self.log),
             row("log_format", &self.log_format),
         ]

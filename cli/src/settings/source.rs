@@ -95,6 +95,18 @@ pub struct Flags {
     /// How long a new agent among others takes to its whole share of the work, as 10s [env: SYNOD_RAMP]
     #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
     pub ramp: Option<String>,
+    /// How often a snapshot of the mesh is taken by itself, as 10m or off [env: SYNOD_SNAPSHOT_EVERY]
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub snapshot_every: Option<String>,
+    /// How long snapshots of the mesh are kept, as 7d [env: SYNOD_SNAPSHOT_KEPT]
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub snapshot_kept: Option<String>,
+    /// How many snapshots of the mesh are kept [env: SYNOD_SNAPSHOT_COUNT]
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    pub snapshot_count: Option<String>,
+    /// MiB that snapshots of the mesh may take in Redis [env: SYNOD_SNAPSHOT_MIB]
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    pub snapshot_mib: Option<String>,
     /// What is logged, as `info,synod_coordinator=debug` [env: SYNOD_LOG]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
@@ -126,6 +138,10 @@ impl Flags {
             "breaker" => &self.breaker,
             "ramp" => &self.ramp,
             "ledger_kept" => &self.ledger_kept,
+            "snapshot_every" => &self.snapshot_every,
+            "snapshot_kept" => &self.snapshot_kept,
+            "snapshot_count" => &self.snapshot_count,
+            "snapshot_mib" => &self.snapshot_mib,
             "log" => &self.log,
             "log_format" => &self.log_format,
             _ => &None,

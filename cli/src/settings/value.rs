@@ -182,6 +182,33 @@ impl fmt::Display for Span {
     }
 }
 
+/// How often something is done by itself: a time of 1 s and more, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Every(pub Option<Duration>);
+
+impl FromStr for Every {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Every, String> {
+        if text == "off" {
+            return Ok(Every(None));
+        }
+        match text.parse() {
+            Ok(Span(Some(time))) if time >= Duration::from_secs(1) => Ok(Every(Some(time))),
+            _ => Err(format!("a time of 1s and more, such as 30s or 10m, or off is wanted, not {text:?}")),
+        }
+    }
+}
+
+impl fmt::Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(time) => Span(Some(time)).fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
 /// `host:port`, comma-separated, each checked; written without spaces.
 pub(super) fn brokers(text: &str) -> Result<String, String> {
     let each: Vec<&str> = text.split(',').map(str::trim).collect();

@@ -3,10 +3,12 @@
 mod agents;
 mod answer;
 mod commands;
+mod contexts;
 mod events;
 mod gather;
 mod operate;
 mod request;
+mod snapshots;
 mod tasks;
 
 use crate::Shared;
@@ -43,6 +45,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(tasks::explain_task))
         .routes(routes!(agents::change_agent))
         .routes(routes!(agents::order_breaker))
+        .routes(routes!(contexts::get_context))
+        .routes(routes!(snapshots::post_snapshot, snapshots::list_snapshots))
+        .routes(routes!(snapshots::get_snapshot, snapshots::delete_snapshot))
+        .routes(routes!(snapshots::compare_snapshots))
         .routes(routes!(events::list_events))
         .routes(routes!(operate::get_status))
         .routes(routes!(operate::livez))
@@ -52,6 +58,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     description.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let text = description.to_pretty_json().unwrap_or_default();
     api.route("/openapi.json", get(move || async move { ([("content-type", "application/json")], text) }))
+        // Between coordinators; no part of the API.
+        .route("/v1/snapshots/part", get(snapshots::get_part))
         .fallback(request::unknown_route)
         .method_not_allowed_fallback(request::unknown_method)
         .layer(middleware::from_fn(measured))

@@ -4,10 +4,10 @@
 
 use super::serve::{self, Ended, Serving};
 use super::{Ask, Inbox};
-use crate::Shared;
 use crate::fleet::wall_clock;
 use crate::health::Phase;
 use crate::tenure::{Grant, Word};
+use crate::{Shared, snapshots};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -89,6 +89,7 @@ async fn hold(
     };
     match taken {
         Ok((folded, claimed_at)) => {
+            snapshots::taken(shared, shard);
             let serving = Serving::new(shared.clone(), shard, folded, claimed_at, asks, waiters);
             let ended = serve::serve(serving, grant).await;
             let now_ns = shared.fleet.now_ns();

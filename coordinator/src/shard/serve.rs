@@ -8,8 +8,8 @@ use super::inbound::{self, Read};
 use super::life::Waiters;
 use super::performer::{Done, Performer, Poisonous, directory_record};
 use super::{Ask, TaskFilter, archive};
-use crate::Shared;
 use crate::health::Phase;
+use crate::{Shared, snapshots};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
@@ -288,6 +288,7 @@ impl<'a> Serving<'a> {
                 Released::Effects { offset, effects } => {
                     for effect in effects {
                         if let Effect::Directory(entry) = &effect {
+                            snapshots::heard(&self.shared, entry);
                             // This coordinator knows at once; the others by the topic.
                             self.shared.fleet.learn((**entry).clone(), offset);
                         }
@@ -468,6 +469,10 @@ impl<'a> Serving<'a> {
                 Ok(())
             }
             Ask::List { filter, answer } => {
+                if filter.limit == 0 {
+                    // Whoever wants no tasks wants to know how things stand.
+                    self.show();
+                }
                 let ticket = self.ticket(answer);
                 let listed = self.list(&filter);
                 let mut released = Vec::new();

@@ -127,6 +127,11 @@ impl Member {
         self.in_flight.saturating_add(self.elsewhere)
     }
 
+    /// Those of them that shards of ours gave it.
+    pub fn given_here(&self) -> u32 {
+        self.in_flight
+    }
+
     /// The attempts that it may hold now: its capacity, or while its share is below 1 that part of it, rounded up.
     pub fn room(&self) -> u32 {
         (f64::from(self.entry.max_concurrency) * self.share).ceil() as u32

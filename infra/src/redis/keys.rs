@@ -18,6 +18,16 @@
 //! | `synod:{<ws>}:<kind>:<id>` | hash | `position`, `body`: the view of an entity | as written, or its shard's shelf is full |
 //! | `synod:{views/<shard>}:shelf` | list | bytes and key of each view that the shard has written, oldest first | with the newest of them |
 //! | `synod:{views/<shard>}:bytes` | string | what they weigh in all | with it |
+//! | `synod:{<ws>/<agent>}:context` | hash | the agent's own context: `incarnation`, `order`, `version`, `versions`, `note:<v>` | 30 days unused |
+//! | `synod:{<ws>/<agent>}:context:<version>` | string | the bytes of that version | 30 days unused |
+//! | `synod:{<ws>/<agent>}:context:draft:<uuid>` | string | the bytes of the next one while it is saved | 30 days, if it never becomes one |
+//! | `synod:contexts:news` | list | what coordinators are to publish of contexts, oldest first | 10,000 entries |
+//! | `synod:{snapshots}:at:<id>` | hash | `head`, `<ws>/<n>`: a snapshot of the mesh, its agents a thousand to a field | its time to live |
+//! | `synod:{snapshots}:draft:<uuid>` | hash | the same while it is written | 60 s |
+//! | `synod:{snapshots}:of:<ws or *>` | zset | snapshot ids by when they came (Redis' time in µs) | with the newest of them |
+//! | `synod:{snapshots}:bytes:<ws or *>` | hash | what each of them weighs | with the newest of them |
+//! | `synod:{snapshots}:last` | string | when the newest of all came | - |
+//! | `synod:{snapshots}:turn:<what>` | string | that one was taken for this reason just now | the pause |
 //!
 //! The hash tag `{…}` keeps what one script touches in one slot, for the day of Redis Cluster. The parts
 //! are validated names, so no part can hold a brace, a slash or white space of its own.
@@ -32,6 +42,10 @@ pub const COORDINATORS: &str = "synod:coordinators";
 pub const ERA: &str = "synod:coordinators:era";
 /// The channel on which coordinators tell each other to look at the leases.
 pub const NEWS: &str = "synod:coordinators:news";
+/// The list of what coordinators are to publish of agents' contexts.
+pub const CONTEXT_NEWS: &str = "synod:contexts:news";
+/// When the newest snapshot of the mesh came.
+pub const SNAPSHOT_LAST: &str = "synod:{snapshots}:last";
 /// What the key of a reply list begins with.
 pub const REPLY_PREFIX: &str = "synod:reply:";
 
@@ -86,6 +100,41 @@ pub fn view(workspace: &Workspace, kind: &'static str, id: &EntityId) -> String 
     format!("synod:{{{workspace}}}:{kind}:{id}")
 }
 
+/// The hash of an agent's own context.
+pub fn context(workspace: &Workspace, agent: &Id) -> String {
+    format!("synod:{{{workspace}/{agent}}}:context")
+}
+
+/// The bytes of one version of it.
+pub fn context_bytes(workspace: &Workspace, agent: &Id, version: u64) -> String {
+    format!("{}:{version}", context(workspace, agent))
+}
+
+/// The bytes of the next one while it is saved.
+pub fn context_draft(workspace: &Workspace, agent: &Id, draft: &uuid::Uuid) -> String {
+    format!("{}:draft:{draft}", context(workspace, agent))
+}
+
+/// A snapshot of the mesh.
+pub fn snapshot(id: &Id) -> String {
+    format!("synod:{{snapshots}}:at:{id}")
+}
+
+/// A snapshot that is being written.
+pub fn snapshot_draft(draft: &uuid::Uuid) -> String {
+    format!("synod:{{snapshots}}:draft:{draft}")
+}
+
+/// The snapshots of a workspace, or of all (`*`, which is no workspace), by when they came; and what each weighs.
+pub fn snapshots_of(scope: &str) -> (String, String) {
+    (format!("synod:{{snapshots}}:of:{scope}"), format!("synod:{{snapshots}}:bytes:{scope}"))
+}
+
+/// That a snapshot was taken for this reason just now.
+pub fn snapshot_turn(what: &str) -> String {
+    format!("synod:{{snapshots}}:turn:{what}")
+}
+
 /// The list of the views that a shard has written, and what they weigh.
 pub fn shelf(shard: u32) -> (String, String) {
     (format!("synod:{{views/{shard}}}:shelf"), format!("synod:{{views/{shard}}}:bytes"))
@@ -114,6 +163,14 @@ mod tests {
         assert_eq!(coordinator_presence(&agent, "h"), "synod:presence:coordinator/a.1/h");
         assert_eq!(probe(&agent), "synod:probe:a.1");
         assert_eq!(shelf(7), ("synod:{views/7}:shelf".into(), "synod:{views/7}:bytes".into()));
+        assert_eq!(context(&ws, &agent), "synod:{w-1/a.1}:context");
+        assert_eq!(context_bytes(&ws, &agent, 7), "synod:{w-1/a.1}:context:7");
+        assert_eq!(snapshot(&agent), "synod:{snapshots}:at:a.1");
+        assert_eq!(
+            snapshots_of("w-1"),
+            ("synod:{snapshots}:of:w-1".into(), "synod:{snapshots}:bytes:w-1".into())
+        );
+        assert_eq!(snapshot_turn("x"), "synod:{snapshots}:turn:x");
         assert_eq!(view(&ws, "task", &"wf:s".parse().unwrap()), "synod:{w-1}:task:wf:s");
     }
 }

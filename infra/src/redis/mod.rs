@@ -4,15 +4,18 @@
 //!  coordinator: deliver --script--> inbox --BLMOVE--> taken:<incarnation>   agent: take, settle
 //!               present <--NUMSUB-- presence channel <--SUBSCRIBE--         agent: while it runs
 //!               beats   <--HSCAN--  heartbeats       <--HSET--              agent: now and then
-//!               lease, views, replies
+//!               lease, views, replies, snapshots
+//!               news    <--BLPOP-- contexts' news    <--script, RPUSH-- agent: saves its context
 //! ```
 //!
 //! Every call has a time limit, every key is named in [`keys`], every rule that needs "look and then write"
 //! is a Lua script in `scripts/`.
 
+pub mod bare;
 mod blocking;
 mod client;
 mod config;
+pub mod context;
 mod error;
 pub mod inbox;
 mod inbox_reader;
@@ -24,6 +27,7 @@ pub mod presence;
 pub mod reply;
 mod script;
 mod server;
+pub mod snapshots;
 pub mod view;
 
 pub use client::Redis;

@@ -41,6 +41,29 @@ impl Script {
         }
     }
 
+    /// Runs it once behind a command that prepares it, both in one write. Where the server has forgotten the script both
+    /// are sent again.
+    pub(crate) async fn run_after(
+        &self,
+        redis: &Redis,
+        first: Cmd,
+        call: &Call,
+    ) -> Result<Value, RedisError> {
+        let mut both = Pipeline::with_capacity(2);
+        both.add_command(first).add_command(self.command(call));
+        for _ in 0..LOADS {
+            let mut values = redis.pipeline(&both).await?.values.into_iter();
+            if let Some(prepared) = values.next() {
+                prepared.extract_error()?;
+            }
+            if let Some(result) = values.next().and_then(|value| self.read(value)) {
+                return result;
+            }
+            redis.query::<String>(redis::cmd("SCRIPT").arg("LOAD").arg(self.text)).await?;
+        }
+        Err(self.forgotten())
+    }
+
     /// Runs it once per call, pipelined; the answers stand in the order of the calls.
     ///
     /// A failure of the connection is the answer of every call that was in the same write: they may or may

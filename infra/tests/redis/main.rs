@@ -1,6 +1,7 @@
 //! Redis as it is: every test here runs on a real `redis-server`, started by the test, and fails without one.
 #![expect(clippy::unwrap_used, reason = "here a failed step is a failed test, in helper functions too")]
 
+mod contexts;
 mod inbox;
 mod lease;
 mod network;
@@ -10,6 +11,7 @@ mod process;
 mod replies_and_views;
 mod scripts;
 mod server;
+mod snapshots;
 mod telemetry;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,54 @@
+//! An agent that counts, is killed (SIGKILL), and goes on counting in its next process: it saves its context after
+//! each task and begins with the last good one.
+//!
+//! `SYNOD_BIN=target/debug/synod cargo run -p agent-sdk --example checkpoints`
+
+use agent_sdk::testing::TestMesh;
+use agent_sdk::{Agent, Checkpoint, CheckpointPolicy, Context, Mesh, MeshConfig, TaskError, task};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+async fn count() -> Result<(), Box<dyn std::error::Error>> {
+    let seen = Arc::new(AtomicU64::new(0));
+    let (counts, saved, found) = (seen.clone(), seen.clone(), seen);
+    let next = move |context: Context, (): ()| {
+        let seen = counts.fetch_add(1, Ordering::Relaxed) + 1;
+        async move {
+            // Saved before anybody hears of it; the policy besides saves after each task by itself.
+            let kept = context.save_checkpoint().await;
+            kept.map_err(|error| TaskError::retryable("not_saved", error.to_string()))?;
+            Ok::<_, TaskError>(seen)
+        }
+    };
+    let agent = Agent::builder("counter")
+        .capability("count", next)
+        .checkpoint(CheckpointPolicy::default(), move || Checkpoint::json(&saved.load(Ordering::Relaxed)))
+        .restore(move |last| last.json().map(|count| found.store(count, Ordering::Relaxed)))
+        .build(&Mesh::connect(MeshConfig::from_env()?)?)?;
+    agent.run(std::future::pending()).await?;
+    Ok(())
+}
+
+fn process(mesh: &TestMesh) -> std::io::Result<Child> {
+    Command::new(std::env::current_exe()?).arg("count").env("SYNOD_ENDPOINTS", mesh.endpoints()).spawn()
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    if std::env::args().nth(1).as_deref() == Some("count") {
+        return count().await;
+    }
+    let mesh = TestMesh::start().await?;
+    for process_start in 0..3 {
+        let mut child = process(&mesh)?;
+        for n in 1..=4 {
+            let answer = mesh.client().call::<u64>(task("count"), Duration::from_secs(20)).await?;
+            assert_eq!(answer.output, process_start * 4 + n);
+        }
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(())
+}

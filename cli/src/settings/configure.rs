@@ -1,0 +1,32 @@
+//! What the settings mean to a coordinator, wherever it runs.
+
+use super::Settings;
+use synod_coordinator::{CoordinatorConfig, SnapshotPolicy};
+use synod_ledger::Keep;
+
+impl Settings {
+    /// The configuration with what the settings say of it.
+    pub fn configure(&self, config: CoordinatorConfig) -> CoordinatorConfig {
+        let ended_kept = self.ended_kept.value.0.unwrap_or_default();
+        let ended_ms = u64::try_from(ended_kept.as_millis()).unwrap_or(u64::MAX);
+        CoordinatorConfig {
+            partitions: self.partitions.value,
+            live_bytes: self.live_mib.value << 20,
+            image_within: self.image_within.value,
+            keep: Keep { ended_ms, ..Keep::default() },
+            view_kept: self.view_kept.value.0,
+            view_bytes: self.view_mib.value << 20,
+            ledger_kept: self.ledger_kept.value.0,
+            balance: self.balance.value.clone(),
+            breakers: self.breaker.value.clone(),
+            ramp: self.ramp.value.0.unwrap_or_default(),
+            snapshots: SnapshotPolicy {
+                every: self.snapshot_every.value.0,
+                count: self.snapshot_count.value,
+                bytes: self.snapshot_mib.value << 20,
+                kept: self.snapshot_kept.value.0.unwrap_or(SnapshotPolicy::default().kept),
+            },
+            ..config
+        }
+    }
+}
