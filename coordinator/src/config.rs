@@ -58,6 +58,8 @@ pub struct CoordinatorConfig {
     pub view_bytes: usize,
     /// How long the ledger keeps what lies below a floor; `None` for ever.
     pub ledger_kept: Option<Duration>,
+    /// How long an agent that has left, or is lost, is kept; `None` for ever.
+    pub agents_kept: Option<Duration>,
     /// What `/metrics` shows.
     pub metrics: Option<Metrics>,
 }
@@ -88,6 +90,7 @@ impl CoordinatorConfig {
             view_kept: Some(Duration::from_secs(3_600)),
             view_bytes: 32 << 20,
             ledger_kept: Some(Duration::from_secs(7 * 24 * 3_600)),
+            agents_kept: Some(Duration::from_secs(24 * 3_600)),
             metrics: None,
         }
     }

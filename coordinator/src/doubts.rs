@@ -52,6 +52,9 @@ fn tell(shared: &Shared, key: &AgentKey, incarnation: &Incarnation, health: Heal
         status,
         health,
         reason: Some(why),
+        revision: 0,
+        recovery: None,
+        resume_at: None,
     };
     let source = format!("/synod/coordinators/{}", shared.config.id);
     let envelope = Envelope {

@@ -2,10 +2,11 @@
 //! two kinds of news that shards wait for.
 
 use crate::overdue::Overdue;
+use crate::pauses::Following;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use synod_fleet::{AgentKey, Cause, Doubt, Registry, Silence};
+use synod_fleet::{AgentKey, Cause, Doubt, Member, Registry, Silence};
 use synod_protocol::view::{Agent, AgentStatus, DirectoryEntry, Health, Held, Outcome};
 use synod_protocol::{Incarnation, Timestamp};
 use tokio::sync::{Notify, watch};
@@ -13,6 +14,9 @@ use tokio::time::Instant;
 
 /// What a task takes of its agent, by name.
 type Resources = BTreeMap<String, f64>;
+
+/// Attempts that one agent's heartbeat may name; what it says beyond is not heard.
+const HELD_LIMIT: usize = 10_000;
 
 /// The registry, and when each agent was last heard of. Never held across an await.
 pub(crate) struct SharedFleet {
@@ -32,6 +36,9 @@ pub(crate) struct Inside {
     pub(crate) silence: Silence,
     beats: BTreeMap<AgentKey, u64>,
     pub(crate) overdue: Overdue,
+    pub(crate) pauses: Following,
+    /// What each agent's heartbeats say that it holds, where that is something.
+    held: BTreeMap<AgentKey, (Incarnation, Vec<Held>)>,
     /// When each that is lost was found to be, in milliseconds since this coordinator began: what is heard of it must be
     /// newer to bring it back.
     lost_at: BTreeMap<AgentKey, u64>,
@@ -48,6 +55,48 @@ impl Inside {
         let at = now_ms.saturating_sub(self.silence.since_heard(key, incarnation, now_ms)?);
         self.lost_at.get(key).is_none_or(|lost_at| at > *lost_at).then_some(at)
     }
+}
+
+impl Inside {
+    /// When it was last heard of, for people.
+    pub(crate) fn last_seen(&self, key: &AgentKey, member: &Member, now_ms: u64, wall: Timestamp) -> Timestamp {
+        let silent = self.silence.since_heard(key, &member.entry.incarnation, now_ms);
+        let at = |ms| wall.as_millis().saturating_sub(i64::try_from(ms).unwrap_or(0));
+        silent.map_or(member.entry.registered_at, |ms| Timestamp::from_millis(at(ms)))
+    }
+
+    /// An agent as a reader sees it.
+    pub(crate) fn view(&self, key: &AgentKey, member: &Member, now_ms: u64, wall: Timestamp) -> Agent {
+        let (entry, health) = (member.entry.clone(), member.health());
+        Agent {
+            last_seen_at: self.last_seen(key, member, now_ms, wall),
+            agent_id: entry.agent_id,
+            workspace: entry.workspace,
+            incarnation: entry.incarnation,
+            status: status_of(member),
+            health,
+            capabilities: entry.capabilities,
+            max_concurrency: entry.max_concurrency,
+            in_flight: member.in_flight(),
+            breaker: synod_protocol::view::Breaker::Closed,
+            labels: entry.labels,
+            resources: entry.resources,
+            delivery: entry.delivery,
+            description: entry.description,
+            statistics: member.statistics,
+            registered_at: entry.registered_at,
+            revision: entry.revision,
+            restarts: entry.restarts,
+            resume_at: entry.resume_at,
+            warning: entry.warning,
+        }
+    }
+}
+
+/// What it is doing: at work, if it holds any and is not kept from it.
+pub(crate) fn status_of(member: &Member) -> AgentStatus {
+    let at_work = member.in_flight() > 0 && member.entry.status == AgentStatus::Idle;
+    if at_work { AgentStatus::Running } else { member.entry.status }
 }
 
 impl SharedFleet {
@@ -96,15 +145,37 @@ impl SharedFleet {
                 inside.silence.forget(&key);
                 inside.beats.remove(&key);
                 inside.overdue.forget(&key);
+                inside.held.remove(&key);
             } else {
                 inside.silence.expect(&key, &entry.incarnation, now);
             }
             inside.registry.learn(entry, offset)
         };
         if changed {
-            self.members.send_modify(|version| *version += 1);
-            self.room.send_modify(|version| *version += 1);
+            self.changed();
         }
+    }
+
+    /// Tells those who wait that whom they may choose is another.
+    pub(crate) fn changed(&self) {
+        self.members.send_modify(|version| *version += 1);
+        self.room.send_modify(|version| *version += 1);
+    }
+
+    /// The ledger has forgotten an agent, by this offset.
+    pub(crate) fn forget(&self, key: &AgentKey, offset: u64) {
+        let changed = {
+            let mut inside = self.lock();
+            if !inside.registry.forget(key, offset) {
+                return;
+            }
+            inside.lost_at.remove(key);
+            inside.silence.forget(key);
+            inside.overdue.forget(key);
+            inside.beats.remove(key).is_some() | inside.held.remove(key).is_some()
+        };
+        tracing::debug!(agent = %key.agent, had_beaten = changed, "an agent is forgotten");
+        self.changed();
     }
 
     /// A sign of life; `beat`, where there is one, must have grown.
@@ -151,8 +222,7 @@ impl SharedFleet {
         }
         drop(inside);
         if changed {
-            self.members.send_modify(|version| *version += 1);
-            self.room.send_modify(|version| *version += 1);
+            self.changed();
         }
         (changed || (is_back && durable == Health::Lost)).then_some((durable, health))
     }
@@ -165,7 +235,34 @@ impl SharedFleet {
         held: &[Held],
     ) -> Option<Option<Doubt>> {
         let now_ms = self.now_ms();
-        self.lock().overdue.holds(key, incarnation, held, now_ms)
+        let mut inside = self.lock();
+        if held.is_empty() {
+            inside.held.remove(key);
+        } else if inside.registry.get(key).is_some()
+            && inside.held.get(key).is_none_or(|(start, known)| start != incarnation || known != held)
+        {
+            let held = held.iter().take(HELD_LIMIT).cloned().collect();
+            inside.held.insert(key.clone(), (incarnation.clone(), held));
+        }
+        inside.overdue.holds(key, incarnation, held, now_ms)
+    }
+
+    /// What the heartbeats say of attempts of tasks that `wanted` names.
+    pub(crate) fn said_to_hold(
+        &self,
+        wanted: impl Fn(&AgentKey, &Held) -> bool,
+    ) -> Vec<(AgentKey, Incarnation, Held)> {
+        let inside = self.lock();
+        let mut found = Vec::new();
+        let speaks = |key: &AgentKey, incarnation: &Incarnation| {
+            let member = inside.registry.get(key);
+            member.is_some_and(|m| m.entry.incarnation == *incarnation && m.health() != Health::Lost)
+        };
+        for (key, (incarnation, held)) in inside.held.iter().filter(|(key, (start, _))| speaks(key, start)) {
+            let wanted = held.iter().filter(|held| wanted(key, held));
+            found.extend(wanted.map(|held| (key.clone(), incarnation.clone(), held.clone())));
+        }
+        found
     }
 
     /// An attempt was given.
@@ -214,30 +311,7 @@ impl SharedFleet {
         let (now, wall) = (self.now_ms(), wall_clock());
         let inside = self.lock();
         let member = inside.registry.get(key)?;
-        let (entry, health) = (member.entry.clone(), member.health());
-        let silent = inside.silence.since_heard(key, &entry.incarnation, now);
-        let last_seen = silent.map(|ms| {
-            Timestamp::from_millis(wall.as_millis().saturating_sub(i64::try_from(ms).unwrap_or(0)))
-        });
-        let at_work = member.in_flight() > 0 && entry.status == AgentStatus::Idle;
-        Some(Agent {
-            agent_id: entry.agent_id,
-            workspace: entry.workspace,
-            incarnation: entry.incarnation,
-            status: if at_work { AgentStatus::Running } else { entry.status },
-            health,
-            capabilities: entry.capabilities,
-            max_concurrency: entry.max_concurrency,
-            in_flight: member.in_flight(),
-            breaker: synod_protocol::view::Breaker::Closed,
-            labels: entry.labels,
-            resources: entry.resources,
-            delivery: entry.delivery,
-            description: entry.description,
-            statistics: member.statistics,
-            registered_at: entry.registered_at,
-            last_seen_at: last_seen.unwrap_or(entry.registered_at),
-        })
+        Some(inside.view(key, member, now, wall))
     }
 
     /// How many agents there are, by health.

@@ -12,19 +12,23 @@
 //! a shard's life (`shard::life`) is to wait for its grant, claim, fold, serve. What others own is asked of them
 //! (`forward`).
 
+mod cleanup;
 mod config;
 mod directory;
 mod door;
 mod doubts;
+mod duties;
 mod fleet;
 mod forward;
 mod health;
 mod http;
 mod kafka;
 mod overdue;
+mod pauses;
 mod presence;
 mod progress;
 mod shard;
+mod statistics;
 mod tenure;
 
 pub use config::CoordinatorConfig;
@@ -64,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) fleet: Arc<SharedFleet>,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) status: Arc<Status>,
+    pub(crate) duties: duties::Duties,
+    pub(crate) statistics: statistics::Statistics,
     pub(crate) tenures: Tenures,
     pub(crate) forward: Forward,
     /// Where others reach this one, `host:port`.
@@ -140,6 +146,8 @@ impl Coordinator {
             fleet,
             shards,
             status,
+            duties: duties::Duties::default(),
+            statistics: statistics::Statistics::default(),
             tenures,
             forward,
             address: advertised,
@@ -233,6 +241,7 @@ async fn join(
     work.spawn(directory::hear_redis(shared.clone(), stop.clone()));
     work.spawn(directory::judge(shared.clone(), stop.clone()));
     work.spawn(presence::watch(shared.clone(), stop.clone()));
+    work.spawn(cleanup::watch(shared.clone(), stop.clone()));
     for inbox in inboxes {
         work.spawn(shard::live(shared.clone(), inbox));
     }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use synod_fleet::Fleet;
 use synod_protocol::event::What;
-use synod_protocol::{Code, Command, EntityId, Error, Event, Json, Timestamp, Workspace};
+use synod_protocol::{Code, Command, EntityId, Error, Event, Json, Timestamp, Workspace, topics};
 
 /// By which the shell finds who waits for an answer.
 pub type Ticket = u64;
@@ -571,9 +571,12 @@ fn is_recorded(input: &Input, decision: &Decision) -> bool {
             let had_no_room = decision.rejected.as_ref().is_some_and(|error| error.code == Code::Overloaded);
             !had_no_room && !matches!(decision.past, Some(Past::Command { .. }))
         }
-        Input::Due(_) | Input::Dispatch(_) | Input::HolderGone { .. } | Input::Judged { .. } => {
-            !decision.events.is_empty()
-        }
+        Input::Due(_)
+        | Input::Dispatch(_)
+        | Input::HolderGone { .. }
+        | Input::Judged { .. }
+        | Input::AgentDue(_)
+        | Input::Forget { .. } => !decision.events.is_empty(),
     }
 }
 
@@ -638,6 +641,9 @@ fn written(input: &Input) -> (Option<Workspace>, Option<String>, InputRef) {
         Input::Dispatch(key) | Input::HolderGone { task: key, .. } => {
             (Some(key.workspace.clone()), Some(key.task.root().to_owned()), InputRef::of(Door::Fleet))
         }
+        Input::AgentDue(agent) | Input::Forget { agent, .. } => {
+            (Some(agent.workspace.clone()), Some(agent.agent.to_string()), InputRef::of(Door::Timer))
+        }
         Input::Judged { agent, .. } => {
             (Some(agent.workspace.clone()), Some(agent.agent.to_string()), InputRef::of(Door::Fleet))
         }
@@ -648,6 +654,8 @@ fn entity_of(command: &Command) -> Option<EntityId> {
     Some(match command {
         Command::RegisterAgent(c) => c.agent_id.clone().into(),
         Command::ChangeAgent(_, c) => c.agent_id.clone().into(),
+        Command::ReportError(c) => c.agent_id.clone().into(),
+        Command::PauseFleet(_) | Command::ResumeFleet(_) => topics::FLEET_ROOT.parse().ok()?,
         Command::SubmitTask(c) => c.task_id.clone(),
         Command::StartTask(c) | Command::ProgressTask(c) => c.task_id.clone(),
         Command::CompleteTask(c) => c.task_id.clone(),

@@ -137,9 +137,11 @@ async fn refuse_for_good(
                 Ask::Command { answer, .. }
                 | Ask::Read { answer, .. }
                 | Ask::Ended { answer, .. }
-                | Ask::List { answer, .. },
+                | Ask::List { answer, .. }
+                | Ask::Attempts { answer, .. }
+                | Ask::Away { answer, .. },
             ) => answer.send(refused()),
-            Some(Ask::Judged { .. }) => Ok(()),
+            Some(Ask::Judged { .. } | Ask::Forget { .. }) => Ok(()),
             None => return Became::Released,
         };
         if sent.is_err() {

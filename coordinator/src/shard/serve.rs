@@ -2,9 +2,10 @@
 
 use super::inbound::{self, Read};
 use super::life::Waiters;
-use super::performer::{Done, Performer, Poisonous, directory_record};
-use super::{Ask, TaskFilter, archive};
+use super::performer::{Done, Performer, Poisonous, directory_record, pauses_record};
+use super::{Ask, TaskFilter, archive, fleet};
 use crate::Shared;
+use crate::duties;
 use crate::health::Phase;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
@@ -190,8 +191,7 @@ impl<'a> Serving<'a> {
         let mut released = Vec::new();
         let append = {
             let fleet = self.shared.fleet.lock();
-            let cx =
-                Context { now: self.now(), seed: *uuid::Uuid::new_v4().as_bytes(), fleet: &fleet.registry };
+            let cx = Context { now: self.now(), seed: *uuid::Uuid::new_v4().as_bytes(), fleet: &*fleet };
             let append = self.owner.handle(&cx, input, ticket, &mut released);
             drop(fleet);
             append
@@ -243,13 +243,21 @@ impl<'a> Serving<'a> {
     /// Tells the fleet and those who wait what has happened in memory; nothing leaves by it.
     fn happened(&mut self, workspace: &Workspace, events: &[Event]) {
         for event in events {
+            if let What::TaskStarted(e) = &event.what {
+                let agent = AgentKey { workspace: workspace.clone(), agent: e.agent_id.clone() };
+                self.shared.statistics.started(&agent);
+            }
             let Some(holding) = self.owner.state().holding(workspace, event) else { continue };
             let Holding { agent, incarnation, outcome } = holding;
             let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
             let needed = self.owner.state().task(&key).and_then(TaskState::resources).cloned();
             match outcome {
-                None => self.shared.fleet.given(&agent, &incarnation, self.shard, needed.as_ref()),
+                None => {
+                    self.shared.statistics.assigned(&agent);
+                    self.shared.fleet.given(&agent, &incarnation, self.shard, needed.as_ref());
+                }
                 Some(outcome) => {
+                    self.shared.statistics.ended(&agent, outcome, self.took_ms(&key, event));
                     self.shared.fleet.ended(&agent, &incarnation, self.shard, outcome, needed.as_ref());
                     self.observe(&key, event, &agent, &incarnation, outcome);
                 }
@@ -282,6 +290,22 @@ impl<'a> Serving<'a> {
                 tracing::debug!(task = %key.task, correlation_id, status, took, "a task has ended");
             }
         }
+    }
+
+    /// From when the attempt that this event ends was given to its end.
+    fn took_ms(&self, key: &TaskKey, event: &Event) -> Option<u64> {
+        let attempts = self.owner.state().task(key)?.attempts.iter().map(|a| &a.seen);
+        let ended = match &event.what {
+            What::TaskCompleted(e) => Some(e.attempt),
+            What::TaskAttemptFailed(e) | What::TaskDeclined(e) => Some(e.attempt),
+            What::TaskReassigned(e) => Some(e.attempt),
+            _ => None,
+        };
+        let seen = match ended {
+            Some(attempt) => attempts.into_iter().find(|seen| seen.attempt == attempt)?,
+            None => attempts.last()?,
+        };
+        Some(seen.ended_at?.millis_since(seen.started_at))
     }
 
     /// How long an attempt took, and whether it succeeded: what the rule `performance` goes by.
@@ -345,6 +369,13 @@ impl<'a> Serving<'a> {
                         if let Effect::Directory(entry) = &effect {
                             // This coordinator knows at once; the others by the topic.
                             self.shared.fleet.learn((**entry).clone(), offset);
+                        }
+                        if let Effect::DirectoryRemoval(key) = &effect {
+                            self.shared.fleet.forget(key, offset);
+                            self.shared.statistics.forget(key);
+                        }
+                        if let Effect::DirectoryPauses(pauses) = &effect {
+                            self.shared.fleet.learn_pauses(pauses.clone(), offset);
                         }
                         self.performer.perform(offset, effect);
                     }
@@ -515,17 +546,35 @@ impl<'a> Serving<'a> {
                 Ok(())
             }
             Ask::List { filter, answer } => {
-                let ticket = self.ticket(answer);
                 let listed = self.list(&filter);
-                let mut released = Vec::new();
-                self.owner.tell(ticket, listed, &mut released);
-                self.release(released);
+                self.tell(answer, listed);
                 Ok(())
             }
             Ask::Judged { agent, incarnation, lost, reason } => {
                 self.handle(&Input::Judged { agent, incarnation, lost, reason }, None)
             }
+            Ask::Forget { agent, incarnation, kept_ms } => {
+                self.handle(&Input::Forget { agent, incarnation, kept_ms }, None)
+            }
+            Ask::Attempts { pause, answer } => {
+                let told = fleet::attempts(&self.shared, self.shard, self.owner.state(), &pause);
+                self.tell(answer, told);
+                Ok(())
+            }
+            Ask::Away { kept_ms, answer } => {
+                let told = fleet::away(self.owner.state(), self.now(), kept_ms);
+                self.tell(answer, told);
+                Ok(())
+            }
         }
+    }
+
+    /// Answers with what memory shows, once that is proven.
+    fn tell(&mut self, answer: oneshot::Sender<Answer>, told: Answer) {
+        let ticket = self.ticket(answer);
+        let mut released = Vec::new();
+        self.owner.tell(ticket, told, &mut released);
+        self.release(released);
     }
 
     /// Through the quick door a command's age is its time against the shard's.
@@ -561,9 +610,15 @@ impl<'a> Serving<'a> {
     fn turn(&mut self) -> Result<bool, Why> {
         let more = loop {
             let (now, room) = (self.now(), !self.is_full());
-            let next = self.owner.next(now, &self.shared.fleet.lock().registry, room);
+            let next = self.owner.next(now, &*self.shared.fleet.lock(), room);
             match next {
-                Next::Input(input) => self.handle(&input, None)?,
+                Next::Input(input) => {
+                    self.handle(&input, None)?;
+                    if let Input::HolderGone { task, reason, .. } = &input {
+                        let what = format!("task {} taken back: {reason}", task.task);
+                        self.shared.duties.ran(duties::FAILOVER, Ok(what));
+                    }
+                }
                 Next::Nothing => break false,
                 Next::Later => break true,
                 Next::Stuck(key) => {
@@ -626,6 +681,27 @@ impl<'a> Serving<'a> {
             sent.map_err(|e| Why::NotSent(e.to_string()))?;
         }
         Ok(())
+    }
+
+    /// Says again what of the fleet is paused, where this coordinator knows it otherwise.
+    fn mend_pauses(&self) -> Result<(), Why> {
+        if self.shard != topics::partition(topics::FLEET_ROOT.as_bytes(), self.shared.config.partitions) {
+            return Ok(());
+        }
+        let pauses = self.owner.state().pauses().view();
+        if self.shared.fleet.lock().pauses.all() == pauses.pauses.as_slice() {
+            return Ok(());
+        }
+        let offset = self.owner.epoch();
+        self.shared.fleet.learn_pauses(pauses.clone(), offset);
+        let out = pauses_record(self.shard, offset, &pauses).map_err(|e| Why::NotSent(e.to_string()))?;
+        let producer = self.shared.kafka.effects().map_err(|e| Why::NotSent(e.to_string()))?;
+        let sent = producer.send(out, |delivery| {
+            if let Err(error) = delivery {
+                tracing::error!(%error, "what is paused was not said again");
+            }
+        });
+        sent.map_err(|e| Why::NotSent(e.to_string()))
     }
 
     /// Hands over once more what Redis has lost, once that is known.
@@ -711,6 +787,7 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
         s.owner.caught_up();
     }
     s.mend_directory()?;
+    s.mend_pauses()?;
     s.tell_who_waited();
     s.show();
     let (mut members, mut room) = (s.shared.fleet.members(), s.shared.fleet.room());
