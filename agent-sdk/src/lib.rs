@@ -32,7 +32,10 @@ pub mod testing;
 mod typed;
 mod watch;
 
-pub use agent::{Agent, AgentBuilder, AgentError, AgentReport, BuildError, Context, RunningAgent, TaskError};
+pub use agent::{
+    Agent, AgentBuilder, AgentControl, AgentError, AgentReport, BuildError, Context, Recover, RunningAgent,
+    StatusChange, TaskError,
+};
 pub use client::Client;
 pub use collect::{Collect, Collected, Failure, Late, Success, Timings};
 pub use config::{ConfigError, MeshConfig};

@@ -108,8 +108,11 @@ async fn read(
             match batch {
                 Ok(records) => {
                     records.iter().for_each(&mut each);
-                    let duty = if topic == topics::AGENTS { duties::DIRECTORY } else { duties::HEARTBEATS_KAFKA };
-                    shared.duties.ran(duty, Ok(format!("{} records of partition {partition}", records.len())));
+                    let duty =
+                        if topic == topics::AGENTS { duties::DIRECTORY } else { duties::HEARTBEATS_KAFKA };
+                    shared
+                        .duties
+                        .ran(duty, Ok(format!("{} records of partition {partition}", records.len())));
                 }
                 Err(error) => {
                     tracing::warn!(topic, partition, %error, "reading begins anew");
@@ -259,7 +262,9 @@ pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
                 &Whom::All,
                 "this coordinator was late itself, or Kafka does not answer it",
             );
-            shared.duties.ran(duties::JUDGING, Err("this coordinator was late, or Kafka does not answer it".into()));
+            shared
+                .duties
+                .ran(duties::JUDGING, Err("this coordinator was late, or Kafka does not answer it".into()));
             continue;
         }
         let pools = {

@@ -59,7 +59,13 @@ impl Inside {
 
 impl Inside {
     /// When it was last heard of, for people.
-    pub(crate) fn last_seen(&self, key: &AgentKey, member: &Member, now_ms: u64, wall: Timestamp) -> Timestamp {
+    pub(crate) fn last_seen(
+        &self,
+        key: &AgentKey,
+        member: &Member,
+        now_ms: u64,
+        wall: Timestamp,
+    ) -> Timestamp {
         let silent = self.silence.since_heard(key, &member.entry.incarnation, now_ms);
         let at = |ms| wall.as_millis().saturating_sub(i64::try_from(ms).unwrap_or(0));
         silent.map_or(member.entry.registered_at, |ms| Timestamp::from_millis(at(ms)))

@@ -105,7 +105,10 @@ mod tests {
         fleet.learn_pauses(pauses(one.clone()), 5);
         check(&fleet, [true, false, false, false]);
         assert_eq!(fleet.lock().halted(&ours, Some(&c)), None, "what runs may finish");
-        fleet.learn_pauses(pauses(json!([{"workspace": "w", "mode": "halt", "reason": "fire", "since": since}])), 6);
+        fleet.learn_pauses(
+            pauses(json!([{"workspace": "w", "mode": "halt", "reason": "fire", "since": since}])),
+            6,
+        );
         check(&fleet, [true, true, true, false]);
         assert_eq!(fleet.lock().halted(&ours, None).as_deref(), Some("it was halted: fire"));
         fleet.learn_pauses(pauses(one), 5);

@@ -151,9 +151,10 @@ fn gone(state: &State, fleet: &dyn Fleet) -> VecDeque<Input> {
                     lost: departure.lost,
                     reason: format!("agent {} {}", holder.agent, departure.how),
                 });
-            } else if let Some(why) = state.task(task).and_then(|known| {
-                fleet.halted(&task.workspace, known.submitted.capability.as_ref())
-            }) {
+            } else if let Some(why) = state
+                .task(task)
+                .and_then(|known| fleet.halted(&task.workspace, known.submitted.capability.as_ref()))
+            {
                 gone.push_back(Input::HolderGone {
                     task: task.clone(),
                     incarnation: incarnation.clone(),

@@ -34,10 +34,10 @@ pub struct AgentState {
     /// Earlier process starts, newest last.
     superseded: Vec<Incarnation>,
     /// How many changes of its life there have been.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub revision: u64,
     /// Process starts after its first.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub restarts: u64,
     /// When it comes back by itself from its error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,6 +51,11 @@ pub struct AgentState {
     /// When newer process starts ended ones that lived, the latest few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ousted: Vec<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl AgentState {

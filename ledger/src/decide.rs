@@ -13,9 +13,7 @@ use synod_protocol::event::{
     TaskEnded, TaskProgressed, TaskReassigned, TaskRetryScheduled, TaskStarted, What,
 };
 use synod_protocol::view::TaskStatus;
-use synod_protocol::{
-    Code, Command, EntityId, Error, Incarnation, ReplyTo, Timestamp, Workspace, topics,
-};
+use synod_protocol::{Code, Command, EntityId, Error, Incarnation, ReplyTo, Timestamp, Workspace, topics};
 
 /// By so much a command may seem to have been asked for after it was had: the shard's time lags by what the claim's
 /// acknowledgement took, and clients' clocks are not the brokers'. At most a quarter of the window.

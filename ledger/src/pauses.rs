@@ -79,7 +79,9 @@ impl PausesInForce {
         } else if self.0.len() >= LIMIT {
             return Err(Error::new(
                 Code::Unprocessable,
-                format!("{LIMIT} pauses are in force, which is the limit; resume one, or pause a wider scope"),
+                format!(
+                    "{LIMIT} pauses are in force, which is the limit; resume one, or pause a wider scope"
+                ),
             ));
         }
         let reason = asked.reason.clone();
@@ -94,7 +96,8 @@ impl PausesInForce {
         let Ok(at) = self.find((workspace.as_ref(), capability.as_ref())) else {
             let whose = workspace.as_ref().map_or("everything".to_owned(), |w| format!("workspace {w}"));
             let which = capability.as_ref().map_or(String::new(), |c| format!(", capability {c}"));
-            let why = format!("no pause of {whose}{which} is in force; a pause is taken back by its own scope");
+            let why =
+                format!("no pause of {whose}{which} is in force; a pause is taken back by its own scope");
             return Err(Error::invalid_transition(why, "running"));
         };
         let (status, mode) = (FleetStatus::Running, self.0[at].mode);

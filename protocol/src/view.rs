@@ -1,8 +1,8 @@
 //! Entities as a reader sees them: the answers of HTTP, of replies and of the command line.
 
 use crate::command::{Delivery, PauseMode};
-use crate::event::is_zero;
 use crate::error::Error;
+use crate::event::is_zero;
 use crate::id::{Capability, EntityId, Id, Incarnation, Workspace};
 use crate::json::Json;
 use crate::time::Timestamp;

@@ -1,11 +1,13 @@
 //! What an agent is, before it runs.
 
 use super::handler::{Handler, TaskError, erased};
+use super::standing::{Callback, StatusChange};
 use super::{Agent, Context};
 use crate::mesh::Mesh;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use synod_protocol::command::{Delivery, RegisterAgent};
 use synod_protocol::{Capability, Command, Error, Id, Incarnation};
@@ -22,6 +24,7 @@ pub struct AgentBuilder {
     description: Option<String>,
     drain: Duration,
     grace: Duration,
+    callbacks: Vec<Callback>,
     wrong: Option<Error>,
 }
 
@@ -51,6 +54,7 @@ impl AgentBuilder {
             description: None,
             drain: Duration::from_secs(30),
             grace: Duration::from_secs(5),
+            callbacks: Vec::new(),
             wrong: None,
         }
     }
@@ -147,6 +151,19 @@ impl AgentBuilder {
         self
     }
 
+    /// Called for every change of its status or health, whoever asked for it: an operator, the agent itself, the mesh. One
+    /// after the other, in their order, beside its work; up to 256 wait, and a change that finds no place is left out and
+    /// counted in the next. Several callbacks are called in the order in which they were given.
+    #[must_use]
+    pub fn on_status_change<C, F>(mut self, callback: C) -> AgentBuilder
+    where
+        C: Fn(StatusChange) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.callbacks.push(Arc::new(move |change| Box::pin(callback(change))));
+        self
+    }
+
     /// The agent, not yet running.
     ///
     /// # Errors
@@ -182,6 +199,7 @@ impl AgentBuilder {
             handlers: self.handlers,
             drain: self.drain,
             grace: self.grace,
+            callbacks: self.callbacks,
         })
     }
 

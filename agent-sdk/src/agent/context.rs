@@ -1,5 +1,6 @@
 //! What a handler has in its hands: who asks, how long there is, and a line back to the mesh.
 
+use super::control::AgentControl;
 use crate::client::Client;
 use crate::door::{Accepted, DoorError, Origin};
 use crate::mesh::Mesh;
@@ -24,7 +25,7 @@ pub struct Context {
 
 struct Inner {
     mesh: Mesh,
-    agent_id: Id,
+    agent: AgentControl,
     assignment: Assignment,
     origin: Origin,
     /// When this attempt's time is over, on our own clock.
@@ -38,7 +39,7 @@ struct Inner {
 impl Context {
     pub(crate) fn new(
         mesh: Mesh,
-        agent_id: Id,
+        agent: AgentControl,
         assignment: Assignment,
         envelope: Envelope,
         until: Instant,
@@ -51,7 +52,7 @@ impl Context {
             causation_id: Some(envelope.id),
         };
         let (started, confidence) = Default::default();
-        let inner = Inner { mesh, agent_id, assignment, origin, until, cancelled, started, confidence };
+        let inner = Inner { mesh, agent, assignment, origin, until, cancelled, started, confidence };
         Context { inner: Arc::new(inner) }
     }
 
@@ -72,7 +73,12 @@ impl Context {
 
     /// Who we are.
     pub fn agent_id(&self) -> &Id {
-        &self.inner.agent_id
+        self.inner.agent.agent_id()
+    }
+
+    /// Our own hand on our life: to pause, or to report that we cannot work.
+    pub fn agent(&self) -> &AgentControl {
+        &self.inner.agent
     }
 
     /// When this attempt's time is over, on our own clock; the handler is aborted then.

@@ -11,20 +11,25 @@
 mod attempt;
 mod builder;
 pub(crate) mod context;
+mod control;
 mod desk;
 mod handler;
 mod life;
 mod run;
 mod running;
+mod standing;
 
 pub use builder::{AgentBuilder, BuildError};
 pub use context::Context;
+pub use control::{AgentControl, Recover};
 pub use handler::TaskError;
 pub use running::RunningAgent;
+pub use standing::StatusChange;
 
 use crate::mesh::Mesh;
 use handler::Handler;
-use run::Run;
+use run::{Run, Turn};
+use standing::{Listening, Standing};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use synod_infra::redis::Redis;
@@ -59,6 +64,7 @@ pub struct Agent {
     direct: Option<Handler>,
     drain: Duration,
     grace: Duration,
+    callbacks: Vec<standing::Callback>,
 }
 
 /// What a run did.
@@ -74,6 +80,16 @@ pub struct AgentReport {
     pub moot: u64,
     /// Attempts whose end the mesh could not be told.
     pub unreported: u64,
+}
+
+impl AgentReport {
+    fn add(&mut self, other: &AgentReport) {
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.declined += other.declined;
+        self.moot += other.moot;
+        self.unreported += other.unreported;
+    }
 }
 
 /// Why an agent ended by itself.
@@ -122,7 +138,43 @@ impl Agent {
     /// # Errors
     /// See [`AgentError`].
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<AgentReport, AgentError> {
-        Run::new(self).go(shutdown, None).await
+        let (standing, listening) = self.stand();
+        self.live(shutdown, None, standing, listening).await
+    }
+
+    fn stand(&self) -> (Standing, Option<Listening>) {
+        Standing::new(Incarnation::from(Uuid::now_v7()), self.callbacks.clone())
+    }
+
+    /// One process start after the other, until it has not to be started anew.
+    async fn live(
+        self,
+        shutdown: impl Future<Output = ()> + Send,
+        mut registered: Option<oneshot::Sender<()>>,
+        standing: Standing,
+        listening: Option<Listening>,
+    ) -> Result<AgentReport, AgentError> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut report = AgentReport::default();
+        let grace = self.grace;
+        let ended = loop {
+            let run = Run::new(self.clone(), &standing);
+            match run.go(&mut shutdown, registered.take()).await {
+                Ok((done, turn)) => {
+                    report.add(&done);
+                    if turn == Turn::Ended {
+                        break Ok(report);
+                    }
+                    standing.restarted(Incarnation::from(Uuid::now_v7()));
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        standing.close();
+        if let Some(listening) = listening {
+            listening.end(grace).await;
+        }
+        ended
     }
 
     /// The same in the background; answers once it is registered.
@@ -133,12 +185,13 @@ impl Agent {
         let agent_id = self.register.agent_id.clone();
         let stop = CancellationToken::new();
         let (tell, registered) = oneshot::channel();
-        let run = Run::new(self);
-        let incarnation = run.life.register.incarnation.clone();
+        let (standing, listening) = self.stand();
+        let (mesh, incarnation) = (self.mesh.clone(), standing.incarnation());
+        let control = AgentControl { mesh, agent_id: agent_id.clone(), standing: standing.clone() };
         let stopped = stop.clone().cancelled_owned();
-        let mut task = tokio::spawn(run.go(stopped, Some(tell)));
+        let mut task = tokio::spawn(self.live(stopped, Some(tell), standing, listening));
         match registered.await {
-            Ok(()) => Ok(RunningAgent { agent_id, incarnation, stop, task: Some(task) }),
+            Ok(()) => Ok(RunningAgent { control, incarnation, stop, task: Some(task) }),
             // It ended before: its error says why.
             Err(_) => match (&mut task).await {
                 Ok(Err(error)) => Err(error),

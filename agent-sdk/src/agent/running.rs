@@ -1,6 +1,8 @@
 //! An agent in the background, in the hands of whoever started it.
 
-use super::{AgentError, AgentReport};
+use super::{AgentControl, AgentError, AgentReport, Recover};
+use crate::door::DoorError;
+use synod_protocol::view::{AgentStatus, Health};
 use synod_protocol::{Id, Incarnation};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -8,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 /// An agent that runs in the background. Dropped, it is asked to end and goes on until it has.
 #[derive(Debug)]
 pub struct RunningAgent {
-    pub(super) agent_id: Id,
+    pub(super) control: AgentControl,
     pub(super) incarnation: Incarnation,
     pub(super) stop: CancellationToken,
     pub(super) task: Option<JoinHandle<Result<AgentReport, AgentError>>>,
@@ -17,12 +19,67 @@ pub struct RunningAgent {
 impl RunningAgent {
     /// Its id.
     pub fn id(&self) -> &Id {
-        &self.agent_id
+        self.control.agent_id()
     }
 
-    /// This process start.
+    /// The process start as which it was started; see [`AgentControl::incarnation`] for the one after a restart.
     pub fn incarnation(&self) -> &Incarnation {
         &self.incarnation
+    }
+
+    /// A hand on its life that can be kept apart from this.
+    pub fn control(&self) -> AgentControl {
+        self.control.clone()
+    }
+
+    /// As [`AgentControl::status`].
+    pub fn status(&self) -> AgentStatus {
+        self.control.status()
+    }
+
+    /// As [`AgentControl::health`].
+    pub fn health(&self) -> Health {
+        self.control.health()
+    }
+
+    /// As [`AgentControl::start`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start(&self) -> Result<(), DoorError> {
+        self.control.start().await
+    }
+
+    /// As [`AgentControl::pause`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn pause(&self, reason: impl Into<String>) -> Result<(), DoorError> {
+        self.control.pause(reason).await
+    }
+
+    /// As [`AgentControl::resume`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn resume(&self) -> Result<(), DoorError> {
+        self.control.resume().await
+    }
+
+    /// As [`AgentControl::drain`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn drain(&self, reason: impl Into<String>) -> Result<(), DoorError> {
+        self.control.drain(reason).await
+    }
+
+    /// As [`AgentControl::report_error`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn report_error(&self, reason: impl Into<String>, recover: Recover) -> Result<(), DoorError> {
+        self.control.report_error(reason, recover).await
     }
 
     /// Lets what runs finish, leaves, and says what was done.
@@ -39,7 +96,7 @@ impl RunningAgent {
     /// # Errors
     /// See [`AgentError`].
     pub async fn ended(mut self) -> Result<AgentReport, AgentError> {
-        let agent_id = self.agent_id.clone();
+        let agent_id = self.control.agent_id().clone();
         match self.task.take() {
             Some(task) => task.await.unwrap_or(Err(AgentError::Killed(agent_id))),
             None => Err(AgentError::Killed(agent_id)),

@@ -163,6 +163,10 @@ impl Memory {
                     statistics: AgentStatistics::default(),
                     registered_at: Timestamp::default(),
                     last_seen_at: Timestamp::default(),
+                    revision: 0,
+                    restarts: 0,
+                    resume_at: None,
+                    warning: None,
                 };
                 self.agents.insert(r.agent_id.clone(), agent);
                 let waiting: Vec<String> = self.waiting();

@@ -58,6 +58,7 @@ async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
         view_kept: settings.view_kept.value.0,
         view_bytes: settings.view_mib.value << 20,
         ledger_kept: settings.ledger_kept.value.0,
+        agents_kept: settings.agents_kept.value.0,
         metrics: Some(metrics),
         ..CoordinatorConfig::new(id.clone(), mesh.kafka, mesh.redis, settings.http_listen.value)
     };

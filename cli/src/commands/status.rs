@@ -51,7 +51,8 @@ fn shown(mut status: Value, output: &mut Output<impl Write>) -> Result<(), Stop>
     if output.format() != Format::Table {
         return output.entity(&status);
     }
-    let mut taken = |name: &str| status.as_object_mut().and_then(|members| members.remove(name)).unwrap_or_default();
+    let mut taken =
+        |name: &str| status.as_object_mut().and_then(|members| members.remove(name)).unwrap_or_default();
     let (shards, duties) = (taken("shards"), taken("duties"));
     output.entity(&status)?;
     output.text("\n")?;

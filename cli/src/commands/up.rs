@@ -41,6 +41,7 @@ async fn up(settings: &Settings, file: Option<PathBuf>, output: &mut Output<impl
         http_listen: settings.http_listen.value,
         partitions: settings.partitions.value,
         metrics: Some(metrics),
+        agents_kept: settings.agents_kept.value.0,
     };
     let mesh = tokio::select! {
         started = Embedded::start(options) => started.map_err(stop)?,

@@ -26,12 +26,15 @@ pub struct EmbeddedOptions {
     pub partitions: u32,
     /// This process' metrics, shown at `/metrics`.
     pub metrics: Option<Metrics>,
+    /// How long an agent that has left, or is lost, is kept; `None` for ever.
+    pub agents_kept: Option<Duration>,
 }
 
 impl EmbeddedOptions {
     /// On a free port of loopback.
     pub fn private(partitions: u32) -> EmbeddedOptions {
-        EmbeddedOptions { http_listen: SocketAddr::from(([127, 0, 0, 1], 0)), partitions, metrics: None }
+        let http_listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        EmbeddedOptions { http_listen, partitions, metrics: None, agents_kept: None }
     }
 }
 
@@ -78,6 +81,7 @@ impl Embedded {
             partitions: options.partitions,
             first: true,
             metrics: options.metrics,
+            agents_kept: options.agents_kept,
             ..CoordinatorConfig::new(id, brokers, working_memory, options.http_listen)
         };
         let started = Coordinator::start(config).await;

@@ -65,6 +65,8 @@ pub struct Settings {
     pub view_mib: Setting<usize>,
     /// How long the ledger keeps what lies below a floor.
     pub ledger_kept: Setting<Span>,
+    /// How long an agent that has left, or is lost, is kept.
+    pub agents_kept: Setting<Span>,
     /// What is logged: a `tracing` filter such as `info,synod_coordinator=debug`.
     pub log: Setting<String>,
     /// How it is logged.
@@ -124,7 +126,7 @@ const fn key(name: &'static str, environment: &'static str, default: &'static st
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 15] = [
+pub(crate) const KEYS: [Key; 16] = [
     key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
     key("redis_url", "SYNOD_REDIS_URL", "redis://127.0.0.1:6379/0"),
     key("http_listen", "SYNOD_HTTP_LISTEN", "127.0.0.1:7700"),
@@ -138,6 +140,7 @@ pub(crate) const KEYS: [Key; 15] = [
     key("view_kept", "SYNOD_VIEW_KEPT", "1h"),
     key("view_mib", "SYNOD_VIEW_MIB", "32"),
     key("ledger_kept", "SYNOD_LEDGER_KEPT", "7d"),
+    key("agents_kept", "SYNOD_AGENTS_KEPT", "24h"),
     key("log", "SYNOD_LOG", "info"),
     key("log_format", "SYNOD_LOG_FORMAT", "text"),
 ];
@@ -186,6 +189,7 @@ impl Settings {
             view_kept: sources.get("view_kept", |text| text.parse())?,
             view_mib: sources.get("view_mib", |text| value::within(text, 1, 65_536))?,
             ledger_kept: sources.get("ledger_kept", |text| text.parse())?,
+            agents_kept: sources.get("agents_kept", |text| text.parse())?,
             log: sources.get("log", value::log)?,
             log_format: sources.get("log_format", |text| text.parse())?,
         })
@@ -210,6 +214,7 @@ impl Settings {
             row("view_kept", &self.view_kept),
             row("view_mib", &self.view_mib),
             row("ledger_kept", &self.ledger_kept),
+            row("agents_kept", &self.agents_kept),
             row("log", &self.log),
             row("log_format", &self.log_format),
         ]

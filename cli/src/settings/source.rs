@@ -86,6 +86,9 @@ pub struct Flags {
     /// How long the ledger keeps what nobody needs to fold it, as 7d or forever [env: SYNOD_LEDGER_KEPT]
     #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
     pub ledger_kept: Option<String>,
+    /// How long agents that have left or are lost are kept, as 24h or forever [env: SYNOD_AGENTS_KEPT]
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub agents_kept: Option<String>,
     /// What is logged, as `info,synod_coordinator=debug` [env: SYNOD_LOG]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
@@ -114,6 +117,7 @@ impl Flags {
             "view_kept" => &self.view_kept,
             "view_mib" => &self.view_mib,
             "ledger_kept" => &self.ledger_kept,
+            "agents_kept" => &self.agents_kept,
             "log" => &self.log,
             "log_format" => &self.log_format,
             _ => &None,

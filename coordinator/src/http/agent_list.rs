@@ -97,12 +97,14 @@ impl ListParams {
     fn check(&self) -> Result<Asked, Error> {
         let limit = self.limit.unwrap_or(100);
         if !(1..=LIMIT).contains(&limit) {
-            return Err(Error::invalid(format!("limit is {limit}, it must be 1 to {LIMIT}")).with_field("/limit"));
+            return Err(
+                Error::invalid(format!("limit is {limit}, it must be 1 to {LIMIT}")).with_field("/limit")
+            );
         }
         let label = self.label.as_deref().map(|label| {
-            let (name, value) = label.split_once('=').ok_or_else(|| {
-                Error::invalid("label has no '='; it is name=value").with_field("/label")
-            })?;
+            let (name, value) = label
+                .split_once('=')
+                .ok_or_else(|| Error::invalid("label has no '='; it is name=value").with_field("/label"))?;
             Ok::<_, Error>((name.to_owned(), value.to_owned()))
         });
         let sort = self.sort.unwrap_or_default();
@@ -139,7 +141,13 @@ impl Asked {
             && self.label.as_ref().is_none_or(|(name, value)| entry.labels.get(name) == Some(value))
     }
 
-    fn rank(&self, agent_id: &Id, last_seen: impl FnOnce() -> Timestamp, in_flight: u32, capacity: u32) -> Rank {
+    fn rank(
+        &self,
+        agent_id: &Id,
+        last_seen: impl FnOnce() -> Timestamp,
+        in_flight: u32,
+        capacity: u32,
+    ) -> Rank {
         let value = match self.sort {
             Sort::AgentId => 0,
             Sort::LastSeen => u64::try_from(last_seen().as_millis()).unwrap_or(0),

@@ -95,8 +95,13 @@ pub(crate) async fn change_agent(
             let agent_id: Id = named(&id)?;
             let ErrorReported { reason, recovery, resume_after_ms } =
                 json_body(&body, &shared.config.limits)?.unwrap_or_default();
-            let report =
-                ReportError { agent_id: agent_id.clone(), incarnation: None, reason, recovery, resume_after_ms };
+            let report = ReportError {
+                agent_id: agent_id.clone(),
+                incarnation: None,
+                reason,
+                recovery,
+                resume_after_ms,
+            };
             return asked(&shared, &caller, agent_id, Command::ReportError(report)).await;
         }
         other => {

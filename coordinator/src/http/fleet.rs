@@ -68,7 +68,8 @@ pub(crate) async fn get_fleet(
     caller: Caller,
 ) -> Result<Response, Refusal> {
     let Pauses { pauses } = in_force(&shared, &caller.workspace, caller.came).await?;
-    let concerned = pauses.into_iter().filter(|p| p.workspace.as_ref().is_none_or(|w| *w == caller.workspace));
+    let concerned =
+        pauses.into_iter().filter(|p| p.workspace.as_ref().is_none_or(|w| *w == caller.workspace));
     let mut views = Vec::new();
     for pause in concerned {
         let cover = Cover { came: Came::FromClient, shards: (0..shared.config.partitions).collect() };
@@ -182,9 +183,7 @@ async fn decided(shared: &Shared, caller: &Caller, command: Command) -> Result<P
         Taken::Decided { entity, .. } => {
             entity.to().map_err(|e| Error::new(Code::Internal, format!("the pauses do not read: {e}")))
         }
-        Taken::Accepted => {
-            Err(Error::new(Code::Internal, "a command was accepted without being decided"))
-        }
+        Taken::Accepted => Err(Error::new(Code::Internal, "a command was accepted without being decided")),
     }
 }
 
@@ -196,7 +195,8 @@ async fn in_force(shared: &Shared, workspace: &Workspace, came: Came) -> Result<
         let told = match door::find(shared, shard, came, until).await? {
             Where::Here => here(shared, shard).await,
             Where::There(address) => {
-                let got = shared.forward.get(&address, "/v1/fleet/pauses", Some(workspace), None, door::ANSWER);
+                let got =
+                    shared.forward.get(&address, "/v1/fleet/pauses", Some(workspace), None, door::ANSWER);
                 tokio::select! {
                     got = got => got.and_then(door::json),
                     () = door::moved(shared, shard, &address) => Err(Error::unavailable("the shard has moved")),
@@ -221,8 +221,8 @@ async fn in_force(shared: &Shared, workspace: &Workspace, came: Came) -> Result<
 async fn here(shared: &Shared, shard: u32) -> Result<Json, Error> {
     door::certain(shared, shard).await?;
     let until = Instant::now() + door::ANSWER;
-    let read = shared.shards[shard as usize]
-        .ask(until, |answer| Ask::Read { subject: Subject::Fleet, answer });
+    let read =
+        shared.shards[shard as usize].ask(until, |answer| Ask::Read { subject: Subject::Fleet, answer });
     Ok(read.await?.0)
 }
 

@@ -114,8 +114,7 @@ pub(crate) async fn fleet_statistics(
     if caller.came == Came::PassedOn {
         return json(&part(&shared, ours));
     }
-    let (counts, counted_ms, missing) =
-        gathered(&shared, &caller.workspace, "/v1/statistics", ours).await;
+    let (counts, counted_ms, missing) = gathered(&shared, &caller.workspace, "/v1/statistics", ours).await;
     let now = wall_clock();
     let mut agents: BTreeMap<String, u64> = BTreeMap::new();
     let (mut capacity, mut in_flight, mut restarts, mut slot_ms) = (0_u64, 0_u64, 0_u64, 0_u64);

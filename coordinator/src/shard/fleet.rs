@@ -91,9 +91,9 @@ pub(super) fn attempts(shared: &Shared, shard: u32, state: &State, pause: &Pause
 
 /// Agents of this shard that have been gone for so long, some of them.
 pub(super) fn away(state: &State, now: Timestamp, kept_ms: u64) -> Answer {
-    let long = state.agents().filter(|(_, agent)| {
-        agent.away_since().is_some_and(|since| now.millis_since(since) >= kept_ms)
-    });
+    let long = state
+        .agents()
+        .filter(|(_, agent)| agent.away_since().is_some_and(|since| now.millis_since(since) >= kept_ms));
     let away: Vec<Away> = long
         .take(BATCH)
         .map(|(key, agent)| Away {
