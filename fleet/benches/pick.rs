@@ -234,6 +234,10 @@ impl Fleet {
             description: None,
             registered_at: Timestamp::from_millis(0),
             gone: false,
+            revision: 0,
+            restarts: 0,
+            resume_at: None,
+            warning: None,
         };
         self.registry.learn(entry, 1);
         (0..self.seeded.below(16)).for_each(|_| self.registry.given(&key, &self.start, 0));

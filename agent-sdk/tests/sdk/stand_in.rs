@@ -172,6 +172,9 @@ impl Memory {
                 let waiting: Vec<String> = self.waiting();
                 waiting.iter().for_each(|task_id| self.assign(task_id, None));
             }
+            Command::ReportError(_) | Command::PauseFleet(_) | Command::ResumeFleet(_) => {
+                return Err(Error::invalid("the stand-in keeps no errors and pauses nothing"));
+            }
             Command::ChangeAgent(change, c) => {
                 use synod_protocol::command::AgentChange::{Deregister, Drain, Stop};
                 let missing = || Error::not_found("agent", c.agent_id.as_str());

@@ -137,6 +137,10 @@ impl<'a> World<'a> {
                 description: None,
                 registered_at: Timestamp::from_millis(0),
                 gone: false,
+                revision: 0,
+                restarts: 0,
+                resume_at: None,
+                warning: None,
             };
             registry.learn(entry, 0);
         }

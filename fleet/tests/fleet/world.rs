@@ -34,6 +34,10 @@ pub(crate) fn entry(id: &str, room: u32) -> DirectoryEntry {
         description: None,
         registered_at: Timestamp::from_millis(0),
         gone: false,
+        revision: 0,
+        restarts: 0,
+        resume_at: None,
+        warning: None,
     }
 }
 
