@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pauses(value: serde_json::Value) -> Pauses {
+    fn pauses(value: &serde_json::Value) -> Pauses {
         serde_json::from_value(json!({ "pauses": value })).unwrap()
     }
 
@@ -102,20 +102,20 @@ mod tests {
         let fleet = SharedFleet::new();
         check(&fleet, [false; 4]);
         let one = json!([{"workspace": "w", "capability": "c", "mode": "drain", "since": since}]);
-        fleet.learn_pauses(pauses(one.clone()), 5);
+        fleet.learn_pauses(pauses(&one), 5);
         check(&fleet, [true, false, false, false]);
         assert_eq!(fleet.lock().halted(&ours, Some(&c)), None, "what runs may finish");
         fleet.learn_pauses(
-            pauses(json!([{"workspace": "w", "mode": "halt", "reason": "fire", "since": since}])),
+            pauses(&json!([{"workspace": "w", "mode": "halt", "reason": "fire", "since": since}])),
             6,
         );
         check(&fleet, [true, true, true, false]);
         assert_eq!(fleet.lock().halted(&ours, None).as_deref(), Some("it was halted: fire"));
-        fleet.learn_pauses(pauses(one), 5);
+        fleet.learn_pauses(pauses(&one), 5);
         check(&fleet, [true, true, true, false]);
-        fleet.learn_pauses(pauses(json!([{"mode": "drain", "since": since}])), 7);
+        fleet.learn_pauses(pauses(&json!([{"mode": "drain", "since": since}])), 7);
         check(&fleet, [true; 4]);
-        fleet.learn_pauses(pauses(json!([])), 8);
+        fleet.learn_pauses(pauses(&json!([])), 8);
         check(&fleet, [false; 4]);
     }
 }

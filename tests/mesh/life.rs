@@ -1,5 +1,9 @@
 //! An agent's own life and the fleet's, from outside: pauses, statistics, lists, being forgotten, and what nobody should send.
 
+#![expect(clippy::unwrap_used, reason = "here a failed step is a failed test")]
+
+use super::outages::{names, services};
+use super::sharing::{id_of, settled, start as start_coordinators};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -412,4 +416,124 @@ async fn two_that_share_an_id_are_named() {
     assert_eq!(told.body["restarts"], 3);
     let body = registration(&id, &starts[0], &json!({}));
     client.command(&fresh("ce"), "synod.agent.register", &body).await.is_problem(409, "fenced");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_decided_of_the_fleet_holds_for_every_coordinator_and_outlives_one() {
+    let (services, _turn) = services().await;
+    let meshes = start_coordinators(&services, 2).await;
+    let clients: Vec<Client> = meshes.iter().map(Client::of).collect();
+    let all: Vec<&Client> = clients.iter().collect();
+    let owners = settled(&all).await;
+    // The one that dies owns the shard of the fleet's root, and an agent that is in error.
+    let root = topics::partition(topics::FLEET_ROOT.as_bytes(), 8);
+    let dying = usize::from(id_of(all[0]).await != owners[&root]);
+    let (victim, stays) = (all[dying], all[1 - dying]);
+    let agent = Agent::join(&meshes[1 - dying], Manner::Echo).await;
+
+    // Paused by one, known to the other: of tasks on every shard none is assigned.
+    let scope = json!({"capability": agent.capability});
+    victim.post("/v1/fleet/pause", &scope).await.is(200);
+    for client in [stays, victim] {
+        let told = client.get("/v1/fleet/pauses").await;
+        let capabilities = told.body["pauses"].as_array().unwrap().iter().map(|p| p["capability"].clone());
+        assert!(capabilities.into_iter().any(|c| c == json!(agent.capability)), "{}", told.body);
+    }
+    let tasks = names(24);
+    for (n, id) in tasks.iter().enumerate() {
+        let task = json!({"task_id": id, "capability": agent.capability, "input": n});
+        all[n % 2].post("/v1/tasks?wait_ms=0", &task).await.is(201);
+    }
+    let mut sick = names(1_000).into_iter();
+    let sick = sick.find(|id| owners[&topics::partition(id.as_bytes(), 8)] == owners[&root]).unwrap();
+    let body = registration(&sick, &start(), &json!({}));
+    victim.command(&fresh("ce"), "synod.agent.register", &body).await.is(200);
+    let error = json!({"recovery": "resume", "resume_after_ms": 4_000});
+    victim.post(&format!("/v1/agents/{sick}/report_error"), &error).await.is(200);
+
+    meshes[dying].kill();
+    settled(&[stays]).await;
+    for id in &tasks {
+        assert_eq!(stays.get(&format!("/v1/tasks/{id}")).await.body["status"], "waiting", "{id}");
+    }
+    until(stays, &format!("/v1/agents/{sick}"), "it comes back by itself", |a| a["status"] == "idle").await;
+
+    meshes[dying].start_again();
+    meshes[dying].ready(SOON).await;
+    settled(&all).await;
+    let shown = victim.get("/v1/fleet").await;
+    assert!(shown.body["pauses"].to_string().contains(&agent.capability), "{}", shown.body);
+    victim.post("/v1/fleet/resume", &scope).await.is(200);
+    for id in &tasks {
+        assert_eq!(stays.ended(id).await["status"], "completed", "{id}");
+    }
+    // Both say the same of what was done, and it is all of it.
+    for client in [stays, victim] {
+        let told = client.get(&format!("/v1/agents/{}/statistics", agent.id)).await;
+        let attempts = &told.body["attempts"];
+        assert_eq!(
+            (&attempts["assigned"], &attempts["completed"]),
+            (&json!(24), &json!(24)),
+            "{}",
+            told.body
+        );
+        let page = client.get(&format!("/v1/agents?capability={}&sort=load", agent.capability)).await;
+        assert_eq!(page.body["items"][0]["agent_id"], json!(agent.id));
+    }
+}
+
+/// Ten thousand are listed, filtered and sorted whole; how long that takes is printed, for people.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_agents_are_listed() {
+    const AGENTS: usize = 10_000;
+    let mesh = Mesh::own(&[]).await;
+    let client = Client::of(&mesh);
+    let began = std::time::Instant::now();
+    for batch in 0..AGENTS / 1_000 {
+        let each = (0..1_000).map(|n| {
+            let n = batch * 1_000 + n;
+            let more = json!({"labels": {"zone": format!("z{}", n % 10)}, "capabilities": [format!("c{}", n % 100)]});
+            json!({"specversion": "1.0", "id": fresh("ce"), "source": "/tests", "type": "synod.agent.register",
+                "data": registration(&format!("a{n:05}"), &start(), &more)})
+        });
+        let request = client.request("POST", "/v1/commands");
+        let request = request.header("content-type", "application/cloudevents-batch+json");
+        client.send(request.body(Value::Array(each.collect()).to_string())).await.is(200);
+    }
+    println!("{AGENTS} agents registered in {:?}", began.elapsed());
+    for (query, pages) in [
+        ("limit=10000", 1),
+        ("limit=1000", 10),
+        ("limit=10000&sort=load&order=desc", 1),
+        ("limit=10000&capability=c7", 1),
+    ] {
+        let (mut seen, mut cursor, mut took) = (0, String::new(), Vec::new());
+        loop {
+            let asked = std::time::Instant::now();
+            let answer = client.request("GET", &format!("/v1/agents?{query}{cursor}")).send().await.unwrap();
+            let body = answer.bytes().await.unwrap();
+            took.push(asked.elapsed());
+            let page: Value = serde_json::from_slice(&body).unwrap();
+            seen += page["items"].as_array().unwrap().len();
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        println!(
+            "{query}: {seen} agents in {:?}, the slowest page {:?}",
+            took.iter().sum::<Duration>(),
+            took.iter().max()
+        );
+        assert_eq!((seen, took.len()), (if query.contains("c7") { 100 } else { AGENTS }, pages), "{query}");
+    }
+    let mut took = Vec::new();
+    for n in 0..200 {
+        let asked = std::time::Instant::now();
+        client.get(&format!("/v1/agents/a{n:05}")).await.is(200);
+        took.push(asked.elapsed());
+    }
+    took.sort();
+    println!("one agent of {AGENTS}: p50 {:?}, p99 {:?}", took[100], took[198]);
+    let asked = std::time::Instant::now();
+    client.get("/v1/statistics").await.is(200);
+    println!("the fleet's statistics of {AGENTS}: {:?}", asked.elapsed());
 }

@@ -294,7 +294,7 @@ impl<'a> Serving<'a> {
 
     /// From when the attempt that this event ends was given to its end.
     fn took_ms(&self, key: &TaskKey, event: &Event) -> Option<u64> {
-        let attempts = self.owner.state().task(key)?.attempts.iter().map(|a| &a.seen);
+        let mut attempts = self.owner.state().task(key)?.attempts.iter().map(|a| &a.seen);
         let ended = match &event.what {
             What::TaskCompleted(e) => Some(e.attempt),
             What::TaskAttemptFailed(e) | What::TaskDeclined(e) => Some(e.attempt),
@@ -302,8 +302,8 @@ impl<'a> Serving<'a> {
             _ => None,
         };
         let seen = match ended {
-            Some(attempt) => attempts.into_iter().find(|seen| seen.attempt == attempt)?,
-            None => attempts.last()?,
+            Some(attempt) => attempts.find(|seen| seen.attempt == attempt)?,
+            None => attempts.next_back()?,
         };
         Some(seen.ended_at?.millis_since(seen.started_at))
     }
