@@ -93,6 +93,7 @@ impl Inside {
             registered_at: entry.registered_at,
             revision: entry.revision,
             restarts: entry.restarts,
+            recovery: entry.recovery,
             resume_at: entry.resume_at,
             warning: entry.warning,
         }

@@ -236,6 +236,7 @@ impl Fleet {
             gone: false,
             revision: 0,
             restarts: 0,
+            recovery: None,
             resume_at: None,
             warning: None,
         };

@@ -39,6 +39,9 @@ pub struct AgentState {
     /// Process starts after its first.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub restarts: u64,
+    /// How it is to come back from its error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recovery: Option<Recovery>,
     /// When it comes back by itself from its error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resume_at: Option<Timestamp>,
@@ -71,6 +74,7 @@ impl AgentState {
             superseded: Vec::new(),
             revision: event.revision,
             restarts: 0,
+            recovery: None,
             resume_at: None,
             away_since: None,
             pace: Some((now, 1)),
@@ -127,7 +131,7 @@ impl AgentState {
             What::AgentLost(event) | What::AgentStatusChanged(event) => {
                 (self.status, self.health) = (event.status, event.health);
                 if event.status == AgentStatus::Error && event.recovery.is_some() {
-                    self.resume_at = event.resume_at;
+                    (self.recovery, self.resume_at) = (event.recovery, event.resume_at);
                 }
             }
             _ => {}
@@ -139,7 +143,9 @@ impl AgentState {
             }
             _ => self.revision,
         };
-        self.resume_at = self.resume_at.filter(|_| self.status == AgentStatus::Error);
+        if self.status != AgentStatus::Error {
+            (self.recovery, self.resume_at) = (None, None);
+        }
         let is_away = self.gone || self.health == Health::Lost;
         self.away_since = is_away.then(|| self.away_since.unwrap_or(now));
         match self.health {
@@ -183,6 +189,7 @@ impl AgentState {
             gone: self.gone,
             revision: self.revision,
             restarts: self.restarts,
+            recovery: self.recovery,
             resume_at: self.resume_at,
             warning: r.warning.clone(),
         }
@@ -210,6 +217,7 @@ impl AgentState {
             last_seen_at: entry.registered_at,
             revision: entry.revision,
             restarts: entry.restarts,
+            recovery: entry.recovery,
             resume_at: entry.resume_at,
             warning: entry.warning,
         }
@@ -363,7 +371,7 @@ pub(crate) fn report_error(
     let recovery = command.recovery.unwrap_or_default();
     let after_ms = command.resume_after_ms.unwrap_or(RESUME_AFTER_MS);
     let resume_at = (recovery == Recovery::Resume).then(|| now.plus_millis(after_ms));
-    if known.status == AgentStatus::Error && recovery == Recovery::Park && known.resume_at.is_none() {
+    if known.recovery == Some(Recovery::Park) && recovery == Recovery::Park {
         return Ok(Vec::new());
     }
     let changed = known.changed(AgentStatus::Error, known.health, command.reason.clone());

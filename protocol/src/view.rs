@@ -1,6 +1,6 @@
 //! Entities as a reader sees them: the answers of HTTP, of replies and of the command line.
 
-use crate::command::{Delivery, PauseMode};
+use crate::command::{Delivery, PauseMode, Recovery};
 use crate::error::Error;
 use crate::event::is_zero;
 use crate::id::{Capability, EntityId, Id, Incarnation, Workspace};
@@ -248,6 +248,9 @@ pub struct Agent {
     /// Process starts after its first.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub restarts: u64,
+    /// How it is to come back from its error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// When it comes back by itself from its error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_at: Option<Timestamp>,
@@ -318,6 +321,9 @@ pub struct DirectoryEntry {
     /// Process starts after its first.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub restarts: u64,
+    /// How it is to come back from its error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// When it comes back by itself from its error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_at: Option<Timestamp>,

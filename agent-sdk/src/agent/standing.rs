@@ -149,8 +149,7 @@ impl Standing {
         inside.revision = agent.revision;
         // At work is what we know better ourselves.
         let status = if agent.status == AgentStatus::Running { AgentStatus::Idle } else { agent.status };
-        let recovery = inside.recovery;
-        inside.set(status, agent.health, recovery);
+        inside.set(status, agent.health, agent.recovery);
         inside.tell(None);
         self.publish(&inside);
     }

@@ -165,6 +165,7 @@ impl Memory {
                     last_seen_at: Timestamp::default(),
                     revision: 0,
                     restarts: 0,
+                    recovery: None,
                     resume_at: None,
                     warning: None,
                 };

@@ -197,13 +197,17 @@ pub(crate) async fn list_agents(
     let here = |shards| listed_here(shared, shards, &workspace, &asked, until).boxed();
     let there = |address, shards| listed_there(shared, address, shards, &path, &workspace).boxed();
     let (mut agents, mut more) = (Vec::new(), false);
-    for part in gather(shared, &cover, until, here, there).await? {
+    let parts = gather(shared, &cover, until, here, there).await?;
+    let is_merged = parts.len() > 1;
+    for part in parts {
         more |= part.next_cursor.is_some();
         agents.extend(part.items);
     }
-    agents.sort_by_cached_key(|agent| asked.rank_of(agent));
-    if asked.order == Order::Desc {
-        agents.reverse();
+    if is_merged {
+        agents.sort_by_cached_key(|agent| asked.rank_of(agent));
+        if asked.order == Order::Desc {
+            agents.reverse();
+        }
     }
     more |= agents.len() > asked.limit;
     agents.truncate(asked.limit);

@@ -139,6 +139,7 @@ impl<'a> World<'a> {
                 gone: false,
                 revision: 0,
                 restarts: 0,
+                recovery: None,
                 resume_at: None,
                 warning: None,
             };

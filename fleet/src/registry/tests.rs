@@ -25,6 +25,7 @@ fn entry(id: &str, room: u32) -> DirectoryEntry {
         gone: false,
         revision: 0,
         restarts: 0,
+        recovery: None,
         resume_at: None,
         warning: None,
     }

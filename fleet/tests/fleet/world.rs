@@ -36,6 +36,7 @@ pub(crate) fn entry(id: &str, room: u32) -> DirectoryEntry {
         gone: false,
         revision: 0,
         restarts: 0,
+        recovery: None,
         resume_at: None,
         warning: None,
     }
