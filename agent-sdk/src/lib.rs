@@ -33,7 +33,10 @@ pub mod testing;
 mod typed;
 mod watch;
 
-pub use agent::{Agent, AgentBuilder, AgentError, AgentReport, BuildError, Context, RunningAgent, TaskError};
+pub use agent::{
+    Agent, AgentBuilder, AgentControl, AgentError, AgentReport, BuildError, Context, Recover, RunningAgent,
+    StatusChange, TaskError,
+};
 pub use agent::{
     Checkpoint, CheckpointError, CheckpointPolicy, Restored, SavedCheckpoint, SkippedCheckpoint,
 };

@@ -86,6 +86,9 @@ fn tell(shared: &Shared, told: Told) {
     publish::about_agent(shared, &agent, ty, wall_clock(), &changed);
     // What an operator has done needs no evidence.
     if now == BreakerState::Open {
+        if changed.capability.is_none() {
+            shared.statistics.breaker_opened(&agent);
+        }
         let rate = |name: &str, rate: Option<f32>| rate.map(|rate| format!("{rate:.1} % {name}"));
         let rates = [rate("failed", failure_rate), rate("slow", slow_rate)].into_iter().flatten();
         let why = format!("{} attempts, of which {}", status.calls, rates.collect::<Vec<_>>().join(", "));

@@ -74,6 +74,8 @@ pub struct CoordinatorConfig {
     pub ramp: Duration,
     /// Snapshots of the mesh.
     pub snapshots: crate::SnapshotPolicy,
+    /// How long an agent that has left, or is lost, is kept; `None` for ever.
+    pub agents_kept: Option<Duration>,
     /// What `/metrics` shows.
     pub metrics: Option<Metrics>,
 }
@@ -109,6 +111,7 @@ impl CoordinatorConfig {
             breakers: Breakers::default(),
             ramp: Duration::from_secs(10),
             snapshots: crate::SnapshotPolicy::default(),
+            agents_kept: Some(Duration::from_secs(24 * 3_600)),
             metrics: None,
         }
     }

@@ -1,7 +1,7 @@
 //! What a coordinator hears of the fleet: the directory topic, heartbeats on both ways, and its judgement.
 
 use crate::fleet::{Inside, SharedFleet};
-use crate::{Shared, doubts};
+use crate::{Shared, doubts, duties};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use synod_infra::kafka::{RawRecord, Start};
 use synod_infra::redis::RedisError;
 use synod_infra::redis::presence::{Beat, Heartbeats};
 use synod_protocol::command::Delivery;
-use synod_protocol::view::{DirectoryEntry, Health, Heartbeat};
-use synod_protocol::{Incarnation, codec, topics};
+use synod_protocol::view::{DirectoryEntry, Health, Heartbeat, Pauses};
+use synod_protocol::{Incarnation, Position, Workspace, codec, topics};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,9 +32,8 @@ pub(crate) async fn read_all(shared: &Shared) -> Vec<i64> {
     let mut positions = Vec::new();
     for partition in 0..shared.config.partitions {
         let position = loop {
-            let fleet = shared.fleet.clone();
             let read = shared.kafka.readers.read_to_end(topics::AGENTS, partition as i32, STALL, |record| {
-                learn(&fleet, &record);
+                learn(shared, &record);
                 ControlFlow::Continue(())
             });
             match read.await {
@@ -55,7 +54,7 @@ pub(crate) async fn read_all(shared: &Shared) -> Vec<i64> {
 /// Follows one partition of the directory.
 pub(crate) async fn follow(shared: Arc<Shared>, partition: u32, position: i64, stop: CancellationToken) {
     read(&shared, topics::AGENTS, partition, Start::Offset(position), &stop, |record| {
-        learn(&shared.fleet, record);
+        learn(&shared, record);
     })
     .await;
 }
@@ -107,7 +106,14 @@ async fn read(
                 () = stop.cancelled() => return,
             };
             match batch {
-                Ok(records) => records.iter().for_each(&mut each),
+                Ok(records) => {
+                    records.iter().for_each(&mut each);
+                    let duty =
+                        if topic == topics::AGENTS { duties::DIRECTORY } else { duties::HEARTBEATS_KAFKA };
+                    shared
+                        .duties
+                        .ran(duty, Ok(format!("{} records of partition {partition}", records.len())));
+                }
                 Err(error) => {
                     tracing::warn!(topic, partition, %error, "reading begins anew");
                     break;
@@ -128,17 +134,39 @@ async fn pause(stop: &CancellationToken) {
     }
 }
 
-fn learn(fleet: &SharedFleet, record: &RawRecord) {
-    let position = record.envelope().ok().and_then(|envelope| envelope.position);
-    let entry = record.payload.as_deref().map(serde_json::from_slice::<DirectoryEntry>);
-    match (position, entry) {
-        (Some(position), Some(Ok(entry))) => fleet.learn(entry, position.offset),
-        (_, None) => {}
-        (_, Some(Err(error))) => tracing::warn!(%error, "a directory entry that cannot be read"),
-        (None, Some(Ok(entry))) => {
-            tracing::warn!(agent = %entry.agent_id, "a directory entry without a position");
-        }
+fn learn(shared: &Shared, record: &RawRecord) {
+    let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
+    let Some(Position { offset, .. }) = record.envelope().ok().and_then(|envelope| envelope.position) else {
+        tracing::warn!(key, "a record of the directory without a position");
+        return;
+    };
+    let value = record.payload.as_deref();
+    match value {
+        None => match agent_of(key) {
+            Some(agent) => {
+                shared.fleet.forget(&agent, offset);
+                shared.statistics.forget(&agent);
+            }
+            None => tracing::warn!(key, "the directory removes what is no agent"),
+        },
+        Some(value) if key == topics::FLEET_KEY => match serde_json::from_slice::<Pauses>(value) {
+            Ok(pauses) => shared.fleet.learn_pauses(pauses, offset),
+            Err(error) => tracing::error!(%error, "what of the fleet is paused cannot be read"),
+        },
+        Some(value) => match serde_json::from_slice::<DirectoryEntry>(value) {
+            Ok(entry) => shared.fleet.learn(entry, offset),
+            Err(error) => tracing::warn!(key, %error, "a directory entry that cannot be read"),
+        },
     }
+}
+
+/// Whose entry stands under this key.
+fn agent_of(key: &str) -> Option<AgentKey> {
+    let (workspace, agent) = match key.split_once('/') {
+        Some((workspace, agent)) => (workspace.parse().ok()?, agent),
+        None => (Workspace::default_name(), key),
+    };
+    Some(AgentKey { workspace, agent: agent.parse().ok()? })
 }
 
 /// Whoever was heard of within so many milliseconds speaks.
@@ -162,6 +190,11 @@ pub(crate) async fn hear_redis(shared: Arc<Shared>, stop: CancellationToken) {
         looked = Instant::now();
         let crowd = u32::try_from(beats.as_ref().map_or(0, Vec::len) / FEW).unwrap_or(u32::MAX);
         let every = LOOK_EVERY.saturating_mul(1 + crowd).min(LOOK_AT_LEAST);
+        let heard = match (&taken, &beats) {
+            (Ok(()), Ok(beats)) => Ok(format!("{} agents have beaten", beats.len())),
+            (Err(error), _) | (Ok(()), Err(error)) => Err(error.to_string()),
+        };
+        shared.duties.ran(duties::HEARTBEATS, heard);
         let hung = listen(&shared.fleet, now, taken, beats);
         doubt_the_hung(&shared, hung);
         tokio::select! {
@@ -229,10 +262,20 @@ pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
                 &Whom::All,
                 "this coordinator was late itself, or Kafka does not answer it",
             );
+            shared
+                .duties
+                .ran(duties::JUDGING, Err("this coordinator was late, or Kafka does not answer it".into()));
             continue;
         }
-        shared.fleet.lock().registry.tick(now);
-        for (key, incarnation, word) in words(&shared.fleet, now) {
+        let pools = {
+            let mut fleet = shared.fleet.lock();
+            fleet.registry.tick(now);
+            fleet.registry.pools()
+        };
+        shared.duties.ran(duties::PERFORMANCE, Ok(format!("{pools} pools of agents")));
+        let words = words(&shared.fleet, now);
+        shared.duties.ran(duties::JUDGING, Ok(format!("{} words said", words.len())));
+        for (key, incarnation, word) in words {
             match word {
                 Word::Doubt(doubt) => doubts::set(&shared, &key, &incarnation, Cause::Silence, Ok(doubt)),
                 Word::NoDoubt(cause) => {

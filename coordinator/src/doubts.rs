@@ -58,6 +58,9 @@ fn tell(
         status,
         health,
         reason: Some(why),
+        revision: 0,
+        recovery: None,
+        resume_at: None,
     };
     publish::about_agent(shared, key, ty, wall_clock(), &changed);
 }

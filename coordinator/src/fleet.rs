@@ -2,12 +2,13 @@
 //! two kinds of news that shards wait for.
 
 use crate::overdue::Overdue;
+use crate::pauses::Following;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use synod_fleet::breaker::{Order, Outcome as Verdict, Policy};
 use synod_fleet::ramp::Ramp;
-use synod_fleet::{AgentKey, AttemptKey, Call, Cause, Doubt, Guards, Registry, Silence, Told};
+use synod_fleet::{AgentKey, AttemptKey, Call, Cause, Doubt, Guards, Member, Registry, Silence, Told};
 use synod_ledger::Holding;
 use synod_protocol::breaker::{BreakerOrder, StandingOrder};
 use synod_protocol::view::{Agent, AgentStatus, DirectoryEntry, Health, Held};
@@ -17,6 +18,9 @@ use tokio::time::Instant;
 
 /// So many newcomers are looked for at once; the others have their turn.
 const NEWCOMERS: usize = 1_000;
+
+/// Attempts that one agent's heartbeat may name; what it says beyond is not heard.
+const HELD_LIMIT: usize = 10_000;
 
 /// The registry, and when each agent was last heard of. Never held across an await.
 pub(crate) struct SharedFleet {
@@ -31,6 +35,8 @@ pub(crate) struct SharedFleet {
 }
 
 pub(crate) struct Inside {
+    /// Whose.
+    coordinator: Id,
     pub(crate) registry: Registry,
     pub(crate) guards: Guards,
     /// What has happened to breakers and is not yet published.
@@ -42,6 +48,9 @@ pub(crate) struct Inside {
     pub(crate) silence: Silence,
     beats: BTreeMap<AgentKey, u64>,
     pub(crate) overdue: Overdue,
+    pub(crate) pauses: Following,
+    /// What each agent's heartbeats say that it holds, where that is something.
+    held: BTreeMap<AgentKey, (Incarnation, Vec<Held>)>,
     /// When each that is lost was found to be, in milliseconds since this coordinator began: what is heard of it must be
     /// newer to bring it back.
     lost_at: BTreeMap<AgentKey, u64>,
@@ -128,9 +137,65 @@ impl Inside {
     }
 }
 
+impl Inside {
+    /// When it was last heard of, for people.
+    pub(crate) fn last_seen(
+        &self,
+        key: &AgentKey,
+        member: &Member,
+        now_ms: u64,
+        wall: Timestamp,
+    ) -> Timestamp {
+        let silent = self.silence.since_heard(key, &member.entry.incarnation, now_ms);
+        let at = |ms| wall.as_millis().saturating_sub(i64::try_from(ms).unwrap_or(0));
+        silent.map_or(member.entry.registered_at, |ms| Timestamp::from_millis(at(ms)))
+    }
+
+    /// An agent as a reader sees it.
+    pub(crate) fn view(&self, key: &AgentKey, member: &Member, now_ms: u64, wall: Timestamp) -> Agent {
+        let (entry, health) = (member.entry.clone(), member.health());
+        Agent {
+            last_seen_at: self.last_seen(key, member, now_ms, wall),
+            agent_id: entry.agent_id,
+            workspace: entry.workspace,
+            incarnation: entry.incarnation,
+            status: status_of(member),
+            health,
+            capabilities: entry.capabilities,
+            max_concurrency: entry.max_concurrency,
+            in_flight: member.in_flight(),
+            breaker: crate::breakers::plain(&self.guards, key),
+            breakers: crate::breakers::views(
+                &self.guards,
+                key,
+                now_ms.saturating_mul(1_000_000),
+                &self.coordinator,
+            ),
+            labels: entry.labels,
+            resources: entry.resources,
+            delivery: entry.delivery,
+            description: entry.description,
+            statistics: member.statistics,
+            registered_at: entry.registered_at,
+            revision: entry.revision,
+            restarts: entry.restarts,
+            recovery: entry.recovery,
+            resume_at: entry.resume_at,
+            warning: entry.warning,
+        }
+    }
+}
+
+/// What it is doing: at work, if it holds any and is not kept from it.
+pub(crate) fn status_of(member: &Member) -> AgentStatus {
+    let at_work = member.in_flight() > 0 && member.entry.status == AgentStatus::Idle;
+    if at_work { AgentStatus::Running } else { member.entry.status }
+}
+
 impl SharedFleet {
-    pub(crate) fn new(registry: Registry, breakers: Policy, ramp: Ramp) -> SharedFleet {
+    pub(crate) fn new(coordinator: Id, registry: Registry, breakers: Policy, ramp: Ramp) -> SharedFleet {
         let inside = Inside {
+            coordinator,
             registry,
             guards: Guards::new(breakers, ramp),
             told: Vec::new(),
@@ -139,6 +204,8 @@ impl SharedFleet {
             silence: Silence::default(),
             beats: BTreeMap::new(),
             overdue: Overdue::default(),
+            pauses: Following::default(),
+            held: BTreeMap::new(),
             lost_at: BTreeMap::new(),
         };
         SharedFleet {
@@ -191,6 +258,7 @@ impl SharedFleet {
                 inside.beats.remove(&key);
                 inside.overdue.forget(&key);
                 inside.guards.left(&key);
+                inside.held.remove(&key);
             } else {
                 inside.silence.expect(&key, &entry.incarnation, now);
             }
@@ -204,9 +272,30 @@ impl SharedFleet {
         };
         if changed {
             self.held.notify_one();
-            self.members.send_modify(|version| *version += 1);
-            self.room.send_modify(|version| *version += 1);
+            self.changed();
         }
+    }
+
+    /// Tells those who wait that whom they may choose is another.
+    pub(crate) fn changed(&self) {
+        self.members.send_modify(|version| *version += 1);
+        self.room.send_modify(|version| *version += 1);
+    }
+
+    /// The ledger has forgotten an agent, by this offset.
+    pub(crate) fn forget(&self, key: &AgentKey, offset: u64) {
+        let changed = {
+            let mut inside = self.lock();
+            if !inside.registry.forget(key, offset) {
+                return;
+            }
+            inside.lost_at.remove(key);
+            inside.silence.forget(key);
+            inside.overdue.forget(key);
+            inside.beats.remove(key).is_some() | inside.held.remove(key).is_some()
+        };
+        tracing::debug!(agent = %key.agent, had_beaten = changed, "an agent is forgotten");
+        self.changed();
     }
 
     /// A sign of life; `beat`, where there is one, must have grown.
@@ -253,8 +342,7 @@ impl SharedFleet {
         }
         drop(inside);
         if changed {
-            self.members.send_modify(|version| *version += 1);
-            self.room.send_modify(|version| *version += 1);
+            self.changed();
         }
         (changed || (is_back && durable == Health::Lost)).then_some((durable, health))
     }
@@ -267,7 +355,34 @@ impl SharedFleet {
         held: &[Held],
     ) -> Option<Option<Doubt>> {
         let now_ms = self.now_ms();
-        self.lock().overdue.holds(key, incarnation, held, now_ms)
+        let mut inside = self.lock();
+        if held.is_empty() {
+            inside.held.remove(key);
+        } else if inside.registry.get(key).is_some()
+            && inside.held.get(key).is_none_or(|(start, known)| start != incarnation || known != held)
+        {
+            let held = held.iter().take(HELD_LIMIT).cloned().collect();
+            inside.held.insert(key.clone(), (incarnation.clone(), held));
+        }
+        inside.overdue.holds(key, incarnation, held, now_ms)
+    }
+
+    /// What the heartbeats say of attempts of tasks that `wanted` names.
+    pub(crate) fn said_to_hold(
+        &self,
+        wanted: impl Fn(&AgentKey, &Held) -> bool,
+    ) -> Vec<(AgentKey, Incarnation, Held)> {
+        let inside = self.lock();
+        let mut found = Vec::new();
+        let speaks = |key: &AgentKey, incarnation: &Incarnation| {
+            let member = inside.registry.get(key);
+            member.is_some_and(|m| m.entry.incarnation == *incarnation && m.health() != Health::Lost)
+        };
+        for (key, (incarnation, held)) in inside.held.iter().filter(|(key, (start, _))| speaks(key, start)) {
+            let wanted = held.iter().filter(|held| wanted(key, held));
+            found.extend(wanted.map(|held| (key.clone(), incarnation.clone(), held.clone())));
+        }
+        found
     }
 
     /// Returns when somebody was given work, or is new.
@@ -316,36 +431,11 @@ impl SharedFleet {
     }
 
     /// An agent as a reader sees it.
-    pub(crate) fn view(&self, key: &AgentKey, coordinator: &Id) -> Option<Agent> {
+    pub(crate) fn view(&self, key: &AgentKey) -> Option<Agent> {
         let (now, wall) = (self.now_ms(), wall_clock());
         let inside = self.lock();
         let member = inside.registry.get(key)?;
-        let (entry, health) = (member.entry.clone(), member.health());
-        let silent = inside.silence.since_heard(key, &entry.incarnation, now);
-        let last_seen = silent.map(|ms| {
-            Timestamp::from_millis(wall.as_millis().saturating_sub(i64::try_from(ms).unwrap_or(0)))
-        });
-        let breakers = crate::breakers::views(&inside.guards, key, self.now_ns(), coordinator);
-        let at_work = member.in_flight() > 0 && entry.status == AgentStatus::Idle;
-        Some(Agent {
-            agent_id: entry.agent_id,
-            workspace: entry.workspace,
-            incarnation: entry.incarnation,
-            status: if at_work { AgentStatus::Running } else { entry.status },
-            health,
-            capabilities: entry.capabilities,
-            max_concurrency: entry.max_concurrency,
-            in_flight: member.in_flight(),
-            breaker: crate::breakers::plain(&inside.guards, key),
-            breakers,
-            labels: entry.labels,
-            resources: entry.resources,
-            delivery: entry.delivery,
-            description: entry.description,
-            statistics: member.statistics,
-            registered_at: entry.registered_at,
-            last_seen_at: last_seen.unwrap_or(entry.registered_at),
-        })
+        Some(inside.view(key, member, now, wall))
     }
 
     /// How many agents there are, by health.
@@ -373,6 +463,6 @@ pub(crate) mod tests {
     /// Nobody, and settings as by default.
     pub(crate) fn empty() -> SharedFleet {
         let breakers = crate::config::Breakers::default().policy();
-        SharedFleet::new(Registry::default(), breakers, Ramp::default())
+        SharedFleet::new("coordinator".parse().unwrap(), Registry::default(), breakers, Ramp::default())
     }
 }

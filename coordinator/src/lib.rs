@@ -13,22 +13,26 @@
 //! (`forward`).
 
 mod breakers;
+mod cleanup;
 mod config;
 mod contexts;
 mod directory;
 mod door;
 mod doubts;
+mod duties;
 mod fleet;
 mod forward;
 mod health;
 mod http;
 mod kafka;
 mod overdue;
+mod pauses;
 mod presence;
 mod progress;
 mod publish;
 mod shard;
 mod snapshots;
+mod statistics;
 mod tenure;
 
 pub use config::{Balance, Breakers, CoordinatorConfig};
@@ -70,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) fleet: Arc<SharedFleet>,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) status: Arc<Status>,
+    pub(crate) duties: duties::Duties,
+    pub(crate) statistics: statistics::Statistics,
     pub(crate) tenures: Tenures,
     pub(crate) forward: Forward,
     pub(crate) snapshots: snapshots::Snapshots,
@@ -126,7 +132,8 @@ impl Coordinator {
         let kafka = Kafka::new(&config)?;
         let redis = Redis::new(config.redis.clone())?;
         let ramp = Ramp::of(config.ramp);
-        let fleet = SharedFleet::new(config.balance.registry()?, config.breakers.policy(), ramp);
+        let fleet =
+            SharedFleet::new(config.id.clone(), config.balance.registry()?, config.breakers.policy(), ramp);
         let fleet = Arc::new(fleet);
         let status = Arc::new(Status::new(config.partitions));
         let lease = tenure::lease_of(redis.clone(), &config, address);
@@ -152,6 +159,8 @@ impl Coordinator {
             fleet,
             shards,
             status,
+            duties: duties::Duties::default(),
+            statistics: statistics::Statistics::default(),
             tenures,
             forward,
             snapshots: snapshots::Snapshots::default(),
@@ -251,6 +260,7 @@ async fn join(
     work.spawn(breakers::watch(shared.clone(), stop.clone()));
     work.spawn(snapshots::keep(shared.clone(), stop.clone()));
     work.spawn(contexts::publish_news(shared.clone(), stop.clone()));
+    work.spawn(cleanup::watch(shared.clone(), stop.clone()));
     for inbox in inboxes {
         work.spawn(shard::live(shared.clone(), inbox));
     }

@@ -8,7 +8,7 @@
 //! A doubt is this coordinator's own and takes effect at once: no more work, then its work to others. What the ledger says
 //! is decided by the owner of the agent's shard, which looks by itself (`directory::judge`).
 
-use crate::{Shared, doubts};
+use crate::{Shared, doubts, duties};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,10 @@ pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
         shared,
     };
     loop {
-        let busy = match watch.look().await {
+        let looked = watch.look().await;
+        let outcome = looked.as_ref().map(|_| format!("{} away", watch.absence.away().count()));
+        watch.shared.duties.ran(duties::PRESENCE, outcome.map_err(ToString::to_string));
+        let busy = match looked {
             Ok(busy) => busy,
             Err(error) => {
                 // We cannot see: whoever comes back is looked at by another connection then.

@@ -235,6 +235,11 @@ impl Fleet {
             registered_at: Timestamp::from_millis(0),
             breaker_orders: Vec::new(),
             gone: false,
+            revision: 0,
+            restarts: 0,
+            recovery: None,
+            resume_at: None,
+            warning: None,
         };
         self.registry.learn(entry, 1);
         (0..self.seeded.below(16)).for_each(|_| self.registry.given(&key, &self.start, 0));

@@ -92,6 +92,10 @@ impl Agenda {
             return Next::Input(Input::Due(due.1));
         }
         self.fired = None;
+        if let Some((_, key)) = state.agent_timers.first().filter(|(at, _)| *at <= now) {
+            // Its event takes the timer away: it is fired once.
+            return Next::Input(Input::AgentDue(key.clone()));
+        }
         self.dispatch |= state.wake_retries(now);
         if std::mem::take(&mut self.check_holders) {
             self.gone = gone(state, fleet);
@@ -146,6 +150,16 @@ fn gone(state: &State, fleet: &dyn Fleet) -> VecDeque<Input> {
                     incarnation: incarnation.clone(),
                     lost: departure.lost,
                     reason: format!("agent {} {}", holder.agent, departure.how),
+                });
+            } else if let Some(why) = state
+                .task(task)
+                .and_then(|known| fleet.halted(&task.workspace, known.submitted.capability.as_ref()))
+            {
+                gone.push_back(Input::HolderGone {
+                    task: task.clone(),
+                    incarnation: incarnation.clone(),
+                    lost: false,
+                    reason: why,
                 });
             } else if let Some(why) = fleet.suspected(holder, incarnation)
                 && state.task(task).is_some_and(|known| known.submitted.retry_on_suspect)

@@ -13,7 +13,9 @@ use synod_protocol::event::{
     TaskEnded, TaskProgressed, TaskReassigned, TaskRetryScheduled, TaskStarted, What,
 };
 use synod_protocol::view::TaskStatus;
-use synod_protocol::{Code, Command, EntityId, Error, Id, Incarnation, ReplyTo, Timestamp, Workspace};
+use synod_protocol::{
+    Code, Command, EntityId, Error, Id, Incarnation, ReplyTo, Timestamp, Workspace, topics,
+};
 
 /// By so much a command may seem to have been asked for after it was had: the shard's time lags by what the claim's
 /// acknowledgement took, and clients' clocks are not the brokers'. At most a quarter of the window.
@@ -80,6 +82,17 @@ pub enum Input {
         /// The evidence.
         reason: String,
     },
+    /// An agent's own timer.
+    AgentDue(AgentKey),
+    /// An agent of this shard has been gone for long.
+    Forget {
+        /// Which agent.
+        agent: AgentKey,
+        /// Which process start.
+        incarnation: Incarnation,
+        /// How long one that is gone is kept, in milliseconds.
+        kept_ms: u64,
+    },
 }
 
 impl Input {
@@ -137,6 +150,8 @@ pub enum Subject {
     Task(TaskKey),
     /// An agent.
     Agent(AgentKey),
+    /// What of the fleet is paused.
+    Fleet,
 }
 
 /// What an input does.
@@ -170,6 +185,11 @@ pub fn decide(state: &State, cx: &Context<'_>, input: &Input) -> Decision {
         }
         Input::Judged { agent, incarnation, lost, reason } => {
             let whats = agent::judged(state.agent(agent), incarnation, *lost, reason);
+            about_agent(agent.clone(), Ok(whats))
+        }
+        Input::AgentDue(key) => about_agent(key.clone(), Ok(agent::due(state.agent(key), cx.now))),
+        Input::Forget { agent, incarnation, kept_ms } => {
+            let whats = agent::forgotten(state.agent(agent), incarnation, *kept_ms, cx.now);
             about_agent(agent.clone(), Ok(whats))
         }
     }
@@ -209,7 +229,7 @@ fn decide_command(state: &State, cx: &Context<'_>, command: &Command, meta: &Met
         Command::CancelTask(c) => asked_of_task(state, cx, task(&c.task_id), |draft| draft.cancel(c)),
         Command::RegisterAgent(c) => {
             let key = AgentKey { workspace: meta.workspace.clone(), agent: c.agent_id.clone() };
-            let whats = agent::register(state.agent(&key), c);
+            let whats = agent::register(state.agent(&key), c, cx.now);
             about_agent(key, whats)
         }
         Command::ChangeAgent(change, c) => {
@@ -222,6 +242,13 @@ fn decide_command(state: &State, cx: &Context<'_>, command: &Command, meta: &Met
             let whats = agent::order_breaker(state.agent(&key), c);
             about_agent(key, whats)
         }
+        Command::ReportError(c) => {
+            let key = AgentKey { workspace: meta.workspace.clone(), agent: c.agent_id.clone() };
+            let whats = agent::report_error(state.agent(&key), c, cx.now);
+            about_agent(key, whats)
+        }
+        Command::PauseFleet(c) => about_fleet(state.shard.pauses.pause(&meta.workspace, c)),
+        Command::ResumeFleet(c) => about_fleet(state.shard.pauses.resume(&meta.workspace, c)),
     }
 }
 
@@ -235,6 +262,18 @@ fn about_agent(key: AgentKey, whats: Result<Vec<What>, Error>) -> Decision {
         Ok(whats) => Decision {
             events: whats.into_iter().map(|what| Event { entity: entity.clone(), what }).collect(),
             subject: Some(Subject::Agent(key)),
+            ..Decision::default()
+        },
+        Err(error) => refused(error),
+    }
+}
+
+fn about_fleet(whats: Result<Vec<What>, Error>) -> Decision {
+    let of_fleet = |what| Some(Event { entity: topics::FLEET_ROOT.parse().ok()?, what });
+    match whats {
+        Ok(whats) => Decision {
+            events: whats.into_iter().filter_map(of_fleet).collect(),
+            subject: Some(Subject::Fleet),
             ..Decision::default()
         },
         Err(error) => refused(error),

@@ -11,7 +11,7 @@ use synod_fleet::AgentKey;
 use synod_protocol::command::Delivery;
 use synod_protocol::event::{Event, What};
 use synod_protocol::trace::TraceParent;
-use synod_protocol::view::{Assignment, DirectoryEntry, Withdrawal};
+use synod_protocol::view::{Assignment, DirectoryEntry, Health, Pauses, Withdrawal};
 use synod_protocol::{Code, EntityId, Envelope, Error, Json, Position, ReplyTo, Workspace};
 
 /// What the shell must do.
@@ -70,6 +70,10 @@ pub enum Effect {
     },
     /// Write an agent's entry in the directory.
     Directory(Box<DirectoryEntry>),
+    /// Remove an agent's entry from the directory.
+    DirectoryRemoval(AgentKey),
+    /// Write what of the fleet is paused into the directory.
+    DirectoryPauses(Pauses),
     /// Copy a command that could not be read to its dead-letter topic.
     DeadLetter {
         /// Its offset in the commands topic.
@@ -162,6 +166,7 @@ pub(crate) fn shown(state: &State, subject: &Subject) -> Told {
             Some(agent) => Json::of(&agent.view(key)),
             None => return Told::Now(Err(Error::not_found("agent", key.agent.as_str()))),
         },
+        Subject::Fleet => Json::of(&state.shard.pauses.view()),
     };
     let json = json.map_err(|e| Error::new(Code::Internal, format!("an entity cannot be written: {e}")));
     Told::Now(json.map(|json| (json, true)))
@@ -215,13 +220,45 @@ impl Writer<'_> {
             | What::AgentBreakerOrdered(_) => {
                 let agent = self.step.root.as_deref().and_then(|id| id.parse().ok());
                 let key = agent.map(|agent| AgentKey { workspace: workspace.clone(), agent });
-                out.extend(key.and_then(|key| {
+                out.extend(key.clone().and_then(|key| {
                     let entry = self.state.agent(&key)?.directory_entry(&key);
                     Some(Effect::Directory(Box::new(entry)))
                 }));
+                out.extend(key.and_then(|key| self.tell_agent(index, event, key)));
+            }
+            What::AgentRemoved(e) => {
+                let key = AgentKey { workspace: workspace.clone(), agent: e.agent_id.clone() };
+                // One that has come again meanwhile has an entry of its own.
+                if self.state.agent(&key).is_none() {
+                    out.push(Effect::DirectoryRemoval(key));
+                }
+            }
+            What::FleetPaused(_) | What::FleetResumed(_) => {
+                out.push(Effect::DirectoryPauses(self.state.shard.pauses.view()));
             }
             _ => {}
         }
+    }
+
+    /// Tells an agent that its status or health has changed. One that is lost hears it when it asks again; one that has
+    /// left does not.
+    fn tell_agent(&self, index: usize, event: &Event, key: AgentKey) -> Option<Effect> {
+        let What::AgentStatusChanged(changed) = &event.what else { return None };
+        let agent = self.state.agent(&key).filter(|agent| !agent.gone)?;
+        if changed.health == Health::Lost || *agent.incarnation() != changed.incarnation {
+            return None;
+        }
+        let id = format!("{}-{}-{index}-told", self.shard, self.offset);
+        let mut envelope = self.envelope(id, event.what.ce_type(), &key.workspace, "told");
+        envelope.subject = Some(key.agent.to_string());
+        Some(Effect::Deliver {
+            delivery: agent.registered.delivery.clone(),
+            attempt_id: None,
+            root: key.agent.to_string(),
+            agent: key,
+            envelope: Box::new(envelope),
+            value: Json::of(changed).ok()?,
+        })
     }
 
     /// Whether the agent that had this attempt still has to hear of its end: it ended it neither itself nor by a decline.
@@ -370,7 +407,7 @@ impl Effect {
             Effect::Deliver { .. } => "deliver",
             Effect::Reply { .. } | Effect::ReplyPast { .. } => "reply",
             Effect::View { .. } => "view",
-            Effect::Directory(_) => "directory",
+            Effect::Directory(_) | Effect::DirectoryRemoval(_) | Effect::DirectoryPauses(_) => "directory",
             Effect::DeadLetter { .. } => "dead_letter",
         }
     }

@@ -102,14 +102,22 @@ fn of_agent(agent: &AgentState) -> Result<(), String> {
     ensure(!agent.gone || agent.status == AgentStatus::Completed, || {
         format!("gone, but {}", agent.status.as_str())
     })?;
+    ensure(agent.timer().is_none() || agent.status == AgentStatus::Error, || {
+        format!("it comes back by itself, but is {}", agent.status.as_str())
+    })?;
     ensure(!agent.is_superseded(agent.incarnation()), || "its process start was superseded".into())
 }
 
-/// Every live task has one timer, and nothing else has.
+/// Every live task has one timer, an agent that comes back by itself has one, and nothing else has.
 fn timers(state: &State) -> Result<(), String> {
     let want: BTreeSet<_> =
         state.tasks().filter_map(|(key, task)| Some((task.timer()?, key.clone()))).collect();
-    ensure(want == state.timers, || format!("timers are {:?}, should be {want:?}", state.timers))
+    ensure(want == state.timers, || format!("timers are {:?}, should be {want:?}", state.timers))?;
+    let want: BTreeSet<_> =
+        state.agents().filter_map(|(key, agent)| Some((agent.timer()?, key.clone()))).collect();
+    ensure(want == state.agent_timers, || {
+        format!("agents' timers are {:?}, should be {want:?}", state.agent_timers)
+    })
 }
 
 /// A waiting task stands in its line; a retrying one stands there or is still backing off; nobody else does either.

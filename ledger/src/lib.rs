@@ -23,6 +23,7 @@ mod invariants;
 mod memory;
 mod owner;
 mod past;
+mod pauses;
 #[cfg(feature = "planted")]
 pub mod planted;
 #[cfg(not(feature = "planted"))]
@@ -46,6 +47,7 @@ pub use invariants::invariants;
 pub use memory::{Keep, Thing};
 pub use owner::{Answer, Append, Doubt, Limits, Owner, Released, Ticket};
 pub use past::{Past, Search, life_from, submission};
+pub use pauses::PausesInForce;
 pub use recent::Had;
 pub use record::{
     AgentImage, Claim, Door, Image, Imaged, InputRef, Kind, Record, RecordError, Step, TaskImage, VERSION,

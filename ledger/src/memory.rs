@@ -81,7 +81,9 @@ impl State {
     }
 
     pub(crate) fn put_agent(&mut self, arrival: u64, base: u64, key: AgentKey, state: AgentState) -> Moved {
+        let timer = state.timer();
         let before = self.agents.insert(key.clone(), Kept { arrival, base, state });
+        self.move_agent_timer(&key, before.as_ref().and_then(|kept| kept.state.timer()), timer);
         let from = before.map(|kept| kept.base);
         self.rebase(Thing::Agent(key), from, base)
     }
@@ -102,6 +104,14 @@ impl State {
         let kept = self.tasks.remove(key)?;
         self.unindex(key, &kept);
         self.by_base.remove(&(kept.base, Thing::Task(key.clone())));
+        Some(kept.base)
+    }
+
+    /// Forgets an agent; the base that it had.
+    pub(crate) fn remove_agent(&mut self, key: &AgentKey) -> Option<u64> {
+        let kept = self.agents.remove(key)?;
+        self.move_agent_timer(key, kept.state.timer(), None);
+        self.by_base.remove(&(kept.base, Thing::Agent(key.clone())));
         Some(kept.base)
     }
 

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use synod_fleet::Fleet;
 use synod_protocol::event::What;
-use synod_protocol::{Code, Command, EntityId, Error, Event, Json, Timestamp, Workspace};
+use synod_protocol::{Code, Command, EntityId, Error, Event, Json, Timestamp, Workspace, topics};
 
 /// By which the shell finds who waits for an answer.
 pub type Ticket = u64;
@@ -575,7 +575,9 @@ fn is_recorded(input: &Input, decision: &Decision) -> bool {
         | Input::Dispatch(_)
         | Input::HolderGone { .. }
         | Input::Unclaimed { .. }
-        | Input::Judged { .. } => !decision.events.is_empty(),
+        | Input::Judged { .. }
+        | Input::AgentDue(_)
+        | Input::Forget { .. } => !decision.events.is_empty(),
     }
 }
 
@@ -640,6 +642,9 @@ fn written(input: &Input) -> (Option<Workspace>, Option<String>, InputRef) {
         Input::Dispatch(key) | Input::HolderGone { task: key, .. } | Input::Unclaimed { task: key, .. } => {
             (Some(key.workspace.clone()), Some(key.task.root().to_owned()), InputRef::of(Door::Fleet))
         }
+        Input::AgentDue(agent) | Input::Forget { agent, .. } => {
+            (Some(agent.workspace.clone()), Some(agent.agent.to_string()), InputRef::of(Door::Timer))
+        }
         Input::Judged { agent, .. } => {
             (Some(agent.workspace.clone()), Some(agent.agent.to_string()), InputRef::of(Door::Fleet))
         }
@@ -651,6 +656,8 @@ fn entity_of(command: &Command) -> Option<EntityId> {
         Command::RegisterAgent(c) => c.agent_id.clone().into(),
         Command::ChangeAgent(_, c) => c.agent_id.clone().into(),
         Command::OrderBreaker(c) => c.agent_id.clone().into(),
+        Command::ReportError(c) => c.agent_id.clone().into(),
+        Command::PauseFleet(_) | Command::ResumeFleet(_) => topics::FLEET_ROOT.parse().ok()?,
         Command::SubmitTask(c) => c.task_id.clone(),
         Command::StartTask(c) | Command::ProgressTask(c) => c.task_id.clone(),
         Command::CompleteTask(c) => c.task_id.clone(),

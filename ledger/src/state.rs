@@ -6,6 +6,7 @@
 use crate::agent::AgentState;
 use crate::decide::Subject;
 use crate::memory::{Keep, Kept, Moved, Thing};
+use crate::pauses::PausesInForce;
 use crate::record::Step;
 use crate::seen::Seen;
 use crate::task::TaskState;
@@ -60,6 +61,7 @@ pub struct State {
     pub(crate) agents: BTreeMap<AgentKey, Kept<AgentState>>,
     pub(crate) timers: BTreeSet<(Timestamp, TaskKey)>,
     pub(crate) retries: BTreeSet<(Timestamp, TaskKey)>,
+    pub(crate) agent_timers: BTreeSet<(Timestamp, AgentKey)>,
     pub(crate) waiting: BTreeMap<Line, BTreeSet<Place>>,
     pub(crate) held: BTreeMap<AgentKey, BTreeMap<TaskKey, Incarnation>>,
     pub(crate) ended: BTreeSet<(Timestamp, TaskKey)>,
@@ -91,6 +93,9 @@ pub struct ShardImage {
     /// earlier builds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<Timestamp>,
+    /// What of the fleet is paused; in the shard of the fleet's root alone.
+    #[serde(default, skip_serializing_if = "PausesInForce::is_empty")]
+    pub pauses: PausesInForce,
 }
 
 /// A record of the commands topic.
@@ -160,6 +165,11 @@ impl State {
         self.agents.iter().map(|(key, kept)| (key, &kept.state))
     }
 
+    /// What of the fleet is paused, by what this shard knows.
+    pub fn pauses(&self) -> &PausesInForce {
+        &self.shard.pauses
+    }
+
     /// Tasks that have not ended.
     pub fn live_tasks(&self) -> u64 {
         self.live.iter().filter(|(status, _)| !status.is_final()).map(|(_, n)| n).sum()
@@ -179,7 +189,8 @@ impl State {
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let timer = self.timers.first().map(|(at, _)| *at);
         let retry = self.retries.first().map(|(at, _)| *at);
-        [timer, retry].into_iter().flatten().min()
+        let agent = self.agent_timers.first().map(|(at, _)| *at);
+        [timer, retry, agent].into_iter().flatten().min()
     }
 
     /// Puts those whose back-off is over into their lines. Not an event: that they wait follows from the time.
@@ -243,9 +254,9 @@ impl State {
         match &event.what {
             What::AgentRegistered(e) => {
                 let key = AgentKey { workspace: workspace.clone(), agent: e.agent_id.clone() };
-                match self.agents.get_mut(&key) {
-                    Some(agent) => agent.state.apply(&event.what, now),
-                    None => moved.push(self.put_agent(step.place(), offset, key, AgentState::new(e, now))),
+                match self.agents.contains_key(&key) {
+                    true => self.apply_to_agent(&key, &event.what, now),
+                    false => moved.push(self.put_agent(step.place(), offset, key, AgentState::new(e, now))),
                 }
             }
             What::AgentDeregistered(AgentChanged { agent_id, .. })
@@ -253,11 +264,40 @@ impl State {
             | What::AgentStatusChanged(AgentChanged { agent_id, .. })
             | What::AgentBreakerOrdered(BreakerOrdered { agent_id, .. }) => {
                 let key = AgentKey { workspace: workspace.clone(), agent: agent_id.clone() };
-                if let Some(agent) = self.agents.get_mut(&key) {
-                    agent.state.apply(&event.what, now);
-                }
+                self.apply_to_agent(&key, &event.what, now);
             }
+            What::AgentRemoved(e) => {
+                let key = AgentKey { workspace: workspace.clone(), agent: e.agent_id.clone() };
+                let from = self.remove_agent(&key);
+                moved.extend(from.map(|from| Moved { from: Some(from), to: None }));
+            }
+            What::FleetPaused(_) | What::FleetResumed(_) => self.shard.pauses.apply(&event.what, now),
             _ => self.apply_to_task(offset, step, workspace, event, moved),
+        }
+    }
+
+    fn apply_to_agent(&mut self, key: &AgentKey, what: &What, now: Timestamp) {
+        let Some(agent) = self.agents.get_mut(key) else { return };
+        let before = agent.state.timer();
+        agent.state.apply(what, now);
+        let after = agent.state.timer();
+        self.move_agent_timer(key, before, after);
+    }
+
+    pub(crate) fn move_agent_timer(
+        &mut self,
+        key: &AgentKey,
+        before: Option<Timestamp>,
+        after: Option<Timestamp>,
+    ) {
+        if before == after {
+            return;
+        }
+        if let Some(at) = before {
+            self.agent_timers.remove(&(at, key.clone()));
+        }
+        if let Some(at) = after {
+            self.agent_timers.insert((at, key.clone()));
         }
     }
 
@@ -403,6 +443,9 @@ impl State {
 /// The entity that a step's input is about.
 pub(crate) fn subject_of(step: &Step) -> Option<Subject> {
     let (workspace, entity) = (step.workspace.clone()?, step.input.entity.clone()?);
+    if step.input.ty.as_deref()?.starts_with("synod.fleet.") {
+        return Some(Subject::Fleet);
+    }
     if step.input.ty.as_deref()?.starts_with("synod.agent.") {
         let agent = entity.as_str().parse().ok()?;
         Some(Subject::Agent(AgentKey { workspace, agent }))

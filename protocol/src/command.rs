@@ -15,15 +15,25 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
+mod life;
+
+pub use life::{PauseFleet, PauseMode, RESUME_AFTER_MS, Recovery, ReportError, ResumeFleet};
+
 /// One thing that is asked of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// `synod.agent.register`
     RegisterAgent(RegisterAgent),
-    /// `synod.agent.deregister`, `.drain`, `.start`, `.pause`, `.resume`, `.stop`, `.report_error`
+    /// `synod.agent.deregister`, `.drain`, `.start`, `.pause`, `.resume`, `.stop`
     ChangeAgent(AgentChange, ChangeAgent),
     /// `synod.agent.order_breaker`
     OrderBreaker(OrderBreaker),
+    /// `synod.agent.report_error`
+    ReportError(ReportError),
+    /// `synod.fleet.pause`
+    PauseFleet(PauseFleet),
+    /// `synod.fleet.resume`
+    ResumeFleet(ResumeFleet),
     /// `synod.task.submit`
     SubmitTask(SubmitTask),
     /// `synod.task.start`
@@ -55,8 +65,6 @@ pub enum AgentChange {
     Resume,
     /// End for good.
     Stop,
-    /// It found itself unable to work.
-    ReportError,
 }
 
 /// `synod.agent.register`
@@ -275,14 +283,13 @@ pub struct CancelTask {
 }
 
 impl AgentChange {
-    const ALL: [(AgentChange, &'static str); 7] = [
+    const ALL: [(AgentChange, &'static str); 6] = [
         (AgentChange::Deregister, "synod.agent.deregister"),
         (AgentChange::Drain, "synod.agent.drain"),
         (AgentChange::Start, "synod.agent.start"),
         (AgentChange::Pause, "synod.agent.pause"),
         (AgentChange::Resume, "synod.agent.resume"),
         (AgentChange::Stop, "synod.agent.stop"),
-        (AgentChange::ReportError, "synod.agent.report_error"),
     ];
 
     /// The `ce_type`.
@@ -299,6 +306,9 @@ impl Command {
             Command::RegisterAgent(_) => "synod.agent.register",
             Command::ChangeAgent(change, _) => change.ce_type(),
             Command::OrderBreaker(_) => "synod.agent.order_breaker",
+            Command::ReportError(_) => "synod.agent.report_error",
+            Command::PauseFleet(_) => "synod.fleet.pause",
+            Command::ResumeFleet(_) => "synod.fleet.resume",
             Command::SubmitTask(_) => "synod.task.submit",
             Command::StartTask(_) => "synod.task.start",
             Command::ProgressTask(_) => "synod.task.progress",
@@ -315,6 +325,8 @@ impl Command {
             Command::RegisterAgent(c) => c.agent_id.as_str(),
             Command::ChangeAgent(_, c) => c.agent_id.as_str(),
             Command::OrderBreaker(c) => c.agent_id.as_str(),
+            Command::ReportError(c) => c.agent_id.as_str(),
+            Command::PauseFleet(_) | Command::ResumeFleet(_) => topics::FLEET_ROOT,
             Command::SubmitTask(c) => c.task_id.root(),
             Command::StartTask(c) | Command::ProgressTask(c) => c.task_id.root(),
             Command::CompleteTask(c) => c.task_id.root(),
@@ -348,6 +360,9 @@ impl Command {
         let command = match ce_type {
             "synod.agent.register" => Command::RegisterAgent(read(content_type, bytes, limits)?),
             "synod.agent.order_breaker" => Command::OrderBreaker(read(content_type, bytes, limits)?),
+            "synod.agent.report_error" => Command::ReportError(read(content_type, bytes, limits)?),
+            "synod.fleet.pause" => Command::PauseFleet(read(content_type, bytes, limits)?),
+            "synod.fleet.resume" => Command::ResumeFleet(read(content_type, bytes, limits)?),
             "synod.task.submit" => Command::SubmitTask(read(content_type, bytes, limits)?),
             "synod.task.start" => Command::StartTask(read(content_type, bytes, limits)?),
             "synod.task.progress" => Command::ProgressTask(read(content_type, bytes, limits)?),
@@ -378,6 +393,9 @@ impl Command {
             Command::RegisterAgent(c) => codec::encode(content_type, c),
             Command::ChangeAgent(_, c) => codec::encode(content_type, c),
             Command::OrderBreaker(c) => codec::encode(content_type, c),
+            Command::ReportError(c) => codec::encode(content_type, c),
+            Command::PauseFleet(c) => codec::encode(content_type, c),
+            Command::ResumeFleet(c) => codec::encode(content_type, c),
             Command::SubmitTask(c) => codec::encode(content_type, c),
             Command::StartTask(c) | Command::ProgressTask(c) => codec::encode(content_type, c),
             Command::CompleteTask(c) => codec::encode(content_type, c),
@@ -395,6 +413,9 @@ impl Command {
             Command::RegisterAgent(c) => c.check(),
             Command::ChangeAgent(_, c) => check_text("/reason", c.reason.as_deref()),
             Command::OrderBreaker(c) => check_text("/reason", c.reason.as_deref()),
+            Command::ReportError(c) => c.check(),
+            Command::PauseFleet(c) => check_text("/reason", c.reason.as_deref()),
+            Command::ResumeFleet(c) => check_text("/reason", c.reason.as_deref()),
             Command::SubmitTask(c) => c.check(),
             Command::StartTask(c) | Command::ProgressTask(c) => {
                 check_unit("/progress", c.progress)?;
@@ -627,6 +648,17 @@ mod tests {
         check(register, &agent(r#","max_concurrency":0"#), Err(Some("/max_concurrency")));
         check(register, &agent(r#","resources":{"gpu":-1}"#), Err(Some("/resources/gpu")));
         check("synod.agent.drain", r#"{"agent_id":"a","reason":null}"#, Ok("a"));
+        let error = "synod.agent.report_error";
+        check(error, r#"{"agent_id":"a","recovery":"resume","resume_after_ms":3600000}"#, Ok("a"));
+        for after in ["0", "3600001"] {
+            let body = format!(r#"{{"agent_id":"a","recovery":"resume","resume_after_ms":{after}}}"#);
+            check(error, &body, Err(Some("/resume_after_ms")));
+        }
+        check(error, r#"{"agent_id":"a","resume_after_ms":5}"#, Err(Some("/resume_after_ms")));
+        check(error, r#"{"agent_id":"a","recovery":"pray"}"#, Err(Some("/recovery")));
+        check("synod.fleet.pause", r#"{"capability":"c","mode":"halt"}"#, Ok("synod.fleet"));
+        check("synod.fleet.pause", r#"{"workspace":"other"}"#, Err(Some("/workspace")));
+        check("synod.fleet.resume", r#"{"everything":true}"#, Ok("synod.fleet"));
     }
 
     #[test]
@@ -649,6 +681,11 @@ mod tests {
                 r#"{"agent_id":"a","incarnation":"0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10","capabilities":["c"],"delivery":{"kafka":{"topic":"synod.inbox.a"}}}"#,
             ),
         ];
+        let samples = samples.into_iter().chain([
+            ("synod.agent.report_error", r#"{"agent_id":"a","recovery":"resume","resume_after_ms":5}"#),
+            ("synod.fleet.pause", r#"{"capability":"c","mode":"halt"}"#),
+            ("synod.fleet.resume", r#"{"everything":true,"reason":"over"}"#),
+        ]);
         for (ty, body) in samples {
             let first = Command::decode(ty, ContentType::Json, body.as_bytes(), &Limits::default()).unwrap();
             for content_type in [ContentType::Json, ContentType::Bincode] {

@@ -2,9 +2,9 @@
 //! published on `synod.events.v1` without what only the coordinators may know (`secret`).
 
 use crate::breaker::{BreakerOrdered, BreakerState};
-use crate::command::{Delivery, Failure, Requires};
+use crate::command::{Delivery, Failure, PauseMode, Recovery, Requires};
 use crate::error::Error;
-use crate::id::{Capability, EntityId, Id, Incarnation};
+use crate::id::{Capability, EntityId, Id, Incarnation, Workspace};
 use crate::json::Json;
 use crate::time::Timestamp;
 use crate::view::{AgentStatus, Health, TaskStatus};
@@ -65,6 +65,12 @@ events! {
     AgentStatusChanged(AgentChanged) = "synod.agent.status_changed",
     /// An operator has ordered what one of its breakers does.
     AgentBreakerOrdered(BreakerOrdered) = "synod.agent.breaker_ordered",
+    /// It was gone for so long that it is forgotten.
+    AgentRemoved(AgentChanged) = "synod.agent.removed",
+    /// A part of the fleet gets no work.
+    FleetPaused(FleetChanged) = "synod.fleet.paused",
+    /// It gets work again.
+    FleetResumed(FleetChanged) = "synod.fleet.resumed",
     /// A task is in the ledger.
     TaskSubmitted(TaskSubmitted) = "synod.task.submitted",
     /// An agent was chosen.
@@ -132,6 +138,18 @@ pub struct AgentRegistered {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The how-manieth change of its life this is.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: u64,
+    /// What is odd about its process starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// Whether a count says nothing.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+pub(crate) fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The `ce_type` of an event behind which no ledger record stands: an agent may be gone, and no new work goes there. Its value
@@ -170,7 +188,7 @@ pub struct BreakerChanged {
     pub coordinator: Id,
 }
 
-/// `synod.agent.deregistered`, `.suspected`, `.lost`, `.status_changed`
+/// `synod.agent.deregistered`, `.suspected`, `.lost`, `.status_changed`, `.removed`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AgentChanged {
     /// Who.
@@ -184,6 +202,44 @@ pub struct AgentChanged {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The how-manieth change of its life this is; absent where no ledger record stands behind it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: u64,
+    /// How it is to come back, where it reported an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+    /// When it comes back by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_at: Option<Timestamp>,
+}
+
+/// `synod.fleet.paused`, `.resumed`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FleetChanged {
+    /// Whose tasks; absent: everyone's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<Workspace>,
+    /// Which tasks of theirs; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<Capability>,
+    /// `paused` or `running`: how this scope stands after it.
+    pub status: FleetStatus,
+    /// What becomes of what runs.
+    #[serde(default)]
+    pub mode: PauseMode,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whether a part of the fleet gets work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FleetStatus {
+    /// It gets none.
+    Paused,
+    /// It does.
+    Running,
 }
 
 /// `synod.task.submitted`: the command with every default applied.

@@ -17,6 +17,11 @@ pub const INBOX_PREFIX: &str = "synod.inbox.";
 /// What a reply topic's name begins with.
 pub const REPLY_PREFIX: &str = "synod.reply.";
 
+/// The root id of what concerns the fleet as a whole: its shard decides what is paused.
+pub const FLEET_ROOT: &str = "synod.fleet";
+/// The key under which the directory has the pauses in force; no agent's id holds a colon.
+pub const FLEET_KEY: &str = ":pauses";
+
 /// The topic for what could not be handled on `topic`.
 pub fn dlq(topic: &str) -> String {
     format!("dlq.{topic}")

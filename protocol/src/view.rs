@@ -1,9 +1,9 @@
 //! Entities as a reader sees them: the answers of HTTP, of replies and of the command line.
 
 use crate::breaker::{AgentBreaker, StandingOrder};
-use crate::command::Delivery;
+use crate::command::{Delivery, PauseMode, Recovery};
 use crate::error::Error;
-use crate::event::ChoiceMade;
+use crate::event::{ChoiceMade, is_zero};
 use crate::id::{Capability, EntityId, Id, Incarnation, Workspace};
 use crate::json::Json;
 use crate::time::Timestamp;
@@ -286,6 +286,21 @@ pub struct Agent {
     pub registered_at: Timestamp,
     /// The last sign of life that this coordinator knows of.
     pub last_seen_at: Timestamp,
+    /// How many changes of its life the ledger has.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: u64,
+    /// Process starts after its first.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: u64,
+    /// How it is to come back from its error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+    /// When it comes back by itself from its error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_at: Option<Timestamp>,
+    /// What is odd about its process starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// A circuit breaker's state.
@@ -347,6 +362,54 @@ pub struct DirectoryEntry {
     /// Whether it has left for good.
     #[serde(default)]
     pub gone: bool,
+    /// How many changes of its life the ledger has.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: u64,
+    /// Process starts after its first.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: u64,
+    /// How it is to come back from its error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+    /// When it comes back by itself from its error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_at: Option<Timestamp>,
+    /// What is odd about its process starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// A pause in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Pause {
+    /// Whose tasks; absent: everyone's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<Workspace>,
+    /// Which tasks of theirs; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<Capability>,
+    /// What becomes of what runs.
+    pub mode: PauseMode,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when, by its shard's time.
+    pub since: Timestamp,
+}
+
+impl Pause {
+    /// Whether a task of this workspace that asks for this (`None`: for an agent by its name) is held up by it.
+    pub fn covers(&self, workspace: &Workspace, capability: Option<&Capability>) -> bool {
+        self.workspace.as_ref().is_none_or(|paused| paused == workspace)
+            && self.capability.as_ref().is_none_or(|paused| Some(paused) == capability)
+    }
+}
+
+/// Every pause in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Pauses {
+    /// Each scope once.
+    pub pauses: Vec<Pause>,
 }
 
 /// Work, as it reaches an agent (`synod.task.assigned` on its inbox).

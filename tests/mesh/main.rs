@@ -1,6 +1,7 @@
 //! The whole mesh, from outside: the built `synod`, and clients that know nothing but the contract.
 
 mod attempts;
+mod bad_agents;
 mod bad_http;
 mod bad_records;
 mod breakers;
@@ -8,6 +9,7 @@ mod checkpoints;
 mod explain;
 mod foreign;
 mod http;
+mod life;
 mod loss;
 mod outages;
 mod placement;

@@ -19,7 +19,7 @@ const SHARDS: u32 = 8;
 const SOON: Duration = Duration::from_secs(30);
 
 /// So many coordinators, ready.
-async fn start(services: &Services, count: usize) -> Vec<Mesh> {
+pub(super) async fn start(services: &Services, count: usize) -> Vec<Mesh> {
     let meshes: Vec<Mesh> = (0..count).map(|_| Mesh::coordinator(&services.kafka, &services.redis)).collect();
     for mesh in &meshes {
         mesh.ready(SOON).await;
@@ -33,7 +33,7 @@ async fn status(client: &Client) -> Option<Value> {
 
 /// Waits until every shard is served by the one to whom it belongs among all who live, and by nobody else; answers
 /// the owners by shard.
-async fn settled(clients: &[&Client]) -> BTreeMap<u32, String> {
+pub(super) async fn settled(clients: &[&Client]) -> BTreeMap<u32, String> {
     eventually("every shard is where it belongs", SOON, || async {
         let mut seen = BTreeSet::new();
         for client in clients {
@@ -61,7 +61,7 @@ async fn settled(clients: &[&Client]) -> BTreeMap<u32, String> {
     .await
 }
 
-async fn id_of(client: &Client) -> String {
+pub(super) async fn id_of(client: &Client) -> String {
     status(client).await.expect("a status")["coordinator"].as_str().expect("an id").to_owned()
 }
 

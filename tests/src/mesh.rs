@@ -39,7 +39,7 @@ impl Mesh {
             return mesh;
         }
         let mesh = Arc::new(match ground {
-            Ground::Embedded => Mesh::embedded().await,
+            Ground::Embedded => Mesh::own(&[]).await,
             Ground::Real => {
                 let mesh = Mesh::coordinator(&named("SYNOD_KAFKA_BROKERS"), &named("SYNOD_REDIS_URL"));
                 mesh.ready(Duration::from_secs(30)).await;
@@ -50,11 +50,12 @@ impl Mesh {
         mesh
     }
 
-    async fn embedded() -> Mesh {
+    /// An embedded mesh of a test's own, with more arguments for `synod up`.
+    pub async fn own(more: &[&str]) -> Mesh {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("endpoints.json");
         let mut command = Command::new(synod());
-        command.args(["up", "--http-listen", "127.0.0.1:0", "--endpoints"]).arg(&file);
+        command.args(["up", "--http-listen", "127.0.0.1:0", "--endpoints"]).arg(&file).args(more);
         let mut process = Process::start(command, &[]);
         let endpoints: serde_json::Value = eventually("synod up", Duration::from_secs(30), || {
             if let Some(status) = process.ended() {

@@ -12,6 +12,7 @@
 //! report under the same id.
 
 use super::context::{Context, is_moot};
+use super::control::AgentControl;
 use super::desk::Job;
 use super::handler::{Handler, TaskError};
 use super::keeper::Checkpoints;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::redis::inbox::Taken;
 use synod_protocol::command::{CompleteTask, FailTask, Failure};
-use synod_protocol::{Code, Command, Error, Id, Json};
+use synod_protocol::{Code, Command, Error, Json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -45,7 +46,7 @@ pub(crate) enum Ended {
 /// What every attempt of one run shares.
 pub(crate) struct Bench {
     pub(crate) mesh: Mesh,
-    pub(crate) agent_id: Id,
+    pub(crate) agent: AgentControl,
     pub(crate) taken: Taken,
     /// How long a cancelled handler may take to end by itself.
     pub(crate) grace: Duration,
@@ -62,7 +63,7 @@ enum Came {
 pub(crate) async fn run(bench: &Bench, job: &Job, handler: Result<Handler, TaskError>) -> Ended {
     let context = Context::new(
         bench.mesh.clone(),
-        bench.agent_id.clone(),
+        bench.agent.clone(),
         job.assignment.clone(),
         job.envelope.clone(),
         job.until,

@@ -2,6 +2,7 @@
 
 use super::checkpoint::{Checkpoint, CheckpointError, CheckpointPolicy, Checkpointing, Restore, Restored};
 use super::handler::{Handler, TaskError, erased};
+use super::standing::{Callback, StatusChange};
 use super::{Agent, Context};
 use crate::mesh::Mesh;
 use serde::Serialize;
@@ -27,6 +28,7 @@ pub struct AgentBuilder {
     grace: Duration,
     checkpointing: Option<Checkpointing>,
     restore: Option<Restore>,
+    callbacks: Vec<Callback>,
     wrong: Option<Error>,
 }
 
@@ -58,6 +60,7 @@ impl AgentBuilder {
             grace: Duration::from_secs(5),
             checkpointing: None,
             restore: None,
+            callbacks: Vec::new(),
             wrong: None,
         }
     }
@@ -180,6 +183,19 @@ impl AgentBuilder {
         self
     }
 
+    /// Called for every change of its status or health, whoever asked for it: an operator, the agent itself, the mesh. One
+    /// after the other, in their order, beside its work; up to 256 wait, and a change that finds no place is left out and
+    /// counted in the next. Several callbacks are called in the order in which they were given.
+    #[must_use]
+    pub fn on_status_change<C, F>(mut self, callback: C) -> AgentBuilder
+    where
+        C: Fn(StatusChange) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.callbacks.push(Arc::new(move |change| Box::pin(callback(change))));
+        self
+    }
+
     /// The agent, not yet running.
     ///
     /// # Errors
@@ -221,6 +237,7 @@ impl AgentBuilder {
             drain: self.drain,
             grace: self.grace,
             checkpointing,
+            callbacks: self.callbacks,
         })
     }
 

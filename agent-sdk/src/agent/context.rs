@@ -1,6 +1,7 @@
 //! What a handler has in its hands: who asks, how long there is, and a line back to the mesh.
 
 use super::checkpoint::{CheckpointError, SavedCheckpoint};
+use super::control::AgentControl;
 use super::keeper::Checkpoints;
 use crate::client::Client;
 use crate::door::{Accepted, DoorError, Origin};
@@ -27,7 +28,7 @@ pub struct Context {
 
 struct Inner {
     mesh: Mesh,
-    agent_id: Id,
+    agent: AgentControl,
     assignment: Assignment,
     origin: Origin,
     /// When this attempt's time is over, on our own clock.
@@ -42,7 +43,7 @@ struct Inner {
 impl Context {
     pub(crate) fn new(
         mesh: Mesh,
-        agent_id: Id,
+        agent: AgentControl,
         assignment: Assignment,
         envelope: Envelope,
         until: Instant,
@@ -57,7 +58,7 @@ impl Context {
         };
         let (started, confidence) = Default::default();
         let inner =
-            Inner { mesh, agent_id, assignment, origin, until, cancelled, started, confidence, checkpoints };
+            Inner { mesh, agent, assignment, origin, until, cancelled, started, confidence, checkpoints };
         Context { inner: Arc::new(inner) }
     }
 
@@ -78,7 +79,12 @@ impl Context {
 
     /// Who we are.
     pub fn agent_id(&self) -> &Id {
-        &self.inner.agent_id
+        self.inner.agent.agent_id()
+    }
+
+    /// Our own hand on our life: to pause, or to report that we cannot work.
+    pub fn agent(&self) -> &AgentControl {
+        &self.inner.agent
     }
 
     /// When this attempt's time is over, on our own clock; the handler is aborted then.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use synod_protocol::event::AgentChanged;
 use synod_protocol::http::Message;
 use synod_protocol::view::{Assignment, Held, Withdrawal};
 use synod_protocol::{EntityId, Envelope, Error, Incarnation, Limits, Timestamp};
@@ -54,6 +55,10 @@ pub(crate) enum Word {
     Settle(&'static str),
     /// It took back what waited: settle both.
     TookBack(Box<Job>),
+    /// The agent's own status or health has changed: settle it.
+    Told(Box<AgentChanged>),
+    /// It is for a newer process start of this agent, which should have it.
+    ForANewerStart,
 }
 
 pub(crate) struct Desk {
@@ -62,6 +67,8 @@ pub(crate) struct Desk {
     waiting: VecDeque<Job>,
     running: Running,
     lately: Lately,
+    /// Nothing new begins.
+    is_paused: bool,
 }
 
 /// What runs, for whoever asks; a cheap clone.
@@ -89,7 +96,13 @@ impl Desk {
             waiting: VecDeque::new(),
             running: Running::default(),
             lately: Lately::default(),
+            is_paused: false,
         }
+    }
+
+    /// Begins nothing new, or does again; what runs goes on either way.
+    pub(crate) fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
     }
 
     /// Whether more should be taken.
@@ -130,11 +143,17 @@ impl Desk {
                 let withdrawal: Withdrawal = serde_json::from_slice(&message.data).map_err(read)?;
                 Ok(self.taken_back(&withdrawal))
             }
+            "synod.agent.status_changed" => {
+                serde_json::from_slice(&message.data).map(|told| Word::Told(Box::new(told))).map_err(read)
+            }
             other => Err(Error::invalid(format!("{other} is nothing that an inbox should hold"))),
         }
     }
 
     fn assigned(&mut self, assignment: Assignment, envelope: Envelope, body: String, now: Instant) -> Word {
+        if assignment.incarnation > self.incarnation {
+            return Word::ForANewerStart;
+        }
         if assignment.incarnation != self.incarnation {
             return Word::Settle("it is for another process start");
         }
@@ -168,7 +187,7 @@ impl Desk {
 
     /// The next attempt to run, if there is one and room for it.
     pub(crate) fn start(&mut self) -> Option<Job> {
-        if self.running.map().len() >= self.room {
+        if self.is_paused || self.running.map().len() >= self.room {
             return None;
         }
         let job = self.waiting.pop_front()?;
@@ -232,7 +251,8 @@ mod tests {
     use synod_protocol::Json;
 
     const OURS: &str = "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10";
-    const OTHER: &str = "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c11";
+    const OLDER: &str = "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c0f";
+    const NEWER: &str = "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c11";
 
     fn assigned(task: &str, attempt: u32, incarnation: &str) -> String {
         let envelope = Envelope {
@@ -266,6 +286,8 @@ mod tests {
             Word::Kept => "kept",
             Word::Settle(why) => why,
             Word::TookBack(_) => "took back",
+            Word::Told(_) => "told",
+            Word::ForANewerStart => "for a newer start",
         }
     }
 
@@ -279,7 +301,8 @@ mod tests {
         desk.ended(job.key(), false);
         assert_eq!(take(&mut desk, assigned("t", 1, OURS)), "it was here and has ended");
         assert_eq!(take(&mut desk, assigned("t", 2, OURS)), "kept");
-        assert_eq!(take(&mut desk, assigned("t", 3, OTHER)), "it is for another process start");
+        assert_eq!(take(&mut desk, assigned("t", 3, OLDER)), "it is for another process start");
+        assert_eq!(take(&mut desk, assigned("t", 3, NEWER)), "for a newer start");
     }
 
     #[test]
@@ -298,6 +321,20 @@ mod tests {
             take(&mut desk, assigned(&format!("w{task}"), 1, OURS));
         }
         assert!(!desk.takes());
+    }
+
+    #[test]
+    fn a_pause_begins_nothing_and_keeps_what_runs() {
+        let mut desk = desk();
+        take(&mut desk, assigned("runs", 1, OURS));
+        let running = desk.start().unwrap();
+        desk.pause(true);
+        take(&mut desk, assigned("waits", 1, OURS));
+        assert!(!running.cancelled.is_cancelled());
+        desk.ended(running.key(), false);
+        assert!(desk.start().is_none(), "there is room, but it is paused");
+        desk.pause(false);
+        assert_eq!(desk.start().unwrap().key().0.as_str(), "waits");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! An agent's standing with the mesh: registered, alive, known, and told when it leaves.
 
 use super::desk::Running;
+use super::standing::Standing as Heard;
 use crate::door::{Accepted, DoorError, Origin};
 use crate::mesh::Mesh;
 use std::sync::Arc;
@@ -35,13 +36,14 @@ pub(crate) struct Life {
     pub(crate) mesh: Mesh,
     pub(crate) redis: Redis,
     pub(crate) register: RegisterAgent,
+    standing: Heard,
     /// Whether the ledger, not only the topic, has this registration.
     known: AtomicBool,
 }
 
 impl Life {
-    pub(crate) fn new(mesh: Mesh, redis: Redis, register: RegisterAgent) -> Life {
-        Life { mesh, redis, register, known: AtomicBool::new(false) }
+    pub(super) fn new(mesh: Mesh, redis: Redis, register: RegisterAgent, standing: Heard) -> Life {
+        Life { mesh, redis, register, standing, known: AtomicBool::new(false) }
     }
 
     /// Registers, however long the mesh takes to answer.
@@ -131,7 +133,11 @@ impl Life {
                 Standing::GivenUp(why) => {
                     tracing::info!(agent_id = %self.register.agent_id, why, "registering again");
                     match self.register().await {
-                        Ok(()) => None,
+                        Ok(()) => {
+                            // What it came to is heard at once.
+                            doubt.notify_one();
+                            None
+                        }
                         Err(error) if error.code == Code::Fenced => {
                             Some(Verdict::Superseded(self.register.incarnation.clone()))
                         }
@@ -154,7 +160,10 @@ impl Life {
         let client = self.mesh.client();
         let path = format!("/v1/agents/{}", crate::http::encoded(self.register.agent_id.as_str()));
         match client.ask::<Agent>(&path, WORD_LIMIT).await {
-            Ok(agent) => standing(&self.register.incarnation, self.known.load(Ordering::Acquire), &agent),
+            Ok(agent) => {
+                self.standing.saw(&agent);
+                standing(&self.register.incarnation, self.known.load(Ordering::Acquire), &agent)
+            }
             Err(DoorError::Refused(error)) if error.code == Code::NotFound => Standing::GivenUp("unknown"),
             Err(error) => {
                 tracing::debug!(%error, "the mesh was not asked whether it knows us");

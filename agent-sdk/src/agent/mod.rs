@@ -13,30 +13,37 @@ mod attempt;
 mod builder;
 mod checkpoint;
 pub(crate) mod context;
+mod control;
 mod desk;
 mod handler;
 mod keeper;
 mod life;
 mod run;
 mod running;
+mod standing;
 
 pub use builder::{AgentBuilder, BuildError};
 pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointPolicy, Restored, SavedCheckpoint, SkippedCheckpoint,
 };
 pub use context::Context;
+pub use control::{AgentControl, Recover};
 pub use handler::TaskError;
 pub use running::RunningAgent;
+pub use standing::StatusChange;
 
 use crate::mesh::Mesh;
 use handler::Handler;
-use run::Run;
+use keeper::Checkpoints;
+use run::{Run, Turn};
+use standing::{Listening, Standing};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::redis::Redis;
 use synod_protocol::command::RegisterAgent;
 use synod_protocol::{Capability, Error, Id, Incarnation};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -66,6 +73,7 @@ pub struct Agent {
     drain: Duration,
     grace: Duration,
     checkpointing: Option<checkpoint::Checkpointing>,
+    callbacks: Vec<standing::Callback>,
 }
 
 /// What a run did.
@@ -81,6 +89,16 @@ pub struct AgentReport {
     pub moot: u64,
     /// Attempts whose end the mesh could not be told.
     pub unreported: u64,
+}
+
+impl AgentReport {
+    fn add(&mut self, other: &AgentReport) {
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.declined += other.declined;
+        self.moot += other.moot;
+        self.unreported += other.unreported;
+    }
 }
 
 /// Why an agent ended by itself.
@@ -129,7 +147,45 @@ impl Agent {
     /// # Errors
     /// See [`AgentError`].
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<AgentReport, AgentError> {
-        Run::new(self).go(shutdown, None).await
+        let (standing, listening) = self.stand();
+        self.live(shutdown, None, standing, listening, &watch::Sender::new(None)).await
+    }
+
+    fn stand(&self) -> (Standing, Option<Listening>) {
+        Standing::new(Incarnation::from(Uuid::now_v7()), self.callbacks.clone())
+    }
+
+    /// One process start after the other, until it has not to be started anew.
+    async fn live(
+        self,
+        shutdown: impl Future<Output = ()> + Send,
+        mut registered: Option<oneshot::Sender<()>>,
+        standing: Standing,
+        listening: Option<Listening>,
+        checkpoints: &watch::Sender<Option<Arc<Checkpoints>>>,
+    ) -> Result<AgentReport, AgentError> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut report = AgentReport::default();
+        let grace = self.grace;
+        let ended = loop {
+            let run = Run::new(self.clone(), &standing);
+            checkpoints.send_replace(run.checkpoints());
+            match run.go(&mut shutdown, registered.take()).await {
+                Ok((done, turn)) => {
+                    report.add(&done);
+                    if turn == Turn::Ended {
+                        break Ok(report);
+                    }
+                    standing.restarted(Incarnation::from(Uuid::now_v7()));
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        standing.close();
+        if let Some(listening) = listening {
+            listening.end(grace).await;
+        }
+        ended
     }
 
     /// The same in the background; answers once it is registered.
@@ -140,13 +196,15 @@ impl Agent {
         let agent_id = self.register.agent_id.clone();
         let stop = CancellationToken::new();
         let (tell, registered) = oneshot::channel();
-        let run = Run::new(self);
-        let incarnation = run.life.register.incarnation.clone();
-        let checkpoints = run.checkpoints();
+        let (standing, listening) = self.stand();
+        let (mesh, incarnation) = (self.mesh.clone(), standing.incarnation());
+        let control = AgentControl { mesh, agent_id: agent_id.clone(), standing: standing.clone() };
+        let (keeping, checkpoints) = watch::channel(None);
         let stopped = stop.clone().cancelled_owned();
-        let mut task = tokio::spawn(run.go(stopped, Some(tell)));
+        let mut task =
+            tokio::spawn(async move { self.live(stopped, Some(tell), standing, listening, &keeping).await });
         match registered.await {
-            Ok(()) => Ok(RunningAgent { agent_id, incarnation, checkpoints, stop, task: Some(task) }),
+            Ok(()) => Ok(RunningAgent { control, incarnation, checkpoints, stop, task: Some(task) }),
             // It ended before: its error says why.
             Err(_) => match (&mut task).await {
                 Ok(Err(error)) => Err(error),

@@ -6,17 +6,18 @@ use super::attempt::{self, Bench, Ended};
 use super::desk::{Desk, Job, Key, Word};
 use super::keeper::{Checkpoints, Superseded};
 use super::life::{Life, Verdict};
-use super::{Agent, AgentError, AgentReport, TaskError};
+use super::standing::{Now, Standing};
+use super::{Agent, AgentControl, AgentError, AgentReport, TaskError};
 use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::redis::inbox::InboxReader;
 use synod_infra::redis::presence::PresenceHold;
 use synod_protocol::command::{AgentChange, RegisterAgent};
+use synod_protocol::view::AgentStatus;
 use synod_protocol::{Code, Error, Incarnation};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 /// How long the start waits for its presence to be visible; a mesh without Redis is started on all the same.
 const PRESENT_WITHIN: Duration = Duration::from_secs(2);
@@ -24,6 +25,29 @@ const PRESENT_WITHIN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(5);
 /// The wait after an inbox that could not be read, besides the reader's own.
 const UNREADABLE: Duration = Duration::from_millis(50);
+
+/// How long nothing is taken once the inbox has shown work for a newer process start: until then the mesh has said whether
+/// there is one.
+const HOLD: Duration = Duration::from_secs(6);
+
+/// What comes after a process start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing.
+    Ended,
+    /// Another.
+    Restart,
+}
+
+/// Why a process start takes no more work.
+enum Over {
+    /// Whoever runs it wants it to end, or the mesh does.
+    Leave,
+    /// It reported an error from which it comes back as another.
+    Restart,
+    /// There is a newer one.
+    Superseded(Incarnation),
+}
 
 /// One process start at work.
 pub(super) struct Run {
@@ -34,6 +58,11 @@ pub(super) struct Run {
     desk: Desk,
     attempts: JoinSet<(Key, Ended)>,
     report: AgentReport,
+    standing: Standing,
+    /// Wakes the question whether the mesh still knows us.
+    doubt: Arc<Notify>,
+    /// Nothing is taken until then.
+    hold: Option<Instant>,
 }
 
 /// A background task that ends with its owner.
@@ -46,21 +75,26 @@ impl Drop for Ends {
 }
 
 impl Run {
-    pub(super) fn new(mut agent: Agent) -> Run {
-        agent.register.incarnation = Incarnation::from(Uuid::now_v7());
+    pub(super) fn new(mut agent: Agent, standing: &Standing) -> Run {
+        agent.register.incarnation = standing.incarnation();
         let RegisterAgent { agent_id, incarnation, max_concurrency, .. } = &agent.register;
         let workspace = &agent.mesh.config().workspace;
         let inbox = InboxReader::new(agent.redis.clone(), workspace, agent_id, incarnation);
         let bench = Bench {
             mesh: agent.mesh.clone(),
-            agent_id: agent_id.clone(),
+            agent: AgentControl {
+                mesh: agent.mesh.clone(),
+                agent_id: agent_id.clone(),
+                standing: standing.clone(),
+            },
             taken: inbox.taken(),
             grace: agent.grace,
             checkpoints: agent.checkpointing.clone().map(|what| {
                 Arc::new(Checkpoints::new(agent.mesh.clone(), agent.redis.clone(), &agent.register, what))
             }),
         };
-        let life = Life::new(agent.mesh.clone(), agent.redis.clone(), agent.register.clone());
+        let life =
+            Life::new(agent.mesh.clone(), agent.redis.clone(), agent.register.clone(), standing.clone());
         Run {
             desk: Desk::new(incarnation.clone(), max_concurrency.unwrap_or(1) as usize),
             life: Arc::new(life),
@@ -68,6 +102,9 @@ impl Run {
             inbox,
             attempts: JoinSet::new(),
             report: AgentReport::default(),
+            standing: standing.clone(),
+            doubt: Arc::new(Notify::new()),
+            hold: None,
             agent,
         }
     }
@@ -77,18 +114,18 @@ impl Run {
         self.bench.checkpoints.clone()
     }
 
+    /// Registers, works, and ends in good order; what was done, and what comes after it.
     pub(super) async fn go(
         mut self,
-        shutdown: impl Future<Output = ()> + Send,
+        mut shutdown: &mut (impl Future<Output = ()> + Unpin + Send),
         registered: Option<oneshot::Sender<()>>,
-    ) -> Result<AgentReport, AgentError> {
-        let mut shutdown = std::pin::pin!(shutdown);
+    ) -> Result<(AgentReport, Turn), AgentError> {
         let RegisterAgent { agent_id, incarnation, .. } = &self.agent.register;
         let workspace = &self.agent.mesh.config().workspace;
         let presence = PresenceHold::start(self.agent.redis.clone(), workspace, agent_id, incarnation);
         presence.wait_held(PRESENT_WITHIN).await;
         // Heartbeats begin before the registration, so that nobody finds a registered agent without one.
-        let doubt = Arc::new(Notify::new());
+        let doubt = self.doubt.clone();
         let beats = self.beat(presence, doubt.clone());
         let life = self.life.clone();
         tokio::select! {
@@ -96,13 +133,13 @@ impl Run {
             () = &mut shutdown => return self.leave(beats).await,
         }
         tracing::info!(%agent_id, %incarnation, "registered");
-        let mut keeping = None;
+        let mut _keeping = None;
         if let Some(checkpoints) = self.checkpoints() {
             tokio::select! {
                 opened = checkpoints.open() => opened.map_err(|Superseded(by)| self.superseded(by))?,
                 () = &mut shutdown => return self.leave(beats).await,
             }
-            keeping = Some(Ends(tokio::spawn(async move { checkpoints.keep().await })));
+            _keeping = Some(Ends(tokio::spawn(async move { checkpoints.keep().await })));
         }
         if let Some(registered) = registered {
             // Whoever started it may be gone; it works all the same.
@@ -111,25 +148,31 @@ impl Run {
         let (tell, mut verdicts) = mpsc::channel(1);
         let life = self.life.clone();
         let known = Ends(tokio::spawn(async move { life.keep_known(doubt, tell).await }));
-        let verdict = self.work(&mut shutdown, &mut verdicts).await;
+        let over = self.work(&mut shutdown, &mut verdicts).await;
         drop(known);
-        if let Some(Verdict::Superseded(by)) = verdict {
-            return Err(self.superseded(by));
+        match over {
+            Over::Leave => self.leave(beats).await,
+            Over::Restart => {
+                tracing::warn!(agent_id = %self.agent.register.agent_id, "restarting after an error");
+                self.desk.clear();
+                self.desk.cancel_all();
+                self.finish(Instant::now() + self.agent.grace + Duration::from_millis(100)).await;
+                self.standing.busy(false);
+                Ok((self.report, Turn::Restart))
+            }
+            Over::Superseded(by) => Err(self.superseded(by)),
         }
-        let left = self.leave(beats).await;
-        drop(keeping);
-        left
-    }
-
-    fn superseded(&self, by: Incarnation) -> AgentError {
-        let agent_id = self.agent.register.agent_id.clone();
-        tracing::warn!(%agent_id, %by, "superseded");
-        AgentError::Superseded { agent_id, by }
     }
 
     fn beat(&self, presence: PresenceHold, doubt: Arc<Notify>) -> Ends {
         let (life, running) = (self.life.clone(), self.desk.running());
         Ends(tokio::spawn(async move { life.beat(&presence, &running, &doubt).await }))
+    }
+
+    fn superseded(&self, by: Incarnation) -> AgentError {
+        let agent_id = self.agent.register.agent_id.clone();
+        tracing::warn!(%agent_id, incarnation = %self.agent.register.incarnation, %by, "superseded");
+        AgentError::Superseded { agent_id, by }
     }
 
     fn refused(&self, error: Error) -> AgentError {
@@ -145,16 +188,32 @@ impl Run {
         &mut self,
         shutdown: &mut (impl Future<Output = ()> + Unpin),
         verdicts: &mut mpsc::Receiver<Verdict>,
-    ) -> Option<Verdict> {
+    ) -> Over {
+        let mut stands = self.standing.watch();
         loop {
+            let now: Now = *stands.borrow_and_update();
+            if now.restarts {
+                return Over::Restart;
+            }
+            if now.status == AgentStatus::Completed {
+                return Over::Leave;
+            }
+            self.desk.pause(!now.may_begin());
             while let Some(job) = self.desk.start() {
                 self.begin(job);
             }
+            self.standing.busy(!self.desk.is_idle());
+            let held = self.hold.filter(|until| *until > Instant::now());
             tokio::select! {
-                () = &mut *shutdown => return None,
-                Some(verdict) = verdicts.recv() => return Some(verdict),
+                () = &mut *shutdown => return Over::Leave,
+                Some(verdict) = verdicts.recv() => return match verdict {
+                    Verdict::Superseded(by) => Over::Superseded(by),
+                    Verdict::Stopped => Over::Leave,
+                },
+                Ok(()) = stands.changed() => {}
                 Some(ended) = self.attempts.join_next() => self.ended(ended),
-                taken = self.inbox.take(LOOK), if self.desk.takes() => match taken {
+                () = tokio::time::sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => {}
+                taken = self.inbox.take(LOOK), if self.desk.takes() && held.is_none() => match taken {
                     Ok(Some(body)) => self.took(body).await,
                     Ok(None) => {}
                     Err(error) => {
@@ -171,15 +230,25 @@ impl Run {
         let settled = match self.desk.take(body.clone(), &limits, Instant::now()) {
             Ok(Word::Kept) => return,
             Ok(Word::Settle(why)) => {
-                tracing::debug!(agent_id = %self.bench.agent_id, why, "nothing to do");
+                tracing::debug!(agent_id = %self.bench.agent.agent_id(), why, "nothing to do");
                 self.bench.taken.settle(&body).await
+            }
+            Ok(Word::Told(changed)) => {
+                self.standing.heard(&changed);
+                self.bench.taken.settle(&body).await
+            }
+            Ok(Word::ForANewerStart) => {
+                // It is the other's, and it says that we may be over: nothing more is taken before that is known.
+                self.hold = Some(Instant::now() + HOLD);
+                self.doubt.notify_one();
+                self.bench.taken.give_back(&body).await
             }
             Ok(Word::TookBack(job)) => {
                 attempt::settle(&self.bench, &job).await;
                 self.bench.taken.settle(&body).await
             }
             Err(error) => {
-                tracing::error!(agent_id = %self.bench.agent_id, %error, "an inbox held what it should not");
+                tracing::error!(agent_id = %self.bench.agent.agent_id(), %error, "an inbox held what it should not");
                 self.bench.taken.settle(&body).await
             }
         };
@@ -227,7 +296,7 @@ impl Run {
     }
 
     /// Takes no more, lets what runs finish, and says good-bye.
-    async fn leave(mut self, beats: Ends) -> Result<AgentReport, AgentError> {
+    async fn leave(mut self, beats: Ends) -> Result<(AgentReport, Turn), AgentError> {
         let life = self.life.clone();
         self.hand_over();
         // With nothing left to finish, the good-bye alone says it all.
@@ -249,8 +318,9 @@ impl Run {
         // No beat may come behind this.
         drop(beats);
         life.forget_heartbeat().await;
-        tracing::info!(agent_id = %self.bench.agent_id, report = ?self.report, "left");
-        Ok(self.report)
+        self.standing.left();
+        tracing::info!(agent_id = %self.bench.agent.agent_id(), report = ?self.report, "left");
+        Ok((self.report, Turn::Ended))
     }
 
     /// Nobody has to wait for us with what has not begun: declined, it goes to another agent at no cost.

@@ -1,18 +1,22 @@
 //! An agent in the background, in the hands of whoever started it.
 
 use super::keeper::Checkpoints;
-use super::{AgentError, AgentReport, CheckpointError, SavedCheckpoint};
+use super::{AgentControl, AgentError, AgentReport, CheckpointError, Recover, SavedCheckpoint};
+use crate::door::DoorError;
 use std::sync::Arc;
 use synod_protocol::checkpoint::CheckpointCause;
+use synod_protocol::view::{AgentStatus, Health};
 use synod_protocol::{Id, Incarnation};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// An agent that runs in the background. Dropped, it is asked to end and goes on until it has.
 pub struct RunningAgent {
-    pub(super) agent_id: Id,
+    pub(super) control: AgentControl,
     pub(super) incarnation: Incarnation,
-    pub(super) checkpoints: Option<Arc<Checkpoints>>,
+    /// Those of the process start that runs now.
+    pub(super) checkpoints: watch::Receiver<Option<Arc<Checkpoints>>>,
     pub(super) stop: CancellationToken,
     pub(super) task: Option<JoinHandle<Result<AgentReport, AgentError>>>,
 }
@@ -20,10 +24,10 @@ pub struct RunningAgent {
 impl RunningAgent {
     /// Its id.
     pub fn id(&self) -> &Id {
-        &self.agent_id
+        self.control.agent_id()
     }
 
-    /// This process start.
+    /// The process start as which it was started; see [`AgentControl::incarnation`] for the one after a restart.
     pub fn incarnation(&self) -> &Incarnation {
         &self.incarnation
     }
@@ -33,10 +37,66 @@ impl RunningAgent {
     /// # Errors
     /// See [`CheckpointError`].
     pub async fn save_checkpoint(&self) -> Result<SavedCheckpoint, CheckpointError> {
-        match &self.checkpoints {
+        let checkpoints = self.checkpoints.borrow().clone();
+        match checkpoints {
             Some(checkpoints) => checkpoints.save(CheckpointCause::Hand).await,
             None => Err(CheckpointError::None),
         }
+    }
+
+    /// A hand on its life that can be kept apart from this.
+    pub fn control(&self) -> AgentControl {
+        self.control.clone()
+    }
+
+    /// As [`AgentControl::status`].
+    pub fn status(&self) -> AgentStatus {
+        self.control.status()
+    }
+
+    /// As [`AgentControl::health`].
+    pub fn health(&self) -> Health {
+        self.control.health()
+    }
+
+    /// As [`AgentControl::start`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start(&self) -> Result<(), DoorError> {
+        self.control.start().await
+    }
+
+    /// As [`AgentControl::pause`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn pause(&self, reason: impl Into<String>) -> Result<(), DoorError> {
+        self.control.pause(reason).await
+    }
+
+    /// As [`AgentControl::resume`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn resume(&self) -> Result<(), DoorError> {
+        self.control.resume().await
+    }
+
+    /// As [`AgentControl::drain`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn drain(&self, reason: impl Into<String>) -> Result<(), DoorError> {
+        self.control.drain(reason).await
+    }
+
+    /// As [`AgentControl::report_error`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn report_error(&self, reason: impl Into<String>, recover: Recover) -> Result<(), DoorError> {
+        self.control.report_error(reason, recover).await
     }
 
     /// Lets what runs finish, leaves, and says what was done.
@@ -53,7 +113,7 @@ impl RunningAgent {
     /// # Errors
     /// See [`AgentError`].
     pub async fn ended(mut self) -> Result<AgentReport, AgentError> {
-        let agent_id = self.agent_id.clone();
+        let agent_id = self.control.agent_id().clone();
         match self.task.take() {
             Some(task) => task.await.unwrap_or(Err(AgentError::Killed(agent_id))),
             None => Err(AgentError::Killed(agent_id)),
@@ -76,9 +136,9 @@ impl Drop for RunningAgent {
 
 impl std::fmt::Debug for RunningAgent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let RunningAgent { agent_id, incarnation, .. } = self;
+        let RunningAgent { incarnation, .. } = self;
         f.debug_struct("RunningAgent")
-            .field("agent_id", agent_id)
+            .field("agent_id", self.id())
             .field("incarnation", incarnation)
             .finish_non_exhaustive()
     }

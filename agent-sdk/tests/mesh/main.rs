@@ -4,6 +4,7 @@
 
 mod examples;
 mod fleet;
+mod life;
 mod work;
 
 use agent_sdk::testing::TestMesh;

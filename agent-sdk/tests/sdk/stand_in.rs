@@ -164,10 +164,18 @@ impl Memory {
                     statistics: AgentStatistics::default(),
                     registered_at: Timestamp::default(),
                     last_seen_at: Timestamp::default(),
+                    revision: 0,
+                    restarts: 0,
+                    recovery: None,
+                    resume_at: None,
+                    warning: None,
                 };
                 self.agents.insert(r.agent_id.clone(), agent);
                 let waiting: Vec<String> = self.waiting();
                 waiting.iter().for_each(|task_id| self.assign(task_id, None));
+            }
+            Command::ReportError(_) | Command::PauseFleet(_) | Command::ResumeFleet(_) => {
+                return Err(Error::invalid("the stand-in keeps no errors and pauses nothing"));
             }
             Command::ChangeAgent(change, c) => {
                 use synod_protocol::command::AgentChange::{Deregister, Drain, Stop};

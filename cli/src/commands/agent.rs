@@ -28,7 +28,9 @@ enum Verb {
     /// Serve tasks with a program: its stdin is the input, its stdout the output
     Run(serve::Args),
     /// List the fleet
-    List,
+    List(List),
+    /// What one agent has done: by outcome, how long it took, how busy it was
+    Statistics(Which),
     /// Show one agent
     Get(Which),
     /// Show the versions of an agent's own context, or what one holds
@@ -45,6 +47,8 @@ enum Verb {
     Stop(Change),
     /// Force a circuit breaker of it open or closed, or reset it
     Breaker(Breaker),
+    /// Say that it cannot work, and how it is to come back
+    ReportError(ReportError),
     /// Take it out of the fleet; what it holds is given to others
     Deregister(Which),
 }
@@ -91,6 +95,61 @@ enum Order {
     Reset,
 }
 
+#[derive(Debug, clap::Args)]
+struct ReportError {
+    #[command(flatten)]
+    change: Change,
+    /// `resume` by itself, `restart` as a new process start, or `park` until somebody starts it
+    #[arg(long, value_parser = ["resume", "restart", "park"], default_value = "park")]
+    recovery: String,
+    /// With `resume`: after so many ms, 1 to 3,600,000; 1,000 by default
+    #[arg(long, value_name = "MS")]
+    resume_after_ms: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Who can do this
+    #[arg(long, value_name = "CAPABILITY")]
+    capability: Option<String>,
+    /// Who does this: idle, running, paused, completed or error
+    #[arg(long, value_name = "STATUS")]
+    status: Option<String>,
+    /// Who stands so: healthy, suspected, lost or draining
+    #[arg(long, value_name = "HEALTH")]
+    health: Option<String>,
+    /// Who has this label
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Option<String>,
+    /// By what they are sorted: `agent_id`, `last_seen`, `in_flight` or `load`
+    #[arg(long, value_name = "ORDER")]
+    sort: Option<String>,
+    /// The greatest first
+    #[arg(long)]
+    descending: bool,
+    /// So many at most
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    limit: usize,
+}
+
+impl List {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let order = self.descending.then(|| "desc".to_owned());
+        let said = [
+            ("capability", &self.capability),
+            ("status", &self.status),
+            ("health", &self.health),
+            ("label", &self.label),
+            ("sort", &self.sort),
+            ("order", &order),
+        ];
+        let mut query: Vec<_> =
+            said.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+        query.push(("limit", self.limit.clamp(1, 1_000).to_string()));
+        query
+    }
+}
+
 const COLUMNS: [Column; 7] = [
     Column::new("AGENT", "/agent_id"),
     Column::new("STATUS", "/status"),
@@ -111,9 +170,21 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
         let api = Api::of(&settings)?;
         match verb {
             Verb::Run(_) => Ok(()),
-            Verb::List => {
-                let answer = api.get("/v1/agents", &[], Duration::ZERO).await?;
-                output.list(super::items(&answer), &COLUMNS)
+            Verb::List(list) => {
+                let agents = super::pages(&api, "/v1/agents", &list.query(), list.limit).await?;
+                output.list(&agents, &COLUMNS)
+            }
+            Verb::Statistics(Which { id }) => {
+                let done = api.get(&format!("/v1/agents/{id}/statistics"), &[], Duration::ZERO).await?;
+                output.entity(&done)
+            }
+            Verb::ReportError(ReportError { change, recovery, resume_after_ms }) => {
+                let Change { which: Which { id }, reason } = change;
+                let body =
+                    json!({"reason": reason, "recovery": recovery, "resume_after_ms": resume_after_ms});
+                let path = format!("/v1/agents/{id}/report_error");
+                let (_, agent) = api.post(&path, &[], &body, Duration::ZERO).await?;
+                output.entity(&said(agent, &id))
             }
             Verb::Get(Which { id }) => {
                 let agent = api.get(&format!("/v1/agents/{id}"), &[], Duration::ZERO).await?;

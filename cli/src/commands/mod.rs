@@ -12,6 +12,7 @@ mod demo;
 mod dlq;
 mod event_line;
 mod events;
+mod fleet;
 mod ledger;
 mod place;
 mod replay;
@@ -60,6 +61,8 @@ pub enum Command {
     Validate(validate::Args),
     /// Serve tasks with any program; look after the fleet
     Agent(agent::Args),
+    /// Pause and resume a part of the fleet or all of it; see what has not stopped
+    Fleet(fleet::Args),
     /// Hand in work and see what becomes of it
     Task(task::Args),
     /// What happened, and what happens now
@@ -115,6 +118,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Bench(args) => bench::run(args, cli.flags, &mut output),
         Command::Validate(args) => validate::run(args, cli.flags, &mut output),
         Command::Agent(args) => agent::run(args, cli.flags, &mut output),
+        Command::Fleet(args) => fleet::run(args, cli.flags, &mut output),
         Command::Task(args) => task::run(args, cli.flags, &mut output),
         Command::Events(args) => events::run(args, cli.flags, &mut output),
         Command::Snapshot(args) => snapshot::run(args, cli.flags, &mut output),

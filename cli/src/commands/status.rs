@@ -37,13 +37,26 @@ const COLUMNS: [Column; 11] = [
     Column::new("OWED", "/owed").right(),
 ];
 
+const DUTIES: [Column; 6] = [
+    Column::new("COORDINATOR", "/coordinator"),
+    Column::new("DUTY", "/duty"),
+    Column::new("RUNS", "/runs").right(),
+    Column::new("FAILED", "/failures").right(),
+    Column::new("LAST RUN", "/last_run_at"),
+    Column::new("RESULT", "/result"),
+];
+
 /// The whole as it is; for people the shards one below the other.
 fn shown(mut status: Value, output: &mut Output<impl Write>) -> Result<(), Stop> {
     if output.format() != Format::Table {
         return output.entity(&status);
     }
-    let shards = status.as_object_mut().and_then(|members| members.remove("shards")).unwrap_or_default();
+    let mut taken =
+        |name: &str| status.as_object_mut().and_then(|members| members.remove(name)).unwrap_or_default();
+    let (shards, duties) = (taken("shards"), taken("duties"));
     output.entity(&status)?;
     output.text("\n")?;
-    output.list(shards.as_array().map_or(&[], Vec::as_slice), &COLUMNS)
+    output.list(shards.as_array().map_or(&[], Vec::as_slice), &COLUMNS)?;
+    output.text("\n")?;
+    output.list(duties.as_array().map_or(&[], Vec::as_slice), &DUTIES)
 }

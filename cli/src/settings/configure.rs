@@ -17,6 +17,7 @@ impl Settings {
             view_kept: self.view_kept.value.0,
             view_bytes: self.view_mib.value << 20,
             ledger_kept: self.ledger_kept.value.0,
+            agents_kept: self.agents_kept.value.0,
             balance: self.balance.value.clone(),
             breakers: self.breaker.value.clone(),
             ramp: self.ramp.value.0.unwrap_or_default(),

@@ -83,6 +83,8 @@ pub struct Settings {
     pub snapshot_count: Setting<u64>,
     /// MiB that they may take in Redis, of each workspace and of those that cover all.
     pub snapshot_mib: Setting<u64>,
+    /// How long an agent that has left, or is lost, is kept.
+    pub agents_kept: Setting<Span>,
     /// What is logged: a `tracing` filter such as `info,synod_coordinator=debug`.
     pub log: Setting<String>,
     /// How it is logged.
@@ -142,7 +144,7 @@ const fn key(name: &'static str, environment: &'static str, default: &'static st
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 22] = [
+pub(crate) const KEYS: [Key; 23] = [
     key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
     key("redis_url", "SYNOD_REDIS_URL", "redis://127.0.0.1:6379/0"),
     key("http_listen", "SYNOD_HTTP_LISTEN", "127.0.0.1:7700"),
@@ -163,6 +165,7 @@ pub(crate) const KEYS: [Key; 22] = [
     key("snapshot_kept", "SYNOD_SNAPSHOT_KEPT", "7d"),
     key("snapshot_count", "SYNOD_SNAPSHOT_COUNT", "100"),
     key("snapshot_mib", "SYNOD_SNAPSHOT_MIB", "64"),
+    key("agents_kept", "SYNOD_AGENTS_KEPT", "24h"),
     key("log", "SYNOD_LOG", "info"),
     key("log_format", "SYNOD_LOG_FORMAT", "text"),
 ];
@@ -218,6 +221,7 @@ impl Settings {
             snapshot_kept: sources.get("snapshot_kept", |text| Span::of_at_most(text, QUARTER))?,
             snapshot_count: sources.get("snapshot_count", |text| value::within(text, 1, 1_000))?,
             snapshot_mib: sources.get("snapshot_mib", |text| value::within(text, 1, 65_536))?,
+            agents_kept: sources.get("agents_kept", |text| text.parse())?,
             log: sources.get("log", value::log)?,
             log_format: sources.get("log_format", |text| text.parse())?,
         })
@@ -249,6 +253,7 @@ impl Settings {
             row("snapshot_kept", &self.snapshot_kept),
             row("snapshot_count", &self.snapshot_count),
             row("snapshot_mib", &self.snapshot_mib),
+            row("agents_kept", &self.agents_kept),
             row("log", &self.log),
             row("log_format", &self.log_format),
         ]

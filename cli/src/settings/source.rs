@@ -107,6 +107,9 @@ pub struct Flags {
     /// MiB that snapshots of the mesh may take in Redis [env: SYNOD_SNAPSHOT_MIB]
     #[arg(long, global = true, value_name = "N", hide_short_help = true)]
     pub snapshot_mib: Option<String>,
+    /// How long agents that have left or are lost are kept, as 24h or forever [env: SYNOD_AGENTS_KEPT]
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub agents_kept: Option<String>,
     /// What is logged, as `info,synod_coordinator=debug` [env: SYNOD_LOG]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
@@ -142,6 +145,7 @@ impl Flags {
             "snapshot_kept" => &self.snapshot_kept,
             "snapshot_count" => &self.snapshot_count,
             "snapshot_mib" => &self.snapshot_mib,
+            "agents_kept" => &self.agents_kept,
             "log" => &self.log,
             "log_format" => &self.log_format,
             _ => &None,

@@ -136,3 +136,36 @@ fn what_happens_can_be_watched() {
     let shards = up.json(0, &["status"])["shards"].as_array().unwrap().len();
     assert_eq!(shards, 8);
 }
+
+#[test]
+fn an_operator_pauses_lists_and_counts() {
+    let up = Up::start();
+    let _agent = agent(&up, "upper", "upper", "tr a-z A-Z");
+    let paused = up.json(0, &["fleet", "pause", "--capability", "upper", "--reason", "inspection", "--halt"]);
+    assert_eq!((&paused["agents"], &paused["pause"]["mode"]), (&json!(1), &json!("halt")));
+    let task = up.json(0, &["task", "submit", "--capability", "upper", "--input", "\"hello\""]);
+    let shown = up.json(0, &["fleet", "show"]);
+    assert_eq!(shown["pauses"][0]["pause"]["reason"], "inspection");
+    assert_eq!(up.json(0, &["task", "get", task["task_id"].as_str().unwrap()])["status"], "waiting");
+    // Another scope is not in force.
+    assert_eq!(up.synod(&["fleet", "resume"]).output().unwrap().status.code(), Some(4));
+    assert_eq!(up.json(0, &["fleet", "resume", "--capability", "upper"])["pauses"], json!([]));
+    let done =
+        up.json(0, &["task", "submit", "--capability", "upper", "--input", "\"more\"", "--wait=30000"]);
+    assert_eq!(done["output"], "MORE");
+    until("both are done", || {
+        up.json(0, &["agent", "statistics", "upper"])["attempts"]["completed"] == 2
+            && up.json(0, &["fleet", "statistics"])["attempts"]["completed"] == 2
+    });
+
+    let listed = |more: &[&str]| up.json(0, &[&["agent", "list"], more].concat()).as_array().unwrap().len();
+    assert_eq!(listed(&["--capability", "upper", "--sort", "load", "--descending"]), 1);
+    assert_eq!(listed(&["--capability", "lower"]), 0);
+    let said =
+        up.json(0, &["agent", "report-error", "upper", "--recovery", "resume", "--resume-after-ms", "50"]);
+    assert_eq!(said["agent_id"], "upper");
+    until("it is back", || up.json(0, &["agent", "get", "upper"])["status"] == "idle");
+    let status = up.synod(&["status"]).output().unwrap();
+    let text = String::from_utf8(status.stdout).unwrap();
+    assert!(text.contains("DUTY") && text.contains("presence"), "{text}");
+}

@@ -1,14 +1,17 @@
 //! The HTTP API: thin routes over the door, the shards and the fleet.
 
+mod agent_list;
 mod agents;
 mod answer;
 mod commands;
 mod contexts;
 mod events;
+mod fleet;
 mod gather;
 mod operate;
 mod request;
 mod snapshots;
+mod statistics;
 mod tasks;
 
 use crate::Shared;
@@ -40,7 +43,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(tasks::post_task, tasks::list_tasks))
         .routes(routes!(tasks::get_task))
         .routes(routes!(tasks::cancel_task))
-        .routes(routes!(agents::list_agents))
+        .routes(routes!(agent_list::list_agents))
         .routes(routes!(agents::get_agent, agents::deregister_agent))
         .routes(routes!(tasks::explain_task))
         .routes(routes!(agents::change_agent))
@@ -49,6 +52,13 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(snapshots::post_snapshot, snapshots::list_snapshots))
         .routes(routes!(snapshots::get_snapshot, snapshots::delete_snapshot))
         .routes(routes!(snapshots::compare_snapshots))
+        .routes(routes!(statistics::agent_statistics))
+        .routes(routes!(statistics::fleet_statistics))
+        .routes(routes!(fleet::get_fleet))
+        .routes(routes!(fleet::get_pauses))
+        .routes(routes!(fleet::get_attempts))
+        .routes(routes!(fleet::pause_fleet))
+        .routes(routes!(fleet::resume_fleet))
         .routes(routes!(events::list_events))
         .routes(routes!(operate::get_status))
         .routes(routes!(operate::livez))

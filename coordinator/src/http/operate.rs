@@ -4,6 +4,7 @@ use super::answer;
 use super::request::now;
 use crate::Shared;
 use crate::door::Came;
+use crate::duties::DutyView;
 use crate::health::{Phase, ShardStatus};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -41,6 +42,9 @@ pub(crate) struct StatusView {
     tasks: BTreeMap<String, u64>,
     /// Every shard, as its owner tells it; one whose owner does not answer in time says so.
     shards: Vec<ShardStatus>,
+    /// What each coordinator that has answered does in the background, and how it went the last time.
+    #[serde(default)]
+    duties: Vec<DutyView>,
 }
 
 /// What the mesh is doing: this coordinator, and every shard as its owner tells it.
@@ -50,9 +54,14 @@ pub(crate) async fn get_status(State(shared): State<Arc<Shared>>, headers: Heade
     let troubles = shared.status.troubles();
     let others = shared.tenures.others();
     let mut shards = shared.status.shards();
+    let mut duties = shared.duties.views(shared.config.id.as_str());
     if Came::of(&headers) == Came::FromClient {
         let asked = others.iter().map(|(id, address)| async move { (id, theirs(shared, address).await) });
         for (id, told) in join_all(asked).await {
+            let told = told.map(|view| {
+                duties.extend(view.duties);
+                view.shards
+            });
             take_in(&mut shards, id.as_str(), told);
         }
     }
@@ -75,16 +84,16 @@ pub(crate) async fn get_status(State(shared): State<Arc<Shared>>, headers: Heade
         agents: shared.fleet.counts().into_iter().map(|(health, n)| (health.to_owned(), n)).collect(),
         tasks,
         shards,
+        duties,
     };
     answer::json(StatusCode::OK, serde_json::to_string(&view).unwrap_or_default())
 }
 
-/// What another coordinator says of its shards.
-async fn theirs(shared: &Shared, address: &str) -> Result<Vec<ShardStatus>, Error> {
+/// What another coordinator says of itself.
+async fn theirs(shared: &Shared, address: &str) -> Result<StatusView, Error> {
     let body = shared.forward.get(address, "/v1/status", None, None, ASK).await?;
-    let view: StatusView = serde_json::from_slice(&body)
-        .map_err(|e| Error::unavailable(format!("the status of {address} does not read: {e}")))?;
-    Ok(view.shards)
+    serde_json::from_slice(&body)
+        .map_err(|e| Error::unavailable(format!("the status of {address} does not read: {e}")))
 }
 
 /// Shows the shards that another holds as he tells them.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_protocol::http::BATCH_LIMIT;
 use synod_protocol::trace::TraceParent;
-use synod_protocol::{Code, ContentType, Envelope, Error, Limits, Timestamp, Workspace};
+use synod_protocol::{Code, ContentType, Envelope, Error, Limits, Timestamp, Workspace, codec};
 
 /// Who asks, and the piece of work that it belongs to.
 #[derive(Clone, Debug)]
@@ -137,6 +137,17 @@ impl axum::extract::FromRequest<Arc<Shared>> for JsonBody {
         let Body(bytes) = Body::from_request(request, shared).await.map_err(IntoResponse::into_response)?;
         Ok(JsonBody(bytes))
     }
+}
+
+/// Reads a body that may be empty.
+///
+/// # Errors
+/// `invalid_argument`, with the offending place.
+pub(crate) fn json_body<T: DeserializeOwned>(body: &[u8], limits: &Limits) -> Result<Option<T>, Error> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    codec::decode(ContentType::Json, body, limits).map(Some)
 }
 
 /// Reads a name from the path.

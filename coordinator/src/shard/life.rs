@@ -140,9 +140,11 @@ async fn refuse_for_good(
                 | Ask::Read { answer, .. }
                 | Ask::Explain { answer, .. }
                 | Ask::Ended { answer, .. }
-                | Ask::List { answer, .. },
+                | Ask::List { answer, .. }
+                | Ask::Attempts { answer, .. }
+                | Ask::Away { answer, .. },
             ) => answer.send(refused()),
-            Some(Ask::Judged { .. } | Ask::Unclaimed { .. }) => Ok(()),
+            Some(Ask::Judged { .. } | Ask::Unclaimed { .. } | Ask::Forget { .. }) => Ok(()),
             None => return Became::Released,
         };
         if sent.is_err() {

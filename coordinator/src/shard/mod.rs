@@ -6,18 +6,20 @@
 //! ```
 
 mod archive;
+mod fleet;
 mod inbound;
 mod life;
 mod performer;
 mod serve;
 
+pub(crate) use fleet::{Attempts, NAMED, Running};
 pub(crate) use life::live;
 
 use crate::tenure::Grant;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use synod_fleet::AgentKey;
 use synod_ledger::{Answer, Meta, Subject, TaskKey};
-use synod_protocol::view::TaskStatus;
+use synod_protocol::view::{Pause, TaskStatus};
 use synod_protocol::{Command, Error, Incarnation, Json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -41,6 +43,12 @@ pub(crate) enum Ask {
     Judged { agent: AgentKey, incarnation: Incarnation, lost: bool, reason: String },
     /// An attempt was taken out of its agent's inbox.
     Unclaimed { task: TaskKey, attempt: u32, reason: String },
+    /// Attempts that a pause covers and that run, or are said to.
+    Attempts { pause: Pause, answer: oneshot::Sender<Answer> },
+    /// Agents of this shard that have been gone for so long.
+    Away { kept_ms: u64, answer: oneshot::Sender<Answer> },
+    /// An agent of this shard that has been gone for so long is to be forgotten.
+    Forget { agent: AgentKey, incarnation: Incarnation, kept_ms: u64 },
 }
 
 /// Which tasks a list shows.
@@ -150,6 +158,13 @@ impl ShardHandle {
         let ask = Ask::Judged { agent, incarnation, lost, reason };
         if self.asks.try_send(ask).is_err() {
             tracing::debug!("a judgement waits for the next look: the shard is busy");
+        }
+    }
+
+    /// Has an agent forgotten; when the shard is too busy that is said again at the next look.
+    pub(crate) fn forget(&self, agent: AgentKey, incarnation: Incarnation, kept_ms: u64) {
+        if self.asks.try_send(Ask::Forget { agent, incarnation, kept_ms }).is_err() {
+            tracing::debug!("an agent is forgotten at the next look: the shard is busy");
         }
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use synod_fleet::AgentKey;
 use synod_infra::kafka::{Outgoing, RawRecord, ReadError, TopicError, dead_letter};
 use synod_infra::redis::RedisError;
 use synod_infra::redis::inbox::{self, Delivered, Inboxes};
@@ -19,8 +20,8 @@ use synod_infra::telemetry::names;
 use synod_ledger::{Effect, Past};
 use synod_protocol::command::Delivery;
 use synod_protocol::http::Message;
-use synod_protocol::view::DirectoryEntry;
-use synod_protocol::{Envelope, Json, Position, ReplyTo, Workspace, topics};
+use synod_protocol::view::{DirectoryEntry, Pauses};
+use synod_protocol::{Envelope, Id, Json, Position, ReplyTo, Workspace, topics};
 use tokio::sync::mpsc;
 
 /// Effects of Redis in one pipeline.
@@ -174,6 +175,16 @@ impl Performing {
                 Ok(out) => self.produce(offset, kind, out).await,
                 Err(error) => {
                     tracing::error!(%error, "a directory entry cannot be written");
+                    self.confirm(offset, kind);
+                }
+            },
+            Effect::DirectoryRemoval(key) => {
+                self.produce(offset, kind, removal_record(self.shard, offset, &key)).await;
+            }
+            Effect::DirectoryPauses(pauses) => match pauses_record(self.shard, offset, &pauses) {
+                Ok(out) => self.produce(offset, kind, out).await,
+                Err(error) => {
+                    tracing::error!(%error, "what is paused cannot be written");
                     self.confirm(offset, kind);
                 }
             },
@@ -414,10 +425,43 @@ pub(super) fn directory_record(
             "synod.agent.entry",
         )
     };
-    let key = if entry.workspace == Workspace::default_name() {
-        entry.agent_id.to_string()
-    } else {
-        format!("{}/{}", entry.workspace, entry.agent_id)
-    };
+    let key = directory_key(&entry.workspace, &entry.agent_id);
     Ok(record(topics::AGENTS, &envelope, &key, &Json::of(entry)?).partition(shard as i32))
+}
+
+fn directory_key(workspace: &Workspace, agent: &Id) -> String {
+    if *workspace == Workspace::default_name() {
+        return agent.to_string();
+    }
+    format!("{workspace}/{agent}")
+}
+
+/// What removes an agent from the directory: its key with no value, standing for the ledger's record at `offset`.
+fn removal_record(shard: u32, offset: u64, key: &AgentKey) -> Outgoing {
+    let envelope = Envelope {
+        position: Some(Position { shard, offset }),
+        workspace: key.workspace.clone(),
+        subject: Some(key.agent.to_string()),
+        ..Envelope::new(
+            format!("{shard}-{offset}-directory"),
+            format!("/synod/shards/{shard}"),
+            "synod.agent.removed",
+        )
+    };
+    let out = Outgoing::to(topics::AGENTS).envelope(&envelope).partition(shard as i32);
+    out.key(directory_key(&key.workspace, &key.agent))
+}
+
+/// The directory's record of what is paused, standing for the ledger's record at `offset`.
+pub(super) fn pauses_record(shard: u32, offset: u64, pauses: &Pauses) -> Result<Outgoing, serde_json::Error> {
+    let envelope = Envelope {
+        position: Some(Position { shard, offset }),
+        ..Envelope::new(
+            format!("{shard}-{offset}-pauses"),
+            format!("/synod/shards/{shard}"),
+            "synod.fleet.pauses",
+        )
+    };
+    let out = record(topics::AGENTS, &envelope, topics::FLEET_KEY, &Json::of(pauses)?);
+    Ok(out.partition(shard as i32))
 }

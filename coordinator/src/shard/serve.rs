@@ -6,8 +6,9 @@ mod unclaimed;
 
 use super::inbound::{self, Read};
 use super::life::Waiters;
-use super::performer::{Done, Performer, Poisonous, directory_record};
-use super::{Ask, TaskFilter, archive};
+use super::performer::{Done, Performer, Poisonous, directory_record, pauses_record};
+use super::{Ask, TaskFilter, archive, fleet};
+use crate::duties;
 use crate::health::Phase;
 use crate::{Shared, snapshots};
 use std::collections::{BTreeMap, VecDeque};
@@ -292,6 +293,14 @@ impl<'a> Serving<'a> {
                             // This coordinator knows at once; the others by the topic.
                             self.shared.fleet.learn((**entry).clone(), offset);
                         }
+                        if let Effect::DirectoryRemoval(key) = &effect {
+                            self.shared.fleet.forget(key, offset);
+                            self.shared.statistics.forget(key);
+                        }
+                        if let Effect::DirectoryPauses(pauses) = &effect {
+                            self.shared.fleet.learn_pauses(pauses.clone(), offset);
+                            snapshots::halted(&self.shared, pauses);
+                        }
                         self.performer.perform(offset, effect);
                     }
                 }
@@ -473,11 +482,8 @@ impl<'a> Serving<'a> {
                     // Whoever wants no tasks wants to know how things stand.
                     self.show();
                 }
-                let ticket = self.ticket(answer);
                 let listed = self.list(&filter);
-                let mut released = Vec::new();
-                self.owner.tell(ticket, listed, &mut released);
-                self.release(released);
+                self.tell(answer, listed);
                 Ok(())
             }
             Ask::Judged { agent, incarnation, lost, reason } => {
@@ -486,7 +492,28 @@ impl<'a> Serving<'a> {
             Ask::Unclaimed { task, attempt, reason } => {
                 self.handle(&Input::Unclaimed { task, attempt, reason }, None)
             }
+            Ask::Forget { agent, incarnation, kept_ms } => {
+                self.handle(&Input::Forget { agent, incarnation, kept_ms }, None)
+            }
+            Ask::Attempts { pause, answer } => {
+                let told = fleet::attempts(&self.shared, self.shard, self.owner.state(), &pause);
+                self.tell(answer, told);
+                Ok(())
+            }
+            Ask::Away { kept_ms, answer } => {
+                let told = fleet::away(self.owner.state(), self.now(), kept_ms);
+                self.tell(answer, told);
+                Ok(())
+            }
         }
+    }
+
+    /// Answers with what memory shows, once that is proven.
+    fn tell(&mut self, answer: oneshot::Sender<Answer>, told: Answer) {
+        let ticket = self.ticket(answer);
+        let mut released = Vec::new();
+        self.owner.tell(ticket, told, &mut released);
+        self.release(released);
     }
 
     /// Through the quick door a command's age is its time against the shard's.
@@ -522,9 +549,15 @@ impl<'a> Serving<'a> {
     fn turn(&mut self) -> Result<bool, Why> {
         let more = loop {
             let (now, room) = (self.now(), !self.is_full());
-            let next = self.owner.next(now, &self.shared.fleet.lock().registry, room);
+            let next = self.owner.next(now, &*self.shared.fleet.lock(), room);
             match next {
-                Next::Input(input) => self.handle(&input, None)?,
+                Next::Input(input) => {
+                    self.handle(&input, None)?;
+                    if let Input::HolderGone { task, reason, .. } = &input {
+                        let what = format!("task {} taken back: {reason}", task.task);
+                        self.shared.duties.ran(duties::FAILOVER, Ok(what));
+                    }
+                }
                 Next::Nothing => break false,
                 Next::Later => break true,
                 Next::Stuck(key) => {
@@ -587,6 +620,27 @@ impl<'a> Serving<'a> {
             sent.map_err(|e| Why::NotSent(e.to_string()))?;
         }
         Ok(())
+    }
+
+    /// Says again what of the fleet is paused, where this coordinator knows it otherwise.
+    fn mend_pauses(&self) -> Result<(), Why> {
+        if self.shard != topics::partition(topics::FLEET_ROOT.as_bytes(), self.shared.config.partitions) {
+            return Ok(());
+        }
+        let pauses = self.owner.state().pauses().view();
+        if self.shared.fleet.lock().pauses.all() == pauses.pauses.as_slice() {
+            return Ok(());
+        }
+        let offset = self.owner.epoch();
+        self.shared.fleet.learn_pauses(pauses.clone(), offset);
+        let out = pauses_record(self.shard, offset, &pauses).map_err(|e| Why::NotSent(e.to_string()))?;
+        let producer = self.shared.kafka.effects().map_err(|e| Why::NotSent(e.to_string()))?;
+        let sent = producer.send(out, |delivery| {
+            if let Err(error) = delivery {
+                tracing::error!(%error, "what is paused was not said again");
+            }
+        });
+        sent.map_err(|e| Why::NotSent(e.to_string()))
     }
 
     /// Hands over once more what Redis has lost, once that is known.
@@ -672,6 +726,7 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
         s.owner.caught_up();
     }
     s.mend_directory()?;
+    s.mend_pauses()?;
     s.tell_who_waited();
     s.show();
     let (mut members, mut room) = (s.shared.fleet.members(), s.shared.fleet.room());

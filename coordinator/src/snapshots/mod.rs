@@ -22,8 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use synod_fleet::AgentKey;
 use synod_infra::redis::snapshots as store;
+use synod_protocol::command::PauseMode;
 use synod_protocol::snapshot::{AgentCounts, AgentMoment, CauseKind, SnapshotCause, SnapshotRecord};
-use synod_protocol::view::{AgentStatus, DirectoryEntry};
+use synod_protocol::view::{AgentStatus, DirectoryEntry, Pauses};
 use synod_protocol::{Code, Error, Id, Workspace};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -75,7 +76,6 @@ pub(crate) enum Cause {
     /// A shard was taken over from a coordinator that is gone.
     TakeOver { shard: u32, from: String },
     /// Everything was told to stop, in one workspace or in all.
-    #[allow(dead_code, reason = "told by whoever stops everything")]
     EmergencyStop(Option<Workspace>),
 }
 
@@ -181,6 +181,14 @@ pub(crate) fn critical(shared: &Shared, cause: &Cause) {
     (noted.detail, noted.times) = (detail, noted.times + 1);
     drop(pending);
     shared.snapshots.wake.notify_one();
+}
+
+/// The ledger says what is paused: that everything halts, in a workspace or in all, is a critical moment.
+pub(crate) fn halted(shared: &Shared, pauses: &Pauses) {
+    let newest = pauses.pauses.iter().max_by_key(|pause| pause.since);
+    if let Some(pause) = newest.filter(|pause| pause.mode == PauseMode::Halt && pause.capability.is_none()) {
+        critical(shared, &Cause::EmergencyStop(pause.workspace.clone()));
+    }
 }
 
 /// The ledger says something of an agent of ours: that it is in error is a critical moment.

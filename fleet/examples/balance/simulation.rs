@@ -138,6 +138,11 @@ impl<'a> World<'a> {
                 registered_at: Timestamp::from_millis(0),
                 breaker_orders: Vec::new(),
                 gone: false,
+                revision: 0,
+                restarts: 0,
+                recovery: None,
+                resume_at: None,
+                warning: None,
             };
             registry.learn(entry, 0);
         }

@@ -78,6 +78,11 @@ pub trait Fleet {
 
     /// Why this process start, which holds work, is suspected to be gone, if it is.
     fn suspected(&self, agent: &AgentKey, incarnation: &Incarnation) -> Option<&str>;
+
+    /// Why attempts of tasks of this workspace that ask for this must not go on, if they must not.
+    fn halted(&self, _workspace: &Workspace, _capability: Option<&Capability>) -> Option<String> {
+        None
+    }
 }
 
 /// How a process start is gone.

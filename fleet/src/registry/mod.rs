@@ -128,6 +128,22 @@ impl Registry {
         true
     }
 
+    /// Forgets an agent by a word that stands for this ledger offset; an older one changes nothing, nor does an entry
+    /// that is older than it bring the agent back.
+    ///
+    /// Returns whether it was taken.
+    pub fn forget(&mut self, key: &AgentKey, offset: u64) -> bool {
+        let before = self.get(key).map(|known| known.offset).max(self.departed.offset(key));
+        if before.is_some_and(|known| known >= offset) {
+            return false;
+        }
+        if let Some(slot) = self.slots.get(key).copied() {
+            self.dismiss(key, slot);
+        }
+        self.departed.remember(key.clone(), offset);
+        true
+    }
+
     fn admit(&mut self, key: AgentKey, entry: DirectoryEntry, offset: u64) {
         self.departed.forget(&key);
         let slot = self.free.pop().unwrap_or(self.members.len() as u32);
@@ -352,6 +368,22 @@ impl Registry {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let members = self.slots.range::<AgentKey, _>((from, Bound::Unbounded));
         members.map(|(key, slot)| (key, &self.members[*slot as usize])).filter_map(present)
+    }
+
+    /// Agents of one workspace, in order of their ids, from behind this one.
+    pub fn after<'a>(
+        &'a self,
+        workspace: &'a Workspace,
+        after: Option<&Id>,
+    ) -> impl Iterator<Item = (&'a AgentKey, &'a Member)> {
+        let from = |agent: &Id| AgentKey { workspace: workspace.clone(), agent: agent.clone() };
+        let slots = match after.map(from) {
+            Some(from) => self.slots.range((Bound::Excluded(from), Bound::Unbounded)),
+            None => self.slots.range(..),
+        };
+        let ours = slots.skip_while(move |(key, _)| key.workspace < *workspace);
+        let ours = ours.take_while(move |(key, _)| key.workspace == *workspace);
+        ours.map(|(key, slot)| (key, &self.members[*slot as usize]))
     }
 
     /// How many agents are known.

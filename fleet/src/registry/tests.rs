@@ -24,6 +24,11 @@ fn entry(id: &str, room: u32) -> DirectoryEntry {
         registered_at: Timestamp::from_millis(0),
         breaker_orders: Vec::new(),
         gone: false,
+        revision: 0,
+        restarts: 0,
+        recovery: None,
+        resume_at: None,
+        warning: None,
     }
 }
 

@@ -35,6 +35,11 @@ pub(crate) fn entry(id: &str, room: u32) -> DirectoryEntry {
         registered_at: Timestamp::from_millis(0),
         breaker_orders: Vec::new(),
         gone: false,
+        revision: 0,
+        restarts: 0,
+        recovery: None,
+        resume_at: None,
+        warning: None,
     }
 }
 

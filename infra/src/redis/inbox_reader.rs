@@ -41,6 +41,7 @@ impl InboxReader {
         let taken = Taken {
             redis: redis.clone(),
             key: keys::taken(workspace, agent, incarnation),
+            inbox: keys::inbox(workspace, agent),
             held: Arc::default(),
         };
         let mut listing = redis::cmd("LRANGE");
@@ -128,6 +129,7 @@ impl InboxReader {
 pub struct Taken {
     redis: Redis,
     key: String,
+    inbox: String,
     held: Arc<Mutex<Held>>,
 }
 
@@ -196,6 +198,22 @@ impl Taken {
                 held.let_go(&body);
             }
         }
+        Ok(())
+    }
+
+    /// Puts a body back where it was taken from, ahead of all: it is for another process start of the same agent.
+    ///
+    /// # Errors
+    /// Those of any call. It may be back all the same, or stay in the list.
+    pub async fn give_back(&self, body: &str) -> Result<(), RedisError> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.atomic();
+        pipeline.cmd("LREM").arg(&self.key).arg(1).arg(body);
+        pipeline.cmd("LPUSH").arg(&self.inbox).arg(body);
+        for value in self.redis.pipeline(&pipeline).await?.values {
+            value.extract_error()?;
+        }
+        self.held().let_go(body);
         Ok(())
     }
 

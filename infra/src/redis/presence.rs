@@ -99,7 +99,12 @@ impl Heartbeats {
         } else {
             self.scan().await?
         };
-        let read = |(field, text): (String, String)| match serde_json::from_str(&text) {
+        let read = |(field, text): (String, String)| match serde_json::from_str::<Beat>(&text) {
+            Ok(beat) if keys::heartbeat_field(&beat.workspace, &beat.agent_id) != field => {
+                tracing::warn!(%field, workspace = %beat.workspace, agent = %beat.agent_id,
+                    "a heartbeat that claims to be another's");
+                None
+            }
             Ok(beat) => Some(beat),
             Err(error) => {
                 tracing::warn!(%field, %error, "a heartbeat does not read");

@@ -60,6 +60,19 @@ async fn a_deposed_owner_is_refused_per_shard_and_an_attempt_is_there_once() {
 }
 
 #[tokio::test]
+async fn what_is_given_back_is_ahead_of_all_and_held_by_nobody() {
+    let bench = Bench::start().await;
+    for attempt in ["t#1", "u#1"] {
+        bench.deliver_one(bench.attempt(0, 1, attempt)).await;
+    }
+    let mut reader = bench.reader();
+    let body = reader.take(SECOND).await.unwrap().unwrap();
+    reader.taken().give_back(&body).await.unwrap();
+    assert_eq!((bench.waiting().await, reader.taken().list().await.unwrap()), (2, Vec::<String>::new()));
+    assert_eq!(reader.take(SECOND).await.unwrap(), Some(body));
+}
+
+#[tokio::test]
 async fn an_attempt_that_was_taken_is_still_known() {
     let bench = Bench::start().await;
     bench.deliver_one(bench.attempt(0, 1, "t#1")).await;

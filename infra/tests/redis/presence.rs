@@ -97,7 +97,14 @@ async fn beats_are_read_back_all_of_them() {
     heartbeats.beat(&beat(1, 2)).await.unwrap();
     assert_eq!(heartbeats.beats().await, Ok(vec![beat(1, 2)]), "the newest");
     ask::<()>(&mut bench.raw().await, &["HSET", keys::HEARTBEATS, "w/junk", "not a beat"]).await;
-    assert_eq!(heartbeats.beats().await.unwrap().len(), 1, "what does not read is left out");
+    let claims = serde_json::to_string(&beat(1, 9)).unwrap();
+    ask::<()>(&mut bench.raw().await, &["HSET", keys::HEARTBEATS, "thief/a00001", &claims]).await;
+    assert_eq!(
+        heartbeats.beats().await,
+        Ok(vec![beat(1, 2)]),
+        "what does not read, or claims another's place, is left out"
+    );
+    ask::<()>(&mut bench.raw().await, &["HDEL", keys::HEARTBEATS, "thief/a00001"]).await;
 
     // More than are read at once, so that they are scanned in pages.
     futures::future::try_join_all((0..2500).map(|n| {

@@ -37,7 +37,16 @@ fn history() -> Shard {
     shard.ask("synod.agent.pause", &json!({"agent_id": "a", "reason": "lunch"})).unwrap();
     let order = json!({"agent_id": "a", "order": "force_open", "capability": "c", "reason": "a bad release"});
     shard.ask("synod.agent.order_breaker", &order).unwrap();
+    shard.ask("synod.agent.resume", &json!({"agent_id": "a"})).unwrap();
+    let error = json!({"agent_id": "a", "reason": "no disk", "recovery": "resume", "resume_after_ms": 5_000});
+    shard.ask("synod.agent.report_error", &error).unwrap();
+    shard.wait(5_000);
+    shard.ask("synod.fleet.pause", &json!({"capability": "c", "mode": "halt", "reason": "fire"})).unwrap();
+    shard.ask("synod.fleet.resume", &json!({"capability": "c"})).unwrap();
     shard.ask("synod.agent.deregister", &json!({"agent_id": "a"})).unwrap();
+    shard.wait(60_000);
+    let (agent, incarnation) = (agent_key("a"), start(2));
+    shard.happen(&Input::Forget { agent, incarnation, kept_ms: 60_000 }, None);
     shard.happen(&Input::Poison { offset: 7, error: Error::invalid("no JSON"), meta: None }, None);
     shard.happen(&Input::PassedOn { offset: 8, partition: 3 }, None);
     shard.ask_kafka("by-kafka", 9, "synod.task.cancel", &json!({"task_id": "w"}));

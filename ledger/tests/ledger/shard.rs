@@ -9,7 +9,7 @@ use synod_ledger::{
     State, Step, Subject, TaskKey, TaskState, Ticket, invariants,
 };
 use synod_protocol::event::What;
-use synod_protocol::view::Assignment;
+use synod_protocol::view::{Assignment, Pauses};
 use synod_protocol::{
     Code, Command, ContentType, Error, Event, Incarnation, Json, Limits, Timestamp, Workspace,
 };
@@ -91,7 +91,9 @@ pub(crate) struct Shard {
     pub(crate) told: Vec<Told>,
     /// Work handed to agents, in order, with whom it was handed to.
     pub(crate) work: Vec<(String, Assignment)>,
-    /// Word to agents that work is taken back: to whom, `ce_type`, attempt.
+    /// What of the fleet is paused, by the directory.
+    pub(crate) pauses: Pauses,
+    /// Word to agents that work is taken back, or that they stand otherwise: to whom, `ce_type`, attempt or revision.
     pub(crate) notices: Vec<(String, String, u64)>,
     /// Replies: `ce_type` and value.
     pub(crate) replies: Vec<(String, Value)>,
@@ -119,6 +121,7 @@ impl Shard {
             now: at(0),
             told: Vec::new(),
             work: Vec::new(),
+            pauses: Pauses::default(),
             notices: Vec::new(),
             replies: Vec::new(),
             answers: Vec::new(),
@@ -171,6 +174,11 @@ impl Shard {
                     (e.status.as_str(), self.agent_status(e.agent_id.as_str()))
                 }
                 What::AgentBreakerOrdered(e) => (e.status.as_str(), self.agent_status(e.agent_id.as_str())),
+                What::AgentRemoved(e) => {
+                    assert!(self.shadow.agent(&agent_key(e.agent_id.as_str())).is_none());
+                    ("", "")
+                }
+                What::FleetPaused(_) | What::FleetResumed(_) => ("", ""),
                 _ => {
                     let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
                     (status_of(event), self.shadow.task(&key).unwrap().status.as_str())
@@ -235,13 +243,18 @@ impl Shard {
                 self.work.push((agent.agent.to_string(), value.to().unwrap()));
             }
             Effect::Deliver { agent, envelope, value, .. } => {
-                let attempt = value.to::<Value>().unwrap()["attempt"].as_u64().unwrap();
+                let value = value.to::<Value>().unwrap();
+                let attempt = value["attempt"].as_u64().or(value["revision"].as_u64()).unwrap();
                 self.notices.push((agent.agent.to_string(), envelope.ty, attempt));
             }
             Effect::Reply { envelope, value, .. } => self.replies.push((envelope.ty, value.to().unwrap())),
             Effect::Directory(entry) => {
                 self.fleet.learn(*entry, offset);
             }
+            Effect::DirectoryRemoval(key) => {
+                self.fleet.forget(&key, offset);
+            }
+            Effect::DirectoryPauses(pauses) => self.pauses = pauses,
             Effect::ReplyPast { past, .. } => self.past.push((u64::MAX, past)),
             Effect::DeadLetter { .. } | Effect::View { .. } => {}
         }

@@ -445,6 +445,7 @@ impl World {
                 Had::Taken(Subject::Agent(key)) => {
                     Ok((Json::of(&json!({"agent_id": key.agent})).unwrap(), false))
                 }
+                Had::Taken(Subject::Fleet) => panic!("nobody pauses here"),
             },
             Past::Submitted { key, at, body } if submitted(*at, key) == *body => named(key),
             Past::Submitted { .. } => Err(Error::new(Code::AlreadyExists, "another body")),

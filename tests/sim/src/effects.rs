@@ -253,7 +253,9 @@ impl World {
                 self.is_performed(issued);
                 self.directory(shard, offset, entry);
             }
-            Effect::DeadLetter { .. } => self.is_performed(issued),
+            Effect::DeadLetter { .. } | Effect::DirectoryRemoval(_) | Effect::DirectoryPauses(_) => {
+                self.is_performed(issued);
+            }
             Effect::Deliver { agent, attempt_id, value, .. } => {
                 self.is_handed_out(issued, attempt_id.is_some(), value);
                 if let Some(party) = self.agent_of(agent.agent.as_str()) {

@@ -232,6 +232,8 @@ pub(crate) fn id_of(offset: u64, effect: &Effect) -> String {
         | Effect::ReplyPast { envelope, .. } => envelope.id.clone(),
         Effect::View { key, .. } => format!("{offset}-view-{}", key.task),
         Effect::Directory(entry) => format!("{offset}-directory-{}", entry.agent_id),
+        Effect::DirectoryRemoval(key) => format!("{offset}-removal-{}", key.agent),
+        Effect::DirectoryPauses(_) => format!("{offset}-pauses"),
         Effect::DeadLetter { offset: at, .. } => format!("{offset}-letter-{at}"),
     }
 }

@@ -19,14 +19,22 @@ impl Serving<'_> {
         let (now, seed) = (self.now(), *uuid::Uuid::new_v4().as_bytes());
         let (mut was_given, mut has_ended) = (false, false);
         let mut fleet = shared.fleet.lock();
-        let cx = Context { now, seed, fleet: &fleet.registry };
+        let cx = Context { now, seed, fleet: &*fleet };
         let append = self.owner.handle(&cx, input, ticket, released)?;
         let Some(workspace) = &append.workspace else { return Some(append) };
         let (now_ns, now_ms) = (shared.fleet.now_ns(), shared.fleet.now_ms());
         for event in &append.events {
+            if let What::TaskStarted(e) = &event.what {
+                let agent = AgentKey { workspace: workspace.clone(), agent: e.agent_id.clone() };
+                shared.statistics.started(&agent);
+            }
             let Some(holding) = self.owner.state().holding(workspace, event) else { continue };
             let attempt = self.attempt(workspace, &event.entity, holding.attempt);
             fleet.holding(&holding, attempt, now_ns);
+            match &holding.end {
+                None => shared.statistics.assigned(&holding.agent),
+                Some(end) => shared.statistics.ended(&holding.agent, end.outcome, Some(end.took_ms)),
+            }
             was_given |= holding.end.is_none();
             has_ended |= holding.end.is_some();
             if let What::TaskAttemptFailed(e) = &event.what
