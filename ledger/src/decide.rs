@@ -1,12 +1,13 @@
 //! Deciding: what an input does, as events. One match; nothing is changed here.
 
+use crate::agenda::Agenda;
 use crate::agent;
 use crate::past::Past;
 use crate::planted::{self, Bug};
-use crate::state::{State, TaskKey, line_of};
+use crate::state::{State, TaskKey};
 use crate::task::{self, LOSS_LIMIT, TaskState};
 use std::collections::BTreeMap;
-use synod_fleet::{AgentKey, Choice, Fleet, Need};
+use synod_fleet::{AgentKey, Choice, Fleet};
 use synod_protocol::command::{CancelTask, CompleteTask, FailTask, Failure, ReportProgress, SubmitTask};
 use synod_protocol::event::{
     AssignmentSecret, ChoiceMade, Event, TaskAssigned, TaskAttemptFailed, TaskCancelled, TaskCompleted,
@@ -49,6 +50,13 @@ pub enum Input {
     Due(TaskKey),
     /// There may be room in the fleet for a task that waits.
     Dispatch(TaskKey),
+    /// The same, for a task whose permits have been taken.
+    Permitted {
+        /// Which task.
+        task: TaskKey,
+        /// The permits, by their names.
+        permits: Vec<String>,
+    },
     /// The process start that holds a task's attempt is gone.
     HolderGone {
         /// Which task.
@@ -113,6 +121,22 @@ pub struct Context<'a> {
     pub fleet: &'a dyn Fleet,
 }
 
+/// What is decided with: the context, and who waits.
+#[derive(Clone, Copy)]
+struct Desk<'a> {
+    cx: &'a Context<'a>,
+    /// `None`: nobody.
+    agenda: Option<&'a Agenda>,
+}
+
+impl<'a> std::ops::Deref for Desk<'a> {
+    type Target = Context<'a>;
+
+    fn deref(&self) -> &Context<'a> {
+        self.cx
+    }
+}
+
 impl Context<'_> {
     /// A random number to choose by, from which the seed of the secrets cannot be told.
     fn random(&self) -> u64 {
@@ -145,14 +169,24 @@ pub struct Decision {
     pub past: Option<Past>,
 }
 
-/// What an input does to this state.
+/// What an input does to this state, where nobody waits for a permit or before others.
 pub fn decide(state: &State, cx: &Context<'_>, input: &Input) -> Decision {
+    decide_at(state, Desk { cx, agenda: None }, input)
+}
+
+/// What an input does to this state, with those who wait.
+pub(crate) fn decide_among(state: &State, cx: &Context<'_>, agenda: &Agenda, input: &Input) -> Decision {
+    decide_at(state, Desk { cx, agenda: Some(agenda) }, input)
+}
+
+fn decide_at(state: &State, cx: Desk<'_>, input: &Input) -> Decision {
     match input {
         Input::Command { command, meta } => decide_command(state, cx, command, meta),
         Input::Poison { error, .. } => Decision { rejected: Some(error.clone()), ..Decision::default() },
         Input::PassedOn { .. } => Decision::default(),
         Input::Due(key) => on_task(state, cx, key, |draft| draft.due()),
-        Input::Dispatch(key) => on_task(state, cx, key, |draft| draft.dispatch()),
+        Input::Dispatch(key) => on_task(state, cx, key, |draft| draft.dispatch(&[])),
+        Input::Permitted { task, permits } => on_task(state, cx, task, |draft| draft.dispatch(permits)),
         Input::HolderGone { task, incarnation, lost, reason } => {
             on_task(state, cx, task, |draft| draft.holder_gone(incarnation, *lost, reason))
         }
@@ -163,7 +197,7 @@ pub fn decide(state: &State, cx: &Context<'_>, input: &Input) -> Decision {
     }
 }
 
-fn decide_command(state: &State, cx: &Context<'_>, command: &Command, meta: &Meta) -> Decision {
+fn decide_command(state: &State, cx: Desk<'_>, command: &Command, meta: &Meta) -> Decision {
     if let Some(at) =
         state.seen.command(&meta.workspace, &meta.ce_id).filter(|_| !planted::is(Bug::DeduplicationOff))
     {
@@ -224,7 +258,7 @@ fn about_agent(key: AgentKey, whats: Result<Vec<What>, Error>) -> Decision {
     }
 }
 
-fn submit(state: &State, cx: &Context<'_>, key: TaskKey, command: &SubmitTask, meta: &Meta) -> Decision {
+fn submit(state: &State, cx: Desk<'_>, key: TaskKey, command: &SubmitTask, meta: &Meta) -> Decision {
     let correlation = meta.correlation_id.clone().unwrap_or_else(|| key.task.root().to_owned());
     let submitted = match task::submission(command, cx.now, correlation, meta.traceparent.clone()) {
         Ok(submitted) => submitted,
@@ -249,7 +283,6 @@ fn submit(state: &State, cx: &Context<'_>, key: TaskKey, command: &SubmitTask, m
         return refused(Error::invalid(format!("strategy: {unknown}")).with_field("/strategy"));
     }
     let task = TaskState::new(submitted.clone(), cx.now);
-    let must_queue = state.has_waiting(&line_of(&key.workspace, &task));
     let mut draft = Draft {
         task,
         events: vec![Event { entity: key.task.clone(), what: What::TaskSubmitted(submitted) }],
@@ -258,15 +291,15 @@ fn submit(state: &State, cx: &Context<'_>, key: TaskKey, command: &SubmitTask, m
     };
     if draft.task.submitted.deadline <= cx.now {
         draft.end_failed(Code::DeadlineExceeded, "the deadline had passed when the task came".into());
-    } else if !must_queue {
-        draft.dispatch();
+    } else {
+        draft.dispatch_at_once();
     }
     let events = draft.events;
     Decision { events, subject: Some(Subject::Task(key)), ..Decision::default() }
 }
 
 /// What the shell asks of a task that may have moved on meanwhile.
-fn on_task(state: &State, cx: &Context<'_>, key: &TaskKey, act: impl FnOnce(&mut Draft<'_>)) -> Decision {
+fn on_task(state: &State, cx: Desk<'_>, key: &TaskKey, act: impl FnOnce(&mut Draft<'_>)) -> Decision {
     let Some(task) = state.task(key) else { return Decision::default() };
     let mut draft = Draft { task: task.clone(), events: Vec::new(), key, cx };
     act(&mut draft);
@@ -276,7 +309,7 @@ fn on_task(state: &State, cx: &Context<'_>, key: &TaskKey, act: impl FnOnce(&mut
 /// What a command asks of a task.
 fn asked_of_task(
     state: &State,
-    cx: &Context<'_>,
+    cx: Desk<'_>,
     key: TaskKey,
     act: impl FnOnce(&mut Draft<'_>) -> Result<(), Error>,
 ) -> Decision {
@@ -303,7 +336,7 @@ struct Draft<'a> {
     task: TaskState,
     events: Vec<Event>,
     key: &'a TaskKey,
-    cx: &'a Context<'a>,
+    cx: Desk<'a>,
 }
 
 impl Draft<'_> {
@@ -312,8 +345,15 @@ impl Draft<'_> {
         self.events.push(Event { entity: self.key.task.clone(), what });
     }
 
-    /// Gives it to an agent, if one has room.
-    fn dispatch(&mut self) {
+    /// Gives it to an agent in the very step by which it comes, unless it has to wait for a permit or behind others.
+    fn dispatch_at_once(&mut self) {
+        if self.cx.agenda.is_none_or(|agenda| agenda.may_pass(self.key, &self.task)) {
+            self.dispatch(&[]);
+        }
+    }
+
+    /// Gives it to an agent, if one has room; for these permits.
+    fn dispatch(&mut self, permits: &[String]) {
         if !matches!(self.task.status, TaskStatus::Waiting | TaskStatus::Retrying) {
             return;
         }
@@ -322,22 +362,14 @@ impl Draft<'_> {
         if backs_off || self.task.submitted.deadline <= self.cx.now {
             return;
         }
-        let s = self.task.submitted.clone();
-        let need = Need {
-            workspace: &self.key.workspace,
-            capability: s.capability.as_ref(),
-            agent: s.agent_id.as_ref(),
-            requires: s.requires.as_ref(),
-            avoid: &self.task.avoid,
-            rule: s.strategy.as_deref(),
-            random: self.cx.random(),
-        };
+        let timeout_ms = self.task.submitted.timeout_ms;
+        let need = self.task.need(&self.key.workspace, self.cx.random());
         let Some(choice) = self.cx.fleet.choose(&need) else { return };
-        let assigned = self.assignment(choice, s.timeout_ms);
+        let assigned = self.assignment(choice, timeout_ms, permits);
         self.emit(What::TaskAssigned(assigned));
     }
 
-    fn assignment(&self, choice: Choice, timeout_ms: u64) -> TaskAssigned {
+    fn assignment(&self, choice: Choice, timeout_ms: u64, permits: &[String]) -> TaskAssigned {
         let attempt = self.task.attempts.len() as u32 + 1;
         let figures = figures(&choice);
         let mut secret = blake3::Hasher::new();
@@ -355,6 +387,7 @@ impl Draft<'_> {
                 in_flight: choice.in_flight,
                 figures,
             },
+            permits: permits.to_vec(),
             secret: Some(AssignmentSecret {
                 attempt_token: secret.finalize().to_hex()[..32].to_owned(),
                 delivery: choice.delivery,
@@ -437,7 +470,7 @@ impl Draft<'_> {
             reason: format!("declined: {}", c.error.message),
             lost: false,
         }));
-        self.dispatch();
+        self.dispatch_at_once();
         Ok(())
     }
 
@@ -546,7 +579,7 @@ impl Draft<'_> {
             ));
             return;
         }
-        self.dispatch();
+        self.dispatch_at_once();
     }
 
     fn end_failed(&mut self, code: Code, message: String) {

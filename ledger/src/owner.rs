@@ -4,8 +4,8 @@
 //! exactly the expected offset, `epoch + n`. Until then nothing leaves: effects, answers, rejections and
 //! reads wait. Every doubt ends the epoch; the shell then claims anew and folds.
 
-use crate::agenda::{Agenda, Next};
-use crate::decide::{Context, Decision, Input, Meta, Subject, decide};
+use crate::agenda::{Agenda, Answered, Next, Wanted};
+use crate::decide::{Context, Decision, Input, Meta, Subject, decide_among};
 use crate::effect::{Effect, Told, again, effects, had, shown, told};
 use crate::fold::Folded;
 use crate::memory::{Bases, Moved, Thing};
@@ -13,11 +13,15 @@ use crate::past::Past;
 use crate::planted::{self, Bug};
 use crate::recent::Recent;
 use crate::record::{Door, Image, InputRef, Kind, Step, VERSION};
-use crate::state::State;
+use crate::rules::{Rules, Try};
+use crate::state::{State, TaskKey};
+use crate::why::why_waiting;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use synod_fleet::Fleet;
+use synod_fleet::queue::Refused;
 use synod_protocol::event::What;
+use synod_protocol::view::WaitsFor;
 use synod_protocol::{Code, Command, EntityId, Error, Event, Json, Timestamp, Workspace};
 
 /// By which the shell finds who waits for an answer.
@@ -152,13 +156,18 @@ pub struct Owner {
 impl Owner {
     /// The owner after its fold, and what its predecessors may have left undone.
     pub fn new(shard: u32, folded: Folded, limits: Limits) -> (Owner, Vec<Released>) {
+        Owner::with(shard, folded, limits, Rules::default())
+    }
+
+    /// The same, whose tasks wait by these rules.
+    pub fn with(shard: u32, folded: Folded, limits: Limits, rules: Rules) -> (Owner, Vec<Released>) {
         let nothing_yet = folded.counted == 0;
         let mut owner = Owner {
             shard,
             epoch: folded.epoch,
             born: folded.born,
+            agenda: Agenda::new(rules, &folded.state),
             state: folded.state,
-            agenda: Agenda::default(),
             recent: folded.recent,
             sent: 0,
             proven: 0,
@@ -216,6 +225,36 @@ impl Owner {
     /// Some agent may have room that had none.
     pub fn there_is_room(&mut self) {
         self.agenda.there_is_room();
+    }
+
+    /// Why a task waits, as far as it is its shard's business; `None`: it does not wait, or is not known.
+    pub fn why_waiting(&self, key: &TaskKey) -> Option<WaitsFor> {
+        why_waiting(&self.state, &self.agenda, key)
+    }
+
+    /// What became of permits that were [wanted](Next::Permits). `Some` is to be handled now; whatever was granted and does not
+    /// lead to an assignment is to be given back.
+    pub fn answered(&mut self, wanted: &Wanted, answer: &Answered) -> Option<Input> {
+        self.agenda.answered(wanted, answer).filter(|_| self.doubt.is_none())
+    }
+
+    /// The permits of this attempt were given back.
+    pub fn given_back(&mut self, by: &Try) {
+        self.agenda.given_back(by);
+    }
+
+    /// Permits that were out elsewhere may have come back: to be told about ten times a second while somebody waits.
+    pub fn look_again(&mut self) {
+        self.agenda.look_again();
+    }
+
+    /// Checks what must hold of the state and of who waits.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn invariants(&self) -> Result<(), String> {
+        crate::invariants(&self.state)?;
+        self.agenda.invariants(&self.state)
     }
 
     /// Hands over all work in force that reaches its agent through Redis once more: Redis has lost what it held.
@@ -294,7 +333,7 @@ impl Owner {
         }
         let cx = Context { now: cx.now.max(self.state.now), seed: cx.seed, fleet: cx.fleet };
         // Deciding changes nothing, so a defect in it leaves everything as it was.
-        let decided = catch_unwind(AssertUnwindSafe(|| decide(&self.state, &cx, input)));
+        let decided = catch_unwind(AssertUnwindSafe(|| decide_among(&self.state, &cx, &self.agenda, input)));
         let mut decision = decided.unwrap_or_else(|_| Decision {
             rejected: Some(Error::new(Code::Internal, "the core could not decide this command")),
             ..Decision::default()
@@ -304,6 +343,8 @@ impl Owner {
                 format!("the tasks of this shard that have not ended weigh {} bytes", self.state.live_weight);
             decision =
                 Decision { rejected: Some(Error::overloaded(why, RETRY_AFTER_MS)), ..Decision::default() };
+        } else if let Err(error) = self.admit(&cx, &decision, input) {
+            decision = Decision { rejected: Some(error), ..Decision::default() };
         }
         if is_recorded(input, &decision) {
             match self.append(&cx, input, &mut decision) {
@@ -329,6 +370,23 @@ impl Owner {
     fn has_no_room(&self, decision: &Decision) -> bool {
         let is_new = matches!(decision.events.first(), Some(Event { what: What::TaskSubmitted(_), .. }));
         is_new && self.state.live_weight >= self.limits.live_bytes
+    }
+
+    /// Whether a new task that has to wait is taken in.
+    fn admit(&self, cx: &Context<'_>, decision: &Decision, input: &Input) -> Result<(), Error> {
+        let [Event { entity, what: What::TaskSubmitted(task) }] = &decision.events[..] else { return Ok(()) };
+        let Input::Command { meta, .. } = input else { return Ok(()) };
+        let key = TaskKey { workspace: meta.workspace.clone(), task: entity.clone() };
+        self.agenda.admit(&key, task, cx.now).map_err(|refused| {
+            let retry_after_ms = match refused {
+                Refused::TooLate { wait_ms, left_ms, .. } => wait_ms.saturating_sub(left_ms),
+                Refused::Full { .. } | Refused::WorkspaceFull { .. } => RETRY_AFTER_MS,
+            };
+            Error::overloaded(
+                refused.to_string(),
+                retry_after_ms.clamp(RETRY_AFTER_MS / 10, RETRY_AFTER_MS * 60),
+            )
+        })
     }
 
     /// What a decision tells who asked.
@@ -400,7 +458,17 @@ impl Owner {
         self.recent.step(&step);
         let told = self.tells(decision);
         let effects = effects(&self.state, self.shard, offset, &step, told.clone());
-        if step.events.iter().any(|e| matches!(e.what, What::TaskSubmitted(_) | What::TaskReassigned(_))) {
+        if let Some(workspace) = &step.workspace {
+            let mut before = None;
+            for event in &step.events {
+                // Most steps are about one entity, several times.
+                if before.replace(&event.entity) != Some(&event.entity) {
+                    let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
+                    self.agenda.see(&self.state, &key);
+                }
+            }
+        }
+        if step.events.iter().any(|e| matches!(e.what, What::TaskReassigned(_))) {
             self.agenda.there_is_room();
         }
         self.flights.push_back(Flight {
@@ -571,9 +639,11 @@ fn is_recorded(input: &Input, decision: &Decision) -> bool {
             let had_no_room = decision.rejected.as_ref().is_some_and(|error| error.code == Code::Overloaded);
             !had_no_room && !matches!(decision.past, Some(Past::Command { .. }))
         }
-        Input::Due(_) | Input::Dispatch(_) | Input::HolderGone { .. } | Input::Judged { .. } => {
-            !decision.events.is_empty()
-        }
+        Input::Due(_)
+        | Input::Dispatch(_)
+        | Input::Permitted { .. }
+        | Input::HolderGone { .. }
+        | Input::Judged { .. } => !decision.events.is_empty(),
     }
 }
 
@@ -635,7 +705,7 @@ fn written(input: &Input) -> (Option<Workspace>, Option<String>, InputRef) {
         Input::Due(key) => {
             (Some(key.workspace.clone()), Some(key.task.root().to_owned()), InputRef::of(Door::Timer))
         }
-        Input::Dispatch(key) | Input::HolderGone { task: key, .. } => {
+        Input::Dispatch(key) | Input::Permitted { task: key, .. } | Input::HolderGone { task: key, .. } => {
             (Some(key.workspace.clone()), Some(key.task.root().to_owned()), InputRef::of(Door::Fleet))
         }
         Input::Judged { agent, .. } => {

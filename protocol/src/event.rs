@@ -182,6 +182,9 @@ pub struct TaskSubmitted {
     pub requires: Option<Requires>,
     /// Give it to another at the first suspicion.
     pub retry_on_suspect: bool,
+    /// Of the tasks with the same key only so many run at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<Id>,
     /// Free labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -224,6 +227,9 @@ pub struct TaskAssigned {
     pub deadline: Timestamp,
     /// Why this agent.
     pub choice: ChoiceMade,
+    /// The permits that were taken for it, by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permits: Vec<String>,
     /// What only coordinators and the agent may know; not in the published event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<AssignmentSecret>,

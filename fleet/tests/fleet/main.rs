@@ -7,6 +7,7 @@ mod allocation;
 mod bad_input;
 mod breaker;
 mod choosing;
+mod elsewhere;
 mod lifecycle;
 mod model;
 mod queue;

@@ -180,7 +180,7 @@ impl Shard {
             let ty = event.what.ce_type();
             self.told.push(Told { entity: event.entity.to_string(), ty, what: event.what.clone() });
         }
-        invariants(self.owner.state()).unwrap();
+        self.owner.invariants().unwrap();
         invariants(&self.shadow).unwrap();
     }
 
@@ -334,19 +334,28 @@ impl Shard {
                 }
                 Next::Later => {}
                 Next::Nothing => return,
-                Next::Stuck(key) => panic!("the timer of {key:?} does not go away"),
+                other => panic!("{other:?}"),
             }
         }
     }
 
     /// Gives those who wait in lines to whoever has room, as the shell does after each change.
     pub(crate) fn settle(&mut self) {
-        let lines: Vec<_> = self.owner.state().lines().cloned().collect();
-        for line in lines {
-            while let Some(key) = self.owner.state().first_in(&line) {
-                if self.happen(&Input::Dispatch(key), None).is_none() {
-                    break;
-                }
+        if self.owner.state().next_deadline().is_some_and(|due| due <= self.now) {
+            // What is due in this very moment has not been looked at: the word of the fleet comes first.
+            let state = self.owner.state();
+            let waiting: Vec<_> =
+                state.tasks().map(|(key, _)| key).filter(|key| state.waits(key)).cloned().collect();
+            waiting.into_iter().for_each(|key| drop(self.happen(&Input::Dispatch(key), None)));
+            return;
+        }
+        self.owner.there_is_room();
+        loop {
+            match self.owner.next(self.now, &self.fleet, true) {
+                Next::Input(input) => drop(self.happen(&input, None)),
+                Next::Later => {}
+                Next::Nothing => return,
+                other => panic!("{other:?}"),
             }
         }
     }

@@ -129,7 +129,7 @@ impl World {
         s.appended_at = self.now;
         let compared = self.rng.happens(self.plan.compared);
         if compared {
-            self.must(shard, invariants(s.owner.state()));
+            self.must(shard, s.owner.invariants());
         }
         let state = compared.then(|| Rc::new(s.owner.state().clone()));
         let ghost = Ghost { lineage: Some(s.lineage), state };
