@@ -276,6 +276,15 @@ impl Agenda {
         }
     }
 
+    pub(crate) fn holds_permits(&self) -> bool {
+        self.queue.holds_any()
+    }
+
+    /// Whether somebody waits for permits that may come back without a word to us.
+    pub(crate) fn looks(&self) -> bool {
+        self.queue.looks()
+    }
+
     /// What an attempt held is given back.
     pub(crate) fn given_back(&mut self, by: &Try) {
         self.queue.ended(by);
@@ -284,9 +293,8 @@ impl Agenda {
     /// Some time has passed: what was heard of permits that are out elsewhere is old.
     pub(crate) fn look_again(&mut self) {
         self.looked = self.queue.look_again(self.looked, LOOKS);
-        if self.no_permits.is_some() {
-            self.queue.may_ask(1);
-        }
+        // While nothing is known of permits, one finds out for all.
+        self.queue.may_ask(if self.no_permits.is_some() { 1 } else { ASKING_LIMIT });
     }
 
     // --- what comes next -------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use synod_fleet::{AgentKey, Choice, Fleet};
 use synod_protocol::command::{CancelTask, CompleteTask, FailTask, Failure, ReportProgress, SubmitTask};
 use synod_protocol::event::{
-    AssignmentSecret, ChoiceMade, Event, TaskAssigned, TaskAttemptFailed, TaskCancelled, TaskCompleted,
-    TaskEnded, TaskProgressed, TaskReassigned, TaskRetryScheduled, TaskStarted, What,
+    AssignmentSecret, ChoiceMade, Event, GivesBack, TaskAssigned, TaskAttemptFailed, TaskCancelled,
+    TaskCompleted, TaskEnded, TaskProgressed, TaskReassigned, TaskRetryScheduled, TaskStarted, What,
 };
 use synod_protocol::view::TaskStatus;
 use synod_protocol::{Code, Command, EntityId, Error, Incarnation, ReplyTo, Timestamp, Workspace};
@@ -341,6 +341,10 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn emit(&mut self, what: What) {
+        let ended = self.task.current().filter(|attempt| !attempt.permits.is_empty());
+        let back = ended
+            .map(|attempt| GivesBack { attempt: attempt.seen.attempt, permits: attempt.permits.clone() });
+        let what = what.giving_back(back);
         self.task.apply(&what, self.cx.now);
         self.events.push(Event { entity: self.key.task.clone(), what });
     }
@@ -434,6 +438,7 @@ impl Draft<'_> {
             output: c.output.clone(),
             confidence: c.confidence,
             processing_ms: self.cx.now.millis_since(started_at),
+            gives_back: None,
         }));
         Ok(())
     }
@@ -454,6 +459,7 @@ impl Draft<'_> {
             agent_id: agent_id.clone(),
             error: c.error.clone(),
             timed_out: false,
+            gives_back: None,
         }));
         if named {
             self.end_failed(
@@ -469,6 +475,7 @@ impl Draft<'_> {
             agent_id,
             reason: format!("declined: {}", c.error.message),
             lost: false,
+            gives_back: None,
         }));
         self.dispatch_at_once();
         Ok(())
@@ -487,6 +494,7 @@ impl Draft<'_> {
                     task_id,
                     status: TaskStatus::Cancelled,
                     reason,
+                    gives_back: None,
                 }));
                 Ok(())
             }
@@ -532,6 +540,7 @@ impl Draft<'_> {
             agent_id,
             error: error.clone(),
             timed_out,
+            gives_back: None,
         }));
         true
     }
@@ -572,6 +581,7 @@ impl Draft<'_> {
             agent_id,
             reason: reason.to_owned(),
             lost,
+            gives_back: None,
         }));
         if self.task.losses >= LOSS_LIMIT {
             self.end_dead_lettered(format!(

@@ -6,7 +6,7 @@
 
 use crate::agenda::{Agenda, Answered, Next, Wanted};
 use crate::decide::{Context, Decision, Input, Meta, Subject, decide_among};
-use crate::effect::{Effect, Told, again, effects, had, shown, told};
+use crate::effect::{Effect, Told, again, effects, had, holds, shown, told};
 use crate::fold::Folded;
 use crate::memory::{Bases, Moved, Thing};
 use crate::past::Past;
@@ -243,7 +243,12 @@ impl Owner {
         self.agenda.given_back(by);
     }
 
-    /// Permits that were out elsewhere may have come back: to be told about ten times a second while somebody waits.
+    /// Whether somebody waits for permits that may come back without a word to us.
+    pub fn looks(&self) -> bool {
+        self.agenda.looks()
+    }
+
+    /// Permits that were out elsewhere may have come back: to be told about ten times a second while it [looks](Owner::looks).
     pub fn look_again(&mut self) {
         self.agenda.look_again();
     }
@@ -257,11 +262,22 @@ impl Owner {
         self.agenda.invariants(&self.state)
     }
 
-    /// Hands over all work in force that reaches its agent through Redis once more: Redis has lost what it held.
+    /// Whether an attempt in force holds permits.
+    pub fn holds_permits(&self) -> bool {
+        self.agenda.holds_permits()
+    }
+
+    /// Hands over all work in force that reaches its agent through Redis once more, and holds its permits: Redis has lost
+    /// what it held.
     pub fn redeliver(&mut self, released: &mut Vec<Released>) {
         let held = self.state.holders().flat_map(|agent| self.state.held_by(agent));
-        let effects: Vec<Effect> =
-            held.filter_map(|(task, _)| again(&self.state, self.shard, task)).collect();
+        // Permits first: nobody else may take them.
+        let (mut effects, mut work) = (Vec::new(), Vec::new());
+        for (task, _) in held {
+            effects.extend(holds(&self.state, task, self.state.now));
+            work.extend(again(&self.state, self.shard, task));
+        }
+        effects.append(&mut work);
         match self.flights.back_mut() {
             _ if effects.is_empty() || self.doubt.is_some() => {}
             Some(flight) => flight.tells.push(Tell::Again(effects)),

@@ -20,6 +20,11 @@ impl<L: Ord + Clone, T: Ord + Clone> Queue<L, T> {
         permits.iter().map(|limit| self.limits.permit(*limit).clone()).collect()
     }
 
+    /// Whether anyone who runs holds a permit.
+    pub fn holds_any(&self) -> bool {
+        self.running.values().any(|permits| !permits.is_empty())
+    }
+
     /// What a task that waits waits for.
     pub fn line_of(&self, task: &T) -> Option<&L> {
         self.tasks.get(task).map(|(number, _)| &self.lines[*number as usize].key.what)
@@ -85,6 +90,11 @@ impl<L: Ord + Clone, T: Ord + Clone> Queue<L, T> {
         if let Some(limit) = self.limits.heard(permit, out) {
             self.wake(&[limit]);
         }
+    }
+
+    /// Whether a line waits for what may come back without a word: a permit that is out elsewhere, or a place that answers.
+    pub fn looks(&self) -> bool {
+        self.limits.hearsay() || !self.off.is_empty()
     }
 
     /// What was heard of permits that are out elsewhere is old. For each of this many of them, one line asks again, those

@@ -59,6 +59,8 @@ pub(super) struct Limits {
     numbers: BTreeMap<Permit, u32>,
     all: Vec<Limit>,
     free: Vec<u32>,
+    /// A line may sleep for want of what is out elsewhere, as far as was heard.
+    hearsay: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -79,7 +81,7 @@ struct Limit {
 
 impl Limits {
     pub(super) fn new(per_key: u32) -> Limits {
-        Limits { per_key, numbers: BTreeMap::new(), all: Vec::new(), free: Vec::new() }
+        Limits { per_key, numbers: BTreeMap::new(), all: Vec::new(), free: Vec::new(), hearsay: false }
     }
 
     /// Their numbers, each once and in order, for one more user of each.
@@ -192,18 +194,26 @@ impl Limits {
         let number = *self.numbers.get(permit)?;
         let limit = &mut self.all[number as usize];
         limit.elsewhere = out.saturating_sub(limit.in_use);
+        self.hearsay |= limit.elsewhere > 0 && !limit.asleep.is_empty();
         Some(number)
     }
 
     /// Those for which lines sleep although not all are out here, after this one and around.
-    pub(super) fn out_elsewhere(&self, after: u32, most: usize) -> Vec<u32> {
+    pub(super) fn out_elsewhere(&mut self, after: u32, most: usize) -> Vec<u32> {
         let all = self.all.len() as u32;
         let around = (after.saturating_add(1).min(all)..all).chain(0..after.saturating_add(1).min(all));
         let waits = |number: &u32| {
             let limit = &self.all[*number as usize];
             !limit.asleep.is_empty() && limit.elsewhere > 0
         };
-        around.filter(waits).take(most).collect()
+        let out: Vec<u32> = around.filter(waits).take(most).collect();
+        self.hearsay = !out.is_empty();
+        out
+    }
+
+    /// Whether a line may sleep for want of what is out elsewhere.
+    pub(super) fn hearsay(&self) -> bool {
+        self.hearsay
     }
 
     /// What was heard of it is old: one may be free.
@@ -225,7 +235,9 @@ impl Limits {
     }
 
     pub(super) fn down(&mut self, number: u32, due: Due, line: u32) {
-        self.all[number as usize].asleep.insert((due, line));
+        let limit = &mut self.all[number as usize];
+        limit.asleep.insert((due, line));
+        self.hearsay |= limit.elsewhere > 0;
     }
 
     pub(super) fn up(&mut self, number: u32, due: Due, line: u32) {

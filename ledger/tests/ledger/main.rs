@@ -1,6 +1,7 @@
 //! The ledger, driven as the shell drives it: an owner before a log in memory, a registry as fleet, time as a number.
 //!
-//! `shard` is the bench that everything else stands on. `tasks` and `agents` are tables of what may happen to each;
+//! `shard` is the bench that everything else stands on. `tasks` and `agents` are tables of what may happen to each; `limits` is about who waits
+//! for what, and what a task takes while it runs;
 //! `owner` is about what may leave and when; `fold` throws random histories at all of it.
 
 #![allow(clippy::unwrap_used)] // a test's way to fail
@@ -9,6 +10,7 @@ mod agents;
 mod fold;
 mod golden;
 mod history;
+mod limits;
 mod log;
 mod owner;
 mod repeats;

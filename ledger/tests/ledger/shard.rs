@@ -3,10 +3,12 @@
 
 use crate::log::{Log, read};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use synod_fleet::queue::Permit;
 use synod_fleet::{AgentKey, Registry};
 use synod_ledger::{
-    Answer, Append, Context, Effect, Holding, Input, Limits as Ceilings, Meta, Next, Owner, Past, Released,
-    State, Step, Subject, TaskKey, TaskState, Ticket, invariants,
+    Answer, Answered, Append, Context, Effect, Holding, Input, Limits as Ceilings, Meta, Next, Owner, Past,
+    Released, Rules, State, Step, Subject, TaskKey, TaskState, Ticket, Try, Wanted, invariants,
 };
 use synod_protocol::event::What;
 use synod_protocol::view::Assignment;
@@ -101,6 +103,13 @@ pub(crate) struct Shard {
     pub(crate) past: Vec<(Ticket, Past)>,
     /// Work handed over once more.
     pub(crate) again: Vec<Effect>,
+    /// Who holds a permit, by its name: as Redis has it.
+    pub(crate) held: BTreeMap<String, BTreeSet<Try>>,
+    /// Why permits cannot be asked for.
+    pub(crate) no_permits: Option<String>,
+    /// How often they were.
+    pub(crate) asked: usize,
+    pub(crate) rules: Rules,
     shadow: State,
     made: u64,
 }
@@ -108,9 +117,14 @@ pub(crate) struct Shard {
 impl Shard {
     /// A new shard, just claimed.
     pub(crate) fn new() -> Shard {
+        Shard::by(Rules::default())
+    }
+
+    /// The same, whose tasks wait by these rules.
+    pub(crate) fn by(rules: Rules) -> Shard {
         let mut log = Log::default();
         log.claim("first", at(0));
-        let (mut owner, _) = Owner::new(0, log.fold(), CEILINGS);
+        let (mut owner, _) = Owner::with(0, log.fold(), CEILINGS, rules.clone());
         owner.caught_up();
         Shard {
             owner,
@@ -124,6 +138,10 @@ impl Shard {
             answers: Vec::new(),
             past: Vec::new(),
             again: Vec::new(),
+            held: BTreeMap::new(),
+            no_permits: None,
+            asked: 0,
+            rules,
             shadow: State::default(),
             made: 0,
         }
@@ -242,7 +260,43 @@ impl Shard {
                 self.fleet.learn(*entry, offset);
             }
             Effect::ReplyPast { past, .. } => self.past.push((u64::MAX, past)),
+            Effect::HoldPermits { by, permits, for_ms } => {
+                assert!(for_ms >= 30_000, "{by:?} outlasts a take-over");
+                for permit in permits {
+                    self.held.entry(permit).or_default().insert(by.clone());
+                }
+            }
+            Effect::GiveBack { by, permits } => {
+                for permit in permits {
+                    self.held.entry(permit).or_default().remove(&by);
+                }
+                self.owner.given_back(&by);
+            }
             Effect::DeadLetter { .. } | Effect::View { .. } => {}
+        }
+    }
+
+    /// Permits are taken where all coordinators take them; what leads to nothing is given back.
+    fn take(&mut self, wanted: &Wanted) {
+        let out = |shard: &Shard, permit: &Permit| {
+            shard.held.get(&permit.to_string()).map_or(0, BTreeSet::len) as u32
+        };
+        let none = wanted.permits.iter().find(|(permit, most)| out(self, permit) >= *most);
+        let answer = match (&self.no_permits, none) {
+            (Some(why), _) => Answered::Unknown(why.clone()),
+            (None, Some((permit, _))) => Answered::Refused(permit.clone(), out(self, permit)),
+            (None, None) => {
+                for (permit, _) in &wanted.permits {
+                    self.held.entry(permit.to_string()).or_default().insert(wanted.by.clone());
+                }
+                Answered::Granted(wanted.permits.iter().map(|(permit, _)| out(self, permit)).collect())
+            }
+        };
+        self.asked += 1;
+        let input = self.owner.answered(wanted, &answer);
+        let assigned = input.and_then(|input| self.happen(&input, None)).is_some();
+        if !assigned && matches!(answer, Answered::Granted(_)) {
+            self.held.values_mut().for_each(|held| drop(held.remove(&wanted.by)));
         }
     }
 
@@ -333,6 +387,7 @@ impl Shard {
                     assert!(offset.is_some() || !due, "what is due is on record");
                 }
                 Next::Later => {}
+                Next::Permits(wanted) => self.take(&wanted),
                 Next::Nothing => return,
                 other => panic!("{other:?}"),
             }
@@ -346,7 +401,9 @@ impl Shard {
             let state = self.owner.state();
             let waiting: Vec<_> =
                 state.tasks().map(|(key, _)| key).filter(|key| state.waits(key)).cloned().collect();
-            waiting.into_iter().for_each(|key| drop(self.happen(&Input::Dispatch(key), None)));
+            for key in waiting {
+                self.happen(&Input::Dispatch(key), None);
+            }
             return;
         }
         self.owner.there_is_room();
@@ -354,6 +411,7 @@ impl Shard {
             match self.owner.next(self.now, &self.fleet, true) {
                 Next::Input(input) => drop(self.happen(&input, None)),
                 Next::Later => {}
+                Next::Permits(wanted) => self.take(&wanted),
                 Next::Nothing => return,
                 other => panic!("{other:?}"),
             }
@@ -381,7 +439,7 @@ impl Shard {
     /// The owner dies; another claims the shard and folds. Returns what it issues again.
     pub(crate) fn succeed(&mut self) -> Vec<Released> {
         self.log.claim("another", self.now);
-        let (owner, released) = Owner::new(0, self.log.fold(), CEILINGS);
+        let (owner, released) = Owner::with(0, self.log.fold(), CEILINGS, self.rules.clone());
         self.owner = owner;
         self.owner.caught_up();
         released
