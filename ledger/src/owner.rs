@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use synod_fleet::Fleet;
 use synod_fleet::queue::Refused;
 use synod_protocol::event::What;
-use synod_protocol::view::WaitsFor;
+use synod_protocol::view::{Task, WaitsFor};
 use synod_protocol::{Code, Command, EntityId, Error, Event, Json, Timestamp, Workspace};
 
 /// By which the shell finds who waits for an answer.
@@ -549,6 +549,24 @@ impl Owner {
     pub fn read(&mut self, ticket: Ticket, subject: &Subject, released: &mut Vec<Released>) {
         let told = shown(&self.state, subject).again();
         self.tell_one(ticket, told, released);
+    }
+
+    /// Answers a read of a task, and says why it waits.
+    pub fn read_task(
+        &mut self,
+        ticket: Ticket,
+        key: &TaskKey,
+        waits_for: Option<WaitsFor>,
+        released: &mut Vec<Released>,
+    ) {
+        let waits = waits_for.and_then(|waits_for| Some((waits_for, self.state.task(key)?)));
+        let Some((waits_for, task)) = waits else {
+            return self.read(ticket, &Subject::Task(key.clone()), released);
+        };
+        let view = Task { waits_for: Some(waits_for), ..task.view(&key.workspace) };
+        let json = Json::of(&view);
+        let json = json.map_err(|e| Error::new(Code::Internal, format!("a task cannot be written: {e}")));
+        self.tell_one(ticket, Told::Now(json.map(|json| (json, false))), released);
     }
 
     /// Releases an answer once all that was appended before it is proven.

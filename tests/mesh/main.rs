@@ -5,6 +5,7 @@ mod bad_http;
 mod bad_records;
 mod foreign;
 mod http;
+mod limits;
 mod loss;
 mod outages;
 mod placement;

@@ -52,6 +52,7 @@ async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
         partitions: settings.partitions.value,
         replication: u32::from(settings.replication.value),
         accept_unsafe_topics: args.accept_unsafe_topics,
+        rules: settings.rules(),
         live_bytes: settings.live_mib.value << 20,
         image_within: settings.image_within.value,
         keep: keep(settings),

@@ -40,6 +40,7 @@ async fn up(settings: &Settings, file: Option<PathBuf>, output: &mut Output<impl
     let options = EmbeddedOptions {
         http_listen: settings.http_listen.value,
         partitions: settings.partitions.value,
+        rules: settings.rules(),
         metrics: Some(metrics),
     };
     let mesh = tokio::select! {

@@ -10,6 +10,7 @@ use synod_coordinator::{Coordinator, CoordinatorConfig, StartError};
 use synod_infra::kafka::{ConfigError, EmbeddedKafka, TopicError, TopicMaker};
 use synod_infra::redis::{EmbeddedRedis, EmbeddedRedisError, RedisConfig};
 use synod_infra::telemetry::Metrics;
+use synod_ledger::Rules;
 use synod_protocol::Id;
 
 /// The coordinator may take so long to serve every shard.
@@ -24,6 +25,8 @@ pub struct EmbeddedOptions {
     pub http_listen: SocketAddr,
     /// Shards, 1 to 1,024.
     pub partitions: u32,
+    /// How tasks wait.
+    pub rules: Rules,
     /// This process' metrics, shown at `/metrics`.
     pub metrics: Option<Metrics>,
 }
@@ -31,7 +34,8 @@ pub struct EmbeddedOptions {
 impl EmbeddedOptions {
     /// On a free port of loopback.
     pub fn private(partitions: u32) -> EmbeddedOptions {
-        EmbeddedOptions { http_listen: SocketAddr::from(([127, 0, 0, 1], 0)), partitions, metrics: None }
+        let http_listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        EmbeddedOptions { http_listen, partitions, rules: Rules::default(), metrics: None }
     }
 }
 
@@ -76,6 +80,7 @@ impl Embedded {
         let config = CoordinatorConfig {
             topics: TopicMaker::Mock(kafka.clone()),
             partitions: options.partitions,
+            rules: options.rules,
             first: true,
             metrics: options.metrics,
             ..CoordinatorConfig::new(id, brokers, working_memory, options.http_listen)

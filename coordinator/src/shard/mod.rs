@@ -9,6 +9,7 @@ mod archive;
 mod inbound;
 mod life;
 mod performer;
+mod permits;
 mod serve;
 
 pub(crate) use life::live;
