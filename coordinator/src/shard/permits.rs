@@ -49,7 +49,7 @@ pub(super) struct Semaphores {
     era: Arc<AtomicU64>,
 }
 
-/// What Redis has done, or a newer owner has been there.
+/// A newer owner of the shard has been there.
 pub(super) struct Fenced;
 
 impl Semaphores {
@@ -58,12 +58,9 @@ impl Semaphores {
         Semaphores { shared, shard, epoch, permits, era: Arc::default() }
     }
 
-    fn name(&self, by: &Try) -> String {
-        format!("{}/{}/{}#{}", self.shard, by.task.workspace, by.task.task, by.attempt)
-    }
-
     fn holder(&self, by: &Try) -> Holder {
-        Holder { shard: self.shard, epoch: self.epoch, name: self.name(by) }
+        let name = format!("{}/{}/{}#{}", self.shard, by.task.workspace, by.task.task, by.attempt);
+        Holder { shard: self.shard, epoch: self.epoch, name }
     }
 
     /// In another era Redis has lost what it held: all of it is held again.
@@ -100,8 +97,8 @@ impl Semaphores {
 
     /// Gives back the permits of each.
     pub(super) async fn give_back(&self, batch: &[(&Try, &[String])]) -> Vec<Result<(), RedisError>> {
-        let of = |(by, permits): &(&Try, &[String])| (self.name(by), permits.to_vec());
-        let batch: Vec<(String, Vec<String>)> = batch.iter().map(of).collect();
+        let of = |(by, permits): &(&Try, &[String])| (self.holder(by), permits.to_vec());
+        let batch: Vec<(Holder, Vec<String>)> = batch.iter().map(of).collect();
         self.permits.give_back(&batch).await
     }
 

@@ -16,7 +16,7 @@
 //! | `synod:presence:coordinator/<id>/<holder>` | channel | nothing; being subscribed is the message | the process |
 //! | `synod:{permits}:out:<permit>` | zset | who holds one of a permit → when it comes back by itself, in ms of Redis' time | with the last of them |
 //! | `synod:{permits}:guard` | hash | shard → newest owner's epoch | 7 days unused |
-//! | `synod:{permits}:era` | string | Redis' time in ms of the first call since its data began | - |
+//! | `synod:{permits}:era` | string | the server's run id and its time in ms at the first call since then | - |
 //! | `synod:reply:<anything>` | list | answers to commands | 60 s |
 //! | `synod:{<ws>}:<kind>:<id>` | hash | `position`, `body`: the view of an entity | as written, or its shard's shelf is full |
 //! | `synod:{views/<shard>}:shelf` | list | bytes and key of each view that the shard has written, oldest first | with the newest of them |

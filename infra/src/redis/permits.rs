@@ -10,7 +10,7 @@
 //! ```
 //!
 //! After Redis came back empty nothing is granted for [`GRACE`], in which those who hold say so; by the era, the moment
-//! in which the present data began, everyone learns that they are to. It never knows what a task is.
+//! in which this start of the server was first asked, everyone learns that they are to. It never knows what a task is.
 
 use super::client::Redis;
 use super::error::RedisError;
@@ -20,7 +20,7 @@ use redis::{FromRedisValue as _, Value};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// So long nothing is granted after the data have begun.
+/// So long nothing is granted after the data, or the server that has them, have begun.
 pub const GRACE: Duration = Duration::from_secs(3);
 /// How long the newest epochs outlive the last call of their shard.
 const GUARD_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -155,14 +155,16 @@ impl Permits {
         HOLD.run_all(&self.redis, &calls).await.into_iter().map(|answer| answer.and_then(held)).collect()
     }
 
-    /// Gives back what each of these, by the name of its holder, has of these permits, pipelined.
+    /// Gives back what each of these holders has of these permits, pipelined.
     ///
     /// # Errors
     /// Per call: those of any.
-    pub async fn give_back(&self, batch: &[(String, Vec<String>)]) -> Vec<Result<(), RedisError>> {
-        let call = |(holder, permits): &(String, Vec<String>)| Call {
-            keys: permits.iter().map(|name| keys::permits(name)).collect(),
-            args: vec![holder.clone()],
+    pub async fn give_back(&self, batch: &[(Holder, Vec<String>)]) -> Vec<Result<(), RedisError>> {
+        let call = |(holder, permits): &(Holder, Vec<String>)| {
+            let mut call = guarded(holder, permits);
+            call.keys.remove(0);
+            call.args.push(ms(GUARD_FOR).to_string());
+            call
         };
         let calls: Vec<Call> = batch.iter().map(call).collect();
         GIVE_BACK.run_all(&self.redis, &calls).await.into_iter().map(|answer| answer.map(drop)).collect()

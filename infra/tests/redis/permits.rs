@@ -26,7 +26,8 @@ impl Bench {
         let permits = Permits::new(self.redis.clone());
         permits.era().await.unwrap();
         let mut raw = self.raw().await;
-        ask::<()>(&mut raw, &["SET", "synod:{permits}:era", "7"]).await;
+        let era = format!("{}:7", self.redis.run_id().await.unwrap());
+        ask::<()>(&mut raw, &["SET", "synod:{permits}:era", &era]).await;
         permits
     }
 }
@@ -37,7 +38,7 @@ async fn one(permits: &Permits, take: Take) -> Taken {
 
 async fn back(permits: &Permits, name: &str, of: &[&str]) {
     let of = of.iter().map(|p| (*p).to_owned()).collect();
-    permits.give_back(&[(name.to_owned(), of)]).await.remove(0).unwrap();
+    permits.give_back(&[(holder(0, 1, name), of)]).await.remove(0).unwrap();
 }
 
 #[tokio::test]
@@ -101,6 +102,23 @@ async fn a_deposed_owner_takes_and_holds_nothing() {
     let late = Hold { holder: holder(3, 10, "z"), ..hold("z", &["a"], 60_000) };
     assert_eq!(permits.hold(&[late]).await.remove(0).unwrap(), Held::Fenced { newest: 20 });
     assert_eq!(permits.out("a").await.unwrap(), 2);
+    // Nor does it hold again what its successor has given back, whose first word this is.
+    let by = |shard, epoch| Hold { holder: holder(shard, epoch, "w"), ..hold("w", &["b"], 60_000) };
+    assert!(matches!(permits.hold(&[by(4, 10)]).await.remove(0), Ok(Held::Held { .. })));
+    permits.give_back(&[(holder(4, 20, "w"), vec!["b".to_owned()])]).await.remove(0).unwrap();
+    assert_eq!(permits.hold(&[by(4, 10)]).await.remove(0).unwrap(), Held::Fenced { newest: 20 });
+    assert_eq!(permits.out("b").await.unwrap(), 0);
+}
+
+/// An old file is as good as none: the server is another, and who holds says so first.
+#[tokio::test]
+async fn another_start_of_the_server_is_another_era() {
+    let bench = Bench::start().await;
+    let permits = bench.permits().await;
+    let mut raw = bench.raw().await;
+    let another = format!("{}:7", "0".repeat(40));
+    ask::<()>(&mut raw, &["SET", "synod:{permits}:era", &another]).await;
+    assert!(matches!(one(&permits, take("x", &[("a", 1)], 60_000)).await, Taken::Young { .. }));
 }
 
 #[tokio::test]

@@ -14,10 +14,15 @@ if epoch > newest then
   redis.call('HSET', KEYS[2], shard, ARGV[2])
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
-redis.call('SET', KEYS[1], string.format('%d', now), 'NX')
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local known, era = string.match(redis.call('GET', KEYS[1]) or '', '^(%x+):(%d+)$')
+if known ~= run then
+  era = string.format('%d', now)
+  redis.call('SET', KEYS[1], run .. ':' .. era)
+end
 for i = 3, #KEYS do
   redis.call('ZADD', KEYS[i], now + tonumber(ARGV[4]), holder)
   local last = redis.call('ZRANGE', KEYS[i], -1, -1, 'WITHSCORES')
   redis.call('PEXPIREAT', KEYS[i], string.format('%d', tonumber(last[2])))
 end
-return {'held', redis.call('GET', KEYS[1])}
+return {'held', era}

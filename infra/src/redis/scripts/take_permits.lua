@@ -16,11 +16,12 @@ if epoch > newest then
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[6])
 
--- Data that have just begun may lack what is held: who holds says so first.
-local era = redis.call('GET', KEYS[1])
-if not era then
+-- Data that have just begun, or been read from an old file, may lack what is held: who holds says so first.
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local known, era = string.match(redis.call('GET', KEYS[1]) or '', '^(%x+):(%d+)$')
+if known ~= run then
   era = string.format('%d', now)
-  redis.call('SET', KEYS[1], era)
+  redis.call('SET', KEYS[1], run .. ':' .. era)
 end
 local young = tonumber(era) + tonumber(ARGV[5]) - now
 if young > 0 then
