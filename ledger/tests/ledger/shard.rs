@@ -296,7 +296,9 @@ impl Shard {
         let input = self.owner.answered(wanted, &answer);
         let assigned = input.and_then(|input| self.happen(&input, None)).is_some();
         if !assigned && matches!(answer, Answered::Granted(_)) {
-            self.held.values_mut().for_each(|held| drop(held.remove(&wanted.by)));
+            for held in self.held.values_mut() {
+                held.remove(&wanted.by);
+            }
         }
     }
 
