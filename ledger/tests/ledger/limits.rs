@@ -195,6 +195,34 @@ fn while_permits_cannot_be_asked_for_others_go_on() {
     );
 }
 
+/// Answers take as long as a time limit: one asks, however many come, and who needs no permits goes on.
+#[test]
+fn while_nothing_is_known_of_permits_one_asks_for_all() {
+    let mut shard = shard(Rules::default(), 3);
+    shard.no_permits = Some("Redis is away".into());
+    shard.submit("first", &with_key("k")).unwrap();
+    (shard.asked, shard.unanswered) = (0, true);
+    shard.owner.look_again();
+    shard.settle();
+    for n in 0..50 {
+        shard.submit(&format!("t{n}"), &with_key(&format!("k{n}"))).unwrap();
+    }
+    shard.submit("free", &json!({})).unwrap();
+    assert_eq!((shard.asked, shard.runs("free")), (1, true));
+}
+
+/// However many want different permits, so many questions are open at a time; nobody else waits for the answers.
+#[test]
+fn open_questions_are_bounded() {
+    let mut shard = shard(Rules::default(), 3);
+    shard.unanswered = true;
+    for n in 0..200 {
+        shard.submit(&format!("t{n}"), &with_key(&format!("k{n}"))).unwrap();
+    }
+    shard.submit("free", &json!({})).unwrap();
+    assert_eq!((shard.asked, shard.runs("free")), (64, true));
+}
+
 /// Nobody to do it: what was taken for it is given back, and nobody of the same kind asks for more.
 #[test]
 fn permits_for_which_nobody_works_are_not_kept() {

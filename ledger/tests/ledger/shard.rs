@@ -109,6 +109,8 @@ pub(crate) struct Shard {
     pub(crate) no_permits: Option<String>,
     /// How often they were.
     pub(crate) asked: usize,
+    /// Whether the answers do not come.
+    pub(crate) unanswered: bool,
     pub(crate) rules: Rules,
     shadow: State,
     made: u64,
@@ -141,6 +143,7 @@ impl Shard {
             held: BTreeMap::new(),
             no_permits: None,
             asked: 0,
+            unanswered: false,
             rules,
             shadow: State::default(),
             made: 0,
@@ -278,6 +281,10 @@ impl Shard {
 
     /// Permits are taken where all coordinators take them; what leads to nothing is given back.
     fn take(&mut self, wanted: &Wanted) {
+        self.asked += 1;
+        if self.unanswered {
+            return;
+        }
         let out = |shard: &Shard, permit: &Permit| {
             shard.held.get(&permit.to_string()).map_or(0, BTreeSet::len) as u32
         };
@@ -292,7 +299,6 @@ impl Shard {
                 Answered::Granted(wanted.permits.iter().map(|(permit, _)| out(self, permit)).collect())
             }
         };
-        self.asked += 1;
         let input = self.owner.answered(wanted, &answer);
         let assigned = input.and_then(|input| self.happen(&input, None)).is_some();
         if !assigned && matches!(answer, Answered::Granted(_)) {
