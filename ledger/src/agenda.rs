@@ -228,7 +228,11 @@ impl Agenda {
     /// Why a task waits in the queue, and why permits cannot be asked for if that is it; `None`: it does not wait there.
     pub(crate) fn why(&self, key: &TaskKey, task: &TaskState) -> Option<(Why, Option<&str>)> {
         let by = Try { task: key.clone(), attempt: task.attempts.len() as u32 + 1 };
-        let why = self.queue.why(&by)?;
+        let why = match self.queue.why(&by)? {
+            // It is asked about all the while: what it waits for is the answer.
+            Why::Turn if self.no_permits.is_some() && !self.queue.permits_of(&by).is_empty() => Why::Unknown,
+            why => why,
+        };
         let no_permits = self.no_permits.as_deref().filter(|_| why == Why::Unknown);
         Some((why, no_permits))
     }

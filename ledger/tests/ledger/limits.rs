@@ -209,6 +209,9 @@ fn while_nothing_is_known_of_permits_one_asks_for_all() {
     }
     shard.submit("free", &json!({})).unwrap();
     assert_eq!((shard.asked, shard.runs("free")), (1, true));
+    for task in ["first", "t1"] {
+        assert_eq!(shard.why(task), Some((WaitReason::Permits, None)), "also while it is being asked");
+    }
 }
 
 /// However many want different permits, so many questions are open at a time; nobody else waits for the answers.
