@@ -160,7 +160,9 @@ impl Agenda {
             }
             Some(_) => self.runs(key, task),
             None => {
-                self.queue.remove(&next);
+                if !self.queue.remove(&next) {
+                    return;
+                }
                 // It may have been offered in vain for a reason of its own, such as that its time was over.
                 let line = line_of(key, task);
                 if self.nobody.get(&line) == Some(&next) {
