@@ -52,6 +52,7 @@ impl TaskRequest {
             requires: None,
             retry_on_suspect: None,
             labels: None,
+            concurrency_key: None,
         };
         TaskRequest { submit, origin: Origin::default(), wrong: None }
     }
@@ -135,6 +136,17 @@ impl TaskRequest {
     #[must_use]
     pub fn strategy(mut self, rule: impl Into<String>) -> TaskRequest {
         self.submit.strategy = Some(rule.into());
+        self
+    }
+
+    /// Of the tasks with the same key only so many run at a time, one unless the mesh is set up otherwise; 1 to 128 of
+    /// `A-Z a-z 0-9 . _ -`.
+    #[must_use]
+    pub fn concurrency_key(mut self, key: impl AsRef<str>) -> TaskRequest {
+        match key.as_ref().parse::<Id>() {
+            Ok(key) => self.submit.concurrency_key = Some(key),
+            Err(error) => self.refuse(error.with_field("/concurrency_key")),
+        }
         self
     }
 

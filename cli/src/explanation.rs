@@ -26,8 +26,28 @@ pub(crate) fn told(explanation: &Value) -> String {
         }
         lines.push(line);
     }
-    if let Some(because) = explanation["waiting"]["because"].as_str() {
-        lines.push(because.to_owned());
+    let waiting = &explanation["waiting"];
+    if let Some(message) = waiting["message"].as_str() {
+        lines.push(format!("it waits: {message}"));
+    }
+    if let Some(agents) = waiting["agents"].as_object() {
+        let said = [
+            ("full", "full"),
+            ("unwell", "not well or not at work"),
+            ("shut", "kept from work by a breaker"),
+            ("unfit", "without what it requires"),
+            ("avoided", "that declined it"),
+            ("ready", "that could take it now"),
+        ];
+        let counts = said.iter().filter_map(|(name, how)| {
+            let count = agents.get(*name)?.as_u64().filter(|count| *count > 0)?;
+            Some(format!("{count} {how}"))
+        });
+        let counts: Vec<String> = counts.collect();
+        lines.push(match counts.is_empty() {
+            true => "no agent has that capability".to_owned(),
+            false => format!("agents that are able: {}", counts.join(", ")),
+        });
     }
     lines.push(String::new());
     lines.join("\n")
@@ -51,13 +71,15 @@ mod tests {
             {"attempt": 1, "agent_id": "a", "outcome": "lost", "why": "no presence",
                 "choice": {"rule": "performance", "candidates": 12, "in_flight": 1, "figures": {"cost": 0.12345, "room": 4.0}}},
             {"attempt": 2, "agent_id": "b", "choice": {"rule": "random", "candidates": 1, "in_flight": 0}},
-        ], "waiting": {"because": "it waits for an agent that can do c: there is none"}});
+        ], "waiting": {"reason": "agent", "message": "no agent with capability c was found that is well and has room",
+                "agents": {"able": 3, "avoided": 0, "unfit": 0, "unwell": 1, "shut": 0, "full": 2, "ready": 0}}});
         assert_eq!(
             told(&explanation),
             "task t is waiting\n\
              attempt 1: agent a, by performance out of 12 with room (cost 0.123, room 4); lost: no presence\n\
              attempt 2: agent b, by random out of 1 with room\n\
-             it waits for an agent that can do c: there is none\n"
+             it waits: no agent with capability c was found that is well and has room\n\
+             agents that are able: 2 full, 1 not well or not at work\n"
         );
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use synod_infra::kafka::{KafkaConfig, TopicMaker};
 use synod_infra::redis::RedisConfig;
 use synod_infra::telemetry::Metrics;
-use synod_ledger::Keep;
 use synod_ledger::tenure::Terms;
+use synod_ledger::{Keep, Rules};
 use synod_protocol::{Id, Limits};
 
 /// What a coordinator is told.
@@ -53,6 +53,8 @@ pub struct CoordinatorConfig {
     /// What the tasks of one shard that have not ended may weigh in memory, in bytes; new ones are refused as
     /// `overloaded` beyond it.
     pub live_bytes: usize,
+    /// How tasks wait, and what they take while they run; the same for all coordinators of a mesh.
+    pub rules: Rules,
     /// Records within which each live thing is imaged, 100 to 1,000,000: what a fold has to read at most, and so
     /// what a take-over takes.
     pub image_within: u64,
@@ -101,6 +103,7 @@ impl CoordinatorConfig {
             in_flight_limit: 2_048,
             owed_limit: 8_192,
             live_bytes: synod_ledger::Limits::default().live_bytes,
+            rules: Rules::default(),
             image_within: synod_ledger::Limits::default().image_within,
             keep: Keep::default(),
             view_kept: Some(Duration::from_secs(3_600)),

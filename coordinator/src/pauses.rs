@@ -29,7 +29,7 @@ impl Following {
         changed
     }
 
-    fn covering<'a>(
+    pub(crate) fn covering<'a>(
         &'a self,
         workspace: &'a Workspace,
         capability: Option<&'a Capability>,

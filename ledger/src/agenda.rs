@@ -1,46 +1,58 @@
 //! What a shard does of its own accord, in order: timers that are due, tasks of agents that are gone, tasks that
 //! wait. Nothing of it before the commands that stood in the topic at the claim have been handled.
+//!
+//! Those that wait stand in a [`Queue`] beside the state: it follows from the state who does, and the queue says whose turn it is. It
+//! is no part of the ledger; a new owner's begins even.
+//!
+//! ```text
+//!   state --fill, see--> queue --first--> no permits: Input::Dispatch ----------------> assigned | nobody
+//!                          ^        \---> permits: Wanted --shell--> Input::Permitted -/
+//!                          |                          \---> refused, unknown: asked again later
+//!                          \--- given_back <---- effect of the attempt's end
+//! ```
 
 use crate::decide::Input;
+use crate::rules::{Rules, Try};
 use crate::state::{Line, State, TaskKey};
-use std::collections::VecDeque;
+use crate::task::TaskState;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use synod_fleet::Fleet;
-use synod_protocol::Timestamp;
+use synod_fleet::queue::{Permit, Queue, Refused, Waiting, Why};
+use synod_protocol::event::TaskSubmitted;
+use synod_protocol::{Id, Timestamp};
 
-/// Lines of waiting tasks that are looked at before other things have their turn.
+/// Lines of waiting tasks that find nobody before other things have their turn.
 const LINES_A_TURN: usize = 256;
+
+/// Tasks whose permits may be asked for at a time.
+const ASKING_LIMIT: usize = 64;
+
+/// Permits that are out elsewhere of which is asked again at a time.
+const LOOKS: usize = 64;
 
 /// What is to be done, and how far it has come.
 #[derive(Debug)]
 pub(crate) struct Agenda {
     catching_up: bool,
     check_holders: bool,
-    dispatch: bool,
+    /// There may be room for those for whom nobody was found.
+    room: bool,
     gone: VecDeque<Input>,
     /// The timer that was fired last; one that does not go away by it must not be fired for ever.
     fired: Option<(Timestamp, TaskKey)>,
-    /// The line that was looked at last, and how many waited then.
-    line: Option<Line>,
-    asked: Option<usize>,
+    rules: Rules,
+    queue: Queue<Line, Try>,
+    /// Who was offered to the fleet last, and has not been heard of since.
+    offered: Option<Try>,
+    /// Lines for which nobody was found since there was room, and by whom: their permits need not be asked for.
+    nobody: BTreeMap<Line, Try>,
+    /// Whose permits are being asked for.
+    asking: BTreeSet<Try>,
+    /// Why permits cannot be asked for, while they cannot.
+    no_permits: Option<String>,
+    /// The permit of which was asked again last.
+    looked: u32,
     looked_at: usize,
-    /// Lines that this round has still to look at.
-    left: usize,
-}
-
-impl Default for Agenda {
-    fn default() -> Agenda {
-        Agenda {
-            catching_up: true,
-            check_holders: true,
-            dispatch: true,
-            gone: VecDeque::new(),
-            fired: None,
-            line: None,
-            asked: None,
-            looked_at: 0,
-            left: 0,
-        }
-    }
 }
 
 /// What comes next.
@@ -52,6 +64,8 @@ impl Default for Agenda {
 pub enum Next {
     /// This input is to be handled; then ask again.
     Input(Input),
+    /// These permits are to be taken, and the answer is for [`Owner::answered`](crate::Owner::answered); ask again at once.
+    Permits(Wanted),
     /// Nothing until something else happens, or the next deadline.
     Nothing,
     /// There is more to do; other inputs may have their turn first.
@@ -60,7 +74,53 @@ pub enum Next {
     Stuck(TaskKey),
 }
 
+/// Permits that a task wants, all or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// For which attempt.
+    pub by: Try,
+    /// Which, and how many there are of each.
+    pub permits: Vec<(Permit, u32)>,
+}
+
+/// What became of [`Wanted`] permits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// They are taken; so many are out of each now, these included.
+    Granted(Vec<u32>),
+    /// None is taken: of this one so many are out.
+    Refused(Permit, u32),
+    /// Nothing is known of them, for this reason. They may have been taken.
+    Unknown(String),
+}
+
 impl Agenda {
+    /// The agenda of an owner that has folded to this state.
+    pub(crate) fn new(rules: Rules, state: &State) -> Agenda {
+        let mut agenda = Agenda {
+            catching_up: true,
+            check_holders: true,
+            room: false,
+            gone: VecDeque::new(),
+            fired: None,
+            queue: rules.queue(),
+            rules,
+            offered: None,
+            nobody: BTreeMap::new(),
+            asking: BTreeSet::new(),
+            no_permits: None,
+            looked: 0,
+            looked_at: 0,
+        };
+        for (key, task) in state.tasks().filter(|(_, task)| !task.status.is_final()) {
+            agenda.runs(key, task);
+        }
+        for key in state.who_waits() {
+            agenda.joins(state, key);
+        }
+        agenda
+    }
+
     pub(crate) fn is_catching_up(&self) -> bool {
         self.catching_up
     }
@@ -71,15 +131,183 @@ impl Agenda {
 
     pub(crate) fn fleet_changed(&mut self) {
         self.check_holders = true;
-        self.dispatch = true;
+        self.room = true;
     }
 
     pub(crate) fn there_is_room(&mut self) {
-        self.dispatch = true;
+        self.room = true;
     }
+
+    // --- who waits -------------------------------------------------------------------------------------------------
+
+    /// Something has happened to a task: it joins its line, leaves it, or runs.
+    pub(crate) fn see(&mut self, state: &State, key: &TaskKey) {
+        let Some(task) = state.task(key) else { return };
+        let attempts = task.attempts.len() as u32;
+        let next = Try { task: key.clone(), attempt: attempts + 1 };
+        if state.waits(key) {
+            if !self.queue.waits(&next) {
+                self.joins(state, key);
+            }
+            return;
+        }
+        let given = Try { attempt: attempts, ..next.clone() };
+        match task.current() {
+            Some(current) if self.queue.started(&given, ms(state.now)) => {
+                if current.permits.is_empty() {
+                    self.queue.ended(&given);
+                }
+            }
+            Some(_) => self.runs(key, task),
+            None => {
+                if !self.queue.remove(&next) {
+                    return;
+                }
+                // It may have been offered in vain for a reason of its own, such as that its time was over.
+                let line = line_of(key, task);
+                if self.nobody.get(&line) == Some(&next) {
+                    self.nobody.remove(&line);
+                    self.queue.room(|other| *other == line);
+                }
+            }
+        }
+    }
+
+    /// It holds what it was given permits for, until they are [given back](Agenda::given_back).
+    fn runs(&mut self, key: &TaskKey, task: &TaskState) {
+        if let Some(current) = task.current().filter(|current| !current.permits.is_empty()) {
+            let by = Try { task: key.clone(), attempt: current.seen.attempt };
+            // What is no name of a permit was never taken.
+            let permits = current.permits.iter().filter_map(|name| name.parse().ok()).collect();
+            self.queue.running(by, permits);
+        }
+    }
+
+    fn joins(&mut self, state: &State, key: &TaskKey) {
+        let Some((arrival, task)) = state.arrived(key) else { return };
+        let waiting = self.waiting(key, &task.submitted, &task.avoid, (ms(task.submitted_at), arrival));
+        for permit in &waiting.permits {
+            if !matches!(permit, Permit::Key(..)) {
+                self.queue.set_limit(permit, self.rules.most(permit));
+            }
+        }
+        let by = Try { task: key.clone(), attempt: task.attempts.len() as u32 + 1 };
+        self.queue.push(by, waiting);
+    }
+
+    fn waiting(
+        &self,
+        key: &TaskKey,
+        task: &TaskSubmitted,
+        avoid: &BTreeSet<Id>,
+        (since_ms, arrival): (u64, u64),
+    ) -> Waiting<Line> {
+        Waiting {
+            workspace: key.workspace.clone(),
+            line: Line::of(&key.workspace, task, avoid),
+            permits: self.rules.permits(&key.workspace, task),
+            priority: task.priority,
+            since_ms,
+            arrival,
+        }
+    }
+
+    /// Whether a task may be given out in the very step by which it comes: it takes no permits, and nobody is before it.
+    pub(crate) fn may_pass(&self, key: &TaskKey, task: &TaskState) -> bool {
+        if !self.rules.permits(&key.workspace, &task.submitted).is_empty() {
+            return false;
+        }
+        self.queue.is_empty()
+            || !self.queue.has_before(&self.waiting(key, &task.submitted, &task.avoid, (0, 0)))
+    }
+
+    /// Whether a new task that would wait is to be taken in.
+    pub(crate) fn admit(&self, key: &TaskKey, task: &TaskSubmitted, now: Timestamp) -> Result<(), Refused> {
+        let waiting = self.waiting(key, task, &BTreeSet::new(), (ms(now), u64::MAX));
+        self.queue.admit(&waiting, ms(now), Some(ms(task.deadline)))
+    }
+
+    /// Why a task waits in the queue, and why permits cannot be asked for if that is it; `None`: it does not wait there.
+    pub(crate) fn why(&self, key: &TaskKey, task: &TaskState) -> Option<(Why, Option<&str>)> {
+        let by = Try { task: key.clone(), attempt: task.attempts.len() as u32 + 1 };
+        let why = match self.queue.why(&by)? {
+            // It is asked about all the while: what it waits for is the answer.
+            Why::Turn if self.no_permits.is_some() && !self.queue.permits_of(&by).is_empty() => Why::Unknown,
+            why => why,
+        };
+        let no_permits = self.no_permits.as_deref().filter(|_| why == Why::Unknown);
+        Some((why, no_permits))
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    // --- permits ---------------------------------------------------------------------------------------------------
+
+    /// The answer to [`Next::Permits`]: what is to be handled now, if they were granted and are still wanted.
+    pub(crate) fn answered(&mut self, wanted: &Wanted, answer: &Answered) -> Option<Input> {
+        self.comes_of_the_offer();
+        if !self.asking.remove(&wanted.by) {
+            return None;
+        }
+        let still = self.queue.asks(&wanted.by);
+        match answer {
+            Answered::Granted(out) => {
+                self.no_permits = None;
+                self.queue.may_ask(ASKING_LIMIT);
+                for ((permit, _), out) in wanted.permits.iter().zip(out) {
+                    self.queue.heard(permit, *out);
+                }
+                if !still {
+                    return None;
+                }
+                self.offered = Some(wanted.by.clone());
+                let permits = wanted.permits.iter().map(|(permit, _)| permit.to_string()).collect();
+                Some(Input::Permitted { task: wanted.by.task.clone(), permits })
+            }
+            Answered::Refused(permit, out) => {
+                self.no_permits = None;
+                self.queue.may_ask(ASKING_LIMIT);
+                self.queue.refused(&wanted.by, permit, *out);
+                None
+            }
+            Answered::Unknown(why) => {
+                self.no_permits = Some(why.clone());
+                if still {
+                    self.queue.unknown(&wanted.by);
+                }
+                None
+            }
+        }
+    }
+
+    pub(crate) fn holds_permits(&self) -> bool {
+        self.queue.holds_any()
+    }
+
+    /// Whether somebody waits for permits that may come back without a word to us.
+    pub(crate) fn looks(&self) -> bool {
+        self.queue.looks()
+    }
+
+    /// What an attempt held is given back.
+    pub(crate) fn given_back(&mut self, by: &Try) {
+        self.queue.ended(by);
+    }
+
+    /// Some time has passed: what was heard of permits that are out elsewhere is old.
+    pub(crate) fn look_again(&mut self) {
+        self.looked = self.queue.look_again(self.looked, LOOKS);
+        // While nothing is known of permits, one finds out for all.
+        self.queue.may_ask(if self.no_permits.is_some() { 1 } else { ASKING_LIMIT });
+    }
+
+    // --- what comes next -------------------------------------------------------------------------------------------
 
     /// `room`: whether more may be appended now; timers are fired all the same.
     pub(crate) fn next(&mut self, state: &mut State, now: Timestamp, fleet: &dyn Fleet, room: bool) -> Next {
+        self.comes_of_the_offer();
         if self.catching_up {
             return Next::Nothing;
         }
@@ -88,7 +316,6 @@ impl Agenda {
                 return Next::Stuck(due.1);
             }
             self.fired = Some(due.clone());
-            self.dispatch = true;
             return Next::Input(Input::Due(due.1));
         }
         self.fired = None;
@@ -96,7 +323,9 @@ impl Agenda {
             // Its event takes the timer away: it is fired once.
             return Next::Input(Input::AgentDue(key.clone()));
         }
-        self.dispatch |= state.wake_retries(now);
+        for key in state.wake_retries(now) {
+            self.see(state, &key);
+        }
         if std::mem::take(&mut self.check_holders) {
             self.gone = gone(state, fleet);
             #[cfg(feature = "planted")]
@@ -107,35 +336,100 @@ impl Agenda {
         if let Some(input) = self.gone.pop_front() {
             return Next::Input(input);
         }
-        if room { self.dispatch(state) } else { Next::Nothing }
+        if room { self.dispatch() } else { Next::Nothing }
     }
 
-    /// The first of the next line, as long as somebody is found; a turn looks at so many lines and the next goes on
-    /// behind them, so that no line waits for ever behind those that nobody can serve.
-    fn dispatch(&mut self, state: &State) -> Next {
-        if std::mem::take(&mut self.dispatch) {
-            self.left = state.waiting.len();
+    /// Who was offered and still waits found nobody, and so nobody of its line does.
+    fn comes_of_the_offer(&mut self) {
+        if let Some(offered) = self.offered.take() {
+            self.finds_nobody(&offered);
         }
-        let waiting = state.waiting();
-        let mut stay = self.asked.take().is_some_and(|before| waiting < before);
-        while stay || self.left > 0 {
-            if !std::mem::take(&mut stay) {
-                if self.looked_at == LINES_A_TURN {
-                    self.looked_at = 0;
-                    return Next::Later;
-                }
-                (self.looked_at, self.left) = (self.looked_at + 1, self.left - 1);
-                let next = state.line_after(self.line.as_ref()).or_else(|| state.line_after(None));
-                self.line = next.cloned();
+    }
+
+    fn finds_nobody(&mut self, by: &Try) {
+        if let Some(line) = self.queue.line_of(by) {
+            self.nobody.insert(line.clone(), by.clone());
+            self.queue.nobody(by);
+            self.looked_at += 1;
+        }
+    }
+
+    /// Whose turn it is; a turn of ours ends when so many lines have found nobody.
+    fn dispatch(&mut self) -> Next {
+        if std::mem::take(&mut self.room) {
+            self.nobody.clear();
+            self.queue.room(|_| true);
+        }
+        loop {
+            if self.looked_at >= LINES_A_TURN {
+                self.looked_at = 0;
+                return Next::Later;
             }
-            if let Some(key) = self.line.as_ref().and_then(|line| state.first_in(line)) {
-                self.asked = Some(waiting);
-                return Next::Input(Input::Dispatch(key));
+            let Some((by, line)) = self.queue.first() else { break };
+            let (by, found_nobody) = (by.clone(), self.nobody.contains_key(line));
+            let permits = self.queue.permits_of(&by);
+            if permits.is_empty() {
+                self.offered = Some(by.clone());
+                return Next::Input(Input::Dispatch(by.task));
+            }
+            if found_nobody {
+                self.finds_nobody(&by);
+            } else if self.asking.len() >= if self.no_permits.is_some() { 1 } else { ASKING_LIMIT } {
+                // Those who need no permits do not wait for the answers.
+                self.queue.unknown(&by);
+                self.looked_at += 1;
+            } else {
+                self.queue.ask(&by);
+                self.asking.insert(by.clone());
+                let most = |permit: Permit| (self.rules.most(&permit)).map(|most| (permit, most));
+                return Next::Permits(Wanted { by, permits: permits.into_iter().filter_map(most).collect() });
             }
         }
         self.looked_at = 0;
         Next::Nothing
     }
+
+    /// Checks the queue against the state that it was fed from.
+    ///
+    /// # Errors
+    /// How it differs.
+    pub(crate) fn invariants(&self, state: &State) -> Result<(), String> {
+        let mut held: BTreeMap<Permit, u32> = BTreeMap::new();
+        for (key, task) in state.tasks() {
+            let by = Try { task: key.clone(), attempt: task.attempts.len() as u32 + 1 };
+            let (waits, stands) = (state.waits(key), self.queue.line_of(&by));
+            if waits != stands.is_some() {
+                return Err(format!("task {} waits: {waits}; it stands in line {stands:?}", key.task));
+            }
+            let line = line_of(key, task);
+            if stands.is_some_and(|stands| *stands != line) {
+                return Err(format!("task {} stands in line {stands:?}, not in {line:?}", key.task));
+            }
+            for name in task.current().iter().flat_map(|current| &current.permits) {
+                let permit = name.parse().map_err(|error| format!("task {} holds what {error}", key.task))?;
+                *held.entry(permit).or_default() += 1;
+            }
+        }
+        if self.queue.len() != state.waiting() {
+            return Err(format!("{} stand in line, {} wait", self.queue.len(), state.waiting()));
+        }
+        // What has ended holds its permits until they are given back.
+        match held.iter().find(|(permit, held)| self.queue.in_use(permit) < **held) {
+            None => Ok(()),
+            Some((permit, held)) => {
+                Err(format!("{held} tasks hold {permit}, {} are counted", self.queue.in_use(permit)))
+            }
+        }
+    }
+}
+
+fn line_of(key: &TaskKey, task: &TaskState) -> Line {
+    Line::of(&key.workspace, &task.submitted, &task.avoid)
+}
+
+/// Milliseconds of the shard's time, for the queue.
+fn ms(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or_default()
 }
 
 /// Tasks that are held by process starts that are gone, and those whose submitter wants them elsewhere at the first

@@ -1,16 +1,17 @@
 //! Deciding: what an input does, as events. One match; nothing is changed here.
 
+use crate::agenda::Agenda;
 use crate::agent;
 use crate::past::Past;
 use crate::planted::{self, Bug};
-use crate::state::{State, TaskKey, line_of};
+use crate::state::{State, TaskKey};
 use crate::task::{self, AttemptState, LOSS_LIMIT, TaskState};
 use std::collections::BTreeMap;
 use synod_fleet::{AgentKey, Choice, Fleet};
 use synod_protocol::command::{CancelTask, CompleteTask, FailTask, Failure, ReportProgress, SubmitTask};
 use synod_protocol::event::{
-    AssignmentSecret, ChoiceMade, Event, TaskAssigned, TaskAttemptFailed, TaskCancelled, TaskCompleted,
-    TaskEnded, TaskProgressed, TaskReassigned, TaskRetryScheduled, TaskStarted, What,
+    AssignmentSecret, ChoiceMade, Event, GivesBack, TaskAssigned, TaskAttemptFailed, TaskCancelled,
+    TaskCompleted, TaskEnded, TaskProgressed, TaskReassigned, TaskRetryScheduled, TaskStarted, What,
 };
 use synod_protocol::view::TaskStatus;
 use synod_protocol::{
@@ -51,6 +52,13 @@ pub enum Input {
     Due(TaskKey),
     /// There may be room in the fleet for a task that waits.
     Dispatch(TaskKey),
+    /// The same, for a task whose permits have been taken.
+    Permitted {
+        /// Which task.
+        task: TaskKey,
+        /// The permits, by their names.
+        permits: Vec<String>,
+    },
     /// The process start that holds a task's attempt is gone.
     HolderGone {
         /// Which task.
@@ -135,6 +143,22 @@ pub struct Context<'a> {
     pub fleet: &'a dyn Fleet,
 }
 
+/// What is decided with: the context, and who waits.
+#[derive(Clone, Copy)]
+struct Desk<'a> {
+    cx: &'a Context<'a>,
+    /// `None`: nobody.
+    agenda: Option<&'a Agenda>,
+}
+
+impl<'a> std::ops::Deref for Desk<'a> {
+    type Target = Context<'a>;
+
+    fn deref(&self) -> &Context<'a> {
+        self.cx
+    }
+}
+
 impl Context<'_> {
     /// A random number to choose by, from which the seed of the secrets cannot be told.
     fn random(&self) -> u64 {
@@ -169,14 +193,24 @@ pub struct Decision {
     pub past: Option<Past>,
 }
 
-/// What an input does to this state.
+/// What an input does to this state, where nobody waits for a permit or before others.
 pub fn decide(state: &State, cx: &Context<'_>, input: &Input) -> Decision {
+    decide_at(state, Desk { cx, agenda: None }, input)
+}
+
+/// What an input does to this state, with those who wait.
+pub(crate) fn decide_among(state: &State, cx: &Context<'_>, agenda: &Agenda, input: &Input) -> Decision {
+    decide_at(state, Desk { cx, agenda: Some(agenda) }, input)
+}
+
+fn decide_at(state: &State, cx: Desk<'_>, input: &Input) -> Decision {
     match input {
         Input::Command { command, meta } => decide_command(state, cx, command, meta),
         Input::Poison { error, .. } => Decision { rejected: Some(error.clone()), ..Decision::default() },
         Input::PassedOn { .. } => Decision::default(),
         Input::Due(key) => on_task(state, cx, key, |draft| draft.due()),
-        Input::Dispatch(key) => on_task(state, cx, key, |draft| draft.dispatch()),
+        Input::Dispatch(key) => on_task(state, cx, key, |draft| draft.dispatch(&[])),
+        Input::Permitted { task, permits } => on_task(state, cx, task, |draft| draft.dispatch(permits)),
         Input::HolderGone { task, incarnation, lost, reason } => {
             on_task(state, cx, task, |draft| draft.holder_gone(incarnation, *lost, reason))
         }
@@ -195,7 +229,7 @@ pub fn decide(state: &State, cx: &Context<'_>, input: &Input) -> Decision {
     }
 }
 
-fn decide_command(state: &State, cx: &Context<'_>, command: &Command, meta: &Meta) -> Decision {
+fn decide_command(state: &State, cx: Desk<'_>, command: &Command, meta: &Meta) -> Decision {
     if let Some(at) =
         state.seen.command(&meta.workspace, &meta.ce_id).filter(|_| !planted::is(Bug::DeduplicationOff))
     {
@@ -280,7 +314,7 @@ fn about_fleet(whats: Result<Vec<What>, Error>) -> Decision {
     }
 }
 
-fn submit(state: &State, cx: &Context<'_>, key: TaskKey, command: &SubmitTask, meta: &Meta) -> Decision {
+fn submit(state: &State, cx: Desk<'_>, key: TaskKey, command: &SubmitTask, meta: &Meta) -> Decision {
     let correlation = meta.correlation_id.clone().unwrap_or_else(|| key.task.root().to_owned());
     let submitted = match task::submission(command, cx.now, correlation, meta.traceparent.clone()) {
         Ok(submitted) => submitted,
@@ -305,7 +339,6 @@ fn submit(state: &State, cx: &Context<'_>, key: TaskKey, command: &SubmitTask, m
         return refused(Error::invalid(format!("strategy: {unknown}")).with_field("/strategy"));
     }
     let task = TaskState::new(submitted.clone(), cx.now);
-    let must_queue = state.has_waiting(&line_of(&key.workspace, &task));
     let mut draft = Draft {
         task,
         events: vec![Event { entity: key.task.clone(), what: What::TaskSubmitted(submitted) }],
@@ -314,15 +347,15 @@ fn submit(state: &State, cx: &Context<'_>, key: TaskKey, command: &SubmitTask, m
     };
     if draft.task.submitted.deadline <= cx.now {
         draft.end_failed(Code::DeadlineExceeded, "the deadline had passed when the task came".into());
-    } else if !must_queue {
-        draft.dispatch();
+    } else {
+        draft.dispatch_at_once();
     }
     let events = draft.events;
     Decision { events, subject: Some(Subject::Task(key)), ..Decision::default() }
 }
 
 /// What the shell asks of a task that may have moved on meanwhile.
-fn on_task(state: &State, cx: &Context<'_>, key: &TaskKey, act: impl FnOnce(&mut Draft<'_>)) -> Decision {
+fn on_task(state: &State, cx: Desk<'_>, key: &TaskKey, act: impl FnOnce(&mut Draft<'_>)) -> Decision {
     let Some(task) = state.task(key) else { return Decision::default() };
     let mut draft = Draft { task: task.clone(), events: Vec::new(), key, cx };
     act(&mut draft);
@@ -332,7 +365,7 @@ fn on_task(state: &State, cx: &Context<'_>, key: &TaskKey, act: impl FnOnce(&mut
 /// What a command asks of a task.
 fn asked_of_task(
     state: &State,
-    cx: &Context<'_>,
+    cx: Desk<'_>,
     key: TaskKey,
     act: impl FnOnce(&mut Draft<'_>) -> Result<(), Error>,
 ) -> Decision {
@@ -359,22 +392,33 @@ struct Draft<'a> {
     task: TaskState,
     events: Vec<Event>,
     key: &'a TaskKey,
-    cx: &'a Context<'a>,
+    cx: Desk<'a>,
 }
 
 impl Draft<'_> {
     fn emit(&mut self, what: What) {
+        let ended = self.task.current().filter(|attempt| !attempt.permits.is_empty());
+        let back = ended
+            .map(|attempt| GivesBack { attempt: attempt.seen.attempt, permits: attempt.permits.clone() });
+        let what = what.giving_back(back);
         self.task.apply(&what, self.cx.now);
         self.events.push(Event { entity: self.key.task.clone(), what });
     }
 
-    /// Gives it to an agent, if one has room.
-    fn dispatch(&mut self) {
-        self.dispatch_to_another(None);
+    /// Gives it to an agent in the very step by which it comes, unless it has to wait for a permit or behind others.
+    fn dispatch_at_once(&mut self) {
+        if self.cx.agenda.is_none_or(|agenda| agenda.may_pass(self.key, &self.task)) {
+            self.dispatch(&[]);
+        }
     }
 
-    /// Gives it to an agent, but not this one, if one has room.
-    fn dispatch_to_another(&mut self, than: Option<Id>) {
+    /// Gives it to an agent, if one has room; for these permits.
+    fn dispatch(&mut self, permits: &[String]) {
+        self.dispatch_but(permits, None);
+    }
+
+    /// The same, but not to this agent.
+    fn dispatch_but(&mut self, permits: &[String], than: Option<Id>) {
         if !matches!(self.task.status, TaskStatus::Waiting | TaskStatus::Retrying) {
             return;
         }
@@ -383,15 +427,16 @@ impl Draft<'_> {
         if backs_off || self.task.submitted.deadline <= self.cx.now {
             return;
         }
+        let timeout_ms = self.task.submitted.timeout_ms;
         let mut avoid = self.task.avoid.clone();
         avoid.extend(than);
-        let need = self.task.need(&self.key.workspace, &avoid, self.cx.random());
+        let need = self.task.need_avoiding(&self.key.workspace, &avoid, self.cx.random());
         let Some(choice) = self.cx.fleet.choose(&need) else { return };
-        let assigned = self.assignment(choice, self.task.submitted.timeout_ms);
+        let assigned = self.assignment(choice, timeout_ms, permits);
         self.emit(What::TaskAssigned(assigned));
     }
 
-    fn assignment(&self, choice: Choice, timeout_ms: u64) -> TaskAssigned {
+    fn assignment(&self, choice: Choice, timeout_ms: u64, permits: &[String]) -> TaskAssigned {
         let attempt = self.task.attempts.len() as u32 + 1;
         let figures = figures(&choice);
         let mut secret = blake3::Hasher::new();
@@ -409,6 +454,7 @@ impl Draft<'_> {
                 in_flight: choice.in_flight,
                 figures,
             },
+            permits: permits.to_vec(),
             secret: Some(AssignmentSecret {
                 attempt_token: secret.finalize().to_hex()[..32].to_owned(),
                 delivery: choice.delivery,
@@ -455,6 +501,7 @@ impl Draft<'_> {
             output: c.output.clone(),
             confidence: c.confidence,
             processing_ms: self.cx.now.millis_since(started_at),
+            gives_back: None,
         }));
         Ok(())
     }
@@ -475,6 +522,7 @@ impl Draft<'_> {
             agent_id: agent_id.clone(),
             error: c.error.clone(),
             timed_out: false,
+            gives_back: None,
         }));
         if named {
             self.end_failed(
@@ -490,8 +538,9 @@ impl Draft<'_> {
             agent_id,
             reason: format!("declined: {}", c.error.message),
             lost: false,
+            gives_back: None,
         }));
-        self.dispatch();
+        self.dispatch_at_once();
         Ok(())
     }
 
@@ -508,6 +557,7 @@ impl Draft<'_> {
                     task_id,
                     status: TaskStatus::Cancelled,
                     reason,
+                    gives_back: None,
                 }));
                 Ok(())
             }
@@ -553,6 +603,7 @@ impl Draft<'_> {
             agent_id,
             error: error.clone(),
             timed_out,
+            gives_back: None,
         }));
         true
     }
@@ -593,6 +644,7 @@ impl Draft<'_> {
             agent_id,
             reason: reason.to_owned(),
             lost,
+            gives_back: None,
         }));
         if self.task.losses >= LOSS_LIMIT {
             self.end_dead_lettered(format!(
@@ -600,7 +652,7 @@ impl Draft<'_> {
             ));
             return;
         }
-        self.dispatch();
+        self.dispatch_at_once();
     }
 
     fn unclaimed(&mut self, attempt: u32, reason: &str) {
@@ -617,8 +669,11 @@ impl Draft<'_> {
             agent_id: agent_id.clone(),
             reason: reason.to_owned(),
             lost: false,
+            gives_back: None,
         }));
-        self.dispatch_to_another(Some(agent_id));
+        if self.cx.agenda.is_none_or(|agenda| agenda.may_pass(self.key, &self.task)) {
+            self.dispatch_but(&[], Some(agent_id));
+        }
     }
 
     fn end_failed(&mut self, code: Code, message: String) {

@@ -6,13 +6,14 @@ use crate::decide::Subject;
 use crate::past::Past;
 use crate::recent::{Had, Recent};
 use crate::record::{Door, Step};
+use crate::rules::Try;
 use crate::state::{State, TaskKey, subject_of};
 use synod_fleet::AgentKey;
 use synod_protocol::command::Delivery;
-use synod_protocol::event::{Event, What};
+use synod_protocol::event::{Event, GivesBack, What};
 use synod_protocol::trace::TraceParent;
 use synod_protocol::view::{Assignment, DirectoryEntry, Health, Pauses, Withdrawal};
-use synod_protocol::{Code, EntityId, Envelope, Error, Json, Position, ReplyTo, Workspace};
+use synod_protocol::{Code, EntityId, Envelope, Error, Json, Position, ReplyTo, Timestamp, Workspace};
 
 /// What the shell must do.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +41,22 @@ pub enum Effect {
         envelope: Box<Envelope>,
         /// Its value.
         value: Json,
+    },
+    /// Hold the permits of an attempt for as long as it may run.
+    HoldPermits {
+        /// Which attempt.
+        by: Try,
+        /// The permits, by their names.
+        permits: Vec<String>,
+        /// How long, in milliseconds from now on.
+        for_ms: u64,
+    },
+    /// Give back the permits of an attempt that has ended.
+    GiveBack {
+        /// Which attempt.
+        by: Try,
+        /// The permits, by their names.
+        permits: Vec<String>,
     },
     /// Answer a command.
     Reply {
@@ -87,6 +104,9 @@ pub enum Effect {
 pub fn attempt_id(task: &EntityId, attempt: u32) -> String {
     format!("{task}#{attempt}")
 }
+
+/// So much longer than its attempt may run a permit is held, in ms: what a take-over takes, and until the time limit is seen to.
+const HOLD_SLACK_MS: u64 = 30_000;
 
 /// What is told to who asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,6 +203,13 @@ impl Writer<'_> {
     fn of_event(&self, index: usize, event: &Event, out: &mut Vec<Effect>) {
         let Some(workspace) = &self.step.workspace else { return };
         let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
+        if matches!(event.what, What::TaskAssigned(_)) {
+            out.extend(holds(self.state, &key, self.step.now));
+        }
+        if let Some(GivesBack { attempt, permits }) = event.what.gives_back() {
+            let by = Try { task: key.clone(), attempt: *attempt };
+            out.push(Effect::GiveBack { by, permits: permits.clone() });
+        }
         out.extend(self.publish(index, event, workspace));
         if event.what.task_ends().is_some()
             && let Some(task) = self.state.task(&key)
@@ -361,6 +388,14 @@ impl Writer<'_> {
     }
 }
 
+/// What the attempt in force holds, if one is and it takes permits.
+pub(crate) fn holds(state: &State, key: &TaskKey, now: Timestamp) -> Option<Effect> {
+    let current = state.task(key)?.current().filter(|current| !current.permits.is_empty())?;
+    let by = Try { task: key.clone(), attempt: current.seen.attempt };
+    let for_ms = current.deadline.millis_since(now).saturating_add(HOLD_SLACK_MS);
+    Some(Effect::HoldPermits { by, permits: current.permits.clone(), for_ms })
+}
+
 /// The work of an attempt in force, once more: after Redis has lost what it held.
 pub(crate) fn again(state: &State, shard: u32, key: &TaskKey) -> Option<Effect> {
     let task = state.task(key)?;
@@ -405,6 +440,7 @@ impl Effect {
         match self {
             Effect::Publish { .. } => "publish",
             Effect::Deliver { .. } => "deliver",
+            Effect::HoldPermits { .. } | Effect::GiveBack { .. } => "permits",
             Effect::Reply { .. } | Effect::ReplyPast { .. } => "reply",
             Effect::View { .. } => "view",
             Effect::Directory(_) | Effect::DirectoryRemoval(_) | Effect::DirectoryPauses(_) => "directory",

@@ -5,7 +5,7 @@
 
 use crate::agent::AgentState;
 use crate::memory::Thing;
-use crate::state::{State, TaskKey, place_of};
+use crate::state::{State, TaskKey};
 use crate::task::{LOSS_LIMIT, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 use synod_fleet::AgentKey;
@@ -23,7 +23,7 @@ pub fn invariants(state: &State) -> Result<(), String> {
         of_agent(agent).map_err(|why| format!("agent {}: {why}", key.agent))?;
     }
     timers(state)?;
-    lines(state)?;
+    waiting(state)?;
     holders(state)?;
     ended(state)?;
     counts(state)?;
@@ -120,17 +120,12 @@ fn timers(state: &State) -> Result<(), String> {
     })
 }
 
-/// A waiting task stands in its line; a retrying one stands there or is still backing off; nobody else does either.
-fn lines(state: &State) -> Result<(), String> {
-    let mut standing = BTreeSet::new();
-    for (line, places) in &state.waiting {
-        ensure(!places.is_empty(), || format!("line {line:?} is kept empty"))?;
-        standing.extend(places.iter().map(|place| (line.clone(), place.clone())));
-    }
+/// A waiting task is known to wait; a retrying one does or is still backing off; nobody else does either.
+fn waiting(state: &State) -> Result<(), String> {
+    let mut standing = state.waiting.clone();
     let mut backing_off = state.retries.clone();
-    for (key, kept) in &state.tasks {
-        let (arrival, task) = (kept.arrival, &kept.state);
-        let stands = standing.remove(&place_of(key, arrival, task));
+    for (key, task) in state.tasks() {
+        let stands = standing.remove(key);
         let backs_off = task.retry_at.is_some_and(|at| backing_off.remove(&(at, key.clone())));
         let right = match task.status {
             TaskStatus::Waiting => stands && !backs_off,
@@ -138,11 +133,7 @@ fn lines(state: &State) -> Result<(), String> {
             _ => !stands && !backs_off,
         };
         ensure(right, || {
-            format!(
-                "task {} is {}; in line: {stands}, backs off: {backs_off}",
-                key.task,
-                task.status.as_str()
-            )
+            format!("task {} is {}; waits: {stands}, backs off: {backs_off}", key.task, task.status.as_str())
         })?;
     }
     ensure(standing.is_empty() && backing_off.is_empty(), || {

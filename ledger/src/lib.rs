@@ -30,12 +30,14 @@ pub mod planted;
 mod planted;
 mod recent;
 mod record;
+mod rules;
 mod seen;
 mod state;
 mod task;
 pub mod tenure;
+mod why;
 
-pub use agenda::Next;
+pub use agenda::{Answered, Next, Wanted};
 pub use agent::AgentState;
 pub use audit::{Audit, Violation, Wrong};
 pub use counting::{Counting, Verdict};
@@ -53,6 +55,8 @@ pub use record::{
     AgentImage, Claim, Door, Image, Imaged, InputRef, Kind, Record, RecordError, Step, TaskImage, VERSION,
     floor_of,
 };
+pub use rules::{Rules, Try};
 pub use seen::{SeenImage, WINDOW_COUNT, WINDOW_MOST, WINDOW_MS, Window};
 pub use state::{LastInput, Line, ShardImage, State, TaskKey};
 pub use task::{AttemptState, DEFAULT_DEADLINE_MS, DEFAULT_TIMEOUT_MS, LOSS_LIMIT, TaskState};
+pub use why::counted;

@@ -4,20 +4,24 @@
 //! exactly the expected offset, `epoch + n`. Until then nothing leaves: effects, answers, rejections and
 //! reads wait. Every doubt ends the epoch; the shell then claims anew and folds.
 
-use crate::agenda::{Agenda, Next};
-use crate::decide::{Context, Decision, Input, Meta, Subject, decide};
-use crate::effect::{Effect, Told, again, effects, had, shown, told};
+use crate::agenda::{Agenda, Answered, Next, Wanted};
+use crate::decide::{Context, Decision, Input, Meta, Subject, decide_among};
+use crate::effect::{Effect, Told, again, effects, had, holds, shown, told};
 use crate::fold::Folded;
 use crate::memory::{Bases, Moved, Thing};
 use crate::past::Past;
 use crate::planted::{self, Bug};
 use crate::recent::Recent;
 use crate::record::{Door, Image, InputRef, Kind, Step, VERSION};
-use crate::state::State;
+use crate::rules::{Rules, Try};
+use crate::state::{State, TaskKey};
+use crate::why::why_waiting;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use synod_fleet::Fleet;
+use synod_fleet::queue::Refused;
 use synod_protocol::event::What;
+use synod_protocol::view::{Task, WaitsFor};
 use synod_protocol::{Code, Command, EntityId, Error, Event, Json, Timestamp, Workspace, topics};
 
 /// By which the shell finds who waits for an answer.
@@ -152,13 +156,18 @@ pub struct Owner {
 impl Owner {
     /// The owner after its fold, and what its predecessors may have left undone.
     pub fn new(shard: u32, folded: Folded, limits: Limits) -> (Owner, Vec<Released>) {
+        Owner::with(shard, folded, limits, Rules::default())
+    }
+
+    /// The same, whose tasks wait by these rules.
+    pub fn with(shard: u32, folded: Folded, limits: Limits, rules: Rules) -> (Owner, Vec<Released>) {
         let nothing_yet = folded.counted == 0;
         let mut owner = Owner {
             shard,
             epoch: folded.epoch,
             born: folded.born,
+            agenda: Agenda::new(rules, &folded.state),
             state: folded.state,
-            agenda: Agenda::default(),
             recent: folded.recent,
             sent: 0,
             proven: 0,
@@ -218,11 +227,57 @@ impl Owner {
         self.agenda.there_is_room();
     }
 
-    /// Hands over all work in force that reaches its agent through Redis once more: Redis has lost what it held.
+    /// Why a task waits, as far as it is its shard's business; `None`: it does not wait, or is not known.
+    pub fn why_waiting(&self, key: &TaskKey) -> Option<WaitsFor> {
+        why_waiting(&self.state, &self.agenda, key)
+    }
+
+    /// What became of permits that were [wanted](Next::Permits). `Some` is to be handled now; whatever was granted and does not
+    /// lead to an assignment is to be given back.
+    pub fn answered(&mut self, wanted: &Wanted, answer: &Answered) -> Option<Input> {
+        self.agenda.answered(wanted, answer).filter(|_| self.doubt.is_none())
+    }
+
+    /// The permits of this attempt were given back.
+    pub fn given_back(&mut self, by: &Try) {
+        self.agenda.given_back(by);
+    }
+
+    /// Whether somebody waits for permits that may come back without a word to us.
+    pub fn looks(&self) -> bool {
+        self.agenda.looks()
+    }
+
+    /// Permits that were out elsewhere may have come back: to be told about ten times a second while it [looks](Owner::looks).
+    pub fn look_again(&mut self) {
+        self.agenda.look_again();
+    }
+
+    /// Checks what must hold of the state and of who waits.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn invariants(&self) -> Result<(), String> {
+        crate::invariants(&self.state)?;
+        self.agenda.invariants(&self.state)
+    }
+
+    /// Whether an attempt in force holds permits.
+    pub fn holds_permits(&self) -> bool {
+        self.agenda.holds_permits()
+    }
+
+    /// Hands over all work in force that reaches its agent through Redis once more, and holds its permits: Redis has lost
+    /// what it held.
     pub fn redeliver(&mut self, released: &mut Vec<Released>) {
         let held = self.state.holders().flat_map(|agent| self.state.held_by(agent));
-        let effects: Vec<Effect> =
-            held.filter_map(|(task, _)| again(&self.state, self.shard, task)).collect();
+        // Permits first: nobody else may take them.
+        let (mut effects, mut work) = (Vec::new(), Vec::new());
+        for (task, _) in held {
+            effects.extend(holds(&self.state, task, self.state.now));
+            work.extend(again(&self.state, self.shard, task));
+        }
+        effects.append(&mut work);
         match self.flights.back_mut() {
             _ if effects.is_empty() || self.doubt.is_some() => {}
             Some(flight) => flight.tells.push(Tell::Again(effects)),
@@ -294,7 +349,7 @@ impl Owner {
         }
         let cx = Context { now: cx.now.max(self.state.now), seed: cx.seed, fleet: cx.fleet };
         // Deciding changes nothing, so a defect in it leaves everything as it was.
-        let decided = catch_unwind(AssertUnwindSafe(|| decide(&self.state, &cx, input)));
+        let decided = catch_unwind(AssertUnwindSafe(|| decide_among(&self.state, &cx, &self.agenda, input)));
         let mut decision = decided.unwrap_or_else(|_| Decision {
             rejected: Some(Error::new(Code::Internal, "the core could not decide this command")),
             ..Decision::default()
@@ -304,6 +359,8 @@ impl Owner {
                 format!("the tasks of this shard that have not ended weigh {} bytes", self.state.live_weight);
             decision =
                 Decision { rejected: Some(Error::overloaded(why, RETRY_AFTER_MS)), ..Decision::default() };
+        } else if let Err(error) = self.admit(&cx, &decision, input) {
+            decision = Decision { rejected: Some(error), ..Decision::default() };
         }
         if is_recorded(input, &decision) {
             match self.append(&cx, input, &mut decision) {
@@ -329,6 +386,23 @@ impl Owner {
     fn has_no_room(&self, decision: &Decision) -> bool {
         let is_new = matches!(decision.events.first(), Some(Event { what: What::TaskSubmitted(_), .. }));
         is_new && self.state.live_weight >= self.limits.live_bytes
+    }
+
+    /// Whether a new task that has to wait is taken in.
+    fn admit(&self, cx: &Context<'_>, decision: &Decision, input: &Input) -> Result<(), Error> {
+        let [Event { entity, what: What::TaskSubmitted(task) }] = &decision.events[..] else { return Ok(()) };
+        let Input::Command { meta, .. } = input else { return Ok(()) };
+        let key = TaskKey { workspace: meta.workspace.clone(), task: entity.clone() };
+        self.agenda.admit(&key, task, cx.now).map_err(|refused| {
+            let retry_after_ms = match refused {
+                Refused::TooLate { wait_ms, left_ms, .. } => wait_ms.saturating_sub(left_ms),
+                Refused::Full { .. } | Refused::WorkspaceFull { .. } => RETRY_AFTER_MS,
+            };
+            Error::overloaded(
+                refused.to_string(),
+                retry_after_ms.clamp(RETRY_AFTER_MS / 10, RETRY_AFTER_MS * 60),
+            )
+        })
     }
 
     /// What a decision tells who asked.
@@ -400,7 +474,17 @@ impl Owner {
         self.recent.step(&step);
         let told = self.tells(decision);
         let effects = effects(&self.state, self.shard, offset, &step, told.clone());
-        if step.events.iter().any(|e| matches!(e.what, What::TaskSubmitted(_) | What::TaskReassigned(_))) {
+        if let Some(workspace) = &step.workspace {
+            let mut before = None;
+            for event in &step.events {
+                // Most steps are about one entity, several times.
+                if before.replace(&event.entity) != Some(&event.entity) {
+                    let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
+                    self.agenda.see(&self.state, &key);
+                }
+            }
+        }
+        if step.events.iter().any(|e| matches!(e.what, What::TaskReassigned(_))) {
             self.agenda.there_is_room();
         }
         self.flights.push_back(Flight {
@@ -465,6 +549,24 @@ impl Owner {
     pub fn read(&mut self, ticket: Ticket, subject: &Subject, released: &mut Vec<Released>) {
         let told = shown(&self.state, subject).again();
         self.tell_one(ticket, told, released);
+    }
+
+    /// Answers a read of a task, and says why it waits.
+    pub fn read_task(
+        &mut self,
+        ticket: Ticket,
+        key: &TaskKey,
+        waits_for: Option<WaitsFor>,
+        released: &mut Vec<Released>,
+    ) {
+        let waits = waits_for.and_then(|waits_for| Some((waits_for, self.state.task(key)?)));
+        let Some((waits_for, task)) = waits else {
+            return self.read(ticket, &Subject::Task(key.clone()), released);
+        };
+        let view = Task { waits_for: Some(waits_for), ..task.view(&key.workspace) };
+        let json = Json::of(&view);
+        let json = json.map_err(|e| Error::new(Code::Internal, format!("a task cannot be written: {e}")));
+        self.tell_one(ticket, Told::Now(json.map(|json| (json, false))), released);
     }
 
     /// Releases an answer once all that was appended before it is proven.
@@ -573,6 +675,7 @@ fn is_recorded(input: &Input, decision: &Decision) -> bool {
         }
         Input::Due(_)
         | Input::Dispatch(_)
+        | Input::Permitted { .. }
         | Input::HolderGone { .. }
         | Input::Unclaimed { .. }
         | Input::Judged { .. }
@@ -639,7 +742,10 @@ fn written(input: &Input) -> (Option<Workspace>, Option<String>, InputRef) {
         Input::Due(key) => {
             (Some(key.workspace.clone()), Some(key.task.root().to_owned()), InputRef::of(Door::Timer))
         }
-        Input::Dispatch(key) | Input::HolderGone { task: key, .. } | Input::Unclaimed { task: key, .. } => {
+        Input::Dispatch(key)
+        | Input::Permitted { task: key, .. }
+        | Input::HolderGone { task: key, .. }
+        | Input::Unclaimed { task: key, .. } => {
             (Some(key.workspace.clone()), Some(key.task.root().to_owned()), InputRef::of(Door::Fleet))
         }
         Input::AgentDue(agent) | Input::Forget { agent, .. } => {

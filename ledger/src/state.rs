@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use synod_fleet::AgentKey;
 use synod_protocol::breaker::BreakerOrdered;
-use synod_protocol::event::{AgentChanged, Event, What};
+use synod_protocol::event::{AgentChanged, Event, TaskSubmitted, What};
 use synod_protocol::view::TaskStatus;
 use synod_protocol::{Capability, EntityId, Id, Incarnation, Timestamp, Workspace};
 
@@ -27,8 +27,8 @@ pub struct TaskKey {
     pub task: EntityId,
 }
 
-/// What a waiting task waits for; those that wait for the very same thing wait in one line, so that where its
-/// first finds nobody none of it does.
+/// What a waiting task waits for; those that wait for the very same thing, and take the same permits, wait in one line,
+/// so that where its first finds nobody none of it does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
     /// Whose.
@@ -42,9 +42,6 @@ pub struct Line {
     /// Who has declined.
     avoid: Vec<Id>,
 }
-
-/// A place in a line: the urgent first, then who came first.
-type Place = (u8, u64, EntityId);
 
 /// Everything a shard knows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,7 +59,7 @@ pub struct State {
     pub(crate) timers: BTreeSet<(Timestamp, TaskKey)>,
     pub(crate) retries: BTreeSet<(Timestamp, TaskKey)>,
     pub(crate) agent_timers: BTreeSet<(Timestamp, AgentKey)>,
-    pub(crate) waiting: BTreeMap<Line, BTreeSet<Place>>,
+    pub(crate) waiting: BTreeSet<TaskKey>,
     pub(crate) held: BTreeMap<AgentKey, BTreeMap<TaskKey, Incarnation>>,
     pub(crate) ended: BTreeSet<(Timestamp, TaskKey)>,
     pub(crate) ended_weight: usize,
@@ -193,52 +190,38 @@ impl State {
         [timer, retry, agent].into_iter().flatten().min()
     }
 
-    /// Puts those whose back-off is over into their lines. Not an event: that they wait follows from the time.
-    /// Whether there were any.
-    pub fn wake_retries(&mut self, now: Timestamp) -> bool {
-        let mut woken = false;
+    /// Those whose back-off is over wait from now on. Not an event: that they wait follows from the time. Who they are.
+    pub fn wake_retries(&mut self, now: Timestamp) -> Vec<TaskKey> {
+        let mut woken = Vec::new();
         while let Some((at, key)) = self.retries.first().cloned() {
             if at > now {
                 break;
             }
             self.retries.remove(&(at, key.clone()));
-            if let Some(kept) = self.tasks.get(&key) {
-                let (line, place) = place_of(&key, kept.arrival, &kept.state);
-                self.waiting.entry(line).or_default().insert(place);
-                woken = true;
-            }
+            self.waiting.insert(key.clone());
+            woken.push(key);
         }
         woken
     }
 
-    /// The lines in which somebody waits.
-    pub fn lines(&self) -> impl Iterator<Item = &Line> {
-        self.waiting.keys()
-    }
-
-    /// The line after this one, in which somebody waits.
-    pub fn line_after(&self, line: Option<&Line>) -> Option<&Line> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        match line {
-            Some(line) => self.waiting.range((Excluded(line), Unbounded)).next().map(|(line, _)| line),
-            None => self.waiting.keys().next(),
-        }
-    }
-
-    /// The first of a line.
-    pub fn first_in(&self, line: &Line) -> Option<TaskKey> {
-        let (_, _, task) = self.waiting.get(line)?.first()?;
-        Some(TaskKey { workspace: line.workspace.clone(), task: task.clone() })
-    }
-
-    /// Whether somebody waits in the line that this task would join.
-    pub(crate) fn has_waiting(&self, line: &Line) -> bool {
-        self.waiting.contains_key(line)
-    }
-
     /// Tasks that wait for an agent.
     pub fn waiting(&self) -> usize {
-        self.waiting.values().map(BTreeSet::len).sum()
+        self.waiting.len()
+    }
+
+    /// Whether this task waits for an agent: none was found yet, and it does not back off.
+    pub fn waits(&self, key: &TaskKey) -> bool {
+        self.waiting.contains(key)
+    }
+
+    /// Which tasks wait for an agent.
+    pub(crate) fn who_waits(&self) -> impl Iterator<Item = &TaskKey> {
+        self.waiting.iter()
+    }
+
+    /// A task with the number by which it came: of two, the lower came first.
+    pub(crate) fn arrived(&self, key: &TaskKey) -> Option<(u64, &TaskState)> {
+        self.tasks.get(key).map(|kept| (kept.arrival, &kept.state))
     }
 
     /// The state after an event of the step at `offset`; total. What is not known changes nothing: its image comes.
@@ -330,7 +313,7 @@ impl State {
     }
 
     pub(crate) fn index(&mut self, key: &TaskKey, kept: &Kept<TaskState>) {
-        let (arrival, task) = (kept.arrival, &kept.state);
+        let task = &kept.state;
         *self.live.entry(task.status).or_default() += 1;
         if let Some(at) = task.timer() {
             self.timers.insert((at, key.clone()));
@@ -344,8 +327,7 @@ impl State {
                 self.retries.insert((at, key.clone()));
             }
             (TaskStatus::Waiting, _) => {
-                let (line, place) = place_of(key, arrival, task);
-                self.waiting.entry(line).or_default().insert(place);
+                self.waiting.insert(key.clone());
             }
             _ => {}
         }
@@ -358,7 +340,7 @@ impl State {
     }
 
     pub(crate) fn unindex(&mut self, key: &TaskKey, kept: &Kept<TaskState>) {
-        let (arrival, task) = (kept.arrival, &kept.state);
+        let task = &kept.state;
         if let Some(count) = self.live.get_mut(&task.status) {
             *count -= 1;
             if *count == 0 {
@@ -386,15 +368,7 @@ impl State {
         } else {
             self.live_weight -= task.weight();
         }
-        if matches!(task.status, TaskStatus::Waiting | TaskStatus::Retrying) {
-            let (line, place) = place_of(key, arrival, task);
-            if let Some(waiting) = self.waiting.get_mut(&line) {
-                waiting.remove(&place);
-                if waiting.is_empty() {
-                    self.waiting.remove(&line);
-                }
-            }
-        }
+        self.waiting.remove(key);
     }
 
     /// The state after a step that counts at `offset`: its events, the position, and the command that it answers.
@@ -454,19 +428,16 @@ pub(crate) fn subject_of(step: &Step) -> Option<Subject> {
     }
 }
 
-/// The line of a task.
-pub(crate) fn line_of(workspace: &Workspace, task: &TaskState) -> Line {
-    let submitted = &task.submitted;
-    Line {
-        workspace: workspace.clone(),
-        capability: submitted.capability.clone(),
-        agent: submitted.agent_id.clone(),
-        // What was read from JSON has a JSON form.
-        requires: submitted.requires.as_ref().and_then(|r| serde_json::to_string(r).ok()),
-        avoid: task.avoid.iter().cloned().collect(),
+impl Line {
+    /// The line of a task.
+    pub(crate) fn of(workspace: &Workspace, submitted: &TaskSubmitted, avoid: &BTreeSet<Id>) -> Line {
+        Line {
+            workspace: workspace.clone(),
+            capability: submitted.capability.clone(),
+            agent: submitted.agent_id.clone(),
+            // What was read from JSON has a JSON form.
+            requires: submitted.requires.as_ref().and_then(|r| serde_json::to_string(r).ok()),
+            avoid: avoid.iter().cloned().collect(),
+        }
     }
-}
-
-pub(crate) fn place_of(key: &TaskKey, arrival: u64, task: &TaskState) -> (Line, Place) {
-    (line_of(&key.workspace, task), (9 - task.submitted.priority.min(9), arrival, key.task.clone()))
 }

@@ -65,6 +65,9 @@ pub struct AttemptState {
     pub delivery: Delivery,
     /// When its time is over.
     pub deadline: Timestamp,
+    /// The permits that it holds while it is in force, by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permits: Vec<String>,
 }
 
 impl TaskState {
@@ -95,19 +98,6 @@ impl TaskState {
     /// What each attempt of it takes of its agent's resources.
     pub fn resources(&self) -> Option<&std::collections::BTreeMap<String, f64>> {
         self.submitted.requires.as_ref()?.resources.as_ref()
-    }
-
-    /// What it needs of an agent.
-    pub fn need<'a>(&'a self, workspace: &'a Workspace, avoid: &'a BTreeSet<Id>, random: u64) -> Need<'a> {
-        Need {
-            workspace,
-            capability: self.submitted.capability.as_ref(),
-            agent: self.submitted.agent_id.as_ref(),
-            requires: self.submitted.requires.as_ref(),
-            avoid,
-            rule: self.submitted.strategy.as_deref(),
-            random,
-        }
     }
 
     /// About what it takes in memory, in bytes: by this, and never by the time alone, ended tasks make room.
@@ -155,6 +145,7 @@ impl TaskState {
                     token,
                     delivery,
                     deadline: e.deadline,
+                    permits: e.permits.clone(),
                 });
             }
             What::TaskStarted(e) => self.status = e.status,
@@ -275,6 +266,31 @@ impl TaskState {
             completed_at: self.completed_at,
             processing_ms: last.and_then(|a| Some(a.seen.ended_at?.millis_since(a.seen.started_at))),
             correlation_id: s.correlation_id.clone(),
+            concurrency_key: s.concurrency_key.clone(),
+            waits_for: None,
+        }
+    }
+
+    /// What it needs of an agent, to be chosen by this random number.
+    pub fn need<'a>(&'a self, workspace: &'a Workspace, random: u64) -> Need<'a> {
+        self.need_avoiding(workspace, &self.avoid, random)
+    }
+
+    /// The same, of anybody but these.
+    pub fn need_avoiding<'a>(
+        &'a self,
+        workspace: &'a Workspace,
+        avoid: &'a BTreeSet<Id>,
+        random: u64,
+    ) -> Need<'a> {
+        Need {
+            workspace,
+            capability: self.submitted.capability.as_ref(),
+            agent: self.submitted.agent_id.as_ref(),
+            requires: self.submitted.requires.as_ref(),
+            avoid,
+            rule: self.submitted.strategy.as_deref(),
+            random,
         }
     }
 
@@ -324,6 +340,7 @@ pub(crate) fn submission(
         strategy: Some(command.strategy.clone().unwrap_or_else(|| synod_fleet::LEAST_CONNECTIONS.to_owned())),
         requires: command.requires.clone(),
         retry_on_suspect: command.retry_on_suspect.unwrap_or(false),
+        concurrency_key: command.concurrency_key.clone(),
         labels: command.labels.clone().unwrap_or_default(),
         correlation_id: String::new(),
         traceparent: None,

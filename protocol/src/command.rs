@@ -163,6 +163,9 @@ pub struct SubmitTask {
     /// Free labels to find it by.
     #[serde(default)]
     pub labels: Option<BTreeMap<String, String>>,
+    /// Of the tasks with the same key only so many run at a time, one by default.
+    #[serde(default)]
+    pub concurrency_key: Option<Id>,
 }
 
 impl Eq for SubmitTask {}
@@ -478,6 +481,7 @@ impl SubmitTask {
             requires: None,
             retry_on_suspect: None,
             labels: None,
+            concurrency_key: None,
         }
     }
 

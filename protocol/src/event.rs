@@ -98,6 +98,30 @@ events! {
 }
 
 impl What {
+    /// The permits that an attempt which ended by this gives back.
+    pub fn gives_back(&self) -> Option<&GivesBack> {
+        match self {
+            What::TaskCompleted(e) => e.gives_back.as_ref(),
+            What::TaskAttemptFailed(e) | What::TaskDeclined(e) => e.gives_back.as_ref(),
+            What::TaskReassigned(e) => e.gives_back.as_ref(),
+            What::TaskCancelled(e) => e.gives_back.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The same, with these permits to be given back, where an attempt ends by it.
+    #[must_use]
+    pub fn giving_back(mut self, back: Option<GivesBack>) -> What {
+        match &mut self {
+            What::TaskCompleted(e) => e.gives_back = back,
+            What::TaskAttemptFailed(e) | What::TaskDeclined(e) => e.gives_back = back,
+            What::TaskReassigned(e) => e.gives_back = back,
+            What::TaskCancelled(e) => e.gives_back = back,
+            _ => {}
+        }
+        self
+    }
+
     /// How a task has ended, where that is what happened.
     pub fn task_ends(&self) -> Option<TaskStatus> {
         match self {
@@ -273,6 +297,9 @@ pub struct TaskSubmitted {
     pub requires: Option<Requires>,
     /// Give it to another at the first suspicion.
     pub retry_on_suspect: bool,
+    /// Of the tasks with the same key only so many run at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<Id>,
     /// Free labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -315,6 +342,9 @@ pub struct TaskAssigned {
     pub deadline: Timestamp,
     /// Why this agent.
     pub choice: ChoiceMade,
+    /// The permits that were taken for it, by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permits: Vec<String>,
     /// What only coordinators and the agent may know; not in the published event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<AssignmentSecret>,
@@ -394,6 +424,9 @@ pub struct TaskAttemptFailed {
     /// Whether its time ran out, rather than the agent saying so.
     #[serde(default)]
     pub timed_out: bool,
+    /// What the attempt that ended by this had permits for, and gives back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gives_back: Option<GivesBack>,
 }
 
 /// `synod.task.retry_scheduled`
@@ -424,6 +457,9 @@ pub struct TaskReassigned {
     pub reason: String,
     /// Whether the agent was lost, which the third time ends the task.
     pub lost: bool,
+    /// What the attempt that ended by this had permits for, and gives back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gives_back: Option<GivesBack>,
 }
 
 /// `synod.task.completed`
@@ -444,6 +480,9 @@ pub struct TaskCompleted {
     pub confidence: Option<f64>,
     /// From this attempt's start to its end.
     pub processing_ms: u64,
+    /// What the attempt that ended by this had permits for, and gives back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gives_back: Option<GivesBack>,
 }
 
 /// `synod.task.failed`, `.dead_lettered`
@@ -467,6 +506,18 @@ pub struct TaskCancelled {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What the attempt that ended by this had permits for, and gives back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gives_back: Option<GivesBack>,
+}
+
+/// The permits that an attempt held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GivesBack {
+    /// Which try of the task.
+    pub attempt: u32,
+    /// The permits, by their names.
+    pub permits: Vec<String>,
 }
 
 /// The written form of an event inside a step.
@@ -530,6 +581,7 @@ mod tests {
                     in_flight: 0,
                     figures: BTreeMap::new(),
                 },
+                permits: Vec::new(),
                 secret: Some(AssignmentSecret { attempt_token: "hush".into(), delivery: Delivery::Redis }),
             }),
         };

@@ -108,6 +108,67 @@ pub struct Task {
     pub processing_ms: Option<u64>,
     /// The same for all that belongs to one piece of work.
     pub correlation_id: String,
+    /// Of the tasks with the same key only so many run at a time.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub concurrency_key: Option<Id>,
+    /// Why it waits, while it does; only where its shard's owner was asked for this one task.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waits_for: Option<WaitsFor>,
+}
+
+/// Why a task waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WaitsFor {
+    /// What for.
+    pub reason: WaitReason,
+    /// The same in words, with the figures.
+    pub message: String,
+    /// The permit that is out, by its name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub permit: Option<String>,
+    /// When its back-off is over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<Timestamp>,
+    /// Who could do it, and what is the matter with them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub agents: Option<AgentsCounted>,
+}
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitReason {
+    /// Its turn.
+    Turn,
+    /// A permit: all of them are out.
+    Permit,
+    /// Redis, of which its permits are asked for.
+    Permits,
+    /// An agent: nobody was found who is able, well and has room.
+    Agent,
+    /// The end of its back-off.
+    Retry,
+    /// That an operator ends a pause.
+    Pause,
+}
+
+/// Agents that are able, each but in that in one count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentsCounted {
+    /// Who have the capability, or are the agent named.
+    pub able: u32,
+    /// Who declined it and are not asked again.
+    pub avoided: u32,
+    /// Who lack what is required, or have too little of it free.
+    pub unfit: u32,
+    /// Who are not healthy, or paused, drained or done.
+    pub unwell: u32,
+    /// Who are shut off by a breaker.
+    pub shut: u32,
+    /// Who have no room.
+    pub full: u32,
+    /// Who could be chosen now.
+    pub ready: u32,
 }
 
 /// One try of a task by one agent incarnation.
@@ -144,32 +205,9 @@ pub struct Explanation {
     pub status: TaskStatus,
     /// Every try of it.
     pub attempts: Vec<Attempt>,
-    /// What it waits for, if it waits for an agent.
+    /// What it waits for, while it does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiting: Option<WaitsFor>,
-}
-
-/// What a task waits for: how it is with the agents that could do it. Each of them stands in exactly one of the counts after `able`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct WaitsFor {
-    /// For how long it has waited or been tried, in milliseconds.
-    pub for_ms: u64,
-    /// In one sentence.
-    pub because: String,
-    /// Agents that have the capability, or the agent named.
-    pub able: u32,
-    /// Have declined it.
-    pub avoided: u32,
-    /// Lack a label or a resource that is required, or have too little of it free.
-    pub unfit: u32,
-    /// Are not healthy, or paused, drained or done.
-    pub unwell: u32,
-    /// Are kept from work, as by a breaker that is open.
-    pub shut: u32,
-    /// Have no room.
-    pub full: u32,
-    /// Could take it now.
-    pub ready: u32,
 }
 
 /// How an attempt ended.

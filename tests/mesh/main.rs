@@ -10,6 +10,7 @@ mod explain;
 mod foreign;
 mod http;
 mod life;
+mod limits;
 mod loss;
 mod outages;
 mod placement;

@@ -26,6 +26,8 @@ pub struct Mesh {
     pub kafka: String,
     /// Its Redis.
     pub redis: String,
+    /// What else it was set to.
+    settings: Vec<(&'static str, String)>,
 }
 
 /// The meshes that tests of this process share, one for each ground.
@@ -67,11 +69,16 @@ impl Mesh {
         .await;
         let at = |name: &str| endpoints[name].as_str().expect("an endpoint").to_owned();
         let (http, kafka, redis) = (at("http"), at("kafka"), at("redis"));
-        Mesh { process: process.into(), ground: Ground::Embedded, http, kafka, redis }
+        Mesh { process: process.into(), ground: Ground::Embedded, http, kafka, redis, settings: Vec::new() }
     }
 
     /// One coordinator on these brokers; not waited for.
     pub fn coordinator(kafka: &str, redis: &str) -> Mesh {
+        Mesh::coordinator_set(kafka, redis, &[])
+    }
+
+    /// The same with these settings, as environment variables.
+    pub fn coordinator_set(kafka: &str, redis: &str, settings: &[(&'static str, &str)]) -> Mesh {
         // Chosen here, so that it is at the same place when it is started again.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
         let mesh = |process| Mesh {
@@ -80,15 +87,17 @@ impl Mesh {
             http: format!("http://{free}"),
             kafka: kafka.to_owned(),
             redis: redis.to_owned(),
+            settings: settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
         };
-        mesh(Mesh::process(&free.to_string(), kafka, redis).into())
+        mesh(Mesh::process(&free.to_string(), kafka, redis, settings).into())
     }
 
-    fn process(listen: &str, kafka: &str, redis: &str) -> Process {
+    fn process(listen: &str, kafka: &str, redis: &str, more: &[(&'static str, &str)]) -> Process {
         let mut command = Command::new(synod());
         command.arg("coordinator");
-        let settings =
-            [("SYNOD_HTTP_LISTEN", listen), ("SYNOD_KAFKA_BROKERS", kafka), ("SYNOD_REDIS_URL", redis)];
+        let mut settings =
+            vec![("SYNOD_HTTP_LISTEN", listen), ("SYNOD_KAFKA_BROKERS", kafka), ("SYNOD_REDIS_URL", redis)];
+        settings.extend(more);
         Process::start(command, &settings)
     }
 
@@ -130,7 +139,8 @@ impl Mesh {
     /// Starts a coordinator again where the last one was.
     pub fn start_again(&self) {
         let listen = self.http.trim_start_matches("http://");
-        let process = Mesh::process(listen, &self.kafka, &self.redis);
+        let more: Vec<(&str, &str)> = self.settings.iter().map(|(name, value)| (*name, &**value)).collect();
+        let process = Mesh::process(listen, &self.kafka, &self.redis, &more);
         *self.lock() = process;
     }
 

@@ -259,6 +259,8 @@ impl Memory {
             completed_at: None,
             processing_ms: None,
             correlation_id: envelope.correlation_id.clone().unwrap_or_else(|| envelope.id.clone()),
+            concurrency_key: None,
+            waits_for: None,
         };
         self.tasks.insert(id.clone(), task);
         self.assign(&id, None);

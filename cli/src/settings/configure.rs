@@ -18,6 +18,7 @@ impl Settings {
             view_bytes: self.view_mib.value << 20,
             ledger_kept: self.ledger_kept.value.0,
             agents_kept: self.agents_kept.value.0,
+            rules: self.rules(),
             balance: self.balance.value.clone(),
             breakers: self.breaker.value.clone(),
             ramp: self.ramp.value.0.unwrap_or_default(),

@@ -110,6 +110,27 @@ pub struct Flags {
     /// How long agents that have left or are lost are kept, as 24h or forever [env: SYNOD_AGENTS_KEPT]
     #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
     pub agents_kept: Option<String>,
+    /// Attempts at a time in a workspace: 20,acme=5 or none [env: SYNOD_QUOTA]
+    #[arg(long, global = true, value_name = "N,NAME=N,…", hide_short_help = true)]
+    pub quota: Option<String>,
+    /// Attempts at a time for a capability, in each workspace or one: ocr=4,acme/ocr=2 [env: SYNOD_LIMIT]
+    #[arg(long, global = true, value_name = "NAME=N,…", hide_short_help = true)]
+    pub limit: Option<String>,
+    /// Tasks of one concurrency key at a time [env: SYNOD_PER_KEY]
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    pub per_key: Option<String>,
+    /// What a level of priority is worth in waiting, as 10s [env: SYNOD_AGING]
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub aging: Option<String>,
+    /// Weights of workspaces, 1 if not named: acme=3 [env: SYNOD_WEIGHTS]
+    #[arg(long, global = true, value_name = "NAME=N,…", hide_short_help = true)]
+    pub weights: Option<String>,
+    /// Tasks that may wait in a shard [env: SYNOD_WAITING]
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    pub waiting: Option<String>,
+    /// Tasks of a workspace that may wait in a shard [env: SYNOD_WAITING_PER_WORKSPACE]
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    pub waiting_per_workspace: Option<String>,
     /// What is logged, as `info,synod_coordinator=debug` [env: SYNOD_LOG]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
@@ -146,6 +167,13 @@ impl Flags {
             "snapshot_count" => &self.snapshot_count,
             "snapshot_mib" => &self.snapshot_mib,
             "agents_kept" => &self.agents_kept,
+            "quota" => &self.quota,
+            "limit" => &self.limit,
+            "per_key" => &self.per_key,
+            "aging" => &self.aging,
+            "weights" => &self.weights,
+            "waiting" => &self.waiting,
+            "waiting_per_workspace" => &self.waiting_per_workspace,
             "log" => &self.log,
             "log_format" => &self.log_format,
             _ => &None,

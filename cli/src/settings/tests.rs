@@ -109,6 +109,15 @@ fn a_value_that_makes_no_sense_is_refused_with_its_source() {
     check("SYNOD_LOG_FORMAT", "xml", "text or json");
     check("SYNOD_IMAGE_WITHIN", "99", "100 to 1000000");
     check("SYNOD_LIVE_MIB", "0", "1 to 65536");
+    check("SYNOD_QUOTA", "acme=x", "0 to 1000000");
+    check("SYNOD_QUOTA", "5,6", "said twice");
+    check("SYNOD_QUOTA", "Acme=5", "workspace");
+    check("SYNOD_LIMIT", "5", "as name=4");
+    check("SYNOD_LIMIT", "a/b/c=5", "capability");
+    check("SYNOD_WEIGHTS", "acme=0", "1 to 1000000");
+    check("SYNOD_PER_KEY", "0", "1 to 1000000");
+    check("SYNOD_AGING", "forever", "at most 366d");
+    check("SYNOD_WAITING", "0", "1 to 100000000");
     check("SYNOD_ENDED_KEPT", "8d", "at most 7d");
     check("SYNOD_ENDED_KEPT", "forever", "at most 7d");
     for wrong in ["h", "1", "-1s", "1w", "1.5h", "1 h", "99999999999999999999s", "36601d"] {
@@ -134,6 +143,35 @@ fn times_are_read_and_shown_alike() {
         ("forever".parse::<Span>().unwrap(), Span(None).to_string().as_str()),
         (Span(None), "forever")
     );
+}
+
+#[test]
+fn the_rules_by_which_tasks_wait_are_those_that_were_said() {
+    let given = Given::nothing().environment("SYNOD_QUOTA", "20, acme=5").file(
+        "limit = \"ocr=4,acme/ocr=0\"\nper_key = 2\naging = \"500ms\"\nweights = \"acme=3\"\nwaiting = 10",
+    );
+    let settings = given.load().unwrap();
+    let (acme, ocr) =
+        ("acme".parse::<Workspace>().unwrap(), "ocr".parse::<synod_protocol::Capability>().unwrap());
+    let wanted = synod_ledger::Rules {
+        queue: synod_fleet::queue::Settings {
+            aging_ms: 500,
+            waiting: 10,
+            waiting_per_workspace: 100_000,
+            per_key: 2,
+        },
+        quota: Some(20),
+        quotas: [(acme.clone(), 5)].into(),
+        limits: [(ocr.clone(), 4)].into(),
+        limits_in: [((acme.clone(), ocr), 0)].into(),
+        weights: [(acme, 3)].into(),
+    };
+    assert_eq!(settings.rules(), wanted);
+    assert_eq!(
+        (settings.quota.value.to_string(), settings.limit.value.to_string()),
+        ("20,acme=5".into(), "ocr=4,acme/ocr=0".into())
+    );
+    assert_eq!(Given::nothing().load().unwrap().rules(), synod_ledger::Rules::default());
 }
 
 #[test]

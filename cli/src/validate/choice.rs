@@ -44,7 +44,7 @@ pub(super) async fn shut_out(site: &Site) -> Verdict {
     submitted?;
     let waited = explanation?["waiting"].clone();
     let task = ended(site, &id, SOON).await?;
-    match (waited["shut"].as_u64(), task["status"].as_str()) {
+    match (waited["agents"]["shut"].as_u64(), task["status"].as_str()) {
         (Some(1), Some("completed")) => held("forced open, a task waited; reset, it was done"),
         (_, status) => Err(Broken::promise(format!("it waited for {waited}, and ended as {status:?}"))),
     }

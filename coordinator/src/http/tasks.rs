@@ -61,6 +61,8 @@ pub(crate) struct NewTask {
     retry_on_suspect: Option<bool>,
     #[serde(default)]
     labels: Option<std::collections::BTreeMap<String, String>>,
+    #[serde(default)]
+    concurrency_key: Option<Id>,
 }
 
 /// Submits a task; with `wait_ms` answers with the finished one if it ends in time.
@@ -97,6 +99,7 @@ pub(crate) async fn post_task(
         requires: new.requires,
         retry_on_suspect: new.retry_on_suspect,
         labels: new.labels,
+        concurrency_key: new.concurrency_key,
     });
     command.check()?;
     // The task's own id is what makes it idempotent here; the key has gone into it.

@@ -10,6 +10,7 @@ mod fleet;
 mod inbound;
 mod life;
 mod performer;
+mod permits;
 mod serve;
 
 pub(crate) use fleet::{Attempts, NAMED, Running};

@@ -5,6 +5,7 @@
 //! is never confirmed: the newer owner issues it again, and ours is over.
 
 use super::archive;
+use super::permits::{Fenced, Semaphores};
 use crate::Shared;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
@@ -17,7 +18,7 @@ use synod_infra::redis::inbox::{self, Delivered, Inboxes};
 use synod_infra::redis::reply::{Reply, reply};
 use synod_infra::redis::view::{ViewWrite, Views};
 use synod_infra::telemetry::names;
-use synod_ledger::{Effect, Past};
+use synod_ledger::{Effect, Past, Try};
 use synod_protocol::command::Delivery;
 use synod_protocol::http::Message;
 use synod_protocol::view::{DirectoryEntry, Pauses};
@@ -33,6 +34,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 pub(super) enum Done {
     /// One effect of the step at this offset is confirmed.
     Confirmed(u64),
+    /// The same, by which this attempt's permits have been given back.
+    GivenBack(u64, Box<Try>),
     /// A receiver has seen a newer owner of this shard.
     Overtaken,
 }
@@ -53,11 +56,12 @@ impl Performer {
         shard: u32,
         epoch: u64,
         poisonous: Poisonous,
+        semaphores: Semaphores,
         done: mpsc::UnboundedSender<Done>,
     ) -> Performer {
         let (work, todo) = mpsc::unbounded_channel();
         let again = work.clone();
-        let performing = Performing { shared, shard, epoch, poisonous, done, again };
+        let performing = Performing { shared, shard, epoch, poisonous, semaphores, done, again };
         Performer { work, task: tokio::spawn(performing.run(todo)) }
     }
 
@@ -80,6 +84,7 @@ struct Performing {
     shard: u32,
     epoch: u64,
     poisonous: Poisonous,
+    semaphores: Semaphores,
     done: mpsc::UnboundedSender<Done>,
     /// What comes back: a reply whose answer was looked up, what could not be done yet.
     again: mpsc::UnboundedSender<(u64, Effect)>,
@@ -90,6 +95,8 @@ enum ForRedis {
     Deliver(inbox::Delivery),
     Reply(Reply),
     View(ViewWrite),
+    Hold(Box<Try>, Vec<String>, u64),
+    GiveBack(Box<Try>, Vec<String>),
 }
 
 impl Performing {
@@ -142,6 +149,8 @@ impl Performing {
                     body: Message::structured(&envelope, &value),
                 }))
             }
+            Effect::HoldPermits { by, permits, for_ms } => Ok(ForRedis::Hold(Box::new(by), permits, for_ms)),
+            Effect::GiveBack { by, permits } => Ok(ForRedis::GiveBack(Box::new(by), permits)),
             Effect::Reply { to: ReplyTo::Redis(key), envelope, value } => {
                 Ok(ForRedis::Reply(Reply { key, body: Message::structured(&envelope, &value) }))
             }
@@ -206,6 +215,8 @@ impl Performing {
             }
             Effect::ReplyPast { to, envelope, past } => self.look_up(offset, to, envelope, past),
             Effect::Deliver { delivery: Delivery::Redis, .. }
+            | Effect::HoldPermits { .. }
+            | Effect::GiveBack { .. }
             | Effect::View { .. }
             | Effect::Reply { to: ReplyTo::Redis(_), .. } => {
                 tracing::error!(kind, "an effect for Redis has come the wrong way");
@@ -342,9 +353,10 @@ impl Performing {
     /// Performs what is for Redis, in order; `false` when something must be tried again.
     async fn flush(&self, redis: &mut VecDeque<(u64, ForRedis)>) -> bool {
         let (mut deliveries, mut replies, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-        let mut views = Vec::new();
+        let (mut views, mut permits) = (Vec::new(), VecDeque::new());
         for (offset, item) in redis.drain(..) {
             match item {
+                ForRedis::Hold(..) | ForRedis::GiveBack(..) => permits.push_back((offset, item)),
                 ForRedis::Deliver(delivery) => deliveries.push((offset, delivery)),
                 ForRedis::Reply(reply) => replies.push((offset, reply)),
                 ForRedis::View(view) => {
@@ -394,13 +406,68 @@ impl Performing {
                 tracing::debug!(lost, "views were not written");
             }
         }
-        let all = failed.is_empty();
+        self.permits(&mut permits).await;
+        let all = failed.is_empty() && permits.is_empty();
+        redis.append(&mut permits);
         for (offset, item, error) in failed {
             tracing::debug!(%error, "an effect for Redis is tried again");
             metrics::counter!(names::EFFECTS_TOTAL, "kind" => "redis", "outcome" => "failed").increment(1);
             redis.push_back((offset, item));
         }
         all
+    }
+}
+
+impl Performing {
+    /// Holds permits and gives them back, in order; what is left must be tried again, in the same order: an attempt's end
+    /// never goes before its beginning.
+    async fn permits(&self, items: &mut VecDeque<(u64, ForRedis)>) {
+        while let Some((_, first)) = items.front() {
+            let holds = matches!(first, ForRedis::Hold(..));
+            let run = items.iter().take_while(|(_, item)| matches!(item, ForRedis::Hold(..)) == holds);
+            let outcomes = if holds {
+                let of = |(_, item): &(u64, ForRedis)| match item {
+                    ForRedis::Hold(by, permits, for_ms) => Some(((**by).clone(), permits.clone(), *for_ms)),
+                    _ => None,
+                };
+                let batch: Vec<(Try, Vec<String>, u64)> = run.filter_map(of).collect();
+                let batch: Vec<_> = batch.iter().map(|(by, permits, ms)| (by, &permits[..], *ms)).collect();
+                self.semaphores.hold(&batch).await
+            } else {
+                let of = |(_, item): &(u64, ForRedis)| match item {
+                    ForRedis::GiveBack(by, permits) => Some(((**by).clone(), permits.clone())),
+                    _ => None,
+                };
+                let batch: Vec<(Try, Vec<String>)> = run.filter_map(of).collect();
+                let batch: Vec<_> = batch.iter().map(|(by, permits)| (by, &permits[..])).collect();
+                self.semaphores.give_back(&batch).await.into_iter().map(|done| done.map(Ok)).collect()
+            };
+            for outcome in outcomes {
+                match outcome {
+                    Err(error) => {
+                        tracing::debug!(%error, "permits are held or given back later");
+                        metrics::counter!(names::EFFECTS_TOTAL, "kind" => "permits", "outcome" => "failed")
+                            .increment(1);
+                        return;
+                    }
+                    Ok(Err(Fenced)) => {
+                        tracing::warn!(shard = self.shard, "permits were held by a newer owner");
+                        let _ = self.done.send(Done::Overtaken);
+                        items.pop_front();
+                    }
+                    Ok(Ok(())) => match items.pop_front() {
+                        Some((offset, ForRedis::GiveBack(by, _))) => {
+                            metrics::counter!(names::EFFECTS_TOTAL, "kind" => "permits", "outcome" => "confirmed")
+                                .increment(1);
+                            // The loop is gone when the epoch is over.
+                            let _ = self.done.send(Done::GivenBack(offset, by));
+                        }
+                        Some((offset, _)) => self.confirm(offset, "permits"),
+                        None => return,
+                    },
+                }
+            }
+        }
     }
 }
 

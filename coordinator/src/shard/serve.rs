@@ -7,6 +7,7 @@ mod unclaimed;
 use super::inbound::{self, Read};
 use super::life::Waiters;
 use super::performer::{Done, Performer, Poisonous, directory_record, pauses_record};
+use super::permits::{Asker, Heard, Semaphores};
 use super::{Ask, TaskFilter, archive, fleet};
 use crate::duties;
 use crate::health::Phase;
@@ -18,8 +19,8 @@ use std::time::Duration;
 use synod_infra::kafka::{PartitionReader, Producer, RawRecord, ReadError, Start};
 use synod_infra::telemetry::names;
 use synod_ledger::{
-    Answer, Append, Doubt, Effect, Folded, Input, Limits, Next, Owner, Past, Released, Subject, TaskKey,
-    Ticket,
+    Answer, Answered, Append, Doubt, Effect, Folded, Input, Limits, Next, Owner, Past, Released, Subject,
+    TaskKey, TaskState, Ticket, Wanted,
 };
 use synod_protocol::event::{Event, What};
 use synod_protocol::{Error, Json, Timestamp, Workspace, topics};
@@ -37,6 +38,11 @@ const IDLE: Duration = Duration::from_secs(10);
 const FLOOR_EVERY: Duration = Duration::from_secs(60);
 /// The offset under which effects are performed that no step owes.
 const NO_STEP: u64 = u64::MAX;
+/// How long what was heard of permits that are out elsewhere is believed, at least.
+const LOOK_AGAIN: Duration = Duration::from_millis(60);
+/// How often an owner whose tasks hold permits looks whether Redis has lost them; well under the time in which Redis then grants
+/// none.
+const LOOK_AT_ERA: Duration = Duration::from_millis(500);
 /// How long what is in flight may take when the shard is given up in good order.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -107,6 +113,10 @@ pub(super) struct Serving<'a> {
     poisonous: Poisonous,
     back: (mpsc::UnboundedSender<Back>, mpsc::UnboundedReceiver<Back>),
     done: mpsc::UnboundedReceiver<Done>,
+    asker: Asker,
+    heard: mpsc::UnboundedReceiver<Heard>,
+    /// When it is next looked whether permits have come back elsewhere, and whether Redis still has those that are held.
+    looks_at: (Instant, Instant),
     asks: &'a mut mpsc::Receiver<Ask>,
     waiters: &'a mut Waiters,
     tickets: BTreeMap<Ticket, oneshot::Sender<Answer>>,
@@ -138,10 +148,16 @@ impl<'a> Serving<'a> {
             image_within: shared.config.image_within.clamp(100, 1_000_000),
             live_bytes: shared.config.live_bytes,
         };
-        let (owner, owed) = Owner::new(shard, folded, limits);
+        let (owner, owed) = Owner::with(shard, folded, limits, shared.config.rules.clone());
         let (told, done) = mpsc::unbounded_channel();
         let poisonous = Poisonous::default();
-        let performer = Performer::start(shared.clone(), shard, owner.epoch(), poisonous.clone(), told);
+        let semaphores = Semaphores::new(shared.clone(), shard, owner.epoch());
+        let (epoch, known) = (owner.epoch(), poisonous.clone());
+        let performer = Performer::start(shared.clone(), shard, epoch, known, semaphores.clone(), told);
+        let (tell, heard) = mpsc::unbounded_channel();
+        let asker = Asker::start(semaphores, tell);
+        // So that the era begins with the mesh, and not with the first who wants a permit.
+        asker.look_at_the_era();
         let mut serving = Serving {
             shared,
             shard,
@@ -152,6 +168,9 @@ impl<'a> Serving<'a> {
             poisonous,
             back: mpsc::unbounded_channel(),
             done,
+            asker,
+            heard,
+            looks_at: (Instant::now(), Instant::now()),
             asks,
             waiters,
             tickets: BTreeMap::new(),
@@ -360,7 +379,47 @@ impl<'a> Serving<'a> {
                 self.owner.confirmed(*offset, 1);
                 Ok(())
             }
+            Done::GivenBack(offset, by) => {
+                self.owner.given_back(by);
+                self.owner.confirmed(*offset, 1);
+                Ok(())
+            }
             Done::Overtaken => Err(Why::Overtaken),
+        }
+    }
+
+    /// What became of permits that were asked for: the task is given out, or they are given up.
+    fn was_told(&mut self, heard: Heard) -> Result<(), Why> {
+        let Heard::Answered(wanted, answered) = heard else { return Err(Why::Overtaken) };
+        if let Answered::Unknown(why) = &answered {
+            tracing::debug!(shard = self.shard, task = %wanted.by.task.task, why, "permits cannot be taken yet");
+        }
+        if let Some(input) = self.owner.answered(&wanted, &answered) {
+            self.handle(&input, None)?;
+        }
+        if matches!(answered, Answered::Granted(_)) && !self.is_assigned(&wanted) {
+            self.asker.give_up(wanted);
+        }
+        Ok(())
+    }
+
+    fn is_assigned(&self, wanted: &Wanted) -> bool {
+        let task = self.owner.state().task(&wanted.by.task);
+        task.and_then(TaskState::current).is_some_and(|attempt| attempt.seen.attempt == wanted.by.attempt)
+    }
+
+    /// Looks whether permits have come back elsewhere, and whether Redis still has those that are held.
+    fn look_at_permits(&mut self) {
+        let now = Instant::now();
+        if now >= self.looks_at.0 && self.owner.looks() {
+            self.owner.look_again();
+            // Not all shards at the same moment.
+            let jitter = u64::from(uuid::Uuid::new_v4().as_bytes()[0]) % 40;
+            self.looks_at.0 = now + LOOK_AGAIN + Duration::from_millis(jitter);
+        }
+        if now >= self.looks_at.1 && self.owner.holds_permits() {
+            self.asker.look_at_the_era();
+            self.looks_at.1 = now + LOOK_AT_ERA;
         }
     }
 
@@ -449,16 +508,19 @@ impl<'a> Serving<'a> {
             Ask::Read { subject, answer } => {
                 let ticket = self.ticket(answer);
                 let mut released = Vec::new();
-                self.owner.read(ticket, &subject, &mut released);
+                match &subject {
+                    Subject::Task(key) => {
+                        let waits_for = self.why_waiting(key);
+                        self.owner.read_task(ticket, key, waits_for, &mut released);
+                    }
+                    Subject::Agent(_) | Subject::Fleet => self.owner.read(ticket, &subject, &mut released),
+                }
                 self.release(released);
                 Ok(())
             }
             Ask::Explain { task, answer } => {
                 let explained = self.explain(&task);
-                let ticket = self.ticket(answer);
-                let mut released = Vec::new();
-                self.owner.tell(ticket, explained, &mut released);
-                self.release(released);
+                self.tell(answer, explained);
                 Ok(())
             }
             Ask::Ended { task, answer } => {
@@ -547,6 +609,8 @@ impl<'a> Serving<'a> {
     /// What the shard does of its own accord: fires what is due, takes back what is held by those who are gone, gives
     /// out what waits. `true` when there is more of it than one turn should do.
     fn turn(&mut self) -> Result<bool, Why> {
+        // Before anyone is looked for: who makes room meanwhile must know that somebody waits.
+        self.tell_waiting();
         let more = loop {
             let (now, room) = (self.now(), !self.is_full());
             let next = self.owner.next(now, &*self.shared.fleet.lock(), room);
@@ -558,6 +622,7 @@ impl<'a> Serving<'a> {
                         self.shared.duties.ran(duties::FAILOVER, Ok(what));
                     }
                 }
+                Next::Permits(wanted) => self.asker.want(wanted),
                 Next::Nothing => break false,
                 Next::Later => break true,
                 Next::Stuck(key) => {
@@ -571,10 +636,14 @@ impl<'a> Serving<'a> {
         {
             self.send(sign, "image")?;
         }
+        self.tell_waiting();
+        Ok(more)
+    }
+
+    fn tell_waiting(&mut self) {
         let waiting = self.owner.state().waiting();
         self.shared.fleet.waiting_changed(self.waiting_told, waiting);
         self.waiting_told = waiting;
-        Ok(more)
     }
 
     /// Lets go of what lies below a floor that has been one for long enough.
@@ -669,7 +738,8 @@ impl<'a> Serving<'a> {
     fn wake_at(&self) -> Instant {
         let now = self.now();
         let due = self.owner.state().next_deadline().map(|at| Duration::from_millis(at.millis_since(now)));
-        Instant::now() + due.unwrap_or(Duration::from_secs(60)).min(Duration::from_millis(500))
+        let wake = Instant::now() + due.unwrap_or(Duration::from_secs(60)).min(Duration::from_millis(500));
+        if self.owner.looks() && !self.is_catching_up() { wake.min(self.looks_at.0) } else { wake }
     }
 }
 
@@ -741,6 +811,7 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
             s.show();
             continue;
         }
+        s.look_at_permits();
         let more = s.turn()?;
         if shown_at.elapsed() > Duration::from_millis(200) {
             s.show();
@@ -763,6 +834,12 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
                 s.was_done(&done)?;
                 while let Ok(done) = s.done.try_recv() {
                     s.was_done(&done)?;
+                }
+            }
+            Some(heard) = s.heard.recv() => {
+                s.was_told(heard)?;
+                while let Ok(heard) = s.heard.try_recv() {
+                    s.was_told(heard)?;
                 }
             }
             Some(ask) = s.asks.recv(), if serves => {

@@ -2,6 +2,8 @@
 
 use super::line::Due;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 use synod_protocol::{Capability, Workspace};
 
 /// What a task takes while it runs.
@@ -15,12 +17,50 @@ pub enum Permit {
     Key(Workspace, String),
 }
 
+/// Its name wherever it is written down: `workspace/<ws>`, `capability/<ws>/<capability>`, `key/<ws>/<key>`.
+impl fmt::Display for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Permit::Workspace(workspace) => write!(f, "workspace/{workspace}"),
+            Permit::Capability(workspace, capability) => write!(f, "capability/{workspace}/{capability}"),
+            Permit::Key(workspace, key) => write!(f, "key/{workspace}/{key}"),
+        }
+    }
+}
+
+/// What names no permit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no permit")]
+pub struct NoPermit(String);
+
+impl FromStr for Permit {
+    type Err = NoPermit;
+
+    fn from_str(name: &str) -> Result<Permit, NoPermit> {
+        let parts: Vec<&str> = name.splitn(3, '/').collect();
+        let read = match parts[..] {
+            ["workspace", workspace] => workspace.parse().ok().map(Permit::Workspace),
+            ["capability", workspace, capability] => workspace
+                .parse()
+                .ok()
+                .and_then(|workspace| Some(Permit::Capability(workspace, capability.parse().ok()?))),
+            ["key", workspace, key] => {
+                workspace.parse().ok().map(|workspace| Permit::Key(workspace, key.to_owned()))
+            }
+            _ => None,
+        };
+        read.ok_or_else(|| NoPermit(name.to_owned()))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     per_key: u32,
     numbers: BTreeMap<Permit, u32>,
     all: Vec<Limit>,
     free: Vec<u32>,
+    /// A line may sleep for want of what is out elsewhere, as far as was heard.
+    hearsay: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -29,6 +69,8 @@ struct Limit {
     /// How many there are, where that was set.
     most: Option<u32>,
     in_use: u32,
+    /// How many are out elsewhere, as was last heard.
+    elsewhere: u32,
     /// Lines on their feet that want one.
     ready: u64,
     /// Lines that sleep, the one with the most urgent first in front.
@@ -39,7 +81,7 @@ struct Limit {
 
 impl Limits {
     pub(super) fn new(per_key: u32) -> Limits {
-        Limits { per_key, numbers: BTreeMap::new(), all: Vec::new(), free: Vec::new() }
+        Limits { per_key, numbers: BTreeMap::new(), all: Vec::new(), free: Vec::new(), hearsay: false }
     }
 
     /// Their numbers, each once and in order, for one more user of each.
@@ -68,6 +110,7 @@ impl Limits {
             permit: permit.clone(),
             most: None,
             in_use: 0,
+            elsewhere: 0,
             ready: 0,
             asleep: BTreeSet::new(),
             users: 0,
@@ -115,6 +158,12 @@ impl Limits {
         }
     }
 
+    /// Takes back a [`Limits::take`] of one who has not begun.
+    pub(super) fn untake(&mut self, permits: &[u32]) {
+        self.give_back(permits);
+        self.let_go(permits);
+    }
+
     pub(super) fn give_back(&mut self, permits: &[u32]) {
         for number in permits {
             self.all[*number as usize].in_use -= 1;
@@ -137,7 +186,40 @@ impl Limits {
             (Permit::Key(..), None) => u64::from(self.per_key),
             (_, None) => u64::MAX,
         };
-        most.saturating_sub(u64::from(limit.in_use))
+        most.saturating_sub(u64::from(limit.in_use) + u64::from(limit.elsewhere))
+    }
+
+    /// So many are out in all, as was heard elsewhere. Returns its number, if anyone here wants one.
+    pub(super) fn heard(&mut self, permit: &Permit, out: u32) -> Option<u32> {
+        let number = *self.numbers.get(permit)?;
+        let limit = &mut self.all[number as usize];
+        limit.elsewhere = out.saturating_sub(limit.in_use);
+        self.hearsay |= limit.elsewhere > 0 && !limit.asleep.is_empty();
+        Some(number)
+    }
+
+    /// Those for which lines sleep although not all are out here, after this one and around.
+    pub(super) fn out_elsewhere(&mut self, after: u32, most: usize) -> Vec<u32> {
+        let all = self.all.len() as u32;
+        let around = (after.saturating_add(1).min(all)..all).chain(0..after.saturating_add(1).min(all));
+        let waits = |number: &u32| {
+            let limit = &self.all[*number as usize];
+            !limit.asleep.is_empty() && limit.elsewhere > 0
+        };
+        let out: Vec<u32> = around.filter(waits).take(most).collect();
+        self.hearsay = !out.is_empty();
+        out
+    }
+
+    /// Whether a line may sleep for want of what is out elsewhere.
+    pub(super) fn hearsay(&self) -> bool {
+        self.hearsay
+    }
+
+    /// What was heard of it is old: one may be free.
+    pub(super) fn one_may_be_free(&mut self, number: u32) {
+        let limit = &mut self.all[number as usize];
+        limit.elsewhere = limit.elsewhere.saturating_sub(1);
     }
 
     /// The first of these of which none is left.
@@ -153,7 +235,9 @@ impl Limits {
     }
 
     pub(super) fn down(&mut self, number: u32, due: Due, line: u32) {
-        self.all[number as usize].asleep.insert((due, line));
+        let limit = &mut self.all[number as usize];
+        limit.asleep.insert((due, line));
+        self.hearsay |= limit.elsewhere > 0;
     }
 
     pub(super) fn up(&mut self, number: u32, due: Due, line: u32) {

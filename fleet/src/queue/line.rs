@@ -48,6 +48,10 @@ pub(super) enum Standing {
     Asleep(u32),
     /// Nobody was found.
     Aside,
+    /// The permits of one of its tasks are being asked for.
+    Asking,
+    /// They cannot be asked for.
+    Off,
     /// Nobody waits in it.
     Gone,
 }

@@ -22,7 +22,7 @@
 //!
 //! **Limits.** A task takes permits (capability, concurrency key, workspace) while it runs. Lines whose permit is out sleep;
 //! when one comes back, one line is woken, the one with the most urgent first. Counts are of this queue alone; what holds
-//! across shards is decided elsewhere, and then told here as "nobody".
+//! across shards is [asked for elsewhere](Queue::ask), and what is heard of it counts here.
 //!
 //! **Admission** ([`Queue::admit`]) refuses early what would only wait in vain.
 //!
@@ -32,16 +32,17 @@
 //! permits may move from one that is out to another that is.
 
 mod admission;
+mod elsewhere;
 mod limits;
 mod line;
 mod turns;
 
 pub use admission::Refused;
-pub use limits::Permit;
+pub use limits::{NoPermit, Permit};
 
 use limits::Limits;
 use line::{Due, Line, LineKey, Standing};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use synod_protocol::Workspace;
 use turns::Turns;
 
@@ -93,6 +94,8 @@ pub enum Why {
     Limit(Permit),
     /// Nobody was found who could take it.
     Nobody,
+    /// Its permits cannot be asked for.
+    Unknown,
 }
 
 /// Those that wait, `T`, and what they wait for, `L`.
@@ -130,6 +133,10 @@ pub struct Queue<L, T> {
     running: BTreeMap<T, Vec<u32>>,
     turns: Turns,
     limits: Limits,
+    /// Lines whose permits are being asked for, and for whom.
+    asking: BTreeMap<u32, T>,
+    /// Lines whose permits cannot be asked for.
+    off: BTreeSet<u32>,
 }
 
 impl<L: Ord + Clone, T: Ord + Clone> Default for Queue<L, T> {
@@ -150,6 +157,8 @@ impl<L: Ord + Clone, T: Ord + Clone> Queue<L, T> {
             running: BTreeMap::new(),
             turns: Turns::default(),
             limits: Limits::new(settings.per_key),
+            asking: BTreeMap::new(),
+            off: BTreeSet::new(),
         }
     }
 
@@ -196,7 +205,12 @@ impl<L: Ord + Clone, T: Ord + Clone> Queue<L, T> {
 
     /// A task waits no longer: it is cancelled, or its time is over. Returns whether it did.
     pub fn remove(&mut self, task: &T) -> bool {
+        let asked = self.asks(task);
         let Some((number, due)) = self.tasks.remove(task) else { return false };
+        if asked {
+            self.answered(number);
+            self.stand(number, Standing::Ready);
+        }
         let line = &mut self.lines[number as usize];
         if let Some(priority) = line.tasks.remove(&(due, task.clone())) {
             line.by_priority[usize::from(priority)] -= 1;
@@ -222,6 +236,10 @@ impl<L: Ord + Clone, T: Ord + Clone> Queue<L, T> {
     /// A task runs: it takes its permits, and its workspace has had a turn. Returns whether it had waited.
     pub fn started(&mut self, task: &T, now_ms: u64) -> bool {
         let Some((number, _)) = self.tasks.get(task).copied() else { return false };
+        if self.asks(task) {
+            self.answered(number);
+            self.stand(number, Standing::Ready);
+        }
         let line = &mut self.lines[number as usize];
         line.pace.moved(now_ms);
         let (space, permits) = (line.space, line.key.permits.clone());
@@ -252,9 +270,16 @@ impl<L: Ord + Clone, T: Ord + Clone> Queue<L, T> {
 
     /// Nobody was found for this task, so nobody for any of its line: it is set aside until there is [`room`](Queue::room).
     pub fn nobody(&mut self, task: &T) {
-        if let Some((number, _)) = self.tasks.get(task) {
-            self.stand(*number, Standing::Aside);
+        if let Some((number, _)) = self.tasks.get(task).copied() {
+            let permits = self.answered(number);
+            self.stand(number, Standing::Aside);
+            self.wake(&permits);
         }
+    }
+
+    /// Whether this task waits.
+    pub fn waits(&self, task: &T) -> bool {
+        self.tasks.contains_key(task)
     }
 
     /// There may be room again for these lines.
@@ -304,6 +329,9 @@ impl<L: Ord + Clone, T: Ord + Clone> Queue<L, T> {
         let line = &self.lines[*number as usize];
         Some(match line.standing {
             Standing::Aside => Why::Nobody,
+            Standing::Off => Why::Unknown,
+            // What one of the line asks for counts as taken: it is not what the others wait for.
+            Standing::Asking => Why::Turn,
             _ => match self.limits.first_out(&line.key.permits) {
                 Some(limit) => Why::Limit(self.limits.permit(limit).clone()),
                 None => Why::Turn,
@@ -340,6 +368,12 @@ impl<L: Ord + Clone, T: Ord + Clone> Queue<L, T> {
         }
         if let Standing::Asleep(limit) = standing {
             self.limits.down(limit, line.due, number);
+        }
+        if before == Standing::Off {
+            self.off.remove(&number);
+        }
+        if standing == Standing::Off {
+            self.off.insert(number);
         }
         let was_ready = i64::from(before == Standing::Ready);
         let change = i64::from(standing == Standing::Ready) - was_ready;

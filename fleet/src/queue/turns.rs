@@ -144,7 +144,7 @@ impl Turns {
             Standing::Aside => {
                 self.aside.insert(line);
             }
-            Standing::Asleep(_) | Standing::Gone => {}
+            Standing::Asleep(_) | Standing::Asking | Standing::Off | Standing::Gone => {}
         }
         if !space.ready.is_empty() {
             self.ready.insert((space.turn, number));

@@ -7,7 +7,7 @@ mod allocation;
 mod bad_input;
 mod breaker;
 mod choosing;
-
+mod elsewhere;
 mod guards;
 mod lifecycle;
 mod model;

@@ -153,6 +153,7 @@ proptest! {
                     Why::Nobody => prop_assert!(aside.contains(&line_of(w))),
                     Why::Limit(permit) => prop_assert!(out(&permit) >= most(&permit) && w.permits.contains(&permit)),
                     Why::Turn => prop_assert!(free(w)),
+                    Why::Unknown => prop_assert!(false, "nobody was asked elsewhere"),
                 }
             }
             let could = tasks.iter().any(|(_, w)| free(w) && !aside.contains(&line_of(w)));

@@ -14,6 +14,9 @@
 //! | `synod:coordinators:era` | string | Redis' time in µs of the first lease since its data began | - |
 //! | `synod:coordinators:news` | channel | `released`: a coordinator has let go of shards | - |
 //! | `synod:presence:coordinator/<id>/<holder>` | channel | nothing; being subscribed is the message | the process |
+//! | `synod:{permits}:out:<permit>` | zset | who holds one of a permit → when it comes back by itself, in ms of Redis' time | with the last of them |
+//! | `synod:{permits}:guard` | hash | shard → newest owner's epoch | 7 days unused |
+//! | `synod:{permits}:era` | string | the server's run id and its time in ms at the first call since then | - |
 //! | `synod:reply:<anything>` | list | answers to commands | 60 s |
 //! | `synod:{<ws>}:<kind>:<id>` | hash | `position`, `body`: the view of an entity | as written, or its shard's shelf is full |
 //! | `synod:{views/<shard>}:shelf` | list | bytes and key of each view that the shard has written, oldest first | with the newest of them |
@@ -46,8 +49,17 @@ pub const NEWS: &str = "synod:coordinators:news";
 pub const CONTEXT_NEWS: &str = "synod:contexts:news";
 /// When the newest snapshot of the mesh came.
 pub const SNAPSHOT_LAST: &str = "synod:{snapshots}:last";
+/// When the data of permits began.
+pub const PERMITS_ERA: &str = "synod:{permits}:era";
+/// The hash of the newest owner's epoch per shard, for permits.
+pub const PERMITS_GUARD: &str = "synod:{permits}:guard";
 /// What the key of a reply list begins with.
 pub const REPLY_PREFIX: &str = "synod:reply:";
+
+/// The sorted set of who holds one of a permit. All carry one hash tag: they are taken together.
+pub fn permits(name: &str) -> String {
+    format!("synod:{{permits}}:out:{name}")
+}
 
 /// The list of what waits for an agent.
 pub fn inbox(workspace: &Workspace, agent: &Id) -> String {

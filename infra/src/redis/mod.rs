@@ -23,6 +23,7 @@ pub mod keys;
 pub mod lease;
 pub mod leases;
 mod link;
+pub mod permits;
 pub mod presence;
 pub mod reply;
 mod script;

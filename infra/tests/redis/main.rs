@@ -6,6 +6,7 @@ mod inbox;
 mod lease;
 mod network;
 mod outage;
+mod permits;
 mod presence;
 mod process;
 mod replies_and_views;

@@ -3,10 +3,12 @@
 
 use crate::log::{Log, read};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use synod_fleet::queue::Permit;
 use synod_fleet::{AgentKey, Registry};
 use synod_ledger::{
-    Answer, Append, Context, Effect, Holding, Input, Limits as Ceilings, Meta, Next, Owner, Past, Released,
-    State, Step, Subject, TaskKey, TaskState, Ticket, invariants,
+    Answer, Answered, Append, Context, Effect, Holding, Input, Limits as Ceilings, Meta, Next, Owner, Past,
+    Released, Rules, State, Step, Subject, TaskKey, TaskState, Ticket, Try, Wanted, invariants,
 };
 use synod_protocol::event::What;
 use synod_protocol::view::{Assignment, Pauses};
@@ -103,6 +105,15 @@ pub(crate) struct Shard {
     pub(crate) past: Vec<(Ticket, Past)>,
     /// Work handed over once more.
     pub(crate) again: Vec<Effect>,
+    /// Who holds a permit, by its name: as Redis has it.
+    pub(crate) held: BTreeMap<String, BTreeSet<Try>>,
+    /// Why permits cannot be asked for.
+    pub(crate) no_permits: Option<String>,
+    /// How often they were.
+    pub(crate) asked: usize,
+    /// Whether the answers do not come.
+    pub(crate) unanswered: bool,
+    pub(crate) rules: Rules,
     shadow: State,
     made: u64,
 }
@@ -110,9 +121,14 @@ pub(crate) struct Shard {
 impl Shard {
     /// A new shard, just claimed.
     pub(crate) fn new() -> Shard {
+        Shard::by(Rules::default())
+    }
+
+    /// The same, whose tasks wait by these rules.
+    pub(crate) fn by(rules: Rules) -> Shard {
         let mut log = Log::default();
         log.claim("first", at(0));
-        let (mut owner, _) = Owner::new(0, log.fold(), CEILINGS);
+        let (mut owner, _) = Owner::with(0, log.fold(), CEILINGS, rules.clone());
         owner.caught_up();
         Shard {
             owner,
@@ -127,6 +143,11 @@ impl Shard {
             answers: Vec::new(),
             past: Vec::new(),
             again: Vec::new(),
+            held: BTreeMap::new(),
+            no_permits: None,
+            asked: 0,
+            unanswered: false,
+            rules,
             shadow: State::default(),
             made: 0,
         }
@@ -189,7 +210,7 @@ impl Shard {
             let ty = event.what.ce_type();
             self.told.push(Told { entity: event.entity.to_string(), ty, what: event.what.clone() });
         }
-        invariants(self.owner.state()).unwrap();
+        self.owner.invariants().unwrap();
         invariants(&self.shadow).unwrap();
     }
 
@@ -256,7 +277,48 @@ impl Shard {
             }
             Effect::DirectoryPauses(pauses) => self.pauses = pauses,
             Effect::ReplyPast { past, .. } => self.past.push((u64::MAX, past)),
+            Effect::HoldPermits { by, permits, for_ms } => {
+                assert!(for_ms >= 30_000, "{by:?} outlasts a take-over");
+                for permit in permits {
+                    self.held.entry(permit).or_default().insert(by.clone());
+                }
+            }
+            Effect::GiveBack { by, permits } => {
+                for permit in permits {
+                    self.held.entry(permit).or_default().remove(&by);
+                }
+                self.owner.given_back(&by);
+            }
             Effect::DeadLetter { .. } | Effect::View { .. } => {}
+        }
+    }
+
+    /// Permits are taken where all coordinators take them; what leads to nothing is given back.
+    fn take(&mut self, wanted: &Wanted) {
+        self.asked += 1;
+        if self.unanswered {
+            return;
+        }
+        let out = |shard: &Shard, permit: &Permit| {
+            shard.held.get(&permit.to_string()).map_or(0, BTreeSet::len) as u32
+        };
+        let none = wanted.permits.iter().find(|(permit, most)| out(self, permit) >= *most);
+        let answer = match (&self.no_permits, none) {
+            (Some(why), _) => Answered::Unknown(why.clone()),
+            (None, Some((permit, _))) => Answered::Refused(permit.clone(), out(self, permit)),
+            (None, None) => {
+                for (permit, _) in &wanted.permits {
+                    self.held.entry(permit.to_string()).or_default().insert(wanted.by.clone());
+                }
+                Answered::Granted(wanted.permits.iter().map(|(permit, _)| out(self, permit)).collect())
+            }
+        };
+        let input = self.owner.answered(wanted, &answer);
+        let assigned = input.and_then(|input| self.happen(&input, None)).is_some();
+        if !assigned && matches!(answer, Answered::Granted(_)) {
+            for held in self.held.values_mut() {
+                held.remove(&wanted.by);
+            }
         }
     }
 
@@ -347,20 +409,33 @@ impl Shard {
                     assert!(offset.is_some() || !due, "what is due is on record");
                 }
                 Next::Later => {}
+                Next::Permits(wanted) => self.take(&wanted),
                 Next::Nothing => return,
-                Next::Stuck(key) => panic!("the timer of {key:?} does not go away"),
+                other => panic!("{other:?}"),
             }
         }
     }
 
     /// Gives those who wait in lines to whoever has room, as the shell does after each change.
     pub(crate) fn settle(&mut self) {
-        let lines: Vec<_> = self.owner.state().lines().cloned().collect();
-        for line in lines {
-            while let Some(key) = self.owner.state().first_in(&line) {
-                if self.happen(&Input::Dispatch(key), None).is_none() {
-                    break;
-                }
+        if self.owner.state().next_deadline().is_some_and(|due| due <= self.now) {
+            // What is due in this very moment has not been looked at: the word of the fleet comes first.
+            let state = self.owner.state();
+            let waiting: Vec<_> =
+                state.tasks().map(|(key, _)| key).filter(|key| state.waits(key)).cloned().collect();
+            for key in waiting {
+                self.happen(&Input::Dispatch(key), None);
+            }
+            return;
+        }
+        self.owner.there_is_room();
+        loop {
+            match self.owner.next(self.now, &self.fleet, true) {
+                Next::Input(input) => drop(self.happen(&input, None)),
+                Next::Later => {}
+                Next::Permits(wanted) => self.take(&wanted),
+                Next::Nothing => return,
+                other => panic!("{other:?}"),
             }
         }
     }
@@ -386,7 +461,7 @@ impl Shard {
     /// The owner dies; another claims the shard and folds. Returns what it issues again.
     pub(crate) fn succeed(&mut self) -> Vec<Released> {
         self.log.claim("another", self.now);
-        let (owner, released) = Owner::new(0, self.log.fold(), CEILINGS);
+        let (owner, released) = Owner::with(0, self.log.fold(), CEILINGS, self.rules.clone());
         self.owner = owner;
         self.owner.caught_up();
         released

@@ -345,7 +345,7 @@ impl World {
         let mut released = Vec::new();
         let append = owner.handle(&Context { now, seed, fleet: &seat.fleet }, input, ticket, &mut released);
         if let Some(append) = append {
-            invariants(owner.state()).unwrap();
+            owner.invariants().unwrap();
             self.memory.insert((owner.epoch(), append.n), owner.state().clone());
             let step = read(&append.bytes);
             seat.on_way.push_back((append.n, append.bytes));
@@ -357,7 +357,7 @@ impl World {
         if let Some(owner) = &mut self.seats[who].owner
             && let Some(image) = owner.image()
         {
-            invariants(owner.state()).unwrap();
+            owner.invariants().unwrap();
             self.memory.insert((owner.epoch(), image.n), owner.state().clone());
             self.images += 1;
             self.seats[who].on_way.push_back((image.n, image.bytes));
@@ -585,7 +585,7 @@ impl World {
                     }
                 }
                 Next::Later | Next::Nothing => return,
-                Next::Stuck(key) => panic!("what is due is on record, and then no longer due: {key:?}"),
+                other => panic!("what is due is on record, and then no longer due: {other:?}"),
             }
         }
     }

@@ -45,6 +45,10 @@ pub enum Bug {
     TimersFirst,
     /// The core goes through an unordered map.
     UnorderedMap,
+    /// Permits are granted however many are out.
+    PermitsUncounted,
+    /// What an attempt held is not given back.
+    PermitsKept,
 }
 
 impl Bug {
@@ -69,6 +73,8 @@ impl Bug {
         (Bug::InboxByRecord, "inbox-by-record"),
         (Bug::TimersFirst, "timers-first"),
         (Bug::UnorderedMap, "unordered-map"),
+        (Bug::PermitsUncounted, "permits-uncounted"),
+        (Bug::PermitsKept, "permits-kept"),
     ];
 
     /// Plants it, if it is one of the core's, for what this thread does from now on.
@@ -90,9 +96,13 @@ impl Bug {
             Bug::FloorPastLive => Some(Core::FloorPastLive),
             Bug::DoneEarly => Some(Core::DoneEarly),
             Bug::UnorderedMap => Some(Core::UnorderedMap),
-            Bug::FoldBeforeClaim | Bug::OneLate | Bug::OneEarly | Bug::InboxByRecord | Bug::TimersFirst => {
-                None
-            }
+            Bug::FoldBeforeClaim
+            | Bug::OneLate
+            | Bug::OneEarly
+            | Bug::InboxByRecord
+            | Bug::TimersFirst
+            | Bug::PermitsUncounted
+            | Bug::PermitsKept => None,
         }));
     }
 

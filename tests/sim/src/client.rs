@@ -91,6 +91,9 @@ impl World {
             max_backoff_ms: Some(1_000),
             multiplier: None,
         });
+        if self.plan.keyed > 0 && rng.happens(self.plan.keyed) {
+            submit.concurrency_key = format!("k{}", rng.below(2)).parse().ok();
+        }
         if self.plan.declined_work > 0 {
             // Once all have declined it, only time ends it.
             submit.deadline = Some(deadline(self.plan.calm_at, 5_000 * MS));

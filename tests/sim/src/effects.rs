@@ -45,6 +45,8 @@ impl World {
         }
         let what = match &issued.effect {
             Effect::Deliver { delivery: Delivery::Redis, .. }
+            | Effect::HoldPermits { .. }
+            | Effect::GiveBack { .. }
             | Effect::Reply { to: ReplyTo::Redis(_), .. } => What::Redis(Call::Effect(issued)),
             _ => What::Broker(Request::Effect(issued)),
         };
@@ -56,6 +58,9 @@ impl World {
         let (shard, epoch, offset) = (issued.shard, issued.epoch, issued.offset);
         self.with_serving(node, shard, Some(epoch), |world, s| match outcome {
             Outcome::Confirmed => {
+                if let Effect::GiveBack { by, .. } = &issued.effect {
+                    s.owner.given_back(by);
+                }
                 s.owner.confirmed(offset, 1);
                 Ok(())
             }
@@ -99,6 +104,15 @@ impl World {
                 let body = if down { None } else { self.redis.take(agent) };
                 let delay = if unheard { delay + 100 * MS } else { delay };
                 self.after(delay, What::Party(agent, life, PartyDoing::Took(body)));
+            }
+            Call::Permits { pid, shard, epoch, wanted } => {
+                let answer = self.take_permits(shard, epoch, &wanted, down, unheard);
+                self.after(delay, What::Node(pid, Doing::PermitsAnswered { shard, epoch, wanted, answer }));
+            }
+            Call::GiveUp { shard, epoch, wanted } => {
+                if !down {
+                    self.give_up_permits(shard, epoch, &wanted);
+                }
             }
             Call::Effect(issued) => {
                 let outcome = if down { Outcome::Failed } else { self.redis_performs(&issued) };
@@ -154,11 +168,13 @@ impl World {
                 self.reply(shard, to, envelope, value);
                 Outcome::Confirmed
             }
+            Effect::HoldPermits { by, permits, for_ms } => self.hold_permits(issued, by, permits, *for_ms),
+            Effect::GiveBack { by, permits } => self.give_back_permits(issued, by, permits),
             _ => Outcome::Failed,
         }
     }
 
-    fn is_performed(&mut self, issued: &Issued) {
+    pub(crate) fn is_performed(&mut self, issued: &Issued) {
         let (shard, offset) = (issued.shard, issued.offset);
         if offset == NO_STEP {
             return;
@@ -202,6 +218,8 @@ impl World {
                     self.met(Met::CountsDisplaced);
                 }
                 self.must(shard, right);
+                let limits = self.limits_hold();
+                self.must(shard, limits);
                 if let Some(ack) = ack {
                     self.acknowledge(ack, offset);
                 }
@@ -268,7 +286,10 @@ impl World {
                 self.is_performed(issued);
                 self.reply(shard, to, envelope, value);
             }
-            Effect::ReplyPast { .. } | Effect::View { .. } => {
+            Effect::ReplyPast { .. }
+            | Effect::View { .. }
+            | Effect::HoldPermits { .. }
+            | Effect::GiveBack { .. } => {
                 self.breaks(Some(shard), format!("a {} came to Kafka", issued.effect.kind()));
             }
         }

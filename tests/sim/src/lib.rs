@@ -29,6 +29,7 @@ mod message;
 mod mishap;
 mod node;
 mod party;
+mod permits;
 mod plan;
 mod presence;
 mod print;

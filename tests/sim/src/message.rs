@@ -4,7 +4,7 @@ use crate::broker::Produced;
 use crate::redis::Lease;
 use crate::world::Pid;
 use std::rc::Rc;
-use synod_ledger::{Effect, State, TaskKey};
+use synod_ledger::{Effect, State, TaskKey, Wanted};
 use synod_protocol::Json;
 
 /// What the broker is asked.
@@ -78,10 +78,37 @@ pub(crate) struct Issued {
 /// What Redis is asked.
 #[derive(Debug)]
 pub(crate) enum Call {
-    Look { pid: Pid, at_ms: u64 },
-    Lease { pid: Pid, lease: Lease, began_ms: u64 },
+    Look {
+        pid: Pid,
+        at_ms: u64,
+    },
+    Lease {
+        pid: Pid,
+        lease: Lease,
+        began_ms: u64,
+    },
     Release(Pid),
     Effect(Issued),
-    Take { agent: usize, life: u32 },
-    View { key: TaskKey, offset: u64, value: Json },
+    Take {
+        agent: usize,
+        life: u32,
+    },
+    View {
+        key: TaskKey,
+        offset: u64,
+        value: Json,
+    },
+    /// Permits that an owner wants for one of its tasks.
+    Permits {
+        pid: Pid,
+        shard: u32,
+        epoch: u64,
+        wanted: Wanted,
+    },
+    /// Permits that were granted and lead to nothing.
+    GiveUp {
+        shard: u32,
+        epoch: u64,
+        wanted: Wanted,
+    },
 }

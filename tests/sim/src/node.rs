@@ -11,7 +11,7 @@ use crate::tally::Met;
 use crate::world::{Call, Ghost, Issued, Pid, Request, What, World};
 use synod_fleet::{AgentKey, Registry};
 use synod_ledger::tenure::Tenure;
-use synod_ledger::{Answer, Past};
+use synod_ledger::{Answer, Answered, Past, Wanted};
 use synod_protocol::Error;
 use synod_protocol::view::DirectoryEntry;
 
@@ -70,6 +70,8 @@ pub(crate) enum Doing {
     Gone { shard: u32 },
     /// What became of an effect.
     Effect { issued: Box<Issued>, outcome: Outcome },
+    /// What became of permits that were wanted; `None`: a newer owner has asked for some.
+    PermitsAnswered { shard: u32, epoch: u64, wanted: Wanted, answer: Option<Answered> },
     /// A misplaced command has been passed on, or not.
     PassedOn { shard: u32, epoch: u64, offset: u64, landed: bool },
     /// An entry of the directory.
@@ -104,6 +106,8 @@ pub(crate) enum Action {
     PassOn { shard: u32, epoch: u64, offset: u64 },
     Mend { shard: u32, offset: u64, entry: Box<DirectoryEntry> },
     Trim { shard: u32, below: u64 },
+    WantPermits { shard: u32, epoch: u64, wanted: Wanted },
+    GiveUpPermits { shard: u32, epoch: u64, wanted: Wanted },
     RenewLease,
     LookAtLeases,
     ReleaseLease,
@@ -258,6 +262,9 @@ impl World {
             Doing::LookUp { shard, past, waits } => self.look_up(node, shard, past, waits),
             Doing::Gone { shard } => self.gone(node, shard),
             Doing::Effect { issued, outcome } => self.effect_done(node, *issued, outcome),
+            Doing::PermitsAnswered { shard, epoch, wanted, answer } => {
+                self.permits_answered(node, shard, epoch, &wanted, answer);
+            }
             Doing::PassedOn { shard, epoch, offset, landed } => {
                 self.with_serving(node, shard, Some(epoch), |_, s| s.passed_on(offset, landed));
             }
@@ -274,6 +281,9 @@ impl World {
             self.with_serving(pid.node, shard, None, |world, s| {
                 // There may be room that another shard has made.
                 s.owner.there_is_room();
+                if s.owner.looks() {
+                    s.owner.look_again();
+                }
                 world.gives_a_sign(pid.node, shard, s);
                 world.trims(pid.node, shard, s);
                 Ok(())
@@ -328,6 +338,14 @@ impl World {
             Action::Trim { shard, below } => {
                 let delay = self.latency();
                 self.after(delay, What::Broker(Request::Trim { shard, below }));
+            }
+            Action::WantPermits { shard, epoch, wanted } => {
+                let delay = self.latency();
+                self.after(delay, What::Redis(Call::Permits { pid, shard, epoch, wanted }));
+            }
+            Action::GiveUpPermits { shard, epoch, wanted } => {
+                let delay = self.latency();
+                self.after(delay, What::Redis(Call::GiveUp { shard, epoch, wanted }));
             }
             Action::RenewLease => self.lease_goes(pid),
             Action::LookAtLeases => {

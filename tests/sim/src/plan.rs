@@ -1,8 +1,10 @@
 //! The plan of one run: how large the world is and how often what goes wrong, drawn from the seed. About half of all
 //! rates are zero in any run, so that each fault is also met alone.
 
+use crate::agent::CAPABILITIES;
 use crate::rng::Rng;
-use synod_ledger::{Keep, Window};
+use synod_fleet::queue::Settings;
+use synod_ledger::{Keep, Rules, Window};
 
 /// One millisecond in the simulation's time, which is counted in microseconds.
 pub(crate) const MS: u64 = 1_000;
@@ -36,6 +38,10 @@ pub(crate) struct Plan {
     pub(crate) keep: Keep,
     /// What live tasks may weigh.
     pub(crate) live_bytes: usize,
+    /// By which tasks wait, and what they take.
+    pub(crate) rules: Rules,
+    /// Of tasks, so many name a concurrency key.
+    pub(crate) keyed: u32,
     /// The ledger is trimmed, now and then.
     pub(crate) trims: bool,
     /// Bytes of a ledger record.
@@ -171,6 +177,8 @@ impl Plan {
                 ..Keep::default()
             },
             live_bytes: if rng.happens(500) { 10_000 } else { 1 << 30 },
+            rules: rules(rng),
+            keyed: some(rng, 9_000),
             trims: rng.happens(6_000),
             record_limit: if rng.happens(500) { 900 } else { 100_000 },
             latency: [300, 1_000, 5_000, 20_000][rng.index(4)],
@@ -262,6 +270,21 @@ fn window(rng: &mut Rng) -> Window {
         return Window::default();
     }
     Window { ms: [1_000, 2_000][rng.index(2)], count: [0, 0, 10][rng.index(3)], ..Window::default() }
+}
+
+/// In half of all runs there is no limit but that of a key.
+fn rules(rng: &mut Rng) -> Rules {
+    let queue =
+        Settings { aging_ms: rng.below(2_000), per_key: rng.between(1, 2) as u32, ..Settings::default() };
+    let mut rules = Rules { queue, ..Rules::default() };
+    if rng.happens(3_000) {
+        rules.quota = Some(rng.between(1, 4) as u32);
+    }
+    if rng.happens(3_000) {
+        let capability = CAPABILITIES[rng.index(CAPABILITIES.len())].parse().ok();
+        rules.limits.extend(capability.map(|capability| (capability, rng.between(1, 2) as u32)));
+    }
+    rules
 }
 
 /// Zero in half of all runs, else up to `limit`.

@@ -2,6 +2,7 @@
 //! as it was some time ago; then everything in here is as if it had never been.
 
 use crate::bug::Bug;
+use crate::permits::Semaphores;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use synod_ledger::TaskKey;
 use synod_protocol::Json;
@@ -45,7 +46,9 @@ pub(crate) struct Memory {
     /// Views of tasks that have ended, with the ledger offset that each stands for.
     views: BTreeMap<TaskKey, (u64, Json)>,
     /// Which life of the data this is.
-    era: u64,
+    pub(crate) era: u64,
+    /// Who holds permits.
+    pub(crate) permits: Semaphores,
 }
 
 /// What a coordinator's lease says.
@@ -71,12 +74,12 @@ pub(crate) struct Leases {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Redis {
-    memory: Memory,
+    pub(crate) memory: Memory,
     file: Memory,
     /// Not to be reached before this.
     pub(crate) down_until: u64,
     /// Which start of the server this is.
-    run: u64,
+    pub(crate) run: u64,
     era_began: u64,
 }
 

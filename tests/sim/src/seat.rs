@@ -244,7 +244,7 @@ impl World {
             image_within: self.plan.image_within,
             live_bytes: self.plan.live_bytes,
         };
-        let (owner, owed) = Owner::new(shard, folded, limits);
+        let (owner, owed) = Owner::with(shard, folded, limits, self.plan.rules.clone());
         self.note(Some(shard), || {
             format!(
                 "node {node} has folded from {from:?} through {epoch}: position {position}, {} steps owed",

@@ -50,6 +50,8 @@ kinds! {
     OldFile: "Redis back with an old file",
     RedisOutage: "Redis out of reach",
     Redelivered: "work handed over once more",
+    PermitsTaken: "permits taken",
+    PermitsRefused: "permits refused",
     StaleRefused: "stale effect refused",
     AlreadyThere: "attempt already there",
     AgentDeath: "agent died",

@@ -9,9 +9,7 @@ use crate::tell::told;
 use crate::world::{Ghost, Issued, Pid, World, stamp};
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use synod_ledger::{
-    Append, Context, Doubt, Effect, Holding, Input, Meta, Next, Released, Subject, Ticket, invariants,
-};
+use synod_ledger::{Append, Context, Doubt, Effect, Holding, Input, Meta, Next, Released, Subject, Ticket};
 use synod_protocol::Error;
 use synod_protocol::view::Outcome;
 
@@ -64,6 +62,7 @@ impl World {
             let (now, room) = (s.now(self.now), !self.is_full(s));
             match s.owner.next(now, &self.nodes[node].fleet, room) {
                 Next::Input(input) => self.decide(node, shard, s, &input, None)?,
+                Next::Permits(wanted) => self.wants(node, shard, s, wanted),
                 Next::Nothing => return Ok(()),
                 Next::Later => {
                     let at = self.now + MS;
@@ -129,7 +128,7 @@ impl World {
         s.appended_at = self.now;
         let compared = self.rng.happens(self.plan.compared);
         if compared {
-            self.must(shard, invariants(s.owner.state()));
+            self.must(shard, s.owner.invariants());
         }
         let state = compared.then(|| Rc::new(s.owner.state().clone()));
         let ghost = Ghost { lineage: Some(s.lineage), state };
@@ -230,6 +229,8 @@ pub(crate) fn id_of(offset: u64, effect: &Effect) -> String {
         | Effect::Deliver { envelope, .. }
         | Effect::Reply { envelope, .. }
         | Effect::ReplyPast { envelope, .. } => envelope.id.clone(),
+        Effect::HoldPermits { by, .. } => format!("{offset}-hold-{}#{}", by.task.task, by.attempt),
+        Effect::GiveBack { by, .. } => format!("{offset}-back-{}#{}", by.task.task, by.attempt),
         Effect::View { key, .. } => format!("{offset}-view-{}", key.task),
         Effect::Directory(entry) => format!("{offset}-directory-{}", entry.agent_id),
         Effect::DirectoryRemoval(key) => format!("{offset}-removal-{}", key.agent),

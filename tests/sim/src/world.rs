@@ -183,6 +183,9 @@ impl World {
                     if let Err((shard, why)) = self.watch.at_the_end() {
                         self.breaks(Some(shard), why);
                     }
+                    if let Err(why) = self.permits_balance() {
+                        self.breaks(None, why);
+                    }
                 }
                 _ => self.after(250 * MS, What::IsQuiet),
             },

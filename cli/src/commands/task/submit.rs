@@ -50,6 +50,9 @@ pub(super) struct Args {
     /// Attempts in all
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
+    /// Of the tasks with the same key only so many run at a time, one unless the mesh is set up otherwise
+    #[arg(long, value_name = "KEY")]
+    concurrency_key: Option<Id>,
     /// Wait for its end, so many milliseconds at most
     #[arg(long, value_name = "MS", num_args = 0..=1, require_equals = true, default_missing_value = WAIT_MS)]
     wait: Option<u64>,
@@ -92,6 +95,7 @@ fn body(args: Args, id: &EntityId) -> Result<SubmitTask, Stop> {
         requires: None,
         retry_on_suspect: None,
         labels: None,
+        concurrency_key: args.concurrency_key,
     })
 }
 

@@ -102,7 +102,7 @@ impl Serving<'_> {
                 continue;
             }
             let avoid: BTreeSet<_> = task.avoid.iter().chain([&agent.agent]).cloned().collect();
-            if fleet.registry.pick(&task.need(&key.workspace, &avoid, 0)).is_none() {
+            if fleet.registry.pick(&task.need_avoiding(&key.workspace, &avoid, 0)).is_none() {
                 continue;
             }
             let id = synod_ledger::attempt_id(&key.task, current.seen.attempt);
