@@ -12,6 +12,7 @@
 //! ```
 
 use crate::decide::Input;
+use crate::retries::Retries;
 use crate::rules::{Rules, Try};
 use crate::state::{Line, State, TaskKey};
 use crate::task::TaskState;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use synod_fleet::Fleet;
 use synod_fleet::queue::{Permit, Queue, Refused, Waiting, Why};
 use synod_protocol::event::TaskSubmitted;
+use synod_protocol::view::TaskStatus;
 use synod_protocol::{Id, Timestamp};
 
 /// Lines of waiting tasks that find nobody before other things have their turn.
@@ -42,6 +44,8 @@ pub(crate) struct Agenda {
     fired: Option<(Timestamp, TaskKey)>,
     rules: Rules,
     queue: Queue<Line, Try>,
+    /// Those whose back-off is over, and who are not yet let into the queue.
+    retries: Retries,
     /// Who was offered to the fleet last, and has not been heard of since.
     offered: Option<Try>,
     /// Lines for which nobody was found since there was room, and by whom: their permits need not be asked for.
@@ -104,6 +108,7 @@ impl Agenda {
             gone: VecDeque::new(),
             fired: None,
             queue: rules.queue(),
+            retries: Retries::new(rules.retries),
             rules,
             offered: None,
             nobody: BTreeMap::new(),
@@ -146,10 +151,14 @@ impl Agenda {
         let attempts = task.attempts.len() as u32;
         let next = Try { task: key.clone(), attempt: attempts + 1 };
         if state.waits(key) {
-            if !self.queue.waits(&next) {
+            if !self.queue.waits(&next) && !self.retries.holds(key) {
                 self.joins(state, key);
             }
             return;
+        }
+        self.retries.forget(key);
+        if attempts == 1 && task.status == TaskStatus::Assigned {
+            self.retries.first(key, task.submitted.capability.as_ref(), ms(state.now));
         }
         let given = Try { attempt: attempts, ..next.clone() };
         match task.current() {
@@ -239,6 +248,11 @@ impl Agenda {
         Some((why, no_permits))
     }
 
+    /// Whether too many others are tried again just now.
+    pub(crate) fn holds_back(&self, key: &TaskKey) -> bool {
+        self.retries.holds(key)
+    }
+
     pub(crate) fn rules(&self) -> &Rules {
         &self.rules
     }
@@ -324,6 +338,10 @@ impl Agenda {
             return Next::Input(Input::AgentDue(key.clone()));
         }
         for key in state.wake_retries(now) {
+            let capability = state.task(&key).and_then(|task| task.submitted.capability.clone());
+            self.retries.hold(key, capability.as_ref());
+        }
+        for key in self.retries.let_go(ms(now), |key| state.waits(key)) {
             self.see(state, &key);
         }
         if std::mem::take(&mut self.check_holders) {
@@ -398,7 +416,7 @@ impl Agenda {
         for (key, task) in state.tasks() {
             let by = Try { task: key.clone(), attempt: task.attempts.len() as u32 + 1 };
             let (waits, stands) = (state.waits(key), self.queue.line_of(&by));
-            if waits != stands.is_some() {
+            if waits != (stands.is_some() || self.retries.holds(key)) {
                 return Err(format!("task {} waits: {waits}; it stands in line {stands:?}", key.task));
             }
             let line = line_of(key, task);
@@ -410,8 +428,10 @@ impl Agenda {
                 *held.entry(permit).or_default() += 1;
             }
         }
-        if self.queue.len() != state.waiting() {
-            return Err(format!("{} stand in line, {} wait", self.queue.len(), state.waiting()));
+        let held_back = state.who_waits().filter(|key| self.retries.holds(key)).count();
+        if self.queue.len() + held_back != state.waiting() {
+            let (stand, wait) = (self.queue.len(), state.waiting());
+            return Err(format!("{stand} stand in line, {held_back} are held back, {wait} wait"));
         }
         // What has ended holds its permits until they are given back.
         match held.iter().find(|(permit, held)| self.queue.in_use(permit) < **held) {

@@ -30,6 +30,7 @@ pub mod planted;
 mod planted;
 mod recent;
 mod record;
+mod retries;
 mod rules;
 mod seen;
 mod state;

@@ -6,11 +6,12 @@
 use crate::state::{Line, TaskKey};
 use std::collections::BTreeMap;
 use synod_fleet::queue::{Permit, Queue, Settings};
+use synod_fleet::retry::BudgetSettings;
 use synod_protocol::event::TaskSubmitted;
 use synod_protocol::{Capability, Workspace};
 
 /// The rules by which tasks wait. By default there is no limit but one task of each concurrency key at a time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
     /// What a level of priority is worth, how many may wait, how many of one concurrency key may run.
     pub queue: Settings,
@@ -24,6 +25,8 @@ pub struct Rules {
     pub limits_in: BTreeMap<(Workspace, Capability), u32>,
     /// The weights of workspaces whose turn comes more than once in a round: 1 where nothing is said.
     pub weights: BTreeMap<Workspace, u32>,
+    /// How many of the attempts may be retries, for each capability of a workspace in each shard.
+    pub retries: BudgetSettings,
 }
 
 impl Rules {

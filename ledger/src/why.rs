@@ -16,6 +16,10 @@ pub(crate) fn why_waiting(state: &State, agenda: &Agenda, key: &TaskKey) -> Opti
         let message = format!("it backs off until {until}, after {} failed attempts", task.failures);
         return Some(WaitsFor { until: Some(until), ..told(WaitReason::Retry, message) });
     }
+    if agenda.holds_back(key) {
+        let message = "its back-off is over, and so many others are tried again that it is not yet its turn";
+        return Some(told(WaitReason::Retry, message.into()));
+    }
     let wanted = match (&task.submitted.capability, &task.submitted.agent_id) {
         (Some(capability), _) => format!("with capability {capability}"),
         (None, Some(agent)) => format!("{agent}, which it names,"),

@@ -366,7 +366,7 @@ impl Command {
             "synod.agent.report_error" => Command::ReportError(read(content_type, bytes, limits)?),
             "synod.fleet.pause" => Command::PauseFleet(read(content_type, bytes, limits)?),
             "synod.fleet.resume" => Command::ResumeFleet(read(content_type, bytes, limits)?),
-            "synod.task.submit" => Command::SubmitTask(read(content_type, bytes, limits)?),
+            "synod.task.submit" => Command::SubmitTask(SubmitTask::read(content_type, bytes, limits)?),
             "synod.task.start" => Command::StartTask(read(content_type, bytes, limits)?),
             "synod.task.progress" => Command::ProgressTask(read(content_type, bytes, limits)?),
             "synod.task.complete" => Command::CompleteTask(read(content_type, bytes, limits)?),
@@ -399,7 +399,7 @@ impl Command {
             Command::ReportError(c) => codec::encode(content_type, c),
             Command::PauseFleet(c) => codec::encode(content_type, c),
             Command::ResumeFleet(c) => codec::encode(content_type, c),
-            Command::SubmitTask(c) => codec::encode(content_type, c),
+            Command::SubmitTask(c) => c.write(content_type),
             Command::StartTask(c) | Command::ProgressTask(c) => codec::encode(content_type, c),
             Command::CompleteTask(c) => codec::encode(content_type, c),
             Command::FailTask(c) | Command::DeclineTask(c) => codec::encode(content_type, c),
@@ -466,6 +466,27 @@ fn is_inbox(topic: &str) -> bool {
 }
 
 impl SubmitTask {
+    /// In bincode, which knows no defaults, `concurrency_key` may be missing: it is newer than what else stands there.
+    fn read(content_type: ContentType, bytes: &[u8], limits: &Limits) -> Result<SubmitTask, Error> {
+        let read = codec::decode(content_type, bytes, limits);
+        match (content_type, read) {
+            (ContentType::Bincode, Err(error)) => {
+                let none = [bytes, &[0]].concat();
+                codec::decode(content_type, &none, limits).map_err(|_| error)
+            }
+            (_, read) => read,
+        }
+    }
+
+    /// The same: without one its bytes are what they were before there was any.
+    fn write(&self, content_type: ContentType) -> Result<Vec<u8>, Error> {
+        let mut bytes = codec::encode(content_type, self)?;
+        if content_type == ContentType::Bincode && self.concurrency_key.is_none() {
+            bytes.pop();
+        }
+        Ok(bytes)
+    }
+
     /// A task for any agent with this capability, all else by default.
     pub fn new(task_id: EntityId, capability: Capability, input: Json) -> SubmitTask {
         SubmitTask {
@@ -599,6 +620,26 @@ mod tests {
             (Err(error), Err(field)) => assert_eq!(error.field.as_deref(), field, "{body}: {error}"),
             _ => panic!("{ty} {body}: {got:?}"),
         }
+    }
+
+    #[test]
+    fn bincode_of_a_task_is_read_with_and_without_its_newest_field() {
+        let limits = Limits::default();
+        let ty = "synod.task.submit";
+        let plain = SubmitTask::new("t".parse().unwrap(), "c".parse().unwrap(), Json::null());
+        let keyed = SubmitTask { concurrency_key: Some("k".parse().unwrap()), ..plain.clone() };
+        let read = |bytes: &[u8]| Command::decode(ty, ContentType::Bincode, bytes, &limits);
+        let short = Command::SubmitTask(plain.clone()).encode(ContentType::Bincode).unwrap();
+        let whole = codec::encode(ContentType::Bincode, &plain).unwrap();
+        assert_eq!(whole, [short.as_slice(), &[0]].concat(), "as before there was such a field");
+        for (bytes, task) in [(short.clone(), &plain), (whole, &plain)] {
+            assert_eq!(read(&bytes).unwrap(), Command::SubmitTask(task.clone()));
+        }
+        let bytes = Command::SubmitTask(keyed.clone()).encode(ContentType::Bincode).unwrap();
+        assert_eq!(read(&bytes).unwrap(), Command::SubmitTask(keyed));
+        // What ends earlier is no task, and what goes on none either.
+        assert!(read(&short[..short.len() - 1]).is_err());
+        assert!(read(&[short.as_slice(), &[0, 0]].concat()).is_err());
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod waiting;
 
 pub use source::{Flags, Source};
 pub use value::{Every, HttpUrl, LogFormat, RedisUrl, Span};
-pub use waiting::{Each, Somewhere};
+pub use waiting::{Each, RetryBudget, Somewhere};
 
 use source::Sources;
 use std::collections::BTreeMap;
@@ -90,11 +90,13 @@ pub struct Settings {
     /// Attempts that may run at a time in a workspace: for all, for some, or none.
     pub quota: Setting<Each<Workspace>>,
     /// Attempts for a capability that may run at a time in a workspace.
-    pub limit: Setting<Each<Somewhere>>,
+    pub limits: Setting<Each<Somewhere>>,
     /// Tasks of the same concurrency key that may run at a time, 1 to 1,000,000.
     pub per_key: Setting<u32>,
     /// What a level of priority is worth, in waiting; at most 366 days.
     pub aging: Setting<Span>,
+    /// How many of the attempts for a capability may be retries, in each shard.
+    pub retries: Setting<RetryBudget>,
     /// Workspaces whose turn comes more than once in a round.
     pub weights: Setting<Each<Workspace>>,
     /// Tasks that may wait in one shard, 1 to 100,000,000; more are refused as `overloaded`.
@@ -160,7 +162,7 @@ const fn key(name: &'static str, environment: &'static str, default: &'static st
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 30] = [
+pub(crate) const KEYS: [Key; 31] = [
     key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
     key("redis_url", "SYNOD_REDIS_URL", "redis://127.0.0.1:6379/0"),
     key("http_listen", "SYNOD_HTTP_LISTEN", "127.0.0.1:7700"),
@@ -181,11 +183,12 @@ pub(crate) const KEYS: [Key; 30] = [
     key("snapshot_kept", "SYNOD_SNAPSHOT_KEPT", "7d"),
     key("snapshot_count", "SYNOD_SNAPSHOT_COUNT", "100"),
     key("snapshot_mib", "SYNOD_SNAPSHOT_MIB", "64"),
-    key("agents_kept", "SYNOD_AGENTS_KEPT", "24h"),
+    key("agents_kept", "SYNOD_AGENTS_KEPT", "1d"),
     key("quota", "SYNOD_QUOTA", "none"),
-    key("limit", "SYNOD_LIMIT", "none"),
+    key("limits", "SYNOD_LIMITS", "none"),
     key("per_key", "SYNOD_PER_KEY", "1"),
     key("aging", "SYNOD_AGING", "10s"),
+    key("retries", "SYNOD_RETRIES", "20% + 10/s"),
     key("weights", "SYNOD_WEIGHTS", "none"),
     key("waiting", "SYNOD_WAITING", "1000000"),
     key("waiting_per_workspace", "SYNOD_WAITING_PER_WORKSPACE", "100000"),
@@ -246,9 +249,10 @@ impl Settings {
             snapshot_mib: sources.get("snapshot_mib", |text| value::within(text, 1, 65_536))?,
             agents_kept: sources.get("agents_kept", |text| text.parse())?,
             quota: sources.get("quota", |text| waiting::each(text, 0, true))?,
-            limit: sources.get("limit", |text| waiting::each(text, 0, false))?,
+            limits: sources.get("limits", |text| waiting::each(text, 0, false))?,
             per_key: sources.get("per_key", |text| value::within(text, 1, 1_000_000))?,
             aging: sources.get("aging", |text| Span::of_at_most(text, waiting::AGING_MOST))?,
+            retries: sources.get("retries", |text| text.parse())?,
             weights: sources.get("weights", |text| waiting::each(text, 1, false))?,
             waiting: sources.get("waiting", |text| value::within(text, 1, 100_000_000))?,
             waiting_per_workspace: sources
@@ -286,9 +290,10 @@ impl Settings {
             row("snapshot_mib", &self.snapshot_mib),
             row("agents_kept", &self.agents_kept),
             row("quota", &self.quota),
-            row("limit", &self.limit),
+            row("limits", &self.limits),
             row("per_key", &self.per_key),
             row("aging", &self.aging),
+            row("retries", &self.retries),
             row("weights", &self.weights),
             row("waiting", &self.waiting),
             row("waiting_per_workspace", &self.waiting_per_workspace),

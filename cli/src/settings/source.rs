@@ -113,15 +113,18 @@ pub struct Flags {
     /// Attempts at a time in a workspace: 20,acme=5 or none [env: SYNOD_QUOTA]
     #[arg(long, global = true, value_name = "N,NAME=N,…", hide_short_help = true)]
     pub quota: Option<String>,
-    /// Attempts at a time for a capability, in each workspace or one: ocr=4,acme/ocr=2 [env: SYNOD_LIMIT]
+    /// Attempts at a time for a capability, in each workspace or one: ocr=4,acme/ocr=2 [env: SYNOD_LIMITS]
     #[arg(long, global = true, value_name = "NAME=N,…", hide_short_help = true)]
-    pub limit: Option<String>,
+    pub limits: Option<String>,
     /// Tasks of one concurrency key at a time [env: SYNOD_PER_KEY]
     #[arg(long, global = true, value_name = "N", hide_short_help = true)]
     pub per_key: Option<String>,
     /// What a level of priority is worth in waiting, as 10s [env: SYNOD_AGING]
     #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
     pub aging: Option<String>,
+    /// Retries as a share of first attempts, and so many a second besides: 20% + 10/s, or unlimited [env: SYNOD_RETRIES]
+    #[arg(long, global = true, value_name = "N% + N/s", hide_short_help = true)]
+    pub retries: Option<String>,
     /// Weights of workspaces, 1 if not named: acme=3 [env: SYNOD_WEIGHTS]
     #[arg(long, global = true, value_name = "NAME=N,…", hide_short_help = true)]
     pub weights: Option<String>,
@@ -168,9 +171,10 @@ impl Flags {
             "snapshot_mib" => &self.snapshot_mib,
             "agents_kept" => &self.agents_kept,
             "quota" => &self.quota,
-            "limit" => &self.limit,
+            "limits" => &self.limits,
             "per_key" => &self.per_key,
             "aging" => &self.aging,
+            "retries" => &self.retries,
             "weights" => &self.weights,
             "waiting" => &self.waiting,
             "waiting_per_workspace" => &self.waiting_per_workspace,

@@ -112,8 +112,8 @@ fn a_value_that_makes_no_sense_is_refused_with_its_source() {
     check("SYNOD_QUOTA", "acme=x", "0 to 1000000");
     check("SYNOD_QUOTA", "5,6", "said twice");
     check("SYNOD_QUOTA", "Acme=5", "workspace");
-    check("SYNOD_LIMIT", "5", "as name=4");
-    check("SYNOD_LIMIT", "a/b/c=5", "capability");
+    check("SYNOD_LIMITS", "5", "as name=4");
+    check("SYNOD_LIMITS", "a/b/c=5", "capability");
     check("SYNOD_WEIGHTS", "acme=0", "1 to 1000000");
     check("SYNOD_PER_KEY", "0", "1 to 1000000");
     check("SYNOD_AGING", "forever", "at most 366d");
@@ -148,7 +148,7 @@ fn times_are_read_and_shown_alike() {
 #[test]
 fn the_rules_by_which_tasks_wait_are_those_that_were_said() {
     let given = Given::nothing().environment("SYNOD_QUOTA", "20, acme=5").file(
-        "limit = \"ocr=4,acme/ocr=0\"\nper_key = 2\naging = \"500ms\"\nweights = \"acme=3\"\nwaiting = 10",
+        "limits = \"ocr=4,acme/ocr=0\"\nper_key = 2\naging = \"500ms\"\nweights = \"acme=3\"\nwaiting = 10",
     );
     let settings = given.load().unwrap();
     let (acme, ocr) =
@@ -168,7 +168,7 @@ fn the_rules_by_which_tasks_wait_are_those_that_were_said() {
     };
     assert_eq!(settings.rules(), wanted);
     assert_eq!(
-        (settings.quota.value.to_string(), settings.limit.value.to_string()),
+        (settings.quota.value.to_string(), settings.limits.value.to_string()),
         ("20,acme=5".into(), "ocr=4,acme/ocr=0".into())
     );
     assert_eq!(Given::nothing().load().unwrap().rules(), synod_ledger::Rules::default());

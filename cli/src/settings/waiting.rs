@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 use synod_fleet::queue;
+use synod_fleet::retry::BudgetSettings;
 use synod_ledger::Rules;
 use synod_protocol::{Capability, Workspace};
 
@@ -96,13 +97,55 @@ where
     Ok(each)
 }
 
+/// How many of the attempts may be retries, as `20% + 10/s`, or `unlimited`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryBudget(pub BudgetSettings);
+
+impl FromStr for RetryBudget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<RetryBudget, String> {
+        if text == "unlimited" {
+            return Ok(RetryBudget(BudgetSettings {
+                ratio: 10.0,
+                min_per_second: 100_000,
+                ..BudgetSettings::default()
+            }));
+        }
+        let wanted = || {
+            format!(
+                "a share of the first attempts and a rate are wanted, as 20% + 10/s, or unlimited; not {text:?}"
+            )
+        };
+        let (share, rate) = text.split_once('+').ok_or_else(wanted)?;
+        let share = share.trim().strip_suffix('%').and_then(|share| share.parse::<u32>().ok());
+        let rate = rate.trim().strip_suffix("/s").and_then(|rate| rate.parse::<u32>().ok());
+        let (share, rate) = share.zip(rate).ok_or_else(wanted)?;
+        if share > 1_000 || rate > 100_000 {
+            return Err("at most 1000% + 100000/s is wanted".to_owned());
+        }
+        let ratio = f64::from(share) / 100.0;
+        Ok(RetryBudget(BudgetSettings { ratio, min_per_second: rate, ..BudgetSettings::default() }))
+    }
+}
+
+impl fmt::Display for RetryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BudgetSettings { ratio, min_per_second, .. } = self.0;
+        if min_per_second == 100_000 {
+            return f.write_str("unlimited");
+        }
+        write!(f, "{:.0}% + {min_per_second}/s", ratio * 100.0)
+    }
+}
+
 impl Settings {
     /// The rules by which tasks wait.
     pub fn rules(&self) -> Rules {
         let Span(aging) = self.aging.value;
         let aging_ms = u64::try_from(aging.unwrap_or(AGING_MOST).as_millis()).unwrap_or(u64::MAX);
         let (mut limits, mut limits_in) = (BTreeMap::new(), BTreeMap::new());
-        for (Somewhere { workspace, capability }, most) in &self.limit.value.named {
+        for (Somewhere { workspace, capability }, most) in &self.limits.value.named {
             match workspace {
                 Some(workspace) => limits_in.insert((workspace.clone(), capability.clone()), *most),
                 None => limits.insert(capability.clone(), *most),
@@ -115,6 +158,7 @@ impl Settings {
                 waiting_per_workspace: self.waiting_per_workspace.value,
                 per_key: self.per_key.value,
             },
+            retries: self.retries.value.0,
             quota: self.quota.value.all,
             quotas: self.quota.value.named.clone(),
             limits,

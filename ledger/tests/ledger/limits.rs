@@ -5,6 +5,7 @@ use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use synod_fleet::queue::Settings;
+use synod_fleet::retry::BudgetSettings;
 use synod_ledger::{Effect, Input, Released, Rules};
 use synod_protocol::Code;
 use synod_protocol::event::What;
@@ -364,4 +365,35 @@ fn a_named_agent_is_waited_for_and_said_so() {
     shard.ask("synod.task.submit", &json!({"task_id": "t", "agent_id": "x", "input": 1})).unwrap();
     let why = shard.owner.why_waiting(&task_key("t")).unwrap();
     assert_eq!(why.message, "no agent x, which it names, was found that is well and has room");
+}
+
+#[test]
+fn retries_beyond_their_budget_wait_and_first_attempts_do_not() {
+    let retries = BudgetSettings { ratio: 0.0, min_per_second: 2, window_s: 1 };
+    let mut shard = shard(Rules { retries, ..Rules::default() }, 20);
+    let retry = json!({"retry": {"initial_backoff_ms": 0, "max_attempts": 5}});
+    let error = json!({"error": {"code": "bad", "message": "it broke", "retryable": true}});
+    let tasks: Vec<String> = (0..10).map(|n| format!("t{n}")).collect();
+    for task in &tasks {
+        shard.submit(task, &retry).unwrap();
+    }
+    for task in &tasks {
+        shard.result("fail", task, &error).unwrap();
+    }
+    let again = |shard: &Shard| tasks.iter().filter(|task| shard.task(task).attempts.len() == 2).count();
+    shard.wait(10);
+    assert_eq!(again(&shard), 2, "as many as the budget begins with");
+    let held: Vec<&String> = tasks.iter().filter(|task| shard.why(task).is_some()).collect();
+    assert_eq!(held.len(), 8);
+    assert_eq!(shard.why(held[0]), Some((WaitReason::Retry, None)));
+    // Who comes new is not held up, nor are retries of other work.
+    shard.submit("new", &json!({})).unwrap();
+    assert!(shard.runs("new"));
+    // One that is cancelled meanwhile takes no room.
+    shard.ask("synod.task.cancel", &json!({"task_id": held[0]})).unwrap();
+    for second in 1..=4 {
+        shard.wait(1_000);
+        shard.settle();
+        assert_eq!(again(&shard), (2 + 2 * second).min(9), "after {second} s");
+    }
 }
