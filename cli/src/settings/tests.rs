@@ -114,6 +114,8 @@ fn a_value_that_makes_no_sense_is_refused_with_its_source() {
     check("SYNOD_QUOTA", "Acme=5", "workspace");
     check("SYNOD_LIMITS", "5", "as name=4");
     check("SYNOD_LIMITS", "a/b/c=5", "capability");
+    check("SYNOD_RETRIES", "20%", "as 20% + 10/s");
+    check("SYNOD_RETRIES", "2000% + 1/s", "at most 1000%");
     check("SYNOD_WEIGHTS", "acme=0", "1 to 1000000");
     check("SYNOD_PER_KEY", "0", "1 to 1000000");
     check("SYNOD_AGING", "forever", "at most 366d");
@@ -148,7 +150,7 @@ fn times_are_read_and_shown_alike() {
 #[test]
 fn the_rules_by_which_tasks_wait_are_those_that_were_said() {
     let given = Given::nothing().environment("SYNOD_QUOTA", "20, acme=5").file(
-        "limits = \"ocr=4,acme/ocr=0\"\nper_key = 2\naging = \"500ms\"\nweights = \"acme=3\"\nwaiting = 10",
+        "limits = \"ocr=4,acme/ocr=0\"\nper_key = 2\naging = \"500ms\"\nweights = \"acme=3\"\nwaiting = 10\nretries = \"5% + 2/s\"",
     );
     let settings = given.load().unwrap();
     let (acme, ocr) =
@@ -165,6 +167,7 @@ fn the_rules_by_which_tasks_wait_are_those_that_were_said() {
         limits: [(ocr.clone(), 4)].into(),
         limits_in: [((acme.clone(), ocr), 0)].into(),
         weights: [(acme, 3)].into(),
+        retries: BudgetSettings { ratio: 0.05, min_per_second: 2, window_s: 10 },
     };
     assert_eq!(settings.rules(), wanted);
     assert_eq!(
