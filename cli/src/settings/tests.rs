@@ -167,7 +167,7 @@ fn the_rules_by_which_tasks_wait_are_those_that_were_said() {
         limits: [(ocr.clone(), 4)].into(),
         limits_in: [((acme.clone(), ocr), 0)].into(),
         weights: [(acme, 3)].into(),
-        retries: BudgetSettings { ratio: 0.05, min_per_second: 2, window_s: 10 },
+        retries: synod_fleet::retry::BudgetSettings { ratio: 0.05, min_per_second: 2, window_s: 10 },
     };
     assert_eq!(settings.rules(), wanted);
     assert_eq!(
