@@ -37,7 +37,7 @@ async fn up(settings: &Settings, file: Option<PathBuf>, output: &mut Output<impl
     let failed = |error: &dyn std::fmt::Display| Stop::Failed(error.to_string());
     let mut file = file.map(|path| EndpointsFile::at(&path)).transpose().map_err(|e| failed(&e))?;
     let metrics = Metrics::install().map_err(|e| failed(&e))?;
-    let options = EmbeddedOptions { metrics: Some(metrics), ..EmbeddedOptions::of(&settings) };
+    let options = EmbeddedOptions { metrics: Some(metrics), ..EmbeddedOptions::of(settings) };
     let mesh = tokio::select! {
         started = Embedded::start(options) => started.map_err(stop)?,
         // Dropped half way, it takes back what it has started.
