@@ -16,7 +16,7 @@ async fn count() -> Result<(), Box<dyn std::error::Error>> {
     let next = move |context: Context, (): ()| {
         let seen = counts.fetch_add(1, Ordering::Relaxed) + 1;
         async move {
-            // Saved before anybody hears of it; the policy besides saves after each task by itself.
+            // Saved before anybody hears of it.
             let kept = context.save_checkpoint().await;
             kept.map_err(|error| TaskError::retryable("not_saved", error.to_string()))?;
             Ok::<_, TaskError>(seen)
@@ -35,6 +35,12 @@ fn process(mesh: &TestMesh) -> std::io::Result<Child> {
     Command::new(std::env::current_exe()?).arg("count").env("SYNOD_ENDPOINTS", mesh.endpoints()).spawn()
 }
 
+async fn four(mesh: &TestMesh) -> Result<Vec<u64>, agent_sdk::WaitError> {
+    let client = mesh.client();
+    let one = || client.call::<u64>(task("count"), Duration::from_secs(20));
+    Ok(vec![one().await?.output, one().await?.output, one().await?.output, one().await?.output])
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if std::env::args().nth(1).as_deref() == Some("count") {
@@ -43,12 +49,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mesh = TestMesh::start().await?;
     for process_start in 0..3 {
         let mut child = process(&mesh)?;
-        for n in 1..=4 {
-            let answer = mesh.client().call::<u64>(task("count"), Duration::from_secs(20)).await?;
-            assert_eq!(answer.output, process_start * 4 + n);
-        }
+        let counted = four(&mesh).await;
         child.kill()?;
         child.wait()?;
+        assert_eq!(counted?, [1, 2, 3, 4].map(|n| process_start * 4 + n));
     }
     Ok(())
 }

@@ -53,6 +53,8 @@ impl TaskRequest {
             retry_on_suspect: None,
             labels: None,
             concurrency_key: None,
+            escalate_to: None,
+            adjustments: None,
         };
         TaskRequest { submit, origin: Origin::default(), wrong: None }
     }
@@ -146,6 +148,27 @@ impl TaskRequest {
         match key.as_ref().parse::<Id>() {
             Ok(key) => self.submit.concurrency_key = Some(key),
             Err(error) => self.refuse(error.with_field("/concurrency_key")),
+        }
+        self
+    }
+
+    /// The last of several attempts goes to an agent with this capability.
+    #[must_use]
+    pub fn escalate_to(mut self, capability: impl AsRef<str>) -> TaskRequest {
+        match capability.as_ref().parse::<Capability>() {
+            Ok(capability) => self.submit.escalate_to = Some(capability),
+            Err(error) => self.refuse(error.with_field("/escalate_to")),
+        }
+        self
+    }
+
+    /// A JSON merge patch (RFC 7396) that makes the input of the next retry from the input as submitted: the first call is
+    /// about the second attempt, and the last goes on for those after it.
+    #[must_use]
+    pub fn adjust(mut self, patch: impl Serialize) -> TaskRequest {
+        match Json::of(&patch) {
+            Ok(patch) => self.submit.adjustments.get_or_insert_default().push(patch),
+            Err(error) => self.refuse(Error::invalid(format!("a patch: {error}")).with_field("/adjustments")),
         }
         self
     }

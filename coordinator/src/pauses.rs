@@ -4,6 +4,7 @@
 //! a task nobody is chosen for it; one that halts also takes its attempts back, wherever they run.
 
 use crate::fleet::{Inside, SharedFleet};
+use std::time::Duration;
 use synod_fleet::{AgentKey, Choice, Departure, Fleet, Need, RuleError};
 use synod_protocol::command::PauseMode;
 use synod_protocol::view::{Pause, Pauses};
@@ -44,6 +45,25 @@ impl Following {
 }
 
 impl SharedFleet {
+    /// Returns once a pause of this scope is followed here, or so much time has passed.
+    pub(crate) async fn follows(&self, pause: &Pause, within: Duration) {
+        let mut changes = self.members();
+        let followed = async {
+            loop {
+                changes.borrow_and_update();
+                let is_it = |known: &Pause| {
+                    (&known.workspace, &known.capability) == (&pause.workspace, &pause.capability)
+                };
+                if self.lock().pauses.all().iter().any(is_it) || changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(within, followed).await.is_err() {
+            tracing::warn!(?pause, "a pause is on record and not yet followed here");
+        }
+    }
+
     /// Takes what is paused by a ledger offset of the fleet's shard.
     pub(crate) fn learn_pauses(&self, pauses: Pauses, offset: u64) {
         let changed = self.lock().pauses.learn(pauses, offset);

@@ -19,9 +19,9 @@ use crate::task::TaskState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use synod_fleet::Fleet;
 use synod_fleet::queue::{Permit, Queue, Refused, Waiting, Why};
+use synod_protocol::Timestamp;
 use synod_protocol::event::TaskSubmitted;
 use synod_protocol::view::TaskStatus;
-use synod_protocol::{Id, Timestamp};
 
 /// Lines of waiting tasks that find nobody before other things have their turn.
 const LINES_A_TURN: usize = 256;
@@ -194,7 +194,7 @@ impl Agenda {
 
     fn joins(&mut self, state: &State, key: &TaskKey) {
         let Some((arrival, task)) = state.arrived(key) else { return };
-        let waiting = self.waiting(key, &task.submitted, &task.avoid, (ms(task.submitted_at), arrival));
+        let waiting = self.waiting(key, Some(task), &task.submitted, (ms(task.submitted_at), arrival));
         for permit in &waiting.permits {
             if !matches!(permit, Permit::Key(..)) {
                 self.queue.set_limit(permit, self.rules.most(permit));
@@ -207,14 +207,18 @@ impl Agenda {
     fn waiting(
         &self,
         key: &TaskKey,
+        known: Option<&TaskState>,
         task: &TaskSubmitted,
-        avoid: &BTreeSet<Id>,
         (since_ms, arrival): (u64, u64),
     ) -> Waiting<Line> {
+        let (capability, agent, avoid) = match known {
+            Some(known) => (known.capability(), known.agent(), &known.avoid),
+            None => (task.capability.as_ref(), task.agent_id.as_ref(), &BTreeSet::new()),
+        };
         Waiting {
             workspace: key.workspace.clone(),
-            line: Line::of(&key.workspace, task, avoid),
-            permits: self.rules.permits(&key.workspace, task),
+            line: Line::of(&key.workspace, (capability, agent), task, avoid),
+            permits: self.rules.permits(&key.workspace, capability, task),
             priority: task.priority,
             since_ms,
             arrival,
@@ -223,16 +227,16 @@ impl Agenda {
 
     /// Whether a task may be given out in the very step by which it comes: it takes no permits, and nobody is before it.
     pub(crate) fn may_pass(&self, key: &TaskKey, task: &TaskState) -> bool {
-        if !self.rules.permits(&key.workspace, &task.submitted).is_empty() {
+        if !self.rules.permits(&key.workspace, task.capability(), &task.submitted).is_empty() {
             return false;
         }
         self.queue.is_empty()
-            || !self.queue.has_before(&self.waiting(key, &task.submitted, &task.avoid, (0, 0)))
+            || !self.queue.has_before(&self.waiting(key, Some(task), &task.submitted, (0, 0)))
     }
 
     /// Whether a new task that would wait is to be taken in.
     pub(crate) fn admit(&self, key: &TaskKey, task: &TaskSubmitted, now: Timestamp) -> Result<(), Refused> {
-        let waiting = self.waiting(key, task, &BTreeSet::new(), (ms(now), u64::MAX));
+        let waiting = self.waiting(key, None, task, (ms(now), u64::MAX));
         self.queue.admit(&waiting, ms(now), Some(ms(task.deadline)))
     }
 
@@ -338,7 +342,7 @@ impl Agenda {
             return Next::Input(Input::AgentDue(key.clone()));
         }
         for key in state.wake_retries(now) {
-            let capability = state.task(&key).and_then(|task| task.submitted.capability.clone());
+            let capability = state.task(&key).and_then(|task| task.capability().cloned());
             self.retries.hold(key, capability.as_ref());
         }
         for key in self.retries.let_go(ms(now), |key| state.waits(key)) {
@@ -444,7 +448,7 @@ impl Agenda {
 }
 
 fn line_of(key: &TaskKey, task: &TaskState) -> Line {
-    Line::of(&key.workspace, &task.submitted, &task.avoid)
+    Line::of(&key.workspace, (task.capability(), task.agent()), &task.submitted, &task.avoid)
 }
 
 /// Milliseconds of the shard's time, for the queue.
@@ -465,10 +469,10 @@ fn gone(state: &State, fleet: &dyn Fleet) -> VecDeque<Input> {
                     lost: departure.lost,
                     reason: format!("agent {} {}", holder.agent, departure.how),
                 });
-            } else if let Some(why) = state
-                .task(task)
-                .and_then(|known| fleet.halted(&task.workspace, known.submitted.capability.as_ref()))
-            {
+            } else if let Some(why) = state.task(task).and_then(|known| {
+                let asked_for = known.current().and_then(|current| known.asked_for(&current.seen));
+                fleet.halted(&task.workspace, asked_for)
+            }) {
                 gone.push_back(Input::HolderGone {
                     task: task.clone(),
                     incarnation: incarnation.clone(),

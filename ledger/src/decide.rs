@@ -439,6 +439,7 @@ impl Draft<'_> {
     fn assignment(&self, choice: Choice, timeout_ms: u64, permits: &[String]) -> TaskAssigned {
         let attempt = self.task.attempts.len() as u32 + 1;
         let figures = figures(&choice);
+        let (escalated_to, adjusted) = self.task.next_is_changed();
         let mut secret = blake3::Hasher::new();
         secret.update(&self.cx.seed).update(self.key.task.as_str().as_bytes()).update(&attempt.to_le_bytes());
         TaskAssigned {
@@ -454,6 +455,8 @@ impl Draft<'_> {
                 in_flight: choice.in_flight,
                 figures,
             },
+            escalated_to,
+            adjusted,
             permits: permits.to_vec(),
             secret: Some(AssignmentSecret {
                 attempt_token: secret.finalize().to_hex()[..32].to_owned(),
@@ -514,7 +517,8 @@ impl Draft<'_> {
 
     fn decline(&mut self, c: &FailTask) -> Result<(), Error> {
         let agent_id = self.task.authorise(c.attempt, &c.attempt_token)?.seen.agent_id.clone();
-        let named = self.task.submitted.agent_id.is_some();
+        let is_escalated = self.task.current().is_some_and(|a| a.seen.escalated_to.is_some());
+        let named = self.task.submitted.agent_id.is_some() && !is_escalated;
         self.emit(What::TaskDeclined(TaskAttemptFailed {
             task_id: c.task_id.clone(),
             status: TaskStatus::Waiting,

@@ -332,8 +332,8 @@ impl Writer<'_> {
             task_id: key.task.clone(),
             attempt: assigned.attempt,
             attempt_token: current.token.clone(),
-            capability: task.submitted.capability.clone(),
-            input: task.submitted.input.clone(),
+            capability: task.asked_for(&current.seen).cloned(),
+            input: task.input(&current.seen),
             deadline: assigned.deadline,
             incarnation: assigned.incarnation.clone(),
         };
@@ -405,8 +405,8 @@ pub(crate) fn again(state: &State, shard: u32, key: &TaskKey) -> Option<Effect> 
         task_id: key.task.clone(),
         attempt: current.seen.attempt,
         attempt_token: current.token.clone(),
-        capability: task.submitted.capability.clone(),
-        input: task.submitted.input.clone(),
+        capability: task.asked_for(&current.seen).cloned(),
+        input: task.input(&current.seen),
         deadline: current.deadline,
         incarnation: current.seen.incarnation.clone(),
     };

@@ -67,7 +67,7 @@ impl State {
             agent: AgentKey { workspace: workspace.clone(), agent: seen.agent_id.clone() },
             incarnation: seen.incarnation.clone(),
             attempt,
-            capability: task.submitted.capability.clone(),
+            capability: task.asked_for(seen).cloned(),
             resources: task.resources().cloned(),
             end: outcome.map(|outcome| End { outcome, took_ms, code }),
         })

@@ -31,12 +31,17 @@ pub struct Rules {
 
 impl Rules {
     /// What a task takes while it runs: of those things alone of which there is a limit.
-    pub fn permits(&self, workspace: &Workspace, task: &TaskSubmitted) -> Vec<Permit> {
+    pub fn permits(
+        &self,
+        workspace: &Workspace,
+        capability: Option<&Capability>,
+        task: &TaskSubmitted,
+    ) -> Vec<Permit> {
         let mut permits = Vec::new();
         if self.quota.is_some() || self.quotas.contains_key(workspace) {
             permits.push(Permit::Workspace(workspace.clone()));
         }
-        if let Some(capability) = &task.capability
+        if let Some(capability) = capability
             && (self.limits.contains_key(capability)
                 || self.limits_in.contains_key(&(workspace.clone(), capability.clone())))
         {

@@ -429,12 +429,17 @@ pub(crate) fn subject_of(step: &Step) -> Option<Subject> {
 }
 
 impl Line {
-    /// The line of a task.
-    pub(crate) fn of(workspace: &Workspace, submitted: &TaskSubmitted, avoid: &BTreeSet<Id>) -> Line {
+    /// The line of a task whose next attempt is for this capability or agent.
+    pub(crate) fn of(
+        workspace: &Workspace,
+        (capability, agent): (Option<&Capability>, Option<&Id>),
+        submitted: &TaskSubmitted,
+        avoid: &BTreeSet<Id>,
+    ) -> Line {
         Line {
             workspace: workspace.clone(),
-            capability: submitted.capability.clone(),
-            agent: submitted.agent_id.clone(),
+            capability: capability.cloned(),
+            agent: agent.cloned(),
             // What was read from JSON has a JSON form.
             requires: submitted.requires.as_ref().and_then(|r| serde_json::to_string(r).ok()),
             avoid: avoid.iter().cloned().collect(),

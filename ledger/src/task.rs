@@ -7,7 +7,7 @@ use synod_fleet::{Need, retry};
 use synod_protocol::command::{Delivery, SubmitTask};
 use synod_protocol::event::{Retry, TaskSubmitted, What};
 use synod_protocol::view::{Attempt, Outcome, Task, TaskStatus};
-use synod_protocol::{Code, Error, Id, Incarnation, Json, Timestamp, Workspace};
+use synod_protocol::{Capability, Code, Error, Id, Incarnation, Json, Timestamp, Workspace};
 
 /// How long a task without a deadline is wanted.
 pub const DEFAULT_DEADLINE_MS: u64 = 24 * 3_600_000;
@@ -90,6 +90,18 @@ impl TaskState {
         }
     }
 
+    /// What an attempt of it was asked for; `None` where it names its agent.
+    pub fn asked_for(&self, attempt: &Attempt) -> Option<&Capability> {
+        let escalated_to = attempt.escalated_to.as_ref().and(self.submitted.escalate_to.as_ref());
+        escalated_to.or(self.submitted.capability.as_ref())
+    }
+
+    /// What an attempt of it is handed.
+    pub(crate) fn input(&self, attempt: &Attempt) -> Json {
+        let adjustment = attempt.adjusted.and_then(|n| self.submitted.adjustments.get(n as usize - 1));
+        adjustment.map_or_else(|| self.submitted.input.clone(), |patch| self.submitted.input.merged(patch))
+    }
+
     /// The attempt in force, if one is.
     pub fn current(&self) -> Option<&AttemptState> {
         self.attempts.last().filter(|a| a.seen.ended_at.is_none())
@@ -141,6 +153,8 @@ impl TaskState {
                             e.choice.in_flight
                         )),
                         choice: Some(e.choice.clone()),
+                        escalated_to: e.escalated_to.clone(),
+                        adjusted: e.adjusted,
                     },
                     token,
                     delivery,
@@ -271,6 +285,33 @@ impl TaskState {
         }
     }
 
+    /// Whether the next attempt is the one that is escalated.
+    fn escalates(&self) -> bool {
+        let is_last = self.failures > 0 && self.failures + 1 >= self.submitted.retry.max_attempts;
+        is_last && self.submitted.escalate_to.is_some()
+    }
+
+    /// What whoever gets the next attempt must be able to do.
+    pub fn capability(&self) -> Option<&Capability> {
+        if self.escalates() {
+            self.submitted.escalate_to.as_ref()
+        } else {
+            self.submitted.capability.as_ref()
+        }
+    }
+
+    /// Who alone may get the next attempt.
+    pub fn agent(&self) -> Option<&Id> {
+        self.submitted.agent_id.as_ref().filter(|_| !self.escalates())
+    }
+
+    /// The capability that the next attempt is escalated to, if it is, and the adjustment that makes its input, from 1.
+    pub(crate) fn next_is_changed(&self) -> (Option<Capability>, Option<u32>) {
+        let adjusted = self.failures.min(self.submitted.adjustments.len() as u32);
+        let escalated_to = self.submitted.escalate_to.clone().filter(|_| self.escalates());
+        (escalated_to, Some(adjusted).filter(|adjusted| *adjusted > 0))
+    }
+
     /// What it needs of an agent, to be chosen by this random number.
     pub fn need<'a>(&'a self, workspace: &'a Workspace, random: u64) -> Need<'a> {
         self.need_avoiding(workspace, &self.avoid, random)
@@ -285,8 +326,8 @@ impl TaskState {
     ) -> Need<'a> {
         Need {
             workspace,
-            capability: self.submitted.capability.as_ref(),
-            agent: self.submitted.agent_id.as_ref(),
+            capability: self.capability(),
+            agent: self.agent(),
             requires: self.submitted.requires.as_ref(),
             avoid,
             rule: self.submitted.strategy.as_deref(),
@@ -339,6 +380,8 @@ pub(crate) fn submission(
         // Told apart no further than this, so that fingerprints stay what they were before rules could be chosen.
         strategy: Some(command.strategy.clone().unwrap_or_else(|| synod_fleet::LEAST_CONNECTIONS.to_owned())),
         requires: command.requires.clone(),
+        escalate_to: command.escalate_to.clone(),
+        adjustments: command.adjustments.clone().unwrap_or_default(),
         retry_on_suspect: command.retry_on_suspect.unwrap_or(false),
         concurrency_key: command.concurrency_key.clone(),
         labels: command.labels.clone().unwrap_or_default(),

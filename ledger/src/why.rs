@@ -20,7 +20,7 @@ pub(crate) fn why_waiting(state: &State, agenda: &Agenda, key: &TaskKey) -> Opti
         let message = "its back-off is over, and so many others are tried again that it is not yet its turn";
         return Some(told(WaitReason::Retry, message.into()));
     }
-    let wanted = match (&task.submitted.capability, &task.submitted.agent_id) {
+    let wanted = match (task.capability(), task.agent()) {
         (Some(capability), _) => format!("with capability {capability}"),
         (None, Some(agent)) => format!("{agent}, which it names,"),
         (None, None) => String::new(),

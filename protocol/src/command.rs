@@ -166,6 +166,13 @@ pub struct SubmitTask {
     /// Of the tasks with the same key only so many run at a time, one by default.
     #[serde(default)]
     pub concurrency_key: Option<Id>,
+    /// The last of several attempts goes to an agent with this capability.
+    #[serde(default)]
+    pub escalate_to: Option<Capability>,
+    /// JSON merge patches (RFC 7396), at most 100: the n-th makes the input of the attempt after the n-th failure from the input
+    /// as submitted; the last goes on.
+    #[serde(default)]
+    pub adjustments: Option<Vec<Json>>,
 }
 
 impl Eq for SubmitTask {}
@@ -466,26 +473,34 @@ fn is_inbox(topic: &str) -> bool {
 }
 
 impl SubmitTask {
-    /// In bincode, which knows no defaults, `concurrency_key` may be missing: it is newer than what else stands there.
+    /// In bincode, which knows no defaults, the fields may be missing that are newer than what else stands there.
     fn read(content_type: ContentType, bytes: &[u8], limits: &Limits) -> Result<SubmitTask, Error> {
         let read = codec::decode(content_type, bytes, limits);
         match (content_type, read) {
             (ContentType::Bincode, Err(error)) => {
-                let none = [bytes, &[0]].concat();
-                codec::decode(content_type, &none, limits).map_err(|_| error)
+                let with_none = |missing| [bytes, &[0].repeat(missing)].concat();
+                let mut reads = (1..=Self::NEWER)
+                    .filter_map(|missing| codec::decode(content_type, &with_none(missing), limits).ok());
+                reads.next().ok_or(error)
             }
             (_, read) => read,
         }
     }
 
-    /// The same: without one its bytes are what they were before there was any.
+    /// The same: without them its bytes are what they were before there were any.
     fn write(&self, content_type: ContentType) -> Result<Vec<u8>, Error> {
         let mut bytes = codec::encode(content_type, self)?;
-        if content_type == ContentType::Bincode && self.concurrency_key.is_none() {
-            bytes.pop();
+        if content_type == ContentType::Bincode {
+            let newer =
+                [self.adjustments.is_some(), self.escalate_to.is_some(), self.concurrency_key.is_some()];
+            let missing = newer.iter().take_while(|is_there| !**is_there).count();
+            bytes.truncate(bytes.len() - missing);
         }
         Ok(bytes)
     }
+
+    /// Fields that bincode may lack: from `concurrency_key` on.
+    const NEWER: usize = 3;
 
     /// A task for any agent with this capability, all else by default.
     pub fn new(task_id: EntityId, capability: Capability, input: Json) -> SubmitTask {
@@ -503,6 +518,8 @@ impl SubmitTask {
             retry_on_suspect: None,
             labels: None,
             concurrency_key: None,
+            escalate_to: None,
+            adjustments: None,
         }
     }
 
@@ -523,6 +540,13 @@ impl SubmitTask {
         if let Some(rule) = self.strategy.as_deref() {
             check_rule_name(rule)?;
         }
+        let max_attempts = self.retry.as_ref().and_then(|retry| retry.max_attempts);
+        if self.escalate_to.is_some() && max_attempts == Some(1) {
+            let message = "the last attempt is escalated only if there is one before it: max_attempts must be 2 or more";
+            return Err(Error::invalid(message).with_field("/escalate_to"));
+        }
+        let adjustments = self.adjustments.as_ref().map_or(0, Vec::len);
+        check_range("/adjustments", "adjustments", adjustments as u64, 0, 100)?;
         self.retry.as_ref().map_or(Ok(()), RetryPolicy::check)
     }
 }
@@ -631,15 +655,18 @@ mod tests {
         let read = |bytes: &[u8]| Command::decode(ty, ContentType::Bincode, bytes, &limits);
         let short = Command::SubmitTask(plain.clone()).encode(ContentType::Bincode).unwrap();
         let whole = codec::encode(ContentType::Bincode, &plain).unwrap();
-        assert_eq!(whole, [short.as_slice(), &[0]].concat(), "as before there was such a field");
+        assert_eq!(whole, [short.as_slice(), &[0; 3]].concat(), "as before there were such fields");
         for (bytes, task) in [(short.clone(), &plain), (whole, &plain)] {
             assert_eq!(read(&bytes).unwrap(), Command::SubmitTask(task.clone()));
         }
-        let bytes = Command::SubmitTask(keyed.clone()).encode(ContentType::Bincode).unwrap();
-        assert_eq!(read(&bytes).unwrap(), Command::SubmitTask(keyed));
+        let adjusted = SubmitTask { adjustments: Some(vec![Json::null()]), ..plain.clone() };
+        for task in [keyed, adjusted] {
+            let bytes = Command::SubmitTask(task.clone()).encode(ContentType::Bincode).unwrap();
+            assert_eq!(read(&bytes).unwrap(), Command::SubmitTask(task));
+        }
         // What ends earlier is no task, and what goes on none either.
         assert!(read(&short[..short.len() - 1]).is_err());
-        assert!(read(&[short.as_slice(), &[0, 0]].concat()).is_err());
+        assert!(read(&[short.as_slice(), &[0; 4]].concat()).is_err());
     }
 
     #[test]
@@ -668,6 +695,10 @@ mod tests {
             Err(Some("/retry/multiplier")),
         );
         check(submit, r#"{"task_id":"t","capability":"c","strategy":"Fastest"}"#, Err(Some("/strategy")));
+        let once = r#"{"task_id":"t","capability":"c","retry":{"max_attempts":1},"escalate_to":"e"}"#;
+        check(submit, once, Err(Some("/escalate_to")));
+        let many = format!(r#"{{"task_id":"t","capability":"c","adjustments":[{}]}}"#, ["1"; 101].join(","));
+        check(submit, &many, Err(Some("/adjustments")));
         check(submit, r#"{"task_id":"t","capability":"c","nope":1}"#, Err(Some("/nope")));
         check(submit, r#"{"task_id":"t","capability":"c","task_id":"u"}"#, Err(None));
         check("synod.task.obey", r#"{}"#, Err(None));

@@ -300,6 +300,12 @@ pub struct TaskSubmitted {
     /// Of the tasks with the same key only so many run at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Id>,
+    /// Where the last of several attempts goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_to: Option<Capability>,
+    /// What retries change of the input.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adjustments: Vec<Json>,
     /// Free labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -340,6 +346,12 @@ pub struct TaskAssigned {
     pub incarnation: Incarnation,
     /// When this attempt's time is over.
     pub deadline: Timestamp,
+    /// The capability that it was escalated to, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalated_to: Option<Capability>,
+    /// Which adjustment made its input, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adjusted: Option<u32>,
     /// Why this agent.
     pub choice: ChoiceMade,
     /// The permits that were taken for it, by their names.
@@ -575,6 +587,8 @@ mod tests {
                 agent_id: "a".parse().unwrap(),
                 incarnation: "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10".parse().unwrap(),
                 deadline: Timestamp::from_millis(0),
+                escalated_to: None,
+                adjusted: None,
                 choice: ChoiceMade {
                     rule: "least_connections".into(),
                     candidates: 1,

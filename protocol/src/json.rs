@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -42,6 +43,23 @@ impl Json {
     /// The value does not have that shape.
     pub fn to<T: de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.as_str())
+    }
+
+    /// What a JSON merge patch (RFC 7396) makes of it. What the patch does not touch keeps its text.
+    #[must_use]
+    pub fn merged(&self, patch: &Json) -> Json {
+        let Ok(changes) = patch.to::<BTreeMap<String, Json>>() else { return patch.clone() };
+        let mut members = self.to::<BTreeMap<String, Json>>().unwrap_or_default();
+        for (name, change) in changes {
+            if change.as_str() == "null" {
+                members.remove(&name);
+            } else {
+                let before = members.remove(&name).unwrap_or_default();
+                members.insert(name, before.merged(&change));
+            }
+        }
+        // Names are strings, so an object it is.
+        Json::of(&members).unwrap_or_default()
     }
 
     /// The value with sorted keys and no white space: equal values have equal bytes.
@@ -120,6 +138,33 @@ mod tests {
         check("[1,2]", "[2,1]", false);
         check("1e999", "1e999", true);
         check("1e999", "1e998", false);
+    }
+
+    /// The cases of RFC 7396, appendix A.
+    #[test]
+    fn merge_patches_do_what_their_rfc_says() {
+        let cases = [
+            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"a":null}"#, "{}"),
+            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
+            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
+            (r#"{"a":{"b":"c"}}"#, r#"{"a":{"b":"d","c":null}}"#, r#"{"a":{"b":"d"}}"#),
+            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+            (r#"["a","b"]"#, r#"["c","d"]"#, r#"["c","d"]"#),
+            (r#"{"a":"b"}"#, r#"["c"]"#, r#"["c"]"#),
+            (r#"{"a":"foo"}"#, "null", "null"),
+            (r#"{"a":"foo"}"#, r#""bar""#, r#""bar""#),
+            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"e":null,"a":1}"#),
+            ("[1,2]", r#"{"a":"b","c":null}"#, r#"{"a":"b"}"#),
+            ("{}", r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
+            (r#"{"n":1e999,"m":1}"#, r#"{"m":2}"#, r#"{"m":2,"n":1e999}"#),
+        ];
+        for (target, patch, result) in cases {
+            let json = |text| Json::parse(text).unwrap();
+            assert_eq!(json(target).merged(&json(patch)), json(result), "{target} {patch}");
+        }
     }
 
     #[test]

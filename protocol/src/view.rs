@@ -194,6 +194,12 @@ pub struct Attempt {
     /// How that agent was chosen.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub choice: Option<ChoiceMade>,
+    /// The capability that it was escalated to, if it was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub escalated_to: Option<Capability>,
+    /// Which of the task's adjustments made its input, from 1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub adjusted: Option<u32>,
 }
 
 /// Why a task's attempts went where they went, and what it waits for.

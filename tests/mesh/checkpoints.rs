@@ -16,8 +16,8 @@ use synod_tests::{eventually, plain};
 const SOON: Duration = Duration::from_secs(20);
 
 async fn mesh() -> TestMesh {
-    let binary = std::env::var_os("SYNOD_BIN").expect("SYNOD_BIN names the built synod");
-    TestMesh::start_binary(binary.as_ref(), &[]).await.expect("a mesh")
+    let binary = synod_tests::synod();
+    TestMesh::start_binary(&binary, &[]).await.expect("a mesh")
 }
 
 /// What the agent's own code knows.

@@ -114,10 +114,9 @@ async fn three_coordinators_and_a_kill_pass_no_limit_and_keep_no_permit() {
     println!("120 tasks of 4 keys, 2 at a time each, 5 in all: {} ms", began.elapsed().as_millis());
 
     let most = counts.lock().unwrap_or_else(PoisonError::into_inner).most.clone();
-    for key in &keys {
-        assert_eq!(most[*key], PER_KEY, "{most:?}");
-    }
-    assert_eq!(most["all"], QUOTA, "{most:?}");
+    // Never beyond a limit; that one is reached depends on who had its turn when.
+    assert!(keys.iter().all(|key| most[*key] <= PER_KEY) && most["all"] <= QUOTA, "{most:?}");
+    assert!(keys.iter().any(|key| most[*key] == PER_KEY), "{most:?}");
     let mut names: Vec<String> = keys.iter().map(|key| format!("key/default/{key}")).collect();
     names.push("workspace/default".to_owned());
     // Those that the dead one had taken and not used come back by themselves.

@@ -11,14 +11,14 @@ use synod_tests::{Client, Ground, Mesh, eventually, fresh};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// One after the other: who vanishes while the connections of all are cut is one of many, and not judged by that.
-static TURN: Mutex<()> = Mutex::const_new(());
+pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
 /// An agent by its signs of life alone. Dropped, all of them end at once, as they do when a process is killed.
-struct Signs {
-    id: String,
+pub(crate) struct Signs {
+    pub(crate) id: String,
     incarnation: Incarnation,
     inbox: InboxReader,
     presence: Option<PresenceHold>,
@@ -27,8 +27,18 @@ struct Signs {
 }
 
 impl Signs {
-    async fn of(mesh: &Mesh, client: &Client, capability: &str, max_concurrency: u32) -> Signs {
-        let redis = Redis::new(RedisConfig::new(&mesh.redis)).expect("a Redis client");
+    pub(crate) async fn of(mesh: &Mesh, client: &Client, capability: &str, max_concurrency: u32) -> Signs {
+        Signs::through(&mesh.redis, client, capability, max_concurrency).await
+    }
+
+    /// The same, by this way to the mesh's Redis.
+    pub(crate) async fn through(
+        redis: &str,
+        client: &Client,
+        capability: &str,
+        max_concurrency: u32,
+    ) -> Signs {
+        let redis = Redis::new(RedisConfig::new(redis)).expect("a Redis client");
         let (id, incarnation) = (fresh("agent"), Incarnation::from(uuid::Uuid::now_v7()));
         let (workspace, agent): (_, Id) = (Workspace::default_name(), id.parse().expect("an id"));
         let presence = hold(&redis, &agent, &incarnation).await;
@@ -42,7 +52,7 @@ impl Signs {
     }
 
     /// The next piece of work: `(task, attempt)`.
-    async fn given(&mut self) -> (String, u64) {
+    pub(crate) async fn given(&mut self) -> (String, u64) {
         let body = self.inbox.take(SOON).await.expect("the inbox reads").expect("something comes");
         let message: Value = serde_json::from_str(&body).expect("JSON");
         let data = &message["data"];
@@ -54,19 +64,21 @@ impl Signs {
 
     /// Returns when it has lived for so long that everyone has seen it present: whose absence is to say something has to
     /// have been seen.
-    async fn is_seen(&self) {
+    pub(crate) async fn is_seen(&self) {
         eventually("a second heartbeat", SOON, || async { (self.beats().await >= 2).then_some(()) }).await;
     }
 
     /// How many heartbeats Redis has had of it.
-    async fn beats(&self) -> u64 {
+    pub(crate) async fn beats(&self) -> u64 {
         let (workspace, agent) = (Workspace::default_name(), self.id.parse().expect("an id"));
-        let beats = Heartbeats::new(self.redis.clone()).of(&[(&workspace, &agent)]).await;
-        beats.expect("Redis answers").first().map_or(0, |beat| beat.beat)
+        let (heartbeats, who) = (Heartbeats::new(self.redis.clone()), [(&workspace, &agent)]);
+        // One that is cut off at this moment is asked again.
+        let beats = eventually("Redis answers", SOON, || async { heartbeats.of(&who).await.ok() }).await;
+        beats.first().map_or(0, |beat| beat.beat)
     }
 
     /// It leaves in good order, so that it is not missed.
-    async fn leaves(self, client: &Client) {
+    pub(crate) async fn leaves(self, client: &Client) {
         let value = json!({"agent_id": self.id, "incarnation": self.incarnation.to_string()});
         client.command(&fresh("leave"), "synod.agent.deregister", &value).await.is(200);
     }
@@ -91,11 +103,12 @@ async fn beat(redis: Redis, agent_id: Id, incarnation: Incarnation) {
         every.tick().await;
         let (workspace, agent_id, incarnation) = (workspace.clone(), agent_id.clone(), incarnation.clone());
         let beat = Beat { workspace, agent_id, incarnation, beat, in_flight: vec![], load: None };
-        heartbeats.beat(&beat).await.expect("Redis takes a heartbeat");
+        // One that is cut off at this moment beats again.
+        let _ = heartbeats.beat(&beat).await;
     }
 }
 
-async fn submit(client: &Client, capability: &str, more: &Value) -> String {
+pub(crate) async fn submit(client: &Client, capability: &str, more: &Value) -> String {
     let id = fresh("task");
     let mut task = json!({"task_id": id, "capability": capability, "input": 1, "timeout_ms": 60_000});
     task.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
@@ -103,11 +116,11 @@ async fn submit(client: &Client, capability: &str, more: &Value) -> String {
     id
 }
 
-async fn task(client: &Client, id: &str) -> Value {
+pub(crate) async fn task(client: &Client, id: &str) -> Value {
     client.get(&format!("/v1/tasks/{id}")).await.body
 }
 
-async fn health(client: &Client, id: &str) -> Value {
+pub(crate) async fn health(client: &Client, id: &str) -> Value {
     client.get(&format!("/v1/agents/{id}")).await.body["health"].clone()
 }
 

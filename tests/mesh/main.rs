@@ -6,6 +6,7 @@ mod bad_http;
 mod bad_records;
 mod breakers;
 mod checkpoints;
+mod cut;
 mod explain;
 mod foreign;
 mod http;

@@ -211,8 +211,8 @@ async fn agents_in_error_are_critical_moments_that_are_taken_together() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_an_interval_a_few_are_kept_for_a_while() {
     let settings = ["--snapshot-every", "1s", "--snapshot-count", "2", "--snapshot-kept", "1h"];
-    let binary = std::env::var_os("SYNOD_BIN").expect("SYNOD_BIN names the built synod");
-    let mesh = TestMesh::start_binary(binary.as_ref(), &settings).await.expect("a mesh");
+    let binary = synod_tests::synod();
+    let mesh = TestMesh::start_binary(&binary, &settings).await.expect("a mesh");
     let http = synod_tests::plain();
     let url = format!("{}/v1/snapshots", mesh.config().http[0]);
     let list = async || -> Vec<Value> {

@@ -90,7 +90,7 @@ pub fn root() -> &'static Path {
 ///
 /// # Panics
 /// It is not there.
-pub(crate) fn synod() -> PathBuf {
+pub fn synod() -> PathBuf {
     if let Some(path) = std::env::var_os("SYNOD_BIN") {
         return path.into();
     }

@@ -284,6 +284,8 @@ impl Memory {
         task.status = TaskStatus::Assigned;
         task.attempts.push(Attempt {
             choice: None,
+            escalated_to: None,
+            adjusted: None,
             attempt: task.attempts.len() as u32 + 1,
             agent_id: agent.agent_id.clone(),
             incarnation: agent.incarnation.clone(),

@@ -1,6 +1,7 @@
 //! `synod task …`: hand in work, and see what becomes of it.
 
 mod explain;
+mod redrive;
 mod submit;
 mod watch;
 
@@ -33,6 +34,8 @@ enum Verb {
     List(List),
     /// Cancel a task
     Cancel(Cancel),
+    /// Try afresh what has failed for good, as a task of its own
+    Redrive(redrive::Args),
     /// Say why its attempts went where they went, and what it waits for
     Explain(Explain),
     /// Show a task's events as they happen, until it ends
@@ -116,6 +119,7 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
                 let cancel = format!("{}/cancel", path(&id));
                 output.entity(&api.post(&cancel, &[], &body, Duration::ZERO).await?.1)
             }
+            Verb::Redrive(redrive) => redrive::run(&api, redrive, output).await,
             Verb::Explain(Explain { id }) => explain::run(&api, &id, output).await,
             Verb::Watch(watch) => watch::run(&api, watch, output).await,
         }

@@ -1,4 +1,4 @@
-//! How agents are chosen: by the rule that is asked for, and not while they are shut out.
+//! How agents are chosen: by the rule that is asked for, not while they are shut out or paused, and within limits.
 
 use super::doors::ended;
 use super::site::SOON;
@@ -47,6 +47,67 @@ pub(super) async fn shut_out(site: &Site) -> Verdict {
     match (waited["agents"]["shut"].as_u64(), task["status"].as_str()) {
         (Some(1), Some("completed")) => held("forced open, a task waited; reset, it was done"),
         (_, status) => Err(Broken::promise(format!("it waited for {waited}, and ended as {status:?}"))),
+    }
+}
+
+/// Of two tasks with one concurrency key the second waits for the first.
+pub(super) async fn one_at_a_time(site: &Site) -> Verdict {
+    let staff = site.staff().await?;
+    let (capability, key) = (site.capability("hold"), site.fresh("key"));
+    let ids = [site.fresh("first"), site.fresh("second")];
+    for id in &ids {
+        let body = json!({ "task_id": id, "capability": capability, "concurrency_key": key });
+        site.api.post("/v1/tasks", &[], &body, Duration::ZERO).await?;
+    }
+    staff.holds(&ids[0]).await?;
+    let second = site.api.get(&format!("/v1/tasks/{}", ids[1]), &[], Duration::ZERO).await?;
+    let waits_for = second["waits_for"].clone();
+    // Whatever was seen, both are let go.
+    ids.iter().for_each(|id| staff.let_go(id));
+    for id in &ids {
+        let task = ended(site, id, SOON).await?;
+        if task["status"] != "completed" {
+            return Err(Broken::promise(format!("{id} ended as {}", task["status"])));
+        }
+    }
+    match waits_for["reason"].as_str() {
+        Some("permit") => held("the second waited for the first one's permit, then ran"),
+        _ => Err(Broken::promise(format!("while the first ran the second waited for {waits_for}"))),
+    }
+}
+
+/// What is paused gets no work, and says so; resumed, it does.
+pub(super) async fn paused(site: &Site) -> Verdict {
+    let capability = site.capability("echo");
+    let scope = json!({ "capability": capability, "reason": "synod validate" });
+    let id = site.fresh("paused");
+    site.api.post("/v1/fleet/pause", &[], &scope, Duration::ZERO).await?;
+    let submitted = submit(&site.api, &id, &capability, "least_connections").await;
+    let task = site.api.get(&format!("/v1/tasks/{id}"), &[], Duration::ZERO).await;
+    site.api.post("/v1/fleet/resume", &[], &json!({ "capability": capability }), Duration::ZERO).await?;
+    submitted?;
+    let waits_for = task?["waits_for"].clone();
+    let over = ended(site, &id, SOON).await?;
+    match (waits_for["reason"].as_str(), over["status"].as_str()) {
+        (Some("pause"), Some("completed")) => held("paused, a task waited; resumed, it was done"),
+        (_, status) => Err(Broken::promise(format!("it waited for {waits_for}, and ended as {status:?}"))),
+    }
+}
+
+/// A snapshot shows the agents of this moment.
+pub(super) async fn snapshot(site: &Site) -> Verdict {
+    let staff = site.staff().await?.id().clone();
+    let body = json!({ "label": "synod validate" });
+    let (_, taken) = site.api.post("/v1/snapshots", &[], &body, Duration::ZERO).await?;
+    let id = taken["snapshot_id"].as_str().unwrap_or_default().to_owned();
+    let path = format!("/v1/snapshots/{id}");
+    let read = site.api.get(&path, &[], Duration::ZERO).await;
+    site.api.delete(&path).await?;
+    let read = read?;
+    let agents = read["agents"].as_array().map_or(&[][..], Vec::as_slice);
+    match agents.iter().any(|agent| agent["agent_id"] == staff.as_str()) {
+        true => held(format!("{} agents, collected within {} µs", agents.len(), read["span_us"])),
+        false => Err(Broken::promise(format!("agent {staff} is not in it: {read}"))),
     }
 }
 

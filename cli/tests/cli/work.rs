@@ -169,3 +169,41 @@ fn an_operator_pauses_lists_and_counts() {
     let text = String::from_utf8(status.stdout).unwrap();
     assert!(text.contains("DUTY") && text.contains("presence"), "{text}");
 }
+
+/// What has failed is explained, and tried afresh once, however often that is asked for.
+#[test]
+fn what_failed_is_explained_and_redriven() {
+    let up = Up::start();
+    let agent = agent(&up, "picky", "picky", "grep -q good && echo '\"fine\"'");
+    let submit =
+        ["task", "submit", "--capability", "picky", "--id", "bad", "--max-attempts", "1", "--strategy"];
+    let failed = up.json(1, &[&submit[..], &["random", "--wait=30000", "--input", "\"bad\""]].concat());
+    assert_eq!(failed["status"], "dead_lettered", "{failed}");
+    let told = up.synod(&["task", "explain", "bad"]).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(
+        told.starts_with("task bad is dead_lettered\nattempt 1: agent picky, by random out of 1 with room"),
+        "{told}"
+    );
+
+    for _ in 0..2 {
+        let again = up.json(0, &["task", "redrive", "bad"]);
+        assert_eq!(
+            (&again["task_id"], &again["labels"]["synod.redriven_from"]),
+            (&json!("bad-redriven"), &json!("bad"))
+        );
+    }
+    let over = up.json(1, &["task", "get", "bad-redriven", "--wait=30000"]);
+    assert_eq!(
+        (&over["status"], over["attempts"].as_array().unwrap().len()),
+        (&json!("dead_lettered"), 1),
+        "{over}"
+    );
+    up.json(
+        0,
+        &["task", "submit", "--capability", "picky", "--id", "good", "--wait=30000", "--input", "\"good\""],
+    );
+    up.json(4, &["task", "redrive", "good"]);
+    up.json(3, &["task", "redrive", "nobody"]);
+    drop(agent);
+}

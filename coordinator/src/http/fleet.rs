@@ -21,6 +21,8 @@ use synod_protocol::{Capability, Code, Command, Error, Json, Timestamp, Workspac
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
+/// How long a coordinator may take to follow a pause that is on record.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 /// How long the owners may take.
 const GATHER: Duration = Duration::from_secs(5);
 
@@ -99,6 +101,8 @@ pub(crate) struct ScopeParams {
     capability: Option<Capability>,
     /// Of every workspace.
     everything: Option<bool>,
+    /// Only once this coordinator keeps to a pause of that scope, or a second has passed.
+    followed: Option<bool>,
 }
 
 /// Attempts of a scope that have not stopped: in force, or taken back and still held by what heartbeats say.
@@ -114,6 +118,9 @@ pub(crate) async fn get_attempts(
 ) -> Result<Response, Refusal> {
     let cover = Cover::of(&headers, shared.config.partitions)?;
     let pause = pause_of(&caller.workspace, scope.capability, scope.everything, PauseMode::Drain, None);
+    if scope.followed.unwrap_or(false) {
+        shared.fleet.follows(&pause, FOLLOWED_WITHIN).await;
+    }
     json(&attempts(&shared, &cover, &caller.workspace, &pause).await?)
 }
 
@@ -136,6 +143,8 @@ pub(crate) async fn pause_fleet(
     let Pauses { pauses } = decided(&shared, &caller, Command::PauseFleet(asked)).await?;
     let is_it = |p: &Pause| (&p.workspace, &p.capability) == (&wanted.workspace, &wanted.capability);
     let pause = pauses.into_iter().find(is_it).unwrap_or(wanted);
+    // Once it is answered, every coordinator that can be asked keeps to it.
+    shared.fleet.follows(&pause, FOLLOWED_WITHIN).await;
     let after = attempts(&shared, &cover, &caller.workspace, &pause).await?;
     json(&PauseAnswer {
         agents: agents(&shared, &pause),
@@ -245,6 +254,9 @@ async fn attempts(
 ) -> Result<Attempts, Error> {
     let until = Instant::now() + GATHER;
     let mut path = format!("/v1/fleet/attempts?everything={}", pause.workspace.is_none());
+    if pause.since > Timestamp::default() {
+        path.push_str("&followed=true");
+    }
     if let Some(capability) = &pause.capability {
         path.push_str(&format!("&capability={}", door::escaped(capability.as_str())));
     }

@@ -63,6 +63,10 @@ pub(crate) struct NewTask {
     labels: Option<std::collections::BTreeMap<String, String>>,
     #[serde(default)]
     concurrency_key: Option<Id>,
+    #[serde(default)]
+    escalate_to: Option<synod_protocol::Capability>,
+    #[serde(default)]
+    adjustments: Option<Vec<Json>>,
 }
 
 /// Submits a task; with `wait_ms` answers with the finished one if it ends in time.
@@ -100,6 +104,8 @@ pub(crate) async fn post_task(
         retry_on_suspect: new.retry_on_suspect,
         labels: new.labels,
         concurrency_key: new.concurrency_key,
+        escalate_to: new.escalate_to,
+        adjustments: new.adjustments,
     });
     command.check()?;
     // The task's own id is what makes it idempotent here; the key has gone into it.

@@ -47,7 +47,10 @@ fn answered<T: Serialize>(value: &T) -> Answer {
 pub(super) fn attempts(shared: &Shared, shard: u32, state: &State, pause: &Pause) -> Answer {
     let covers = |key: &TaskKey| {
         let task = state.task(key);
-        task.is_some_and(|task| pause.covers(&key.workspace, task.submitted.capability.as_ref()))
+        task.is_some_and(|task| {
+            let current = task.current().map(|current| task.asked_for(&current.seen));
+            pause.covers(&key.workspace, current.unwrap_or_else(|| task.capability()))
+        })
     };
     let mut found = BTreeSet::new();
     for holder in state.holders() {

@@ -444,3 +444,65 @@ fn the_last_error_shows_until_there_is_a_result() {
     shard.live(&[Wait(200), Complete]);
     assert_eq!(show(&mut shard), (None, Value::Null));
 }
+
+/// What whoever had the last attempt was handed: the capability asked for, and the input.
+fn handed(shard: &Shard) -> (String, Value) {
+    let (_, work) = shard.work.iter().rev().find(|(_, work)| work.task_id.as_str() == "t").expect("work");
+    let capability = work.capability.as_ref().map_or_else(String::new, ToString::to_string);
+    (capability, serde_json::from_str(work.input.as_str()).unwrap())
+}
+
+#[test]
+fn retries_adjust_their_input_and_the_last_is_escalated() {
+    let mut shard = Shard::with(&["a"]);
+    let expert = registration("expert", 1, &json!({"capabilities": ["expertise"]}));
+    shard.ask("synod.agent.register", &expert).unwrap();
+    let more = json!({
+        "input": {"model": "small", "text": "x"}, "retry": {"max_attempts": 4, "initial_backoff_ms": 1},
+        "escalate_to": "expertise", "adjustments": [{"temperature": 0}, {"model": "large"}],
+    });
+    shard.submit("t", &more).unwrap();
+    let (plain, capability) = (json!({"model": "small", "text": "x"}), handed(&shard).0);
+    assert_eq!(handed(&shard).1, plain);
+    let wanted = [
+        ("a", capability.as_str(), json!({"model": "small", "text": "x", "temperature": 0})),
+        ("a", capability.as_str(), json!({"model": "large", "text": "x"})),
+        ("expert", "expertise", json!({"model": "large", "text": "x"})),
+    ];
+    for (agent, capability, input) in wanted {
+        shard.live(&[Fail, Wait(10)]);
+        assert_eq!(handed(&shard), (capability.to_owned(), input));
+        assert_eq!(shard.task("t").attempts.last().unwrap().seen.agent_id.as_str(), agent);
+    }
+    // Its loss is no failure: the next is escalated too, and waits for one who can.
+    shard.live(&[LoseAgent]);
+    let task = shard.task("t");
+    assert_eq!(
+        (task.status.as_str(), task.capability().map(ToString::to_string)),
+        ("waiting", Some("expertise".into()))
+    );
+    let again = registration("expert", 2, &json!({"capabilities": ["expertise"]}));
+    shard.ask("synod.agent.register", &again).unwrap();
+    shard.settle();
+    assert_eq!(handed(&shard).0, "expertise");
+    shard.live(&[Fail]);
+    assert_eq!(shard.task("t").status.as_str(), "dead_lettered");
+    let folded = shard.task("t").clone();
+    shard.succeed();
+    assert_eq!(shard.task("t"), &folded);
+}
+
+#[test]
+fn a_task_for_one_agent_may_be_escalated_to_others() {
+    let mut shard = Shard::with(&["a"]);
+    let expert = registration("expert", 1, &json!({"capabilities": ["expertise"]}));
+    shard.ask("synod.agent.register", &expert).unwrap();
+    let named = json!({"capability": null, "agent_id": "a", "escalate_to": "expertise",
+        "retry": {"max_attempts": 2, "initial_backoff_ms": 1}});
+    shard.submit("t", &named).unwrap();
+    shard.live(&[Fail, Wait(10)]);
+    assert_eq!(handed(&shard).0, "expertise");
+    // Whoever declines it is not the one whom it names.
+    shard.live(&[Decline]);
+    assert_eq!(shard.task("t").status.as_str(), "waiting");
+}

@@ -43,6 +43,9 @@ impl World {
             }
             _ => {}
         }
+        if let Effect::HoldPermits { by, .. } = &issued.effect {
+            self.holding.insert((issued.pid.node, issued.shard, issued.epoch, by.clone(), issued.offset));
+        }
         let what = match &issued.effect {
             Effect::Deliver { delivery: Delivery::Redis, .. }
             | Effect::HoldPermits { .. }
@@ -56,6 +59,9 @@ impl World {
     /// What became of an effect reaches its owner.
     pub(crate) fn effect_done(&mut self, node: usize, issued: Issued, outcome: Outcome) {
         let (shard, epoch, offset) = (issued.shard, issued.epoch, issued.offset);
+        if let (Effect::HoldPermits { by, .. }, Outcome::Confirmed) = (&issued.effect, outcome) {
+            self.holding.remove(&(node, shard, epoch, by.clone(), offset));
+        }
         self.with_serving(node, shard, Some(epoch), |world, s| match outcome {
             Outcome::Confirmed => {
                 if let Effect::GiveBack { by, .. } = &issued.effect {

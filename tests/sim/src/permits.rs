@@ -193,6 +193,11 @@ impl World {
 
     pub(crate) fn give_back_permits(&mut self, issued: &Issued, by: &Try, names: &[String]) -> Outcome {
         let (now, holder) = (self.now, (issued.shard, by.clone()));
+        let (node, shard, epoch) = (issued.pid.node, issued.shard, issued.epoch);
+        let from = (node, shard, epoch, by.clone(), 0);
+        if self.holding.range(from..=(node, shard, epoch, by.clone(), u64::MAX)).next().is_some() {
+            return Outcome::Failed;
+        }
         if self.bug != Some(Bug::PermitsKept) {
             let permits = &mut self.redis.memory.permits;
             permits.passes(issued.shard, issued.epoch);

@@ -20,7 +20,8 @@ use crate::rng::Rng;
 use crate::tally::{Met, Tally};
 use crate::watch::Watch;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use synod_ledger::Try;
 use synod_protocol::Timestamp;
 
 /// When everything begins.
@@ -93,6 +94,9 @@ pub(crate) struct World {
     pub(crate) calm: bool,
     pub(crate) shards: Vec<Partitions>,
     pub(crate) redis: Redis,
+    /// Permits that are being held, by node, shard, epoch and attempt, and the step that owes it: an attempt's end never goes
+    /// before its beginning.
+    pub(crate) holding: BTreeSet<(usize, u32, u64, Try, u64)>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) parties: Vec<Party>,
     pub(crate) watch: Watch,
@@ -125,6 +129,7 @@ impl World {
             calm: false,
             shards: (0..shards).map(|_| Partitions::default()).collect(),
             redis: Redis::default(),
+            holding: BTreeSet::new(),
             nodes: (0..plan.nodes).map(|node| Node::new(node, 0, &plan)).collect(),
             parties: Vec::new(),
             watch: Watch::new(shards, &plan.keep),

@@ -53,6 +53,9 @@ pub(super) struct Args {
     /// Of the tasks with the same key only so many run at a time, one unless the mesh is set up otherwise
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<Id>,
+    /// The last of several attempts goes to an agent with this capability
+    #[arg(long, value_name = "CAPABILITY")]
+    escalate_to: Option<Capability>,
     /// Wait for its end, so many milliseconds at most
     #[arg(long, value_name = "MS", num_args = 0..=1, require_equals = true, default_missing_value = WAIT_MS)]
     wait: Option<u64>,
@@ -96,6 +99,8 @@ fn body(args: Args, id: &EntityId) -> Result<SubmitTask, Stop> {
         retry_on_suspect: None,
         labels: None,
         concurrency_key: args.concurrency_key,
+        escalate_to: args.escalate_to,
+        adjustments: None,
     })
 }
 

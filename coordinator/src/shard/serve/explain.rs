@@ -28,7 +28,7 @@ impl Serving<'_> {
         let task = self.owner.state().task(key)?;
         let fleet = self.shared.fleet.lock();
         let agents = Some(counted(fleet.registry.headcount(&task.need(&key.workspace, 0))));
-        let capability = task.submitted.capability.as_ref();
+        let capability = task.capability();
         let Some(pause) = fleet.pauses.covering(&key.workspace, capability).next() else {
             return Some(WaitsFor { agents, ..why });
         };
