@@ -659,7 +659,7 @@ mod tests {
         for (bytes, task) in [(short.clone(), &plain), (whole, &plain)] {
             assert_eq!(read(&bytes).unwrap(), Command::SubmitTask(task.clone()));
         }
-        let adjusted = SubmitTask { adjustments: Some(vec![Json::null()]), ..plain.clone() };
+        let adjusted = SubmitTask { adjustments: Some(vec![Json::null()]), ..plain };
         for task in [keyed, adjusted] {
             let bytes = Command::SubmitTask(task.clone()).encode(ContentType::Bincode).unwrap();
             assert_eq!(read(&bytes).unwrap(), Command::SubmitTask(task));
