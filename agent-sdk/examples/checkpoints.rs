@@ -16,7 +16,6 @@ async fn count() -> Result<(), Box<dyn std::error::Error>> {
     let next = move |context: Context, (): ()| {
         let seen = counts.fetch_add(1, Ordering::Relaxed) + 1;
         async move {
-            // Saved before anybody hears of it.
             let kept = context.save_checkpoint().await;
             kept.map_err(|error| TaskError::retryable("not_saved", error.to_string()))?;
             Ok::<_, TaskError>(seen)
@@ -32,7 +31,9 @@ async fn count() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn process(mesh: &TestMesh) -> std::io::Result<Child> {
-    Command::new(std::env::current_exe()?).arg("count").env("SYNOD_ENDPOINTS", mesh.endpoints()).spawn()
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env_remove("SYNOD_KAFKA_BROKERS").env_remove("SYNOD_REDIS_URL");
+    command.arg("count").env("SYNOD_ENDPOINTS", mesh.endpoints()).spawn()
 }
 
 async fn four(mesh: &TestMesh) -> Result<Vec<u64>, agent_sdk::WaitError> {

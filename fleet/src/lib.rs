@@ -28,8 +28,8 @@ pub use absence::{Absence, AbsenceTerms, Looked, Verdict};
 pub use doubt::{Cause, Doubt, Doubts};
 pub use guards::{AttemptKey, Call, Guards, Scope, Told};
 pub use registry::{
-    AgentKey, Choice, Departure, Fleet, Gate, Headcount, Member, MemberError, NAMED, Need, Pick, Registry,
-    RuleError, WEIGHT_LABEL,
+    AgentKey, Choice, Departure, Fleet, Gate, Member, MemberError, NAMED, Need, Pick, Registry, RuleError,
+    WEIGHT_LABEL,
 };
 pub use silence::{Heard, Silence, SilenceTerms};
 

@@ -60,4 +60,3 @@ pub use rules::{Rules, Try};
 pub use seen::{SeenImage, WINDOW_COUNT, WINDOW_MOST, WINDOW_MS, Window};
 pub use state::{LastInput, Line, ShardImage, State, TaskKey};
 pub use task::{AttemptState, DEFAULT_DEADLINE_MS, DEFAULT_TIMEOUT_MS, LOSS_LIMIT, TaskState};
-pub use why::counted;

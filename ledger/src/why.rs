@@ -4,9 +4,8 @@
 
 use crate::agenda::Agenda;
 use crate::state::{State, TaskKey};
-use synod_fleet::Headcount;
 use synod_fleet::queue::{Permit, Why};
-use synod_protocol::view::{AgentsCounted, TaskStatus, WaitReason, WaitsFor};
+use synod_protocol::view::{TaskStatus, WaitReason, WaitsFor};
 
 /// Why a task waits; `None`: it does not, or is not known.
 pub(crate) fn why_waiting(state: &State, agenda: &Agenda, key: &TaskKey) -> Option<WaitsFor> {
@@ -53,10 +52,4 @@ pub(crate) fn why_waiting(state: &State, agenda: &Agenda, key: &TaskKey) -> Opti
 
 fn told(reason: WaitReason, message: String) -> WaitsFor {
     WaitsFor { reason, message, permit: None, until: None, agents: None }
-}
-
-/// The fleet's counts as they are shown.
-pub fn counted(count: Headcount) -> AgentsCounted {
-    let Headcount { able, avoided, unfit, unwell, shut, full, ready } = count;
-    AgentsCounted { able, avoided, unfit, unwell, shut, full, ready }
 }

@@ -5,7 +5,10 @@ use super::site::SOON;
 use super::{Broken, Site, Verdict, held};
 use crate::mesh::Api;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 const RULES: [&str; 6] =
     ["least_connections", "round_robin", "weighted_round_robin", "performance", "resources", "random"];
@@ -60,8 +63,16 @@ pub(super) async fn one_at_a_time(site: &Site) -> Verdict {
         site.api.post("/v1/tasks", &[], &body, Duration::ZERO).await?;
     }
     staff.holds(&ids[0]).await?;
-    let second = site.api.get(&format!("/v1/tasks/{}", ids[1]), &[], Duration::ZERO).await?;
-    let waits_for = second["waits_for"].clone();
+    let path = format!("/v1/tasks/{}", ids[1]);
+    let deadline = Instant::now() + SOON;
+    // At first it only waits for its turn.
+    let waits_for = loop {
+        let waits_for = site.api.get(&path, &[], Duration::ZERO).await?["waits_for"].clone();
+        if waits_for["reason"] == "permit" || waits_for.is_null() || Instant::now() >= deadline {
+            break waits_for;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
     // Whatever was seen, both are let go.
     ids.iter().for_each(|id| staff.let_go(id));
     for id in &ids {
@@ -104,7 +115,7 @@ pub(super) async fn snapshot(site: &Site) -> Verdict {
     let read = site.api.get(&path, &[], Duration::ZERO).await;
     site.api.delete(&path).await?;
     let read = read?;
-    let agents = read["agents"].as_array().map_or(&[][..], Vec::as_slice);
+    let agents = read["items"].as_array().map_or(&[][..], Vec::as_slice);
     match agents.iter().any(|agent| agent["agent_id"] == staff.as_str()) {
         true => held(format!("{} agents, collected within {} µs", agents.len(), read["span_us"])),
         false => Err(Broken::promise(format!("agent {staff} is not in it: {read}"))),

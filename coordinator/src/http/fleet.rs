@@ -5,7 +5,7 @@ use super::answer::{self, Problem, Refusal};
 use super::gather::{Cover, gather};
 use super::request::{Caller, JsonBody, Params, json_body};
 use crate::Shared;
-use crate::door::{self, Came, Taken, Where};
+use crate::door::{self, Came, Taken};
 use crate::shard::{Ask, Attempts, NAMED, Running};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -199,32 +199,9 @@ async fn decided(shared: &Shared, caller: &Caller, command: Command) -> Result<P
 /// The pauses, as the owner of their shard has them.
 async fn in_force(shared: &Shared, workspace: &Workspace, came: Came) -> Result<Pauses, Error> {
     let shard = topics::partition(topics::FLEET_ROOT.as_bytes(), shared.config.partitions);
-    let until = Instant::now() + door::FIND;
-    loop {
-        let told = match door::find(shared, shard, came, until).await? {
-            Where::Here => here(shared, shard).await,
-            Where::There(address) => {
-                let got =
-                    shared.forward.get(&address, "/v1/fleet/pauses", Some(workspace), None, door::ANSWER);
-                tokio::select! {
-                    got = got => got.and_then(door::json),
-                    () = door::moved(shared, shard, &address) => Err(Error::unavailable("the shard has moved")),
-                }
-            }
-        };
-        match told {
-            Err(error)
-                if error.code == Code::Unavailable && came == Came::FromClient && Instant::now() < until =>
-            {
-                door::a_moment(shared).await;
-            }
-            told => {
-                return told?
-                    .to()
-                    .map_err(|e| Error::unavailable(format!("the owner's answer does not read: {e}")));
-            }
-        }
-    }
+    let json =
+        door::of_owner(shared, shard, workspace, "/v1/fleet/pauses", came, || here(shared, shard)).await?;
+    json.to().map_err(|e| Error::unavailable(format!("the owner's answer does not read: {e}")))
 }
 
 async fn here(shared: &Shared, shard: u32) -> Result<Json, Error> {

@@ -102,6 +102,13 @@ impl Semaphores {
         self.permits.give_back(&batch).await
     }
 
+    /// Gives up what was taken in vain for each.
+    async fn give_up(&self, batch: &[(&Try, &[String])]) -> Vec<Result<(), RedisError>> {
+        let of = |(by, permits): &(&Try, &[String])| (self.holder(by), permits.to_vec());
+        let batch: Vec<(Holder, Vec<String>)> = batch.iter().map(of).collect();
+        self.permits.give_up(&batch).await
+    }
+
     async fn take(&self, batch: Vec<Wanted>) -> Vec<Heard> {
         let take = |wanted: &Wanted| Take {
             holder: self.holder(&wanted.by),
@@ -219,7 +226,7 @@ async fn give_up(semaphores: &Semaphores, all: &[Wanted]) {
     let names: Vec<Vec<String>> = all.iter().map(names).collect();
     let batch: Vec<(&Try, &[String])> =
         all.iter().zip(&names).map(|(wanted, names)| (&wanted.by, &names[..])).collect();
-    for outcome in semaphores.give_back(&batch).await {
+    for outcome in semaphores.give_up(&batch).await {
         if let Err(error) = outcome {
             tracing::debug!(%error, "permits that were taken in vain come back by themselves");
         }

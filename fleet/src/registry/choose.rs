@@ -4,7 +4,7 @@ use super::{AgentKey, Member, Registry, RuleError};
 use crate::balance::Figures;
 use std::collections::BTreeSet;
 use synod_protocol::command::{Delivery, Requires};
-use synod_protocol::view::Health;
+use synod_protocol::view::{AgentsCounted, Health};
 use synod_protocol::{Capability, Id, Incarnation, Workspace};
 
 /// What stands for the rule where the task names its agent.
@@ -94,25 +94,6 @@ pub struct Departure {
     pub how: &'static str,
 }
 
-/// Why so many, or nobody, can be chosen: everyone who is able stands in exactly one of the other counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Headcount {
-    /// Who have the capability, or are the agent named.
-    pub able: u32,
-    /// Who must not be asked again.
-    pub avoided: u32,
-    /// Who lack a label or a resource that is required, or have too little of it free.
-    pub unfit: u32,
-    /// Who are not healthy, or are paused, drained or done.
-    pub unwell: u32,
-    /// Who are shut by a gate, or have a share of 0.
-    pub shut: u32,
-    /// Who have no room.
-    pub full: u32,
-    /// Who could be chosen now.
-    pub ready: u32,
-}
-
 impl Registry {
     /// The best agent for this need that has room, or `None`. Allocates nothing, unless it is the first pick of this rule for this
     /// capability: that makes the pool, from all who can do it.
@@ -151,39 +132,38 @@ impl Registry {
     }
 
     /// How many could be chosen, and what is the matter with the others. Looks at everyone who is able.
-    pub fn headcount(&self, need: &Need<'_>) -> Headcount {
-        let mut count = Headcount::default();
+    pub fn headcount(&self, need: &Need<'_>) -> AgentsCounted {
+        let mut count = AgentsCounted::default();
         if need.agent.is_some() {
-            self.member(need).into_iter().for_each(|member| count.add(member, need));
+            self.member(need).into_iter().for_each(|member| add(&mut count, member, need));
             return count;
         }
         let book = self.book.borrow();
         let able = need.capability.and_then(|capability| book.number(need.workspace, capability));
         for slot in able.into_iter().flat_map(|able| book.able(able)) {
-            count.add(&self.members[slot as usize], need);
+            add(&mut count, &self.members[slot as usize], need);
         }
         count
     }
 }
 
-impl Headcount {
-    fn add(&mut self, member: &Member, need: &Need<'_>) {
-        self.able += 1;
-        let count = if need.avoid.contains(&member.entry.agent_id) {
-            &mut self.avoided
-        } else if !member.is_well() {
-            &mut self.unwell
-        } else if !member.is_open(need.capability) {
-            &mut self.shut
-        } else if !member.has_room() {
-            &mut self.full
-        } else if member.fits(need.requires).is_none() {
-            &mut self.unfit
-        } else {
-            &mut self.ready
-        };
-        *count += 1;
-    }
+/// Counts an agent that is able, in the one count in which it stands.
+fn add(counts: &mut AgentsCounted, member: &Member, need: &Need<'_>) {
+    counts.able += 1;
+    let count = if need.avoid.contains(&member.entry.agent_id) {
+        &mut counts.avoided
+    } else if !member.is_well() {
+        &mut counts.unwell
+    } else if !member.is_open(need.capability) {
+        &mut counts.shut
+    } else if !member.has_room() {
+        &mut counts.full
+    } else if member.fits(need.requires).is_none() {
+        &mut counts.unfit
+    } else {
+        &mut counts.ready
+    };
+    *count += 1;
 }
 
 /// The dominant share that a member would have; `None` if it is not to be asked or lacks something.

@@ -14,7 +14,7 @@ mod stock;
 #[cfg(test)]
 mod tests;
 
-pub use choose::{Choice, Departure, Fleet, Headcount, NAMED, Need, Pick};
+pub use choose::{Choice, Departure, Fleet, NAMED, Need, Pick};
 pub use member::{Gate, Member, WEIGHT_LABEL};
 pub use rules::RuleError;
 

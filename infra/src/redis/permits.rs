@@ -155,15 +155,32 @@ impl Permits {
         HOLD.run_all(&self.redis, &calls).await.into_iter().map(|answer| answer.and_then(held)).collect()
     }
 
-    /// Gives back what each of these holders has of these permits, pipelined.
+    /// Gives back what each of these holders has of these permits, pipelined: its attempt is over, and that is on record.
     ///
     /// # Errors
     /// Per call: those of any.
     pub async fn give_back(&self, batch: &[(Holder, Vec<String>)]) -> Vec<Result<(), RedisError>> {
+        self.release(batch, true).await
+    }
+
+    /// Gives up what each of these holders has taken in vain, pipelined. What a newer owner of its shard has taken for the
+    /// same attempt stays.
+    ///
+    /// # Errors
+    /// Per call: those of any.
+    pub async fn give_up(&self, batch: &[(Holder, Vec<String>)]) -> Vec<Result<(), RedisError>> {
+        self.release(batch, false).await
+    }
+
+    async fn release(
+        &self,
+        batch: &[(Holder, Vec<String>)],
+        is_on_record: bool,
+    ) -> Vec<Result<(), RedisError>> {
         let call = |(holder, permits): &(Holder, Vec<String>)| {
             let mut call = guarded(holder, permits);
             call.keys.remove(0);
-            call.args.push(ms(GUARD_FOR).to_string());
+            call.args.extend([ms(GUARD_FOR).to_string(), u8::from(!is_on_record).to_string()]);
             call
         };
         let calls: Vec<Call> = batch.iter().map(call).collect();

@@ -110,6 +110,30 @@ async fn a_deposed_owner_takes_and_holds_nothing() {
     assert_eq!(permits.out("b").await.unwrap(), 0);
 }
 
+/// What a deposed owner took in vain a newer one may have taken since, for the same attempt.
+#[tokio::test]
+async fn what_was_taken_in_vain_is_not_given_up_for_a_newer_owner() {
+    let bench = Bench::start().await;
+    let permits = bench.permits().await;
+    let of = |epoch| Take { holder: holder(0, epoch, "x"), ..take("x", &[("a", 1)], 60_000) };
+    let up = async |epoch| {
+        permits.give_up(&[(holder(0, epoch, "x"), vec!["a".to_owned()])]).await.remove(0).unwrap()
+    };
+    one(&permits, of(10)).await;
+    up(10).await;
+    assert_eq!(permits.out("a").await.unwrap(), 0);
+    one(&permits, of(10)).await;
+    one(&permits, of(11)).await;
+    up(10).await;
+    assert_eq!(permits.out("a").await.unwrap(), 1, "it is the newer owner's");
+    up(11).await;
+    assert_eq!(permits.out("a").await.unwrap(), 0);
+    // An end is on record: whoever says it.
+    one(&permits, of(12)).await;
+    permits.give_back(&[(holder(0, 10, "x"), vec!["a".to_owned()])]).await.remove(0).unwrap();
+    assert_eq!(permits.out("a").await.unwrap(), 0);
+}
+
 /// An old file is as good as none: the server is another, and who holds says so first.
 #[tokio::test]
 async fn another_start_of_the_server_is_another_era() {

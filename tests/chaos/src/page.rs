@@ -225,6 +225,9 @@ fn what(scenario: Scenario) -> &'static str {
         Scenario::AgentsKilled => {
             "SIGKILL of all 40 (200) agents in one moment, each a process; as many others come 4 s later"
         }
+        Scenario::CpuFull => {
+            "twice as many threads as there are cores do nothing but count, for 20 s (10 minutes); no agent may be given up"
+        }
         Scenario::Thrice => {
             "each command three times, the copies in an order of their own, through both doors, within 1.5 s"
         }
@@ -239,6 +242,7 @@ fn guard(off: Off) -> &'static str {
         Off::Inboxes => "inboxes forget epochs and attempts, again and again, and agents do whatever comes",
         Off::Canary => "Redis refuses agents' writes alone, so that no coordinator can tell by its own",
         Off::Loss => "dead agents go on beating and being present",
+        Off::Life => "an agent is stopped for eight seconds, and has to be given up",
         Off::Copies => "one copy of each partition, and a killed broker's ledger is removed",
     }
 }

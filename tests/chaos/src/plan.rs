@@ -29,6 +29,8 @@ pub(crate) enum Off {
     Canary,
     /// Somebody goes on giving the dead agents' signs of life.
     Loss,
+    /// An agent stands still for so long that it has to be given up.
+    Life,
     /// One copy of each partition, and the data of a broker are gone.
     Copies,
 }

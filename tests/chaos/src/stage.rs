@@ -105,6 +105,7 @@ pub(crate) struct Stage {
     faults: u64,
     wiped_ms: Vec<u64>,
     agents_died: bool,
+    agents_live: bool,
     rounds: usize,
     pub(crate) readers: Readers,
     began: Instant,
@@ -145,6 +146,7 @@ impl Stage {
             faults: 0,
             wiped_ms: Vec::new(),
             agents_died: false,
+            agents_live: false,
             rounds: 0,
             readers,
             began: Instant::now(),
@@ -306,6 +308,11 @@ impl Stage {
     /// Agents died: what they held may end with them.
     pub(crate) fn agents_died(&mut self) {
         self.agents_died = true;
+    }
+
+    /// Nothing is done to any agent: none may be given up.
+    pub(crate) fn agents_live(&mut self) {
+        self.agents_live = true;
     }
 
     /// Redis forgets what inboxes have seen, from now on.

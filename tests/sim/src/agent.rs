@@ -10,9 +10,10 @@ use crate::rng::Rng;
 use crate::tally::Met;
 use crate::world::{Call, What, World};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use synod_ledger::TaskKey;
 use synod_protocol::command::{CompleteTask, Delivery, FailTask, Failure, RegisterAgent, ReportProgress};
 use synod_protocol::view::{Assignment, Withdrawal};
-use synod_protocol::{Code, Command, Id, Incarnation, Json};
+use synod_protocol::{Code, Command, EntityId, Id, Incarnation, Json, Workspace};
 
 use crate::party::PartyDoing;
 
@@ -264,7 +265,14 @@ impl World {
             return self.after(later, What::Party(party, life, PartyDoing::Done(next)));
         }
         agent.held.remove(&work.attempt_id);
-        if !self.rng.happens(self.plan.silent_work) {
+        if self.rng.happens(self.plan.silent_work) {
+            self.met(Met::Hung);
+        } else {
+            if work.stage == Stage::SecondResult {
+                self.met(Met::AnsweredTwice);
+            } else if self.is_over(&task_id, attempt) {
+                self.met(Met::AnsweredLate);
+            }
             let failure = |retryable| Failure { code: "c".into(), message: "m".into(), retryable };
             let command = if self.rng.happens(self.plan.failing_work) {
                 let error = failure(!self.rng.happens(2_000));
@@ -288,5 +296,13 @@ impl World {
             self.after(later, What::Party(party, life, PartyDoing::Done(next)));
         }
         self.takes_more(party);
+    }
+
+    /// Whether the ledger has another attempt of a task in force than this one, or none.
+    fn is_over(&self, task: &EntityId, attempt: u32) -> bool {
+        let state = self.watch.shard(self.shard_of(task.root())).ledger.state();
+        let key = TaskKey { workspace: Workspace::default_name(), task: task.clone() };
+        let current = state.task(&key).and_then(|task| task.current()).map(|current| current.seen.attempt);
+        current != Some(attempt)
     }
 }

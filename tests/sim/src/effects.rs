@@ -115,9 +115,9 @@ impl World {
                 let answer = self.take_permits(shard, epoch, &wanted, down, unheard);
                 self.after(delay, What::Node(pid, Doing::PermitsAnswered { shard, epoch, wanted, answer }));
             }
-            Call::GiveUp { shard, epoch, wanted } => {
+            Call::GiveUp { shard, epoch, wanted, at } => {
                 if !down {
-                    self.give_up_permits(shard, epoch, &wanted);
+                    self.give_up_permits(shard, epoch, &wanted, at);
                 }
             }
             Call::Effect(issued) => {

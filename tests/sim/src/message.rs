@@ -110,5 +110,6 @@ pub(crate) enum Call {
         shard: u32,
         epoch: u64,
         wanted: Wanted,
+        at: u64,
     },
 }

@@ -107,7 +107,7 @@ pub(crate) enum Action {
     Mend { shard: u32, offset: u64, entry: Box<DirectoryEntry> },
     Trim { shard: u32, below: u64 },
     WantPermits { shard: u32, epoch: u64, wanted: Wanted },
-    GiveUpPermits { shard: u32, epoch: u64, wanted: Wanted },
+    GiveUpPermits { shard: u32, epoch: u64, wanted: Wanted, at: u64 },
     RenewLease,
     LookAtLeases,
     ReleaseLease,
@@ -343,9 +343,9 @@ impl World {
                 let delay = self.latency();
                 self.after(delay, What::Redis(Call::Permits { pid, shard, epoch, wanted }));
             }
-            Action::GiveUpPermits { shard, epoch, wanted } => {
+            Action::GiveUpPermits { shard, epoch, wanted, at } => {
                 let delay = self.latency();
-                self.after(delay, What::Redis(Call::GiveUp { shard, epoch, wanted }));
+                self.after(delay, What::Redis(Call::GiveUp { shard, epoch, wanted, at }));
             }
             Action::RenewLease => self.lease_goes(pid),
             Action::LookAtLeases => {

@@ -23,6 +23,8 @@ const GRACE: u64 = 3 * SECOND;
 #[derive(Clone, Copy, Debug)]
 struct Held {
     until: u64,
+    /// When it was granted last.
+    granted: u64,
     /// The ledger's record of it has said so.
     confirmed: bool,
 }
@@ -111,8 +113,12 @@ impl World {
                 let mut counts = Vec::new();
                 for (permit, _) in &wanted.permits {
                     let out = permits.out(&permit.to_string(), now);
-                    let held = out.entry(holder.clone()).or_insert(Held { until: 0, confirmed: false });
-                    held.until = held.until.max(now + PROVISIONAL);
+                    let held = out.entry(holder.clone()).or_insert(Held {
+                        until: 0,
+                        granted: now,
+                        confirmed: false,
+                    });
+                    (held.until, held.granted) = (held.until.max(now + PROVISIONAL), now);
                     counts.push(out.len() as u32);
                 }
                 Answered::Granted(counts)
@@ -147,22 +153,24 @@ impl World {
             let current = task.and_then(synod_ledger::TaskState::current);
             let assigned = current.is_some_and(|attempt| attempt.seen.attempt == wanted.by.attempt);
             if matches!(answer, Answered::Granted(_)) && !assigned {
-                let wanted = wanted.clone();
-                world.depart(node, Action::GiveUpPermits { shard, epoch, wanted });
+                let (wanted, at) = (wanted.clone(), world.now);
+                world.depart(node, Action::GiveUpPermits { shard, epoch, wanted, at });
             }
             Ok(())
         });
     }
 
     /// What was granted leads to nothing.
-    pub(crate) fn give_up_permits(&mut self, shard: u32, epoch: u64, wanted: &Wanted) {
+    pub(crate) fn give_up_permits(&mut self, shard: u32, epoch: u64, wanted: &Wanted, at: u64) {
         let (now, holder) = (self.now, (shard, wanted.by.clone()));
         let permits = &mut self.redis.memory.permits;
-        permits.passes(shard, epoch);
+        if !permits.passes(shard, epoch) {
+            return;
+        }
         for (permit, _) in &wanted.permits {
-            // It may have been asked for anew meanwhile, and recorded: the shell keeps the order of what it asks.
+            // It may have been granted anew meanwhile: the shell keeps the order of what it asks.
             let out = permits.out(&permit.to_string(), now);
-            if out.get(&holder).is_some_and(|held| !held.confirmed) {
+            if out.get(&holder).is_some_and(|held| !held.confirmed && held.granted <= at) {
                 out.remove(&holder);
             }
         }
@@ -183,7 +191,7 @@ impl World {
         permits.era(run, now);
         if !permits.given_back.contains(&holder) {
             for name in names {
-                let held = Held { until: now + for_ms * MS, confirmed: true };
+                let held = Held { until: now + for_ms * MS, granted: now, confirmed: true };
                 permits.out(name, now).insert(holder.clone(), held);
             }
         }

@@ -1,7 +1,7 @@
 //! Why a task is where it is: how its agents were chosen, and what it waits for.
 
 use super::Serving;
-use synod_ledger::{Answer, TaskKey, counted};
+use synod_ledger::{Answer, TaskKey};
 use synod_protocol::view::{Explanation, WaitReason, WaitsFor};
 use synod_protocol::{Code, Error, Json};
 
@@ -27,7 +27,7 @@ impl Serving<'_> {
         }
         let task = self.owner.state().task(key)?;
         let fleet = self.shared.fleet.lock();
-        let agents = Some(counted(fleet.registry.headcount(&task.need(&key.workspace, 0))));
+        let agents = Some(fleet.registry.headcount(&task.need(&key.workspace, 0)));
         let capability = task.capability();
         let Some(pause) = fleet.pauses.covering(&key.workspace, capability).next() else {
             return Some(WaitsFor { agents, ..why });

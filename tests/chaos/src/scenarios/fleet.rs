@@ -6,6 +6,9 @@ use crate::plan::Off;
 use crate::process::now_ms;
 use crate::stage::Stage;
 use futures::future::try_join_all;
+use nix::sys::signal::Signal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use synod_infra::redis::presence::{Heartbeats, PresenceHold};
 use synod_infra::redis::{Redis, RedisConfig};
@@ -55,6 +58,50 @@ async fn ghosts(stage: &mut Stage) -> Result<(), Trouble> {
             let _ = &present;
         }
     });
+    Ok(())
+}
+
+/// Threads that do nothing but count, until they are dropped.
+struct Busy {
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Busy {
+    fn start(threads: usize) -> Busy {
+        let stop = Arc::new(AtomicBool::new(false));
+        let busy = || {
+            let stop = stop.clone();
+            std::thread::spawn(move || while !stop.load(Ordering::Relaxed) {})
+        };
+        let threads = (0..threads).map(|_| busy()).collect();
+        Busy { stop, threads }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // It cannot have panicked: it only counts.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Nobody gets the processor when he wants it, and nobody is to be taken for dead by that.
+pub(super) async fn cpu_full(stage: &mut Stage, scale: Scale) -> Result<(), Trouble> {
+    stage.agents_live();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let busy = Busy::start(2 * cores);
+    stage.fault(&format!("{} threads keep {cores} cores busy", 2 * cores));
+    if stage.off == Some(Off::Life) {
+        stage.agents[0].signal(Signal::SIGSTOP)?;
+        stage.run_for(Duration::from_secs(8)).await?;
+        stage.agents[0].signal(Signal::SIGCONT)?;
+    }
+    stage.run_for(scale.of(Duration::from_secs(20), Duration::from_secs(600))).await?;
+    drop(busy);
     Ok(())
 }
 

@@ -78,16 +78,19 @@ pub(crate) enum Scenario {
     ClockOff,
     /// Very many agents are killed at once
     AgentsKilled,
+    /// Every core is busy, twice over, and no agent may be given up by that
+    CpuFull,
     /// A client repeats each command three times, out of order, through both doors
     Thrice,
 }
 
 /// Those of `./scripts/test`.
-pub(crate) const QUICK: [Scenario; 5] = [
+pub(crate) const QUICK: [Scenario; 6] = [
     Scenario::CoordinatorKilled,
     Scenario::RedisWiped,
     Scenario::BrokersGone,
     Scenario::CutFromKafka,
+    Scenario::CpuFull,
     Scenario::Thrice,
 ];
 
@@ -113,6 +116,8 @@ impl Scenario {
                 let agents = scale.of(40, 200);
                 Setting { agents, concurrency: 4, work_ms: 400, ..usual }
             }
+            // Enough that coordinators and agents have work, and not more than a machine that is full can take.
+            Scenario::CpuFull => Setting { rate: rate / 10, agents: 8, ..usual },
             Scenario::Thrice => Setting { clients: vec![Doors::Thrice], ..usual },
             _ => usual,
         }
@@ -138,6 +143,7 @@ impl Scenario {
             Scenario::RedisFull => Off::Canary,
             Scenario::BrokerKilled => Off::Copies,
             Scenario::AgentsKilled => Off::Loss,
+            Scenario::CpuFull => Off::Life,
             Scenario::Thrice => Off::Ids,
         }
     }
@@ -162,6 +168,7 @@ impl Scenario {
             Scenario::CutFromKafka => network::from_kafka(stage, scale).await,
             Scenario::CutFromRedis => network::from_redis(stage, scale).await,
             Scenario::AgentsKilled => fleet::killed(stage, scale).await,
+            Scenario::CpuFull => fleet::cpu_full(stage, scale).await,
             Scenario::Thrice => fleet::thrice(stage, scale).await,
         }
     }

@@ -90,6 +90,7 @@ impl Stage {
             clients,
             wiped_ms: self.wiped_ms.clone(),
             agents_died: self.agents_died,
+            agents_lived: self.agents_live,
             ..Noted::default()
         };
         let settle = if self.off.is_some() { SETTLE / 4 } else { SETTLE };

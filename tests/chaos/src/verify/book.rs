@@ -13,6 +13,8 @@ pub struct Book {
     tasks: HashMap<String, TaskBook>,
     ended: u64,
     strange: Vec<String>,
+    /// Agents that were given up, each time with why.
+    lost: Vec<(String, String)>,
 }
 
 /// What the ledger says of one task.
@@ -82,7 +84,12 @@ impl Book {
     /// An empty one for so many shards.
     pub fn new(shards: u32) -> Book {
         let shards = (0..shards).map(|_| Shard::default()).collect();
-        Book { shards, tasks: HashMap::new(), ended: 0, strange: Vec::new() }
+        Book { shards, tasks: HashMap::new(), ended: 0, strange: Vec::new(), lost: Vec::new() }
+    }
+
+    /// Agents that were given up, each time with why.
+    pub fn lost(&self) -> &[(String, String)] {
+        &self.lost
     }
 
     /// The offset to be read next of a shard.
@@ -143,6 +150,10 @@ impl Book {
                     book.handled[position] = book.handled[position].saturating_add(1);
                 }
                 for (index, event) in step.events.iter().enumerate() {
+                    if let What::AgentLost(lost) = &event.what {
+                        let why = lost.reason.clone().unwrap_or_default();
+                        self.lost.push((lost.agent_id.to_string(), why));
+                    }
                     let ends = one(&mut self.tasks, event.entity.as_str(), &event.what);
                     if ends {
                         self.ended += 1;

@@ -24,6 +24,8 @@ pub struct Noted {
     pub wiped_ms: Vec<u64>,
     /// Agents died, so that work may have ended with them; otherwise everything that was accepted completes.
     pub agents_died: bool,
+    /// Whatever else happened, every agent lived and could be heard: none may be given up.
+    pub agents_lived: bool,
 }
 
 /// What kind of wrong.
@@ -153,6 +155,9 @@ fn clients(findings: &mut Findings, noted: &Noted, book: &Book) {
                 findings.why.entry(status.as_str().to_owned()).or_insert_with(|| format!("{task}: {why}"));
             }
         }
+    }
+    for (agent, why) in book.lost().iter().filter(|_| noted.agents_lived) {
+        findings.found(Kind::Strange, || format!("agent {agent} lived and was given up: {why}"));
     }
     findings.accepted = accepted.len() as u64;
     let mut keys: HashMap<&str, &str> = HashMap::new();

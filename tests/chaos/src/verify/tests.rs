@@ -328,6 +328,21 @@ fn what_cannot_be_is_strange() {
         },
         &[(Kind::Strange, 1)],
     );
+    // An agent that was given up though nothing was done to it.
+    let given_up_for_dead = |lived| {
+        move |w: &mut World| {
+            w.noted.agents_lived = lived;
+            let lost = json!({"agent_id": "a", "incarnation": "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10",
+                "status": "idle", "health": "lost", "reason": "silent"});
+            w.step(
+                &json!({"door": "fleet"}),
+                "a",
+                &[json!({"entity": "a", "type": "synod.agent.lost", "data": lost})],
+            );
+        }
+    };
+    check(given_up_for_dead(true), &[(Kind::Strange, 1)]);
+    check(given_up_for_dead(false), &[]);
     // Work that did not complete though every agent lived.
     let given_up = |died| {
         move |w: &mut World| {
