@@ -58,11 +58,13 @@ pub(super) async fn one_at_a_time(site: &Site) -> Verdict {
     let staff = site.staff().await?;
     let (capability, key) = (site.capability("hold"), site.fresh("key"));
     let ids = [site.fresh("first"), site.fresh("second")];
-    for id in &ids {
+    let submit = async |id: &str| {
         let body = json!({ "task_id": id, "capability": capability, "concurrency_key": key });
-        site.api.post("/v1/tasks", &[], &body, Duration::ZERO).await?;
-    }
+        site.api.post("/v1/tasks", &[], &body, Duration::ZERO).await
+    };
+    submit(&ids[0]).await?;
     staff.holds(&ids[0]).await?;
+    submit(&ids[1]).await?;
     let path = format!("/v1/tasks/{}", ids[1]);
     let deadline = Instant::now() + SOON;
     // At first it only waits for its turn.

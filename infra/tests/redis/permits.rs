@@ -117,7 +117,7 @@ async fn what_was_taken_in_vain_is_not_given_up_for_a_newer_owner() {
     let permits = bench.permits().await;
     let of = |epoch| Take { holder: holder(0, epoch, "x"), ..take("x", &[("a", 1)], 60_000) };
     let up = async |epoch| {
-        permits.give_up(&[(holder(0, epoch, "x"), vec!["a".to_owned()])]).await.remove(0).unwrap()
+        permits.give_up(&[(holder(0, epoch, "x"), vec!["a".to_owned()])]).await.remove(0).unwrap();
     };
     one(&permits, of(10)).await;
     up(10).await;
