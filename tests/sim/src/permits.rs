@@ -27,6 +27,8 @@ struct Held {
     granted: u64,
     /// The ledger's record of it has said so.
     confirmed: bool,
+    /// By an owner that had been deposed, of which Redis, wiped since, knew nothing: it ends by itself.
+    stale: bool,
 }
 
 /// The semaphores, as Redis has them.
@@ -116,6 +118,7 @@ impl World {
                     let held = out.entry(holder.clone()).or_insert(Held {
                         until: 0,
                         granted: now,
+                        stale: false,
                         confirmed: false,
                     });
                     (held.until, held.granted) = (held.until.max(now + PROVISIONAL), now);
@@ -184,6 +187,8 @@ impl World {
         for_ms: u64,
     ) -> Outcome {
         let (now, run, holder) = (self.now, self.redis.run, (issued.shard, by.clone()));
+        let has_lost = self.redis.memory.era > 0 || run > 0;
+        let stale = has_lost && self.newest.get(&issued.shard).is_some_and(|newest| issued.epoch < *newest);
         let permits = &mut self.redis.memory.permits;
         if !permits.passes(issued.shard, issued.epoch) {
             return Outcome::Fenced;
@@ -191,7 +196,7 @@ impl World {
         permits.era(run, now);
         if !permits.given_back.contains(&holder) {
             for name in names {
-                let held = Held { until: now + for_ms * MS, granted: now, confirmed: true };
+                let held = Held { until: now + for_ms * MS, granted: now, confirmed: true, stale };
                 permits.out(name, now).insert(holder.clone(), held);
             }
         }
@@ -250,8 +255,8 @@ impl World {
             return Ok(());
         }
         for (name, out) in &self.redis.memory.permits.out {
-            if let Some((holder, held)) = out.iter().find(|(_, held)| held.confirmed && held.until > self.now)
-            {
+            let is_kept = |held: &Held| held.confirmed && !held.stale && held.until > self.now;
+            if let Some((holder, held)) = out.iter().find(|(_, held)| is_kept(held)) {
                 return Err(format!("{holder:?} holds {name} and is over: {held:?}"));
             }
         }

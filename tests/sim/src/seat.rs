@@ -233,6 +233,8 @@ impl World {
         if self.shards[shard as usize].ledger.start() > 0 {
             self.met(Met::FoldOfTrimmed);
         }
+        let newest = self.newest.entry(shard).or_default();
+        *newest = epoch.max(*newest);
         let lineage = match self.watch.folded(shard, epoch, &folded) {
             Ok(lineage) => lineage,
             Err(why) => return self.breaks(Some(shard), format!("node {node}: {why}")),

@@ -20,7 +20,7 @@ use crate::rng::Rng;
 use crate::tally::{Met, Tally};
 use crate::watch::Watch;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use synod_ledger::Try;
 use synod_protocol::Timestamp;
 
@@ -94,6 +94,8 @@ pub(crate) struct World {
     pub(crate) calm: bool,
     pub(crate) shards: Vec<Partitions>,
     pub(crate) redis: Redis,
+    /// The newest epoch that was folded, by shard.
+    pub(crate) newest: BTreeMap<u32, u64>,
     /// Permits that are being held, by node, shard, epoch and attempt, and the step that owes it: an attempt's end never goes
     /// before its beginning.
     pub(crate) holding: BTreeSet<(usize, u32, u64, Try, u64)>,
@@ -129,6 +131,7 @@ impl World {
             calm: false,
             shards: (0..shards).map(|_| Partitions::default()).collect(),
             redis: Redis::default(),
+            newest: BTreeMap::new(),
             holding: BTreeSet::new(),
             nodes: (0..plan.nodes).map(|node| Node::new(node, 0, &plan)).collect(),
             parties: Vec::new(),
