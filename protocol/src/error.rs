@@ -1,5 +1,6 @@
 //! One error for every door: HTTP problem+json, Kafka replies, SDK and command line.
 
+use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -85,6 +86,16 @@ impl Code {
     }
 }
 
+/// Whether what was asked was done all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Applied {
+    /// It was not: repeat it freely.
+    No,
+    /// It may have been: repeat only what may be done twice, or under the same `Idempotency-Key`.
+    Unknown,
+}
+
 /// A refusal: what was wrong and what would be right, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Error {
@@ -110,6 +121,18 @@ pub struct Error {
     /// `internal`: what to look for in the logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_id: Option<String>,
+    /// `unavailable`, `deadline_exceeded`, `internal` of a write on Redis: whether it was done all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Applied>,
+    /// `conflict` of a lock: who holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// `conflict` of a lock: when the holder's lease ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// `conflict` of a counter: its value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<i64>,
 }
 
 impl Error {
@@ -124,6 +147,10 @@ impl Error {
             retry_after_ms: None,
             oldest: None,
             error_id: None,
+            applied: None,
+            holder: None,
+            expires_at: None,
+            value: None,
         }
     }
 
@@ -150,6 +177,11 @@ impl Error {
     /// `invalid_transition`, with the status that stands in the way.
     pub fn invalid_transition(message: impl Into<String>, status: &str) -> Error {
         Error { status: Some(status.to_owned()), ..Error::new(Code::InvalidTransition, message) }
+    }
+
+    /// `conflict`, with the version in force: 0 where there is none.
+    pub fn conflict(message: impl Into<String>, current_version: u64) -> Error {
+        Error { current_version: Some(current_version), ..Error::new(Code::Conflict, message) }
     }
 
     /// `overloaded`, with when to try again.

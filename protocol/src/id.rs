@@ -109,6 +109,15 @@ name! {
     }
 }
 
+name! {
+    /// The name of a key, lock, semaphore, counter, queue or budget: 1 to 512 bytes of UTF-8 without control characters,
+    /// not `.` or `..`. Braces, `*`, `/` and `%` in it are plain text.
+    Name, "name", |t| {
+        let ok = (1..=512).contains(&t.len()) && !t.chars().any(char::is_control) && t != "." && t != "..";
+        if ok { Ok(()) } else { Err("1 to 512 bytes of UTF-8 without control characters, not . or ..") }
+    }
+}
+
 fn is_id_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')
 }

@@ -55,6 +55,8 @@ async fn who_fails_is_left_alone_then_tried_and_then_used_again() {
     assert_eq!((status, rate, attempts), (&json!("open"), &json!(100.0), &json!(10)), "{opened}");
     told(&client, &agent, "synod.breaker.opened", true).await;
     assert_eq!(breaker(&client, &agent).await, "open");
+    let statistics = client.get(&format!("/v1/agents/{}/statistics", agent.id)).await;
+    assert_eq!(statistics.body["breaker"], "open", "{statistics:?}");
 
     // The next five wait, then are its trial.
     let mut trial = Vec::new();

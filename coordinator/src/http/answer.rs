@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use synod_protocol::{Code, Error, Json};
+use synod_protocol::{Applied, Code, Error, Json, Timestamp};
 use utoipa::ToSchema;
 
 /// `application/problem+json` with our `code`.
@@ -36,6 +36,17 @@ pub(crate) struct Problem {
     oldest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_id: Option<String>,
+    /// Of a write on Redis that failed: whether it was done all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    applied: Option<Applied>,
+    /// `conflict` of a lock: who holds it, and until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holder: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    /// `conflict` of a counter: its value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<i64>,
 }
 
 /// An error that answers as a problem.
@@ -77,6 +88,10 @@ pub(crate) fn problem(mut error: Error, status: StatusCode) -> Response {
         retry_after_ms: error.retry_after_ms,
         oldest: error.oldest,
         error_id: error.error_id,
+        applied: error.applied,
+        holder: error.holder,
+        expires_at: error.expires_at,
+        value: error.value,
     };
     let text = serde_json::to_string(&body).unwrap_or_default();
     let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], text).into_response();

@@ -9,6 +9,7 @@ mod events;
 mod fleet;
 mod gather;
 mod operate;
+mod primitives;
 mod request;
 mod snapshots;
 mod statistics;
@@ -64,6 +65,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(operate::livez))
         .routes(routes!(operate::readyz))
         .routes(routes!(operate::get_metrics))
+        .merge(primitives::routes())
         .split_for_parts();
     description.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let text = description.to_pretty_json().unwrap_or_default();

@@ -4,7 +4,7 @@ use super::WAIT_LIMIT;
 use super::answer::{Refusal, problem};
 use crate::Shared;
 use crate::door::Came;
-use axum::extract::{FromRequestParts, Query, Request};
+use axum::extract::{FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -12,14 +12,17 @@ use futures::StreamExt;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
+use synod_infra::redis::Once;
 use synod_protocol::http::BATCH_LIMIT;
 use synod_protocol::trace::TraceParent;
-use synod_protocol::{Code, ContentType, Envelope, Error, Limits, Timestamp, Workspace, codec};
+use synod_protocol::{Code, ContentType, Envelope, Error, Id, Limits, Timestamp, Workspace, codec};
 
 /// Who asks, and the piece of work that it belongs to.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) workspace: Workspace,
+    /// The agent that asks, if it says so.
+    pub(crate) agent: Option<Id>,
     pub(crate) idempotency_key: Option<String>,
     /// From a client, or passed on by another coordinator.
     pub(crate) came: Came,
@@ -28,12 +31,28 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Who is told of as having written: the agent, or `anonymous`.
+    pub(crate) fn by(&self) -> String {
+        self.agent.as_ref().map_or("anonymous".to_owned(), Id::to_string)
+    }
+
+    /// What makes this request the same as an earlier one, if it has an `Idempotency-Key`: the route with what it names,
+    /// and all that it says.
+    pub(crate) fn once(&self, route: &str, said: &[u8]) -> Option<Once> {
+        let key = self.idempotency_key.as_ref()?;
+        let text = format!("{}\0{route}\0{key}", self.workspace);
+        let said = [self.by().as_bytes(), b"\0", said].concat();
+        Some(Once {
+            key: blake3::hash(text.as_bytes()).to_hex().to_string(),
+            said: blake3::hash(&said).to_hex().to_string(),
+        })
+    }
+
     /// An envelope for a command that this request makes. With an idempotency key, its id follows from it.
     pub(crate) fn envelope(&self, ty: &str, about: &str) -> Envelope {
         let id = match &self.idempotency_key {
             Some(key) => {
-                synod_protocol::Id::derived(&format!("{ty}-"), &self.workspace, &format!("{about}\0{key}"))
-                    .to_string()
+                Id::derived(&format!("{ty}-"), &self.workspace, &format!("{about}\0{key}")).to_string()
             }
             None => uuid::Uuid::now_v7().to_string(),
         };
@@ -61,6 +80,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             Ok(Some(text.to_owned()))
         };
         let workspace = text("synod-workspace")?.map_or(Ok(Workspace::default_name()), |t| t.parse())?;
+        let agent = text("synod-agent")?.map(|t| t.parse()).transpose()?;
         let idempotency_key = text("idempotency-key")?;
         if idempotency_key.as_ref().is_some_and(|k| k.is_empty() || k.len() > 255) {
             return Err(Error::invalid("Idempotency-Key must have 1 to 255 bytes").into());
@@ -69,7 +89,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         let traceparent = text("traceparent")?.filter(|t| TraceParent::parse(t).is_some());
         let came = Came::of(&parts.headers);
         let correlation_id = text("synod-correlation-id")?;
-        Ok(Caller { workspace, idempotency_key, came, correlation_id, traceparent })
+        Ok(Caller { workspace, agent, idempotency_key, came, correlation_id, traceparent })
     }
 }
 
@@ -83,6 +103,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(params)) => Ok(Params(params)),
             Err(error) => Err(Error::invalid(format!("the query string: {}", error.body_text())).into()),
+        }
+    }
+}
+
+/// The segments of a path, refused as a problem.
+pub(crate) struct Segments<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segments<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segments<T>, Refusal> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(segments)) => Ok(Segments(segments)),
+            Err(error) => Err(Error::invalid(format!("the path: {}", error.body_text())).into()),
         }
     }
 }

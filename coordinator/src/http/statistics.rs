@@ -86,19 +86,23 @@ pub(crate) async fn agent_statistics(
         return json(&part(&shared, ours));
     }
     let now = wall_clock();
-    let known = shared.fleet.lock().registry.get(&key).map(|member| {
-        let entry = &member.entry;
-        let slots = u64::from(entry.max_concurrency);
-        let uptime_ms = now.millis_since(entry.registered_at);
-        (crate::fleet::status_of(member), member.health(), slots, uptime_ms, entry.restarts)
-    });
-    let Some((status, health, slots, uptime_ms, restarts)) = known else {
+    let known = {
+        let inside = shared.fleet.lock();
+        inside.registry.get(&key).map(|member| {
+            let entry = &member.entry;
+            let slots = u64::from(entry.max_concurrency);
+            let uptime_ms = now.millis_since(entry.registered_at);
+            let breaker = crate::breakers::plain(&inside.guards, &key);
+            (crate::fleet::status_of(member), member.health(), breaker, slots, uptime_ms, entry.restarts)
+        })
+    };
+    let Some((status, health, breaker, slots, uptime_ms, restarts)) = known else {
         return Err(Error::not_found("agent", key.agent.as_str()).into());
     };
     let path = format!("/v1/agents/{}/statistics", crate::door::escaped(key.agent.as_str()));
     let (counts, counted_ms, missing) = gathered(&shared, &caller.workspace, &path, ours).await;
     let attempts = StatisticsView::of(&counts, slots.saturating_mul(uptime_ms.min(counted_ms)));
-    let (agent_id, breaker) = (key.agent, Breaker::Closed);
+    let agent_id = key.agent;
     json(&AgentStatisticsView { agent_id, status, health, breaker, uptime_ms, restarts, attempts, missing })
 }
 

@@ -123,7 +123,7 @@ impl Redis {
     /// Many commands, one after the other, on a connection that nobody else uses meanwhile.
     pub(crate) async fn conversation(&self) -> Result<Conversation, RedisError> {
         let connection = self.inner.pool.get().await.map_err(|error| {
-            counted(RedisError::Unavailable(format!("no pooled connection to {}: {error}", self.endpoint())))
+            counted(RedisError::Away(format!("no pooled connection to {}: {error}", self.endpoint())))
         })?;
         Ok(Conversation { connection, limit: self.command_timeout() })
     }

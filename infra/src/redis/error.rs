@@ -5,16 +5,20 @@
 use redis::{ErrorKind, ServerErrorKind};
 use std::time::Duration;
 use synod_protocol as protocol;
+use synod_protocol::Applied;
 
 /// A call to Redis that did not do what was asked.
 ///
-/// `Unavailable` and `Timeout` leave it open whether Redis did it: repeat only what may be done twice.
+/// [`RedisError::applied`] says whether Redis may have done it all the same: repeat only what may be done twice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedisError {
     /// The configuration cannot be used. Never carries the password.
     #[error("the Redis configuration is not usable: {0}")]
     InvalidConfig(String),
-    /// No connection, a connection that broke, or a server that does not serve (loading, read only, no master).
+    /// No connection, or a server that does not serve (loading, read only, no master): nothing was done.
+    #[error("Redis is unavailable: {0}")]
+    Away(String),
+    /// A connection that broke before the answer came: it may have been done.
     #[error("Redis is unavailable: {0}")]
     Unavailable(String),
     /// No answer within the limit.
@@ -40,6 +44,9 @@ pub enum RedisError {
     /// A key that this crate does not touch.
     #[error("not a key that may be used here: {0}")]
     InvalidKey(String),
+    /// A request was repeated under the `Idempotency-Key` of another one: nothing was done.
+    #[error("this Idempotency-Key was used for another request")]
+    Reused,
     /// What may grow is at its limit.
     #[error("{what} in Redis is full, the limit is {limit}")]
     Full {
@@ -53,19 +60,43 @@ pub enum RedisError {
 impl RedisError {
     /// Whether the same call may succeed a little later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, RedisError::Unavailable(_) | RedisError::Timeout { .. } | RedisError::Full { .. })
+        matches!(
+            self,
+            RedisError::Away(_)
+                | RedisError::Unavailable(_)
+                | RedisError::Timeout { .. }
+                | RedisError::Full { .. }
+        )
+    }
+
+    /// Whether what was asked may have been done all the same.
+    pub fn applied(&self) -> Applied {
+        match self {
+            RedisError::InvalidConfig(_)
+            | RedisError::Away(_)
+            | RedisError::Refused(_)
+            | RedisError::InvalidKey(_)
+            | RedisError::Reused
+            | RedisError::Full { .. } => Applied::No,
+            RedisError::Unavailable(_)
+            | RedisError::Timeout { .. }
+            | RedisError::Script { .. }
+            | RedisError::Unexpected(_) => Applied::Unknown,
+        }
     }
 
     /// The variant's name, as metrics label it.
     pub fn kind(&self) -> &'static str {
         match self {
             RedisError::InvalidConfig(_) => "invalid_config",
+            RedisError::Away(_) => "away",
             RedisError::Unavailable(_) => "unavailable",
             RedisError::Timeout { .. } => "timeout",
             RedisError::Script { .. } => "script",
             RedisError::Refused(_) => "refused",
             RedisError::Unexpected(_) => "unexpected",
             RedisError::InvalidKey(_) => "invalid_key",
+            RedisError::Reused => "reused",
             RedisError::Full { .. } => "full",
         }
     }
@@ -87,8 +118,8 @@ impl From<redis::RedisError> for RedisError {
                 | ServerErrorKind::MasterDown
                 | ServerErrorKind::ClusterDown
                 | ServerErrorKind::TryAgain,
-            )
-            | ErrorKind::Io => RedisError::Unavailable(text),
+            ) => RedisError::Away(text),
+            ErrorKind::Io => RedisError::Unavailable(text),
             ErrorKind::InvalidClientConfig | ErrorKind::Client => RedisError::InvalidConfig(text),
             ErrorKind::AuthenticationFailed | ErrorKind::Server(_) | ErrorKind::Extension => {
                 RedisError::Refused(text)
@@ -107,12 +138,14 @@ impl From<redis::ParsingError> for RedisError {
 
 impl From<RedisError> for protocol::Error {
     fn from(error: RedisError) -> protocol::Error {
-        let text = error.to_string();
-        match error {
-            RedisError::InvalidKey(_) => protocol::Error::invalid(text),
+        let (text, applied) = (error.to_string(), error.applied());
+        let shown = match error {
+            RedisError::InvalidKey(_) => return protocol::Error::invalid(text),
+            RedisError::Reused => return protocol::Error::new(protocol::Code::Unprocessable, text),
             RedisError::Unexpected(_) => protocol::Error::new(protocol::Code::Internal, text),
             _ => protocol::Error::unavailable(text),
-        }
+        };
+        protocol::Error { applied: Some(applied), ..shown }
     }
 }
 

@@ -88,7 +88,7 @@ impl Link {
     /// repeat at once would spin on it and keep the task from running.
     ///
     /// # Errors
-    /// `Unavailable` with the reason of the last failed attempt.
+    /// `Away` with the reason of the last failed attempt.
     pub(crate) async fn get(&self, deadline: Instant) -> Result<Up, RedisError> {
         let usable = |state: &State| match state {
             State::Up(up) if up.generation > self.doubt.generation.load(Ordering::Acquire) => {
@@ -115,8 +115,8 @@ impl Link {
 
     fn why_down(&self) -> RedisError {
         match &*self.state.borrow() {
-            State::Down { why } => RedisError::Unavailable(why.to_string()),
-            State::Up(_) => RedisError::Unavailable("the connection came too late for this call".to_owned()),
+            State::Down { why } => RedisError::Away(why.to_string()),
+            State::Up(_) => RedisError::Away("the connection came too late for this call".to_owned()),
         }
     }
 }
@@ -183,7 +183,7 @@ pub(crate) async fn connect(
         .set_pipeline_buffer_size(QUEUED_COMMANDS);
     match tokio::time::timeout(limit, client.get_multiplexed_async_connection_with_config(&settings)).await {
         Ok(opened) => {
-            opened.map_err(|e| RedisError::Unavailable(format!("{} cannot be used: {e}", config.endpoint())))
+            opened.map_err(|e| RedisError::Away(format!("{} cannot be used: {e}", config.endpoint())))
         }
         Err(_) => Err(RedisError::Timeout { limit }),
     }

@@ -23,6 +23,7 @@ pub mod keys;
 pub mod lease;
 pub mod leases;
 mod link;
+mod once;
 pub mod permits;
 pub mod presence;
 pub mod reply;
@@ -34,4 +35,8 @@ pub mod view;
 pub use client::Redis;
 pub use config::RedisConfig;
 pub use error::RedisError;
+pub use once::{ONCE_KEPT, Once};
 pub use server::{EmbeddedRedis, EmbeddedRedisError};
+
+pub(crate) use once::Repeatable;
+pub(crate) use script::{Call, Script};

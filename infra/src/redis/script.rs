@@ -7,6 +7,7 @@
 use super::client::Redis;
 use super::error::RedisError;
 use redis::{Cmd, Pipeline, ServerErrorKind, Value};
+use std::borrow::Cow;
 
 /// How often a batch loads the script before it gives up; only a flush between load and call uses one up.
 const LOADS: usize = 5;
@@ -17,7 +18,7 @@ const BYTES_PER_WRITE: usize = 4 << 20;
 /// A script of `scripts/*.lua`.
 pub(crate) struct Script {
     name: &'static str,
-    text: &'static str,
+    text: Cow<'static, str>,
     sha: String,
 }
 
@@ -29,8 +30,9 @@ pub(crate) struct Call {
 
 impl Script {
     /// A script by its file's name and text.
-    pub(crate) fn new(name: &'static str, text: &'static str) -> Script {
-        Script { name, text, sha: redis::Script::new(text).get_hash().to_owned() }
+    pub(crate) fn new(name: &'static str, text: impl Into<Cow<'static, str>>) -> Script {
+        let text = text.into();
+        Script { name, sha: redis::Script::new(&text).get_hash().to_owned(), text }
     }
 
     /// Runs it once.
@@ -59,7 +61,7 @@ impl Script {
             if let Some(result) = values.next().and_then(|value| self.read(value)) {
                 return result;
             }
-            redis.query::<String>(redis::cmd("SCRIPT").arg("LOAD").arg(self.text)).await?;
+            redis.query::<String>(redis::cmd("SCRIPT").arg("LOAD").arg(&*self.text)).await?;
         }
         Err(self.forgotten())
     }
@@ -101,7 +103,7 @@ impl Script {
             if answers.iter().all(Option::is_some) {
                 return Ok(());
             }
-            redis.query::<String>(redis::cmd("SCRIPT").arg("LOAD").arg(self.text)).await?;
+            redis.query::<String>(redis::cmd("SCRIPT").arg("LOAD").arg(&*self.text)).await?;
         }
         Err(self.forgotten())
     }

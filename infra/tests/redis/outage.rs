@@ -40,7 +40,7 @@ async fn killed_and_restarted_on_the_same_port() {
         assert!(began.elapsed() < SECOND + SLACK && !matches!(taken, Ok(Some(_))), "{taken:?}");
     }
     let results = inboxes.deliver(vec![notice.clone(), notice.clone()]).await;
-    assert!(results.iter().all(|r| matches!(r, Err(RedisError::Unavailable(_)))), "{results:?}");
+    assert!(results.iter().all(|r| matches!(r, Err(RedisError::Away(_)))), "{results:?}");
 
     let server = EmbeddedRedis::start_on(port).await.unwrap();
     let took = until("calls go on", SECOND, || async { redis.ready().await.is_ok() }).await;
