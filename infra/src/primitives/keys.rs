@@ -2,6 +2,10 @@
 //!
 //! | key | type | holds | ends |
 //! |---|---|---|---|
+//! | `synod:{state/<r>}:entry:<ws>/<key>` | hash | a value of shared state, or its tombstone | with its history |
+//! | `synod:{state/<r>}:changes` | stream | the changes of range r, for the relay and for subscriptions | trimmed by the relay |
+//! | `synod:{state/<r>}:mirrored` | string | the place in it up to which the mirror has all | - |
+//! | `synod:{state/<r>}:open` | string | that the mirror was read back into this Redis: without it the range is not served | - |
 //! | `synod:{<tag>}:once:<request>` | hash | the answer to a request with an `Idempotency-Key` | 24 h |
 //!
 //! A workspace has no slash and no brace, so what stands before the first slash of a tag is the workspace, whatever the
@@ -14,6 +18,26 @@ use synod_protocol::{Name, Workspace};
 /// the tag ends where it should and no two names share one.
 pub fn tag(workspace: &Workspace, name: &Name) -> String {
     format!("{{{workspace}/{}}}", name.as_str().replace('%', "%25").replace('}', "%7D"))
+}
+
+/// The entry of a key of shared state.
+pub fn state_entry(range: u32, workspace: &Workspace, key: &Name) -> String {
+    format!("synod:{{state/{range}}}:entry:{workspace}/{key}")
+}
+
+/// The stream of changes of a range.
+pub fn state_changes(range: u32) -> String {
+    format!("synod:{{state/{range}}}:changes")
+}
+
+/// Up to where the mirror has the changes of a range.
+pub fn state_mirrored(range: u32) -> String {
+    format!("synod:{{state/{range}}}:mirrored")
+}
+
+/// That a range is served.
+pub fn state_open(range: u32) -> String {
+    format!("synod:{{state/{range}}}:open")
 }
 
 #[cfg(test)]

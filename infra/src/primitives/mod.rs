@@ -7,3 +7,4 @@
 //! [`protocol::Error`]: synod_protocol::Error
 
 pub mod keys;
+pub mod state;

@@ -1,0 +1,3 @@
+//! Shared state: versioned values under keys.
+
+pub mod changes;
