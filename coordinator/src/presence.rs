@@ -9,10 +9,10 @@
 //! is decided by the owner of the agent's shard, which looks by itself (`directory::judge`).
 
 use crate::{Shared, doubts, duties};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use synod_fleet::{Absence, AgentKey, Cause, Doubt, Looked, Verdict};
+use synod_fleet::{Absence, AgentKey, Cause, Doubt, Looked, Sight, Verdict};
 use synod_infra::redis::presence::{Heartbeats, Presence};
 use synod_infra::redis::{RedisError, keys};
 use synod_protocol::Incarnation;
@@ -72,29 +72,39 @@ struct Watch {
 impl Watch {
     /// One look; whether the next should be soon.
     async fn look(&mut self) -> Result<bool, RedisError> {
-        let (wanted, busy) = self.wanted();
+        let (wanted, newcomers, busy) = self.wanted();
         if wanted.is_empty() {
             return Ok(false);
         }
         let channels: Vec<String> =
             wanted.iter().map(|(key, start)| keys::presence(&key.workspace, &key.agent, start)).collect();
         let seen = self.presence.present(&channels).await?;
-        let agents: Vec<(AgentKey, Incarnation, bool)> = wanted
+        let sight = |there: &bool| if *there { Sight::There } else { Sight::Absent };
+        let mut agents: BTreeMap<AgentKey, (Incarnation, Sight)> = wanted
             .into_iter()
             .zip(&seen.present)
-            .map(|((key, incarnation), present)| (key, incarnation, *present))
+            .map(|((key, incarnation), there)| (key, (incarnation, sight(there))))
             .collect();
         // Whatever they said last was said before this look.
         let missed: Vec<_> = agents
             .iter()
-            .filter(|(_, _, there)| !there)
-            .map(|(key, ..)| (&key.workspace, &key.agent))
+            .filter(|(_, (_, sight))| *sight == Sight::Absent)
+            .map(|(key, _)| (&key.workspace, &key.agent))
             .collect();
         for beat in self.heartbeats.of(&missed).await? {
             let key = AgentKey { workspace: beat.workspace, agent: beat.agent_id };
+            if let Some((incarnation, sight)) = agents.get_mut(&key)
+                && beat.present
+                && beat.incarnation == *incarnation
+                && newcomers.contains(&key)
+            {
+                *sight = Sight::Left;
+            }
             self.shared.fleet.heard(&key, &beat.incarnation, Some(beat.beat));
         }
         let now_ms = self.shared.fleet.now_ms();
+        let agents: Vec<_> =
+            agents.into_iter().map(|(key, (incarnation, sight))| (key, incarnation, sight)).collect();
         let looked = Looked { server: &seen.run_id, connection: seen.connection, agents: &agents };
         let back = self.absence.look(now_ms, &looked);
         let fleet = self.shared.fleet.clone();
@@ -115,19 +125,21 @@ impl Watch {
         Ok(busy || self.absence.away().next().is_some())
     }
 
-    /// Whom to look for now, and whether there is anyone who holds work.
-    fn wanted(&mut self) -> (BTreeMap<AgentKey, Incarnation>, bool) {
+    /// Whom to look for now, which of them for the first time, and whether there is anyone who holds work.
+    fn wanted(&mut self) -> (BTreeMap<AgentKey, Incarnation>, BTreeSet<AgentKey>, bool) {
         let mut inside = self.shared.fleet.lock();
         let mut wanted: BTreeMap<AgentKey, Incarnation> = inside.registry.holders().collect();
         let busy = !wanted.is_empty();
-        // Nobody is missed who was never seen: newcomers are looked for at once, before they have any work.
+        // Nobody is missed who was never seen: newcomers are looked for at once, and their own word counts.
         let newcomers = inside.newcomers();
         let is_known = |(key, start): &(AgentKey, Incarnation)| {
             inside.registry.get(key).is_some_and(|member| {
                 member.entry.incarnation == *start && member.entry.delivery == Delivery::Redis
             })
         };
-        wanted.extend(newcomers.into_iter().filter(is_known));
+        let newcomers: Vec<_> = newcomers.into_iter().filter(is_known).collect();
+        wanted.extend(newcomers.iter().cloned());
+        let newcomers = newcomers.into_iter().map(|(key, _)| key).collect();
         wanted.extend(self.absence.away().map(|(key, start)| (key.clone(), start.clone())));
         if self.some_at.elapsed() >= SOME_EVERY || self.after.is_none() {
             self.some_at = Instant::now();
@@ -136,7 +148,7 @@ impl Watch {
             wanted.extend(some);
             self.absence.retain(|key| inside.registry.get(key).is_some());
         }
-        (wanted, busy)
+        (wanted, newcomers, busy)
     }
 
     fn doubts(&self, key: &AgentKey, incarnation: &Incarnation, verdict: Verdict, now_ms: u64) {

@@ -52,6 +52,17 @@ pub enum Verdict {
     },
 }
 
+/// What a look saw of a process start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It is there.
+    There,
+    /// It is not; that means something if it was seen before.
+    Absent,
+    /// It is not, and is looked for for the first time; but when it came it said itself that it was there.
+    Left,
+}
+
 /// One look at some agents.
 #[derive(Clone, Copy, Debug)]
 pub struct Looked<'a> {
@@ -59,8 +70,8 @@ pub struct Looked<'a> {
     pub server: &'a str,
     /// Counts our connections to it.
     pub connection: u64,
-    /// Who was looked for, and whether that process start was there.
-    pub agents: &'a [(AgentKey, Incarnation, bool)],
+    /// Who was looked for, and what was seen of that process start.
+    pub agents: &'a [(AgentKey, Incarnation, Sight)],
 }
 
 /// Who is present, and since when the others are not. At most one entry for each agent that is looked for.
@@ -109,7 +120,7 @@ impl Absence {
     pub fn look(&mut self, now_ms: u64, look: &Looked<'_>) -> Vec<(AgentKey, Incarnation)> {
         self.begin(now_ms, look);
         let mut back = Vec::new();
-        for (key, incarnation, present) in look.agents {
+        for (key, incarnation, sight) in look.agents {
             let new = || Known { incarnation: incarnation.clone(), here: false, told: Told::Nothing };
             let known = self.known.entry(key.clone()).or_insert_with(new);
             if known.incarnation != *incarnation {
@@ -117,9 +128,11 @@ impl Absence {
                 self.away.remove(key);
                 *known = new();
             }
-            if *present {
+            if *sight != Sight::Absent {
                 self.here += usize::from(!known.here);
                 known.here = true;
+            }
+            if *sight == Sight::There {
                 self.away.remove(key);
                 if std::mem::replace(&mut known.told, Told::Nothing) != Told::Nothing {
                     back.push((key.clone(), incarnation.clone()));
@@ -241,6 +254,10 @@ mod tests {
     const FIRST: &str = "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10";
     const SECOND: &str = "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c11";
 
+    fn sight(there: bool) -> Sight {
+        if there { Sight::There } else { Sight::Absent }
+    }
+
     fn key(n: usize) -> AgentKey {
         AgentKey { workspace: "w".parse().unwrap(), agent: format!("a{n}").parse().unwrap() }
     }
@@ -263,8 +280,11 @@ mod tests {
         start: &str,
         heard_ms: Option<u64>,
     ) -> Vec<(String, &'static str)> {
-        let agents: Vec<_> =
-            present.iter().enumerate().map(|(n, there)| (key(n), start.parse().unwrap(), *there)).collect();
+        let agents: Vec<_> = present
+            .iter()
+            .enumerate()
+            .map(|(n, there)| (key(n), start.parse().unwrap(), sight(*there)))
+            .collect();
         let back = absence.look(now_ms, &Looked { server: "s", connection, agents: &agents });
         let said = absence.verdicts(now_ms, |_, _| heard_ms);
         let word = |verdict: &Verdict| match verdict {
@@ -318,6 +338,23 @@ mod tests {
         assert_eq!(look_at(&mut absence, 230, 1, &[false], FIRST, Some(100)), of(&[("a0", "suspected")]));
         assert_eq!(look_at(&mut absence, 299, 1, &[false], FIRST, Some(100)), []);
         assert_eq!(look_at(&mut absence, 300, 1, &[false], FIRST, Some(100)), of(&[("a0", "lost")]));
+    }
+
+    #[test]
+    fn who_ends_before_the_first_look_is_missed_by_its_own_word() {
+        let at = |absence: &mut Absence, now_ms, sight| {
+            let agents = [(key(0), FIRST.parse().unwrap(), sight)];
+            absence.look(now_ms, &Looked { server: "s", connection: 1, agents: &agents });
+            absence
+                .verdicts(now_ms, |_, _| None)
+                .into_iter()
+                .map(|(_, _, verdict)| verdict)
+                .collect::<Vec<_>>()
+        };
+        let mut absence = Absence::default();
+        assert_eq!(at(&mut absence, 0, Sight::Left), [], "missed once");
+        assert_eq!(at(&mut absence, 25, Sight::Absent), [Verdict::Suspected { looks: 2, away_ms: 25 }]);
+        assert_eq!(at(&mut absence, 200, Sight::Absent), [Verdict::Lost { away_ms: 200 }]);
     }
 
     #[test]

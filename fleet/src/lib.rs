@@ -24,7 +24,7 @@ mod registry;
 pub mod retry;
 mod silence;
 
-pub use absence::{Absence, AbsenceTerms, Looked, Verdict};
+pub use absence::{Absence, AbsenceTerms, Looked, Sight, Verdict};
 pub use doubt::{Cause, Doubt, Doubts};
 pub use guards::{AttemptKey, Call, Guards, Scope, Told};
 pub use registry::{

@@ -102,7 +102,8 @@ async fn beat(redis: Redis, agent_id: Id, incarnation: Incarnation) {
     for beat in 1.. {
         every.tick().await;
         let (workspace, agent_id, incarnation) = (workspace.clone(), agent_id.clone(), incarnation.clone());
-        let beat = Beat { workspace, agent_id, incarnation, beat, in_flight: vec![], load: None };
+        let beat =
+            Beat { workspace, agent_id, incarnation, beat, in_flight: vec![], load: None, present: true };
         // One that is cut off at this moment beats again.
         let _ = heartbeats.beat(&beat).await;
     }

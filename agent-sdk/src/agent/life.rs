@@ -107,6 +107,7 @@ impl Life {
                 beat: number,
                 in_flight: running.held(),
                 load: None,
+                present: presence.is_held(),
             };
             let beaten = heartbeats.beat(&beat).await;
             if let Err(error) = &beaten {

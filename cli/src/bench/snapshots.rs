@@ -121,6 +121,7 @@ async fn beat(redis: Redis, workspace: Workspace, agents: Vec<(Id, Incarnation)>
                 beat,
                 in_flight: vec![],
                 load: None,
+                present: true,
             };
             let heartbeats = &heartbeats;
             async move { heartbeats.beat(&beat).await }

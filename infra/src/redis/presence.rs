@@ -53,6 +53,10 @@ pub struct Beat {
     /// How busy it is.
     #[serde(default)]
     pub load: Option<Load>,
+    /// Whether it holds its presence subscription: of one that ends before anybody has looked for it, this says that its
+    /// absence means something.
+    #[serde(default)]
+    pub present: bool,
 }
 
 /// The heartbeats of all agents that have Redis; a cheap clone.

@@ -55,7 +55,8 @@ impl Failover {
     pub(crate) async fn measure(self) -> Result<(), Trouble> {
         let setting = Setting {
             coordinators: self.coordinators,
-            agents: 3,
+            // Enough that those who die within a quarter of a second are not most: then their heartbeats have to tell.
+            agents: 8,
             concurrency: 4,
             work_ms: 3_600_000,
             clients: Vec::new(),
