@@ -49,6 +49,8 @@ pub enum Bug {
     PermitsUncounted,
     /// What an attempt held is not given back.
     PermitsKept,
+    /// Who waits does not become more urgent by it.
+    AgeUncounted,
 }
 
 impl Bug {
@@ -75,6 +77,7 @@ impl Bug {
         (Bug::UnorderedMap, "unordered-map"),
         (Bug::PermitsUncounted, "permits-uncounted"),
         (Bug::PermitsKept, "permits-kept"),
+        (Bug::AgeUncounted, "age-uncounted"),
     ];
 
     /// Plants it, if it is one of the core's, for what this thread does from now on.
@@ -102,7 +105,8 @@ impl Bug {
             | Bug::InboxByRecord
             | Bug::TimersFirst
             | Bug::PermitsUncounted
-            | Bug::PermitsKept => None,
+            | Bug::PermitsKept
+            | Bug::AgeUncounted => None,
         }));
     }
 

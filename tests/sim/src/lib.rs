@@ -11,7 +11,8 @@
 //!   broker.rs redis.rs message.rs                     what it talks to, and what is on its way
 //!   party.rs client.rs agent.rs                       who talks to it, and keeps a journal
 //!   checks.rs  what must hold of a ledger alone       watch.rs   what must hold of the whole world
-//!   tally.rs   what has befallen it                   tell.rs    records in a line
+//!   turns.rs   whose turn it may not be               tell.rs    records in a line
+//!   tally.rs   what has befallen it
 //!   bug.rs     bugs that are planted on purpose
 //! ```
 //!
@@ -40,6 +41,7 @@ mod seat;
 mod serve;
 mod tally;
 mod tell;
+mod turns;
 mod watch;
 mod work;
 mod world;

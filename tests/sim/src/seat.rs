@@ -246,7 +246,11 @@ impl World {
             image_within: self.plan.image_within,
             live_bytes: self.plan.live_bytes,
         };
-        let (owner, owed) = Owner::with(shard, folded, limits, self.plan.rules.clone());
+        let mut rules = self.plan.rules.clone();
+        if self.bug == Some(Bug::AgeUncounted) {
+            rules.queue.aging_ms = 365 * 24 * 3_600_000;
+        }
+        let (owner, owed) = Owner::with(shard, folded, limits, rules);
         self.note(Some(shard), || {
             format!(
                 "node {node} has folded from {from:?} through {epoch}: position {position}, {} steps owed",

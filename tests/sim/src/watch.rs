@@ -4,6 +4,7 @@
 use crate::checks::{Came, LedgerCheck, Seen, ensure, same_state};
 use crate::print::{hash, lineage};
 use crate::tally::Met;
+use crate::turns::Turns;
 use crate::world::Ghost;
 use std::collections::{BTreeMap, BTreeSet};
 use synod_ledger::{Answer, Folded, Keep, State, Step, TaskKey};
@@ -13,6 +14,7 @@ use synod_protocol::{Code, EntityId, Json, Timestamp, Workspace};
 
 /// What is known of one shard.
 pub(crate) struct ShardWatch {
+    turns: Turns,
     pub(crate) ledger: LedgerCheck,
     /// What distinguishes the history so far from every other.
     lineage: u64,
@@ -60,9 +62,10 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(shards: u32, keep: &Keep) -> Watch {
+    pub(crate) fn new(shards: u32, keep: &Keep, aging_ms: u64) -> Watch {
         let shard = || ShardWatch {
             ledger: LedgerCheck::new(keep.clone()),
+            turns: Turns::new(aging_ms),
             lineage: 0,
             claims: BTreeMap::new(),
             backlog: 0,
@@ -122,6 +125,7 @@ impl Watch {
             }
             Seen::Counts(step) => {
                 watched.counts(offset, &step)?;
+                watched.turns.see(&step, watched.ledger.state())?;
                 self.remember_views(shard, &step);
                 Ok(("counts", self.of_note(shard, &step)))
             }

@@ -135,7 +135,7 @@ impl World {
             holding: BTreeSet::new(),
             nodes: (0..plan.nodes).map(|node| Node::new(node, 0, &plan)).collect(),
             parties: Vec::new(),
-            watch: Watch::new(shards, &plan.keep),
+            watch: Watch::new(shards, &plan.keep, plan.rules.queue.aging_ms),
             bug,
             broken: None,
             quiet: false,
