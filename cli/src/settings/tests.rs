@@ -199,6 +199,8 @@ fn a_password_is_never_printed() {
     check(Given::nothing().environment("SYNOD_REDIS_URL", "redis://user:s3cr3t@host:1/0"));
     check(Given::nothing().environment("SYNOD_REDIS_URL", "redis://:s3cr3t@host:1/0?password=s3cr3t"));
     check(Given::nothing().environment("SYNOD_REDIS_URL", "http://:s3cr3t@host"));
+    check(Given::nothing().environment("SYNOD_REDIS_URL", "redis-sentinel://:s3cr3t@host:1,host:2/synod"));
+    check(Given::nothing().environment("SYNOD_REDIS_URL", "redis-sentinel://:s3cr3t@host:1"));
     check(Given::nothing().environment("SYNOD_REDIS_URL", "redis://:s3cr3t@ho st"));
     check(Given::nothing().file("redis_url = \"redis://:s3cr3t@host"));
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
 use std::time::Duration;
+use synod_infra::redis::RedisConfig;
 
 /// Where Redis is. Printed with its password hidden.
 #[derive(Clone)]
@@ -19,19 +20,25 @@ impl RedisUrl {
 }
 
 /// Schemes that a Redis URL may have.
-const REDIS_SCHEMES: [&str; 4] = ["redis", "redis-sentinel", "redis+unix", "unix"];
+const REDIS_SCHEMES: [&str; 2] = ["redis", "redis-sentinel"];
+/// What the URL of Redis behind Sentinels begins with: several hosts, which is no URL by the standard.
+const SENTINELS: &str = "redis-sentinel://";
 
 impl FromStr for RedisUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<RedisUrl, String> {
         // What is wrong is said without the text, which may hold a password.
+        if text.starts_with(SENTINELS) {
+            let usable = RedisConfig::new(text).check();
+            return usable.map(|()| RedisUrl(SecretString::from(text))).map_err(|error| error.to_string());
+        }
         let wanted = "a URL such as redis://[[user]:password@]host:port[/database] is wanted";
         let url = Url::parse(text).map_err(|e| format!("{wanted} ({e})"))?;
         if !REDIS_SCHEMES.contains(&url.scheme()) {
             return Err(format!("{wanted}; the schemes are {}", REDIS_SCHEMES.join(", ")));
         }
-        if url.scheme().starts_with("redis") && !url.scheme().ends_with("unix") && !url.has_host() {
+        if !url.has_host() {
             return Err(format!("{wanted}; this one has no host"));
         }
         Ok(RedisUrl(SecretString::from(text)))
@@ -41,6 +48,11 @@ impl FromStr for RedisUrl {
 /// With `***` for the password, and for one in the query.
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(rest) = self.expose().strip_prefix(SENTINELS) {
+            let hosts = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
+            let hidden = if hosts.len() < rest.len() { "***@" } else { "" };
+            return write!(f, "{SENTINELS}{hidden}{hosts}");
+        }
         let Ok(mut url) = Url::parse(self.expose()) else { return f.write_str("***") };
         if url.password().is_some() && url.set_password(Some("***")).is_err() {
             return f.write_str("***");

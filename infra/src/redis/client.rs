@@ -10,11 +10,13 @@
 
 use super::config::RedisConfig;
 use super::error::{RedisError, breaks_connection};
-use super::link::{Link, connect};
+use super::link::Link;
+use super::place::{Place, Pooled};
 use crate::telemetry::names;
-use deadpool_redis::{Manager, Pool, Runtime, Timeouts};
+use deadpool::Runtime;
+use deadpool::managed::{Object, Pool, Timeouts};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, Value};
+use redis::{Cmd, FromRedisValue, Pipeline, Value};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -29,9 +31,9 @@ pub struct Redis {
 
 struct Inner {
     config: RedisConfig,
-    client: Client,
+    place: Place,
     link: Link,
-    pool: Pool,
+    pool: Pool<Pooled>,
 }
 
 /// Commands that were answered one by one, and on which connection.
@@ -48,20 +50,16 @@ impl Redis {
     /// # Errors
     /// `InvalidConfig`.
     pub fn new(config: RedisConfig) -> Result<Redis, RedisError> {
-        let info = config.connection_info()?;
-        let client = Client::open(info.clone())?;
+        let place = config.place()?;
         let limit = Some(config.command_timeout);
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(config.connect_timeout))
-            .set_response_timeout(limit);
-        let pool = Pool::builder(Manager::new_with_config(info, settings)?)
+        let pool = Pool::builder(Pooled { place: place.clone(), config: config.clone() })
             .max_size(config.pool_size)
             .timeouts(Timeouts { wait: limit, create: Some(config.connect_timeout), recycle: limit })
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|e| RedisError::InvalidConfig(e.to_string()))?;
-        let link = Link::start(client.clone(), config.clone());
-        Ok(Redis { inner: Arc::new(Inner { config, client, link, pool }) })
+        let link = Link::start(place.clone(), config.clone());
+        Ok(Redis { inner: Arc::new(Inner { config, place, link, pool }) })
     }
 
     /// Whether Redis answers now, asked within the time limit of a call.
@@ -130,16 +128,12 @@ impl Redis {
 
     /// A new connection for blocking reads, without a limit of its own on answers.
     pub(crate) async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
-        connect(&self.inner.client, &self.inner.config).await.map_err(counted)
+        self.inner.place.connect(&self.inner.config).await.map_err(counted)
     }
 
     /// A new connection for subscriptions.
     pub(crate) async fn open_pubsub(&self) -> Result<redis::aio::PubSub, RedisError> {
-        let limit = self.inner.config.connect_timeout;
-        match tokio::time::timeout(limit, self.inner.client.get_async_pubsub()).await {
-            Ok(opened) => opened.map_err(|e| counted(e.into())),
-            Err(_) => Err(counted(RedisError::Timeout { limit })),
-        }
+        self.inner.place.connect_pubsub(&self.inner.config).await.map_err(counted)
     }
 
     /// Runs one exchange on the shared connection within the limit; what condemns the connection is passed on.
@@ -180,14 +174,14 @@ impl fmt::Debug for Redis {
 
 /// A pooled connection for the time of one conversation.
 pub(crate) struct Conversation {
-    connection: deadpool_redis::Connection,
+    connection: Object<Pooled>,
     limit: Duration,
 }
 
 impl Conversation {
     /// One command; the limit is per command.
     pub(crate) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
-        match tokio::time::timeout(self.limit, command.query_async(&mut self.connection)).await {
+        match tokio::time::timeout(self.limit, command.query_async(&mut *self.connection)).await {
             Ok(answer) => answer.map_err(|e| counted(e.into())),
             Err(_) => Err(counted(RedisError::Timeout { limit: self.limit })),
         }

@@ -9,9 +9,9 @@
 
 use super::config::RedisConfig;
 use super::error::RedisError;
+use super::place::Place;
 use crate::telemetry::names;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,8 +22,6 @@ use tokio::time::{Instant, timeout_at};
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 /// No wait between two attempts to connect is longer.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
-/// Commands that may queue in front of the socket; more callers wait within their time limit.
-const QUEUED_COMMANDS: usize = 1024;
 
 /// Waits between attempts: doubling, drawn at random below the bound, so that many processes do not return as one.
 #[derive(Default)]
@@ -75,10 +73,10 @@ struct Doubt {
 
 impl Link {
     /// Starts the task; it connects at once and nobody need ask for it.
-    pub(crate) fn start(client: Client, config: RedisConfig) -> Link {
+    pub(crate) fn start(place: Place, config: RedisConfig) -> Link {
         let (publish, state) = watch::channel(State::Down { why: Arc::from("not connected yet") });
         let doubt = Arc::new(Doubt::default());
-        tokio::spawn(keep_connected(client, config, publish, Arc::clone(&doubt)));
+        tokio::spawn(keep_connected(place, config, publish, Arc::clone(&doubt)));
         Link { state, doubt }
     }
 
@@ -121,17 +119,12 @@ impl Link {
     }
 }
 
-async fn keep_connected(
-    client: Client,
-    config: RedisConfig,
-    publish: watch::Sender<State>,
-    doubt: Arc<Doubt>,
-) {
+async fn keep_connected(place: Place, config: RedisConfig, publish: watch::Sender<State>, doubt: Arc<Doubt>) {
     let endpoint = config.endpoint();
     let mut generation = 0;
     loop {
         let connection = tokio::select! {
-            connection = connect_patiently(&client, &config, &publish) => connection,
+            connection = connect_patiently(&place, &config, &publish) => connection,
             () = publish.closed() => return,
         };
         generation += 1;
@@ -150,13 +143,13 @@ async fn keep_connected(
 }
 
 async fn connect_patiently(
-    client: &Client,
+    place: &Place,
     config: &RedisConfig,
     publish: &watch::Sender<State>,
 ) -> MultiplexedConnection {
     let mut backoff = Backoff::default();
     loop {
-        match connect(client, config).await {
+        match place.connect(config).await {
             Ok(connection) => return connection,
             Err(error) => {
                 tracing::debug!(endpoint = %config.endpoint(), %error, "Redis cannot be reached");
@@ -164,28 +157,6 @@ async fn connect_patiently(
             }
         }
         tokio::time::sleep(backoff.next_wait()).await;
-    }
-}
-
-/// Opens one connection without the driver's own limit on answers (500 ms by default), which would cut
-/// blocking reads short; every caller sets its own.
-///
-/// # Errors
-/// `Timeout` after `connect_timeout`; whatever the server says to the handshake.
-pub(crate) async fn connect(
-    client: &Client,
-    config: &RedisConfig,
-) -> Result<MultiplexedConnection, RedisError> {
-    let limit = config.connect_timeout;
-    let settings = AsyncConnectionConfig::new()
-        .set_connection_timeout(None)
-        .set_response_timeout(None)
-        .set_pipeline_buffer_size(QUEUED_COMMANDS);
-    match tokio::time::timeout(limit, client.get_multiplexed_async_connection_with_config(&settings)).await {
-        Ok(opened) => {
-            opened.map_err(|e| RedisError::Away(format!("{} cannot be used: {e}", config.endpoint())))
-        }
-        Err(_) => Err(RedisError::Timeout { limit }),
     }
 }
 

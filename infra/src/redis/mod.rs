@@ -25,6 +25,7 @@ pub mod leases;
 mod link;
 mod once;
 pub mod permits;
+mod place;
 pub mod presence;
 pub mod reply;
 mod script;

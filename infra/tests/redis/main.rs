@@ -11,6 +11,7 @@ mod presence;
 mod process;
 mod replies_and_views;
 mod scripts;
+mod sentinel;
 mod server;
 mod snapshots;
 mod telemetry;

@@ -91,6 +91,7 @@ async fn beats_are_read_back_all_of_them() {
         beat: count,
         in_flight: vec![Held { task_id: "wf:step".parse().unwrap(), attempt: 2 }],
         load: Some(Load { cpu: Some(0.5), memory_mb: None }),
+        present: true,
     };
     assert_eq!(heartbeats.beats().await, Ok(vec![]));
     heartbeats.beat(&beat(1, 1)).await.unwrap();
