@@ -36,6 +36,8 @@ pub struct CoordinatorConfig {
     pub replication: u32,
     /// Start although a topic's settings would break the promise.
     pub accept_unsafe_topics: bool,
+    /// Start although Redis may throw away what it was given when its memory is full (`maxmemory-policy`).
+    pub accept_eviction: bool,
     /// Limits on what comes in.
     pub limits: Limits,
     /// How long a lease stands without renewal; what a dead coordinator held is free after it at the latest.
@@ -95,6 +97,7 @@ impl CoordinatorConfig {
             partitions: 8,
             replication: 1,
             accept_unsafe_topics: false,
+            accept_eviction: false,
             limits: Limits::default(),
             lease: Duration::from_millis(1_800),
             renew_every: Duration::from_millis(400),

@@ -150,13 +150,15 @@ struct Inside {
     kafka: Result<(), String>,
     redis: Result<(), String>,
     broken: Option<String>,
+    /// Why Redis is not used, although it answers.
+    unfit: Option<String>,
 }
 
 impl Status {
     pub(crate) fn new(partitions: u32) -> Status {
         let shards = (0..partitions).map(|shard| ShardStatus { shard, ..ShardStatus::default() }).collect();
         let away = |who: &str| Err(format!("{who} has not been reached yet"));
-        let inside = Inside { shards, kafka: away("Kafka"), redis: away("Redis"), broken: None };
+        let inside = Inside { shards, kafka: away("Kafka"), redis: away("Redis"), broken: None, unfit: None };
         Status { inside: Mutex::new(inside), changed: watch::channel(()).0 }
     }
 
@@ -180,6 +182,12 @@ impl Status {
             drop(inside);
             self.changed.send_replace(());
         }
+    }
+
+    /// Redis answers, and is not to be used; or is, from now on.
+    pub(crate) fn unfit(&self, why: Option<String>) {
+        self.lock().unfit = why;
+        self.changed.send_replace(());
     }
 
     pub(crate) fn broken(&self, why: String) {
@@ -252,6 +260,7 @@ impl Status {
         let mut out: Vec<String> = inside.broken.iter().cloned().collect();
         out.extend(inside.kafka.as_ref().err().map(|why| format!("Kafka: {why}")));
         out.extend(inside.redis.as_ref().err().map(|why| format!("Redis: {why}")));
+        out.extend(inside.unfit.as_ref().map(|why| format!("Redis: {why}")));
         for shard in &inside.shards {
             let trouble = shard.trouble.as_ref().map(|t| format!(": {t}")).unwrap_or_default();
             if shard.phase == Phase::StandingBy {

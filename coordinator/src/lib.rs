@@ -20,6 +20,7 @@ mod directory;
 mod door;
 mod doubts;
 mod duties;
+mod eviction;
 mod fleet;
 mod forward;
 mod health;
@@ -239,6 +240,7 @@ async fn join(
 ) {
     let prepared = async {
         kafka::prepare(&shared).await;
+        eviction::prepare(&shared).await;
         let positions = directory::read_all(&shared).await;
         shared.fleet.begins_work();
         positions

@@ -308,9 +308,7 @@ async fn redis_is_wiped_in_the_middle_of_load() {
     let load = tokio::spawn(trickle(client.clone(), agent.capability.clone(), until));
     for count in [5, 25] {
         wait_for(&client, &agent.capability, count, Duration::from_secs(20)).await;
-        let wipe = ["-u", services.redis.trim_end_matches('/'), "flushall"];
-        let wiped = std::process::Command::new("redis-cli").args(wipe).output().expect("redis-cli runs");
-        assert!(wiped.status.success(), "{wiped:?}");
+        redis_cli(&services, &["flushall"]);
     }
     let tasks = load.await.expect("the load ends");
     all_done(&client, &tasks).await;
@@ -347,6 +345,32 @@ async fn check_start(service: &'static str, stop: &'static [&'static str], start
 #[tokio::test(flavor = "multi_thread")]
 async fn started_without_redis_it_waits_for_it() {
     check_start("Redis", &["stop", "redis"], &["start", "redis"]).await;
+}
+
+fn redis_cli(services: &Services, words: &[&str]) {
+    let done = std::process::Command::new("redis-cli")
+        .args(["-u", services.redis.trim_end_matches('/')])
+        .args(words)
+        .output()
+        .expect("redis-cli runs");
+    assert!(done.status.success(), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_throws_things_away_is_not_used() {
+    let (services, _turn) = services().await;
+    redis_cli(&services, &["config", "set", "maxmemory-policy", "allkeys-lru"]);
+    let mesh = Mesh::coordinator(&services.kafka, &services.redis);
+    let client = Client::of(&mesh);
+    let why = eventually("it says why it waits", Duration::from_secs(20), || async {
+        let answer = client.request("GET", "/readyz").send().await.ok()?;
+        assert_eq!(answer.status(), 503);
+        answer.text().await.ok().filter(|why| why.contains("maxmemory-policy is allkeys-lru"))
+    })
+    .await;
+    redis_cli(&services, &["config", "set", "maxmemory-policy", "noeviction"]);
+    mesh.ready(Duration::from_secs(40)).await;
+    assert!(why.contains("--accept-eviction"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

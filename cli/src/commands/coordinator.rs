@@ -23,6 +23,9 @@ pub struct Args {
     /// Start although a topic's settings would break what is promised
     #[arg(long)]
     accept_unsafe_topics: bool,
+    /// Start although Redis may throw away what it was given when its memory is full
+    #[arg(long)]
+    accept_eviction: bool,
 }
 
 /// What it has begun may take so long when it is asked to end.
@@ -46,6 +49,7 @@ async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
         advertise: args.advertise,
         replication: u32::from(settings.replication.value),
         accept_unsafe_topics: args.accept_unsafe_topics,
+        accept_eviction: args.accept_eviction,
         metrics: Some(metrics),
         ..settings.configure(config)
     };

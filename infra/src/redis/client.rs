@@ -88,6 +88,18 @@ impl Redis {
         run_id_in(&self.query::<String>(redis::cmd("INFO").arg("server")).await?)
     }
 
+    /// What the server throws away when its memory is full: `noeviction`, or a policy that does (`maxmemory-policy`).
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn eviction_policy(&self) -> Result<String, RedisError> {
+        let info: String = self.query(redis::cmd("INFO").arg("memory")).await?;
+        let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
+        policy
+            .map(|policy| policy.trim().to_owned())
+            .ok_or_else(|| RedisError::Unexpected("INFO memory names no maxmemory_policy".to_owned()))
+    }
+
     /// One command on the shared connection.
     pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
         let value = self
