@@ -4,8 +4,10 @@ use crate::fleet::wall_clock;
 use crate::{Shared, publish, snapshots};
 use std::sync::Arc;
 use std::time::Duration;
-use synod_fleet::breaker::{Event, Outcome as Verdict, State, Status};
-use synod_fleet::{AgentKey, Guards, Told};
+use synod_fleet::breaker::{Event, Kept, Outcome as Verdict, State, Status};
+use synod_fleet::{AgentKey, Guards, Scope, Told};
+use synod_infra::redis::RedisError;
+use synod_infra::redis::breakers::KeptBreakers;
 use synod_ledger::End;
 use synod_protocol::breaker::{AgentBreaker, BreakerState};
 use synod_protocol::event::{BREAKER_CLOSED, BREAKER_HALF_OPENED, BREAKER_OPENED, BreakerChanged};
@@ -44,15 +46,76 @@ pub(crate) fn verdict(end: &End) -> Option<Verdict> {
     }
 }
 
+/// How often what has changed is kept for whoever comes next, and of how many agents at a time.
+const KEEP: (Duration, usize) = (Duration::from_secs(1), 1_000);
+
 /// Lets time pass for breakers and ramps, and publishes what has happened to breakers, until `stop`.
 pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
+    let keeping = tokio::spawn(keep(shared.clone(), stop.clone()));
+    pass(&shared, &stop).await;
+    if let Err(error) = keeping.await
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+/// Takes over what was kept of breakers, then keeps what changes, in Redis.
+async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
+    let store = KeptBreakers::new(shared.redis.clone());
+    let mut taken_over = false;
+    loop {
+        if !taken_over {
+            taken_over = take_over(&shared, &store)
+                .await
+                .inspect_err(|error| {
+                    tracing::debug!(%error, "what is kept of breakers cannot be read yet");
+                })
+                .is_ok();
+        } else if let Err(error) = save(&shared, &store).await {
+            // What changes again is kept then.
+            tracing::debug!(%error, "breakers are not kept");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(KEEP.0) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn take_over(shared: &Shared, store: &KeptBreakers) -> Result<(), RedisError> {
+    let keys: Vec<AgentKey> = shared.fleet.lock().registry.iter().map(|(key, _)| key.clone()).collect();
+    let names: Vec<_> = keys.iter().map(|key| (key.workspace.clone(), key.agent.clone())).collect();
+    for (key, found) in keys.iter().zip(store.load(&names).await?) {
+        let Some((text, ago)) = found else { continue };
+        match serde_json::from_str::<Vec<(Scope, Kept)>>(&text) {
+            Ok(kept) => shared.fleet.breakers_kept(key, &kept, ago),
+            Err(error) => {
+                tracing::warn!(agent = %key.agent, %error, "what is kept of its breakers does not read")
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn save(shared: &Shared, store: &KeptBreakers) -> Result<(), RedisError> {
+    let changed = shared.fleet.breakers_changed(KEEP.1);
+    let text = |(agent, kept): (AgentKey, Vec<(Scope, Kept)>)| {
+        let text = serde_json::to_string(&kept).map_err(|e| RedisError::Unexpected(e.to_string()))?;
+        Ok((agent.workspace, agent.agent, text))
+    };
+    let texts: Result<Vec<_>, RedisError> = changed.into_iter().map(text).collect();
+    store.save(&texts?).await
+}
+
+async fn pass(shared: &Shared, stop: &CancellationToken) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
             () = stop.cancelled() => return,
         }
         for told in shared.fleet.breakers_tick() {
-            tell(&shared, told);
+            tell(shared, told);
         }
     }
 }

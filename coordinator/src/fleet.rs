@@ -6,9 +6,10 @@ use crate::pauses::Following;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use synod_fleet::breaker::{Order, Outcome as Verdict, Policy};
+use std::time::Duration;
+use synod_fleet::breaker::{Kept, Order, Outcome as Verdict, Policy};
 use synod_fleet::ramp::Ramp;
-use synod_fleet::{AgentKey, AttemptKey, Call, Cause, Doubt, Guards, Member, Registry, Silence, Told};
+use synod_fleet::{AgentKey, AttemptKey, Call, Cause, Doubt, Guards, Member, Registry, Scope, Silence, Told};
 use synod_ledger::Holding;
 use synod_protocol::breaker::{BreakerOrder, StandingOrder};
 use synod_protocol::view::{Agent, AgentStatus, DirectoryEntry, Health, Held};
@@ -16,6 +17,8 @@ use synod_protocol::{Id, Incarnation, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+/// Of it the time of breakers is ahead of this coordinator's beginning.
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// So many newcomers are looked for at once; the others have their turn.
 const NEWCOMERS: usize = 1_000;
 
@@ -227,9 +230,9 @@ impl SharedFleet {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The same in nanoseconds.
+    /// The same in nanoseconds, a day later: so that what breakers have counted before this coordinator began has a time.
     pub(crate) fn now_ns(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from((DAY + self.began.elapsed()).as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Changes when an agent comes, goes or changes.
@@ -414,6 +417,21 @@ impl SharedFleet {
             self.has_ended();
         }
         told
+    }
+
+    /// What is to be kept of breakers that have changed, of up to so many agents.
+    pub(crate) fn breakers_changed(&self, most: usize) -> Vec<(AgentKey, Vec<(Scope, Kept)>)> {
+        let now_ns = self.now_ns();
+        self.lock().guards.changed(most, now_ns)
+    }
+
+    /// Goes on with what was kept of an agent's breakers, so long ago.
+    pub(crate) fn breakers_kept(&self, agent: &AgentKey, kept: &[(Scope, Kept)], ago: Duration) {
+        let now_ns = self.now_ns();
+        let ago_ns = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
+        let mut inside = self.lock();
+        let Inside { registry, guards, .. } = &mut *inside;
+        guards.restore(registry, agent, kept, ago_ns, now_ns);
     }
 
     /// The directory was read.

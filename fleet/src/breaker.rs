@@ -33,11 +33,13 @@
 //! does, when the clock has run back).
 
 mod course;
+mod kept;
 mod operator;
 mod policy;
 mod status;
 mod window;
 
+pub use kept::{Kept, Results};
 pub use operator::{IllegalTransition, Order};
 pub use policy::{CALLS_MAX, OpenWait, Policy, SECONDS_MAX, Settings, SettingsError, Window};
 pub use status::{Event, Status};

@@ -20,7 +20,7 @@
 //! does that of an agent that joins others; where a capability has nobody else with a whole share there is
 //! nobody to spare it, and it is used in full.
 
-use crate::breaker::{self, Breaker, IllegalTransition, Order, Policy, State, Status};
+use crate::breaker::{self, Breaker, IllegalTransition, Kept, Order, Policy, State, Status};
 use crate::ramp::Ramp;
 use crate::registry::{AgentKey, Gate, Member, Registry};
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +84,8 @@ pub struct Guards {
     room: bool,
     /// Attempts that hold a permit of a half-open breaker, and since when that is half-open.
     trials: BTreeMap<AttemptKey, Vec<(AgentKey, Scope, u64)>>,
+    /// Agents whose breakers have counted something, or stand elsewhere, since that was last asked for.
+    changed: BTreeSet<AgentKey>,
     /// Since when a share grows, and whether it is that of an agent that has joined.
     ramping: BTreeMap<AgentKey, (u64, bool)>,
 }
@@ -98,6 +100,7 @@ impl Guards {
             unsettled: BTreeMap::new(),
             room: false,
             trials: BTreeMap::new(),
+            changed: BTreeSet::new(),
             ramping: BTreeMap::new(),
         }
     }
@@ -197,6 +200,43 @@ impl Guards {
             self.unsettled.remove(&(agent.clone(), scope));
         }
         self.ramping.remove(agent);
+        self.changed.remove(agent);
+    }
+
+    /// Up to so many agents whose breakers have changed since they were last given out here, with what is to be kept of them.
+    pub fn changed(&mut self, most: usize, now_ns: u64) -> Vec<(AgentKey, Vec<(Scope, Kept)>)> {
+        let some: Vec<AgentKey> = self.changed.iter().take(most).cloned().collect();
+        let keep = |agent: AgentKey| {
+            self.changed.remove(&agent);
+            let all = self.breakers.get(&agent).into_iter().flatten();
+            let kept =
+                all.filter_map(|(scope, breaker)| Some((scope.clone(), breaker.kept(now_ns)?))).collect();
+            (agent, kept)
+        };
+        some.into_iter().map(keep).collect()
+    }
+
+    /// Goes on with what was kept of an agent's breakers so many nanoseconds ago. One that has counted something here, or
+    /// stands under an operator's word, stays as it is.
+    pub fn restore(
+        &mut self,
+        registry: &mut Registry,
+        agent: &AgentKey,
+        kept: &[(Scope, Kept)],
+        ago_ns: u64,
+        now_ns: u64,
+    ) {
+        if registry.get(agent).is_none() {
+            return;
+        }
+        for (scope, kept) in kept {
+            let all = self.breakers.entry(agent.clone()).or_default();
+            if all.get(scope).is_some_and(|breaker| !breaker.is_blank(now_ns)) {
+                continue;
+            }
+            all.insert(scope.clone(), Breaker::restored(self.policy.clone(), kept, ago_ns, now_ns));
+            self.happened(registry, agent, scope, Vec::new(), now_ns, &mut Vec::new());
+        }
     }
 
     /// Does what an operator orders; `Reset` begins anew.
@@ -283,11 +323,13 @@ impl Guards {
             self.unsettled.remove(&here);
             return;
         };
+        self.changed.insert(agent.clone());
         let (status, opens) = (breaker.status(now_ns), breaker.would_permit(now_ns));
         if registry.set_open(agent, Gate::Breaker, scope.as_ref(), opens).is_err() {
             // The agent has left, or can do that no more.
             self.unsettled.remove(&here);
             self.breakers.get_mut(agent).map(|all| all.remove(scope));
+            self.changed.remove(agent);
             return;
         }
         match status.state {

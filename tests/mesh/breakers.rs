@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 use std::time::Duration;
+use synod_infra::redis::breakers::KeptBreakers;
+use synod_infra::redis::{Redis, RedisConfig};
+use synod_protocol::Workspace;
 use synod_tests::{Agent, Assignment, Client, Ground, Manner, Mesh, eventually, fresh};
 
 /// Longer than an open breaker waits.
@@ -77,6 +80,35 @@ async fn who_fails_is_left_alone_then_tried_and_then_used_again() {
     let last = agent.given().await;
     client.command(&fresh("ce"), "synod.task.complete", &last.result(&json!("good"))).await.is(200);
     assert_eq!(breaker(&client, &agent).await, "closed");
+}
+
+/// What breakers have seen is kept for the next coordinator.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_comes_back_leaves_alone_who_failed_before() {
+    let (services, _turn) = super::outages::services().await;
+    let mesh = Mesh::coordinator(&services.kafka, &services.redis);
+    mesh.ready(LIMIT).await;
+    let client = Client::of(&mesh);
+    let agent = Agent::join(&mesh, Manner::Silent).await;
+    failures(&client, &agent, 10, "internal").await;
+    eventually("it opens", LIMIT, || async { (breaker(&client, &agent).await == "open").then_some(()) })
+        .await;
+    let store = KeptBreakers::new(Redis::new(RedisConfig::new(&services.redis)).expect("a handle"));
+    let name = (Workspace::default_name(), agent.id.parse().expect("an id"));
+    eventually("it is kept", LIMIT, || async {
+        let kept = store.load(std::slice::from_ref(&name)).await.ok()?.pop()??;
+        kept.0.contains("open").then_some(())
+    })
+    .await;
+    mesh.kill();
+    mesh.start_again();
+    mesh.ready(LIMIT).await;
+    eventually("it is left alone again", LIMIT, || async {
+        (breaker(&client, &agent).await == "open").then_some(())
+    })
+    .await;
+    let waits = submit(&client, &agent.capability).await;
+    assert_eq!(client.get(&format!("/v1/tasks/{waits}")).await.body["status"], "waiting");
 }
 
 #[tokio::test(flavor = "multi_thread")]

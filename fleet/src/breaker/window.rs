@@ -3,6 +3,7 @@
 //! Nothing is allocated before the first result. A window of calls takes two bits a call; one of seconds takes 24
 //! bytes for each second in which there was a call, not for each second that it reaches back.
 
+use super::kept::Results;
 use super::policy;
 use std::collections::VecDeque;
 
@@ -126,6 +127,53 @@ impl Window {
         counts
     }
 
+    /// What is in it now, oldest first.
+    pub(super) fn results(&self, now_ns: u64) -> Results {
+        match &self.kind {
+            Kind::Calls { ring, size, next } => {
+                let first = if self.counts.calls == *size { *next } else { 0 };
+                let places = (0..self.counts.calls).map(|n| (first + n) % (*size).max(1));
+                Results::Calls(places.map(|place| char::from(b'0' + bits(ring, place) as u8)).collect())
+            }
+            Kind::Seconds { seconds, size, .. } => {
+                let now = now_ns / NANOS_PER_SECOND;
+                let still = seconds.iter().filter(|second| !is_past(second.second, *size, now));
+                let told = |second: &Second| {
+                    let Counts { calls, failed, slow, slow_failed } = second.counts;
+                    (now.saturating_sub(second.second), [calls, failed, slow, slow_failed])
+                };
+                Results::Seconds(still.map(told).collect())
+            }
+        }
+    }
+
+    /// One with these results, which were there so many nanoseconds ago.
+    pub(super) fn refilled(window: policy::Window, results: &Results, ago_ns: u64, now_ns: u64) -> Window {
+        let mut refilled = Window::new(window, now_ns);
+        match (&mut refilled.kind, results) {
+            (Kind::Calls { .. }, Results::Calls(digits)) => {
+                for digit in digits.bytes().map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 4) {
+                    refilled.record(digit & 0b01 != 0, digit & 0b10 != 0, now_ns);
+                }
+            }
+            (Kind::Seconds { seconds, size, head }, Results::Seconds(told)) => {
+                let then = now_ns.saturating_sub(ago_ns) / NANOS_PER_SECOND;
+                for (age, [calls, failed, slow, slow_failed]) in told {
+                    let counts =
+                        Counts { calls: *calls, failed: *failed, slow: *slow, slow_failed: *slow_failed };
+                    let second = then.saturating_sub(*age);
+                    let follows = seconds.back().is_none_or(|newest| newest.second < second);
+                    if follows && !is_past(second, *size, *head) && then >= *age {
+                        seconds.push_back(Second { second, counts });
+                        refilled.counts.add(counts);
+                    }
+                }
+            }
+            _ => {}
+        }
+        refilled
+    }
+
     /// Results without which no rate is known: in a window of calls never more than it holds.
     pub(super) fn minimum(&self, minimum_calls: u32) -> u32 {
         match self.kind {
@@ -151,6 +199,12 @@ fn moved(head: u64, now: u64) -> u64 {
 
 fn is_past(second: u64, size: u32, head: u64) -> bool {
     second + u64::from(size) <= head
+}
+
+/// The result at a place, two bits.
+fn bits(ring: &[u64], place: u32) -> u64 {
+    let word = ring.get((place / RESULTS_PER_WORD) as usize).copied().unwrap_or_default();
+    (word >> (2 * (place % RESULTS_PER_WORD))) & 0b11
 }
 
 /// Puts a result into its place, and says what stood there.

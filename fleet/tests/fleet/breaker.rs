@@ -1,5 +1,6 @@
 //! The breaker: against what resilience4j did, against a plain model, and what must hold of any.
 
+mod kept;
 mod odd;
 mod plain;
 mod properties;

@@ -125,6 +125,35 @@ fn who_fails_is_left_alone_then_tried_then_used_little_by_little() {
 }
 
 #[test]
+fn another_coordinator_goes_on_with_what_was_kept() {
+    let mut world_before = world(&["a", "b"]);
+    let calls: Vec<Call> = std::iter::from_fn(|| world_before.give()).take(8).collect();
+    for call in &calls {
+        let outcome = if call.agent == key("a") { Outcome::Failure } else { Outcome::Success };
+        world_before.end(call, Some(outcome));
+    }
+    let kept = world_before.guards.changed(10, world_before.now_ns);
+    assert_eq!(kept.len(), 2);
+    assert_eq!(world_before.guards.changed(10, world_before.now_ns), [], "each once");
+    let mut world = world(&["a", "b"]);
+    world.now_ns = 1_000 * MS;
+    for (agent, kept) in &kept {
+        world.guards.restore(&mut world.registry, agent, kept, 40 * MS, world.now_ns);
+    }
+    assert_eq!(world.state("a"), [(false, State::Open), (true, State::Open)]);
+    assert_eq!(world.state("b"), [(false, State::Closed), (true, State::Closed)], "with what it has counted");
+    assert!((0..4).all(|_| world.give().is_some_and(|call| call.agent == key("b"))));
+    world.after(61);
+    let tried: Vec<Call> = (0..8).filter_map(|_| world.give()).collect();
+    assert!(tried.iter().any(|call| call.agent == key("a")), "what was left of its wait is over");
+    let opened = world.state("a");
+    for (agent, kept) in &kept {
+        world.guards.restore(&mut world.registry, agent, kept, 0, world.now_ns);
+    }
+    assert_eq!(world.state("a"), opened, "what has counted something stays as it is");
+}
+
+#[test]
 fn the_callers_fault_and_what_was_taken_back_do_not_count() {
     let mut world = world(&["a"]);
     for outcome in [None, Some(Outcome::Ignored)] {

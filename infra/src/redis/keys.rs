@@ -21,6 +21,7 @@
 //! | `synod:{<ws>}:<kind>:<id>` | hash | `position`, `body`: the view of an entity | as written, or its shard's shelf is full |
 //! | `synod:{views/<shard>}:shelf` | list | bytes and key of each view that the shard has written, oldest first | with the newest of them |
 //! | `synod:{views/<shard>}:bytes` | string | what they weigh in all | with it |
+//! | `synod:{<ws>/<agent>}:breakers` | string | what is kept of its breakers for coordinators that come, JSON | 10 min unused |
 //! | `synod:{<ws>/<agent>}:context` | hash | the agent's own context: `incarnation`, `order`, `version`, `versions`, `note:<v>` | 30 days unused |
 //! | `synod:{<ws>/<agent>}:context:<version>` | string | the bytes of that version | 30 days unused |
 //! | `synod:{<ws>/<agent>}:context:draft:<uuid>` | string | the bytes of the next one while it is saved | 30 days, if it never becomes one |
@@ -112,6 +113,11 @@ pub fn view(workspace: &Workspace, kind: &'static str, id: &EntityId) -> String 
     format!("synod:{{{workspace}}}:{kind}:{id}")
 }
 
+/// What is kept of an agent's breakers.
+pub fn breakers(workspace: &Workspace, agent: &Id) -> String {
+    format!("synod:{{{workspace}/{agent}}}:breakers")
+}
+
 /// The hash of an agent's own context.
 pub fn context(workspace: &Workspace, agent: &Id) -> String {
     format!("synod:{{{workspace}/{agent}}}:context")
@@ -175,6 +181,7 @@ mod tests {
         assert_eq!(coordinator_presence(&agent, "h"), "synod:presence:coordinator/a.1/h");
         assert_eq!(probe(&agent), "synod:probe:a.1");
         assert_eq!(shelf(7), ("synod:{views/7}:shelf".into(), "synod:{views/7}:bytes".into()));
+        assert_eq!(breakers(&ws, &agent), "synod:{w-1/a.1}:breakers");
         assert_eq!(context(&ws, &agent), "synod:{w-1/a.1}:context");
         assert_eq!(context_bytes(&ws, &agent, 7), "synod:{w-1/a.1}:context:7");
         assert_eq!(snapshot(&agent), "synod:{snapshots}:at:a.1");

@@ -13,6 +13,7 @@
 
 pub mod bare;
 mod blocking;
+pub mod breakers;
 mod client;
 mod config;
 pub mod context;
