@@ -65,7 +65,9 @@ mod tests {
         check(Some("*"), None, Some(Condition::Present));
         check(None, Some("*"), Some(Condition::Absent));
         check(Some("\"9007199254740991\""), None, Some(Condition::Version(VERSION_LIMIT)));
-        for bad in ["7", "\"\"", "\"0\"", "\"-1\"", "W/\"7\"", "\"1\", \"2\"", "\"9007199254740992\"", "\"1e3\""] {
+        for bad in
+            ["7", "\"\"", "\"0\"", "\"-1\"", "W/\"7\"", "\"1\", \"2\"", "\"9007199254740992\"", "\"1e3\""]
+        {
             check(Some(bad), None, None);
         }
         check(None, Some("\"7\""), None);

@@ -122,7 +122,9 @@ fn tokens(pointer: &str) -> Option<Vec<String>> {
         return Some(Vec::new());
     }
     let unescaped = |token: &str| {
-        let bad = token.match_indices('~').any(|(at, _)| !matches!(token.as_bytes().get(at + 1), Some(b'0' | b'1')));
+        let bad = token
+            .match_indices('~')
+            .any(|(at, _)| !matches!(token.as_bytes().get(at + 1), Some(b'0' | b'1')));
         (!bad).then(|| token.replace("~1", "/").replace("~0", "~"))
     };
     pointer.strip_prefix('/')?.split('/').map(unescaped).collect()
@@ -232,7 +234,9 @@ impl Rule {
                     Rule::Union => a.iter().map(Node::canonical).collect(),
                     _ => BTreeSet::new(),
                 };
-                items.extend(b.iter().filter(|item| self == Rule::Append || had.insert(item.canonical())).cloned());
+                items.extend(
+                    b.iter().filter(|item| self == Rule::Append || had.insert(item.canonical())).cloned(),
+                );
                 Ok(Node::Array(items))
             }
         }
@@ -289,9 +293,10 @@ impl Number {
 
     fn plus(self, other: Number) -> Result<String, String> {
         match (self, other) {
-            (Number::Whole(a), Number::Whole(b)) => {
-                a.checked_add(b).map(|sum| sum.to_string()).ok_or_else(|| "the sum has more than 38 digits".to_owned())
-            }
+            (Number::Whole(a), Number::Whole(b)) => a
+                .checked_add(b)
+                .map(|sum| sum.to_string())
+                .ok_or_else(|| "the sum has more than 38 digits".to_owned()),
             _ => {
                 let sum = self.double() + other.double();
                 let text = serde_json::to_string(&sum).ok().filter(|_| sum.is_finite());

@@ -15,7 +15,11 @@ fn each_rule_decides_its_field() {
         let wrapped = |text: &str| json(&format!("{{\"a\":{{\"b\":{text}}},\"c\":1}}"));
         let made = merge(&wrapped(current), &wrapped(patch), &rules(&[("/a/b", rule)]));
         let shown = format!("{rule:?} {current} {patch}: {made:?}");
-        assert_eq!(made.ok().map(|m| m.to_string_for_test()), want.map(|w| wrapped(w).to_string_for_test()), "{shown}");
+        assert_eq!(
+            made.ok().map(|m| m.to_string_for_test()),
+            want.map(|w| wrapped(w).to_string_for_test()),
+            "{shown}"
+        );
     };
     check(Rule::Max, "1", "2", Some("2"));
     check(Rule::Max, "9007199254740993", "9007199254740992", Some("9007199254740993"));
@@ -48,7 +52,8 @@ impl Json {
 #[test]
 fn a_field_that_only_one_has_or_that_is_taken_away_has_no_rule() {
     let sum = rules(&[("/n", Rule::Sum)]);
-    let check = |current, patch, want| assert_eq!(merge(&json(current), &json(patch), &sum).unwrap(), json(want));
+    let check =
+        |current, patch, want| assert_eq!(merge(&json(current), &json(patch), &sum).unwrap(), json(want));
     check("{}", "{\"n\":2}", "{\"n\":2}");
     check("{\"n\":2}", "{\"m\":1}", "{\"m\":1,\"n\":2}");
     check("{\"n\":2}", "{\"n\":null}", "{}");

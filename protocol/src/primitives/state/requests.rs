@@ -96,7 +96,9 @@ impl Put {
         if let Some(rules) = &self.rules {
             rules.check()?;
             if self.strategy.is_some_and(|s| s != Strategy::Merge) && !rules.is_empty() {
-                return Err(Error::invalid("rules are for a merge; set strategy to merge").with_field("/rules"));
+                return Err(
+                    Error::invalid("rules are for a merge; set strategy to merge").with_field("/rules")
+                );
             }
         }
         Ok(self)
@@ -112,7 +114,8 @@ pub fn checked_value(value: &Json) -> Result<Json, Error> {
     let value = value.compact();
     let bytes = value.as_str().len();
     if bytes > VALUE_BYTES {
-        let said = format!("the value has {bytes} bytes, the limit is {VALUE_BYTES}; pass larger data by reference");
+        let said =
+            format!("the value has {bytes} bytes, the limit is {VALUE_BYTES}; pass larger data by reference");
         return Err(Error::new(Code::PayloadTooLarge, said).with_field("/value"));
     }
     Ok(value)
@@ -121,7 +124,8 @@ pub fn checked_value(value: &Json) -> Result<Json, Error> {
 fn check_ttl(ttl_ms: Option<u64>) -> Result<(), Error> {
     match ttl_ms {
         Some(ms) if !(1..=TTL_LIMIT_MS).contains(&ms) => {
-            Err(Error::invalid(format!("ttl_ms is {ms}, it must be 1 to {TTL_LIMIT_MS}")).with_field("/ttl_ms"))
+            Err(Error::invalid(format!("ttl_ms is {ms}, it must be 1 to {TTL_LIMIT_MS}"))
+                .with_field("/ttl_ms"))
         }
         _ => Ok(()),
     }
@@ -282,7 +286,8 @@ impl Batch {
             checked.push(operation);
         }
         if bytes > BATCH_BYTES {
-            let said = format!("the values of the batch have {bytes} bytes in all, the limit is {BATCH_BYTES}");
+            let said =
+                format!("the values of the batch have {bytes} bytes in all, the limit is {BATCH_BYTES}");
             return Err(Error::new(Code::PayloadTooLarge, said).with_field("/operations"));
         }
         self.operations = checked;
@@ -367,7 +372,9 @@ mod tests {
     use super::*;
 
     fn batch(text: &str) -> Result<Batch, Error> {
-        serde_json::from_str::<Batch>(text).map_err(|e| Error::invalid(e.to_string())).and_then(Batch::checked)
+        serde_json::from_str::<Batch>(text)
+            .map_err(|e| Error::invalid(e.to_string()))
+            .and_then(Batch::checked)
     }
 
     #[test]
@@ -415,11 +422,17 @@ mod tests {
         check(&of(&[put("{a}1"), put("{b}1"), put("{c}1")].join(",")), Some("/operations/1/key"));
         check(&of(&[put("{a}1"), put("a")].join(",")), None);
         check(&of(&[put("{}1"), put("{}2")].join(",")), Some("/operations/1/key"));
-        check(&of(&[put("a"), r#"{"op":"get","key":"a"}"#.to_owned(), put("a")].join(",")), Some("/operations/2/key"));
+        check(
+            &of(&[put("a"), r#"{"op":"get","key":"a"}"#.to_owned(), put("a")].join(",")),
+            Some("/operations/2/key"),
+        );
         check(&of(r#"{"op":"put","key":"a"}"#), Some("/operations/0/value"));
         check(&of(r#"{"op":"get","key":"a","value":null}"#), Some("/operations/0/value"));
         check(&of(r#"{"op":"get","key":"a","if_version":1}"#), Some("/operations/0/if_version"));
-        check(&of(r#"{"op":"delete","key":"a","if_version":9007199254740992}"#), Some("/operations/0/if_version"));
+        check(
+            &of(r#"{"op":"delete","key":"a","if_version":9007199254740992}"#),
+            Some("/operations/0/if_version"),
+        );
         check(&of(""), Some("/operations"));
         let many = |n: usize| of(&(0..n).map(|n| put(&format!("{{a}}{n}"))).collect::<Vec<_>>().join(","));
         check(&many(BATCH_LIMIT), None);
