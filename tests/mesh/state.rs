@@ -1,10 +1,12 @@
 //! Shared state over HTTP: names, conditions, conflicts, batches, pages, history, and what is refused.
 
 use serde_json::{Value, json};
+use std::sync::Arc;
 use synod_tests::{Answer, Client, Ground, Mesh, fresh};
 
 /// A client in a workspace of its own.
 struct Room {
+    _mesh: Arc<Mesh>,
     client: Client,
     workspace: String,
 }
@@ -12,7 +14,7 @@ struct Room {
 impl Room {
     async fn open() -> Room {
         let mesh = Mesh::shared(Ground::Embedded).await;
-        Room { client: Client::of(&mesh), workspace: fresh("w") }
+        Room { client: Client::of(&mesh), workspace: fresh("w"), _mesh: mesh }
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
