@@ -4,6 +4,7 @@
 mod contexts;
 mod inbox;
 mod lease;
+mod linear;
 mod network;
 mod outage;
 mod permits;
