@@ -33,6 +33,7 @@ mod progress;
 mod publish;
 mod shard;
 mod snapshots;
+mod state_ranges;
 mod statistics;
 mod tenure;
 
@@ -50,6 +51,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_fleet::ramp::Ramp;
 use synod_fleet::{AgentKey, RuleError};
+use synod_infra::primitives::state::State;
 use synod_infra::redis::{Redis, RedisError};
 use synod_protocol::{Incarnation, topics};
 use tenure::Tenures;
@@ -72,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) config: CoordinatorConfig,
     pub(crate) kafka: Kafka,
     pub(crate) redis: Redis,
+    pub(crate) state: State,
     pub(crate) fleet: Arc<SharedFleet>,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) status: Arc<Status>,
@@ -156,6 +159,7 @@ impl Coordinator {
         let shared = Arc::new(Shared {
             config,
             kafka,
+            state: State::new(redis.clone()),
             redis,
             fleet,
             shards,
@@ -263,6 +267,8 @@ async fn join(
     work.spawn(snapshots::keep(shared.clone(), stop.clone()));
     work.spawn(contexts::publish_news(shared.clone(), stop.clone()));
     work.spawn(cleanup::watch(shared.clone(), stop.clone()));
+    // Stands where the relay of shared state belongs.
+    work.spawn(state_ranges::serve(shared.clone(), stop.clone()));
     for inbox in inboxes {
         work.spawn(shard::live(shared.clone(), inbox));
     }

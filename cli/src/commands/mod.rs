@@ -17,6 +17,7 @@ mod ledger;
 mod place;
 mod replay;
 mod snapshot;
+mod state;
 mod status;
 mod task;
 mod up;
@@ -69,6 +70,8 @@ pub enum Command {
     Events(events::Args),
     /// The mesh at a moment: take, list, compare
     Snapshot(snapshot::Args),
+    /// What agents hold in common: values under keys, their history, and what becomes of conflicts
+    State(state::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
@@ -122,6 +125,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Task(args) => task::run(args, cli.flags, &mut output),
         Command::Events(args) => events::run(args, cli.flags, &mut output),
         Command::Snapshot(args) => snapshot::run(args, cli.flags, &mut output),
+        Command::State(args) => state::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
         Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),
         Command::Replay(args) => replay::run(args, cli.flags, &mut output),

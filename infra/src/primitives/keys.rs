@@ -3,9 +3,16 @@
 //! | key | type | holds | ends |
 //! |---|---|---|---|
 //! | `synod:{state/<r>}:entry:<ws>/<key>` | hash | a value of shared state, or its tombstone | with its history |
+//! | `synod:{state/<r>}:past:<ws>/<key>` | stream | its history | with its last line |
+//! | `synod:{state/<r>}:index:<ws>` | zset | the keys of range r, in order | - |
+//! | `synod:{state/<r>}:expiring` | zset | `<ws>/<key>`: when it ends, in ms | - |
+//! | `synod:{state/<r>}:counts:<ws>` | hash | figures of each prefix | - |
+//! | `synod:{state/<r>}:policies:<ws>` | hash | prefix: what becomes of a write in a conflict; the same in every range | - |
+//! | `synod:{state/<r>}:policies-version:<ws>` | string | grows with each change of them | - |
 //! | `synod:{state/<r>}:changes` | stream | the changes of range r, for the relay and for subscriptions | trimmed by the relay |
 //! | `synod:{state/<r>}:mirrored` | string | the place in it up to which the mirror has all | - |
 //! | `synod:{state/<r>}:open` | string | that the mirror was read back into this Redis: without it the range is not served | - |
+//! | `synod:{<ws>/<name>}:lock` | hash | a lock: `owner`, `token`, `until` in ms | - |
 //! | `synod:{<tag>}:once:<request>` | hash | the answer to a request with an `Idempotency-Key` | 24 h |
 //!
 //! A workspace has no slash and no brace, so what stands before the first slash of a tag is the workspace, whatever the
@@ -25,6 +32,36 @@ pub fn state_entry(range: u32, workspace: &Workspace, key: &Name) -> String {
     format!("synod:{{state/{range}}}:entry:{workspace}/{key}")
 }
 
+/// The history of a key of shared state.
+pub fn state_past(range: u32, workspace: &Workspace, key: &Name) -> String {
+    format!("synod:{{state/{range}}}:past:{workspace}/{key}")
+}
+
+/// The keys of a range that a workspace has, in order.
+pub fn state_index(range: u32, workspace: &Workspace) -> String {
+    format!("synod:{{state/{range}}}:index:{workspace}")
+}
+
+/// What ends by itself in a range, and when.
+pub fn state_expiring(range: u32) -> String {
+    format!("synod:{{state/{range}}}:expiring")
+}
+
+/// Figures of a workspace's keys in a range.
+pub fn state_counts(range: u32, workspace: &Workspace) -> String {
+    format!("synod:{{state/{range}}}:counts:{workspace}")
+}
+
+/// The policies of a workspace's prefixes.
+pub fn state_policies(range: u32, workspace: &Workspace) -> String {
+    format!("synod:{{state/{range}}}:policies:{workspace}")
+}
+
+/// The version of a workspace's policies in a range.
+pub fn state_policies_version(range: u32, workspace: &Workspace) -> String {
+    format!("synod:{{state/{range}}}:policies-version:{workspace}")
+}
+
 /// The stream of changes of a range.
 pub fn state_changes(range: u32) -> String {
     format!("synod:{{state/{range}}}:changes")
@@ -38,6 +75,11 @@ pub fn state_mirrored(range: u32) -> String {
 /// That a range is served.
 pub fn state_open(range: u32) -> String {
     format!("synod:{{state/{range}}}:open")
+}
+
+/// A lock.
+pub fn lock(workspace: &Workspace, name: &Name) -> String {
+    format!("synod:{}:lock", tag(workspace, name))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod contexts;
 mod inbox;
 mod lease;
+mod linear;
 mod network;
 mod outage;
 mod permits;
@@ -14,6 +15,7 @@ mod scripts;
 mod sentinel;
 mod server;
 mod snapshots;
+mod state;
 mod telemetry;
 
 use std::time::{Duration, Instant};
