@@ -25,6 +25,7 @@ mod forward;
 mod health;
 mod http;
 mod kafka;
+mod mirror;
 mod overdue;
 mod pauses;
 mod presence;
@@ -261,6 +262,7 @@ async fn join(
     work.spawn(snapshots::keep(shared.clone(), stop.clone()));
     work.spawn(contexts::publish_news(shared.clone(), stop.clone()));
     work.spawn(cleanup::watch(shared.clone(), stop.clone()));
+    work.spawn(mirror::run(shared.clone(), stop.clone()));
     for inbox in inboxes {
         work.spawn(shard::live(shared.clone(), inbox));
     }

@@ -32,11 +32,14 @@ mod server;
 pub mod snapshots;
 pub mod view;
 
+pub(crate) use client::Conversation;
 pub use client::Redis;
 pub use config::RedisConfig;
 pub use error::RedisError;
 pub use once::{ONCE_KEPT, Once};
 pub use server::{EmbeddedRedis, EmbeddedRedisError};
 
+pub(crate) use blocking::{BlockingReader, Read};
+pub(crate) use link::Backoff;
 pub(crate) use once::Repeatable;
 pub(crate) use script::{Call, Script};
