@@ -35,6 +35,7 @@ mod shard;
 mod snapshots;
 mod statistics;
 mod tenure;
+mod webhooks;
 
 pub use config::{Balance, Breakers, CoordinatorConfig};
 pub use snapshots::SnapshotPolicy;
@@ -50,6 +51,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_fleet::ramp::Ramp;
 use synod_fleet::{AgentKey, RuleError};
+use synod_infra::primitives::feed::Feed;
+use synod_infra::primitives::mirror::Mirrored;
 use synod_infra::redis::{Redis, RedisError};
 use synod_protocol::{Incarnation, topics};
 use tenure::Tenures;
@@ -80,6 +83,10 @@ pub(crate) struct Shared {
     pub(crate) tenures: Tenures,
     pub(crate) forward: Forward,
     pub(crate) snapshots: snapshots::Snapshots,
+    /// The changes of shared state, for whoever follows them here.
+    pub(crate) feed: Feed,
+    /// Waits until the mirror has a change.
+    pub(crate) mirrored: Mirrored,
     /// Where others reach this one, `host:port`.
     pub(crate) address: String,
     /// The HTTP door closes: who waits is answered with what is.
@@ -153,6 +160,7 @@ impl Coordinator {
         let (stop, close) = (CancellationToken::new(), CancellationToken::new());
         let closing = close.clone();
         let advertised = config.advertised(address);
+        let (feed, mirrored) = (Feed::new(redis.clone()), Mirrored::new(redis.clone()));
         let shared = Arc::new(Shared {
             config,
             kafka,
@@ -165,6 +173,8 @@ impl Coordinator {
             tenures,
             forward,
             snapshots: snapshots::Snapshots::default(),
+            feed,
+            mirrored,
             address: advertised,
             closing,
         });
@@ -263,6 +273,7 @@ async fn join(
     work.spawn(contexts::publish_news(shared.clone(), stop.clone()));
     work.spawn(cleanup::watch(shared.clone(), stop.clone()));
     work.spawn(mirror::run(shared.clone(), stop.clone()));
+    work.spawn(webhooks::run(shared.clone(), stop.clone()));
     for inbox in inboxes {
         work.spawn(shard::live(shared.clone(), inbox));
     }

@@ -62,6 +62,28 @@ impl Json {
         Json::of(&members).unwrap_or_default()
     }
 
+    /// The same text without the white space between its parts; order, numbers and escapes stay as they are.
+    #[must_use]
+    pub fn compact(&self) -> Json {
+        let (mut out, mut in_string, mut escaped) =
+            (String::with_capacity(self.as_str().len()), false, false);
+        for c in self.as_str().chars() {
+            match c {
+                ' ' | '\t' | '\n' | '\r' if !in_string => continue,
+                '"' if !escaped => in_string = !in_string,
+                _ => {}
+            }
+            escaped = in_string && c == '\\' && !escaped;
+            out.push(c);
+        }
+        // Without white space it is the same JSON.
+        if out.len() == self.as_str().len() {
+            self.clone()
+        } else {
+            Json::parse(&out).unwrap_or_else(|_| self.clone())
+        }
+    }
+
     /// The value with sorted keys and no white space: equal values have equal bytes.
     ///
     /// Falls back to the text itself for what `serde_json::Value` cannot hold (a number beyond `f64`).
@@ -165,6 +187,17 @@ mod tests {
             let json = |text| Json::parse(text).unwrap();
             assert_eq!(json(target).merged(&json(patch)), json(result), "{target} {patch}");
         }
+    }
+
+    #[test]
+    fn compaction_takes_only_white_space_between_parts() {
+        let check = |text: &str, want: &str| assert_eq!(Json::parse(text).unwrap().compact().as_str(), want);
+        check(
+            "{ \"b\" : [ 1 ,\n2 ] ,\t\"a b\" : \" \\\" x \\\\\" }",
+            "{\"b\":[1,2],\"a b\":\" \\\" x \\\\\"}",
+        );
+        check(" 1.10 ", "1.10");
+        check("\"a  b\"", "\"a  b\"");
     }
 
     #[test]

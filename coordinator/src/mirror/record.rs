@@ -1,6 +1,5 @@
 //! Changes as Kafka has them: in the mirror, and as events.
 
-use crate::Shared;
 use synod_infra::kafka::{Delivery, Outgoing, RawRecord};
 use synod_infra::primitives::mirror::{Ahead, Kept, Owed};
 use synod_protocol::primitives::changes::{
@@ -39,12 +38,12 @@ pub(super) fn repaired(ahead: &Ahead, partition: u32, source: &str) -> Outgoing 
 }
 
 /// The event of a change, what lost included; placed by its key as every event is.
-pub(super) fn event(owed: &Owed, range: u32, shared: &Shared, source: &str) -> Option<Outgoing> {
+pub(super) fn event(owed: &Owed, range: u32, partitions: u32, source: &str) -> Option<Outgoing> {
     let change = owed.change.as_ref()?;
     let event = StateEvent::of(change);
     let envelope = envelope(change, &event, id(range, owed.place), source);
     let key = key_of(&change.workspace, &change.key);
-    let partition = topics::partition(key.as_bytes(), shared.config.partitions);
+    let partition = topics::partition(key.as_bytes(), partitions);
     let payload = serde_json::to_vec(&event)
         .map_err(|error| tracing::error!(%error, place = %owed.place, "a change of shared state makes no event"));
     let out = Outgoing::to(topics::EVENTS).envelope(&envelope).key(key).partition(partition as i32);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::kafka::{ConfigError, Outgoing, Producer, ReadError, SendError};
 use synod_infra::primitives::mirror::{KEPT, Outbox, Owed, Standing};
+use synod_infra::primitives::state::State;
 use synod_infra::redis::RedisError;
 use synod_infra::telemetry::names;
 use tokio::sync::oneshot;
@@ -16,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often it is looked whether the range is still open: how long an emptied Redis may go unnoticed.
 const CHECK: Duration = Duration::from_millis(250);
+/// How often what has expired is turned into tombstones, and how many at a time.
+const SWEEP: (Duration, usize) = (Duration::from_millis(500), 256);
 /// How long an acknowledgement may take before the outcome is a doubt, and all is mirrored again.
 const ACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// The pause when the producer is full, and when something is away.
@@ -42,13 +45,16 @@ pub(super) struct Relay {
     pub(super) outbox: Outbox,
     pub(super) partition: u32,
     pub(super) source: String,
+    state: State,
+    sweep_at: Instant,
 }
 
 impl Relay {
     pub(super) fn new(shared: Arc<Shared>, range: u32, partition: u32) -> Relay {
         let outbox = Outbox::new(shared.redis.clone(), range, KEPT);
         let source = format!("/synod/coordinators/{}", shared.config.id);
-        Relay { shared, outbox, partition, source }
+        let state = State::new(shared.redis.clone());
+        Relay { shared, outbox, partition, source, state, sweep_at: Instant::now() }
     }
 
     fn is_wanted(&self, stop: &CancellationToken) -> bool {
@@ -83,6 +89,7 @@ impl Relay {
             Standing::Superseded => return Err(HeldUp::Superseded),
             Standing::Closed(run_id) => return restore::range(self, &run_id, stop).await,
         }
+        self.sweep().await;
         let look = Instant::now() + CHECK;
         while Instant::now() < look && self.is_wanted(stop) {
             let after = self.outbox.read();
@@ -112,14 +119,30 @@ impl Relay {
         Ok(())
     }
 
+    /// Readers no longer see what has expired; by this it is gone for everybody else too. It is tried again at any rate.
+    async fn sweep(&mut self) {
+        if Instant::now() < self.sweep_at {
+            return;
+        }
+        match self.state.sweep(self.outbox.range(), SWEEP.1).await {
+            // There may be more.
+            Ok(count) if count >= SWEEP.1 => {}
+            Ok(_) => self.sweep_at = Instant::now() + SWEEP.0,
+            Err(error) => {
+                tracing::debug!(range = self.outbox.range(), %error, "what has expired is not swept");
+                self.sweep_at = Instant::now() + SWEEP.0;
+            }
+        }
+    }
+
     /// Puts changes into the mirror and among the events, and waits until Kafka has them.
-    async fn mirror(&self, owed: &[Owed]) -> Result<(), HeldUp> {
+    async fn mirror(&mut self, owed: &[Owed]) -> Result<(), HeldUp> {
         let range = self.outbox.range();
         let mut sent = Vec::with_capacity(2 * owed.len());
         for one in owed {
             let records = [
                 record::mirrored(one, range, self.partition, &self.source),
-                record::event(one, range, &self.shared, &self.source),
+                record::event(one, range, self.shared.config.partitions, &self.source),
             ];
             for out in records.into_iter().flatten() {
                 sent.extend(self.send(out).await?);
@@ -131,7 +154,7 @@ impl Relay {
     }
 
     /// Hands one record to Kafka. What can never be sent is logged and passed over, so that it does not stop all others.
-    pub(super) async fn send(&self, mut out: Outgoing) -> Result<Option<Sent>, HeldUp> {
+    pub(super) async fn send(&mut self, mut out: Outgoing) -> Result<Option<Sent>, HeldUp> {
         let producer: Producer = self.shared.kafka.effects()?;
         let until = Instant::now() + ACKNOWLEDGED;
         loop {

@@ -5,7 +5,7 @@ use super::relay::{HeldUp, Relay, acknowledged};
 use super::ASK;
 use std::ops::ControlFlow;
 use synod_infra::kafka::ReadError;
-use synod_infra::primitives::mirror::{Ahead, Restored, Restoring, Standing};
+use synod_infra::primitives::mirror::{Restored, Restoring, Standing};
 use synod_protocol::topics;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ pub(super) async fn range(relay: &mut Relay, run_id: &str, stop: &CancellationTo
 }
 
 /// Appends a marker and reads through its offset.
-async fn fold(relay: &Relay) -> Result<Restoring, HeldUp> {
+async fn fold(relay: &mut Relay) -> Result<Restoring, HeldUp> {
     let range = relay.outbox.range();
     let sent = relay.send(record::marker(range, relay.partition, &relay.source)).await?;
     let Some(through) = acknowledged(sent).await? else {
@@ -90,13 +90,19 @@ async fn fold(relay: &Relay) -> Result<Restoring, HeldUp> {
 }
 
 /// Mirrors what is newer in Redis than in the mirror: Kafka lost it, or it was never owed.
-async fn repair(relay: &Relay, restoring: &Restoring) -> Result<u64, HeldUp> {
-    let each = async |ahead: Vec<Ahead>| -> Result<(), HeldUp> {
+async fn repair(relay: &mut Relay, restoring: &Restoring) -> Result<u64, HeldUp> {
+    let (mut cursor, mut count) = ("0".to_owned(), 0);
+    loop {
+        let (next, ahead) = restoring.ahead(&cursor).await?;
         let mut sent = Vec::with_capacity(ahead.len());
         for one in &ahead {
             sent.extend(relay.send(record::repaired(one, relay.partition, &relay.source)).await?);
         }
-        acknowledged(sent).await.map(drop)
-    };
-    restoring.ahead(each).await
+        count += ahead.len() as u64;
+        acknowledged(sent).await?;
+        if next == "0" {
+            return Ok(count);
+        }
+        cursor = next;
+    }
 }

@@ -23,6 +23,7 @@
 //! | `synod:{subscriptions}:hooks` | hash | `<ws>/<id>` -> how far a webhook is | with its subscription |
 //! | `synod:{subscriptions}:again:<ws>/<id>` | list | what is to be delivered to it once more | with its subscription |
 //! | `synod:{subscriptions}:dead:<ws>/<id>` | list | what could not be delivered to a webhook | with its subscription |
+//! | `synod:{<ws>/<name>}:lock` | hash | a lock: `owner`, `token`, `until` in ms | - |
 //! | `synod:{<tag>}:once:<request>` | hash | the answer to a request with an `Idempotency-Key` | 24 h |
 //!
 //! A workspace has no slash and no brace, so what stands before the first slash of a tag is the workspace, whatever the
@@ -132,6 +133,11 @@ pub fn subscription_again(named: &str) -> String {
 /// What could not be delivered to a webhook; `named` is `<ws>/<id>`.
 pub fn subscription_dead(named: &str) -> String {
     format!("synod:{{subscriptions}}:dead:{named}")
+}
+
+/// A lock.
+pub fn lock(workspace: &Workspace, name: &Name) -> String {
+    format!("synod:{}:lock", tag(workspace, name))
 }
 
 #[cfg(test)]

@@ -32,7 +32,6 @@ mod server;
 pub mod snapshots;
 pub mod view;
 
-pub(crate) use client::Conversation;
 pub use client::Redis;
 pub use config::RedisConfig;
 pub use error::RedisError;

@@ -14,6 +14,7 @@ mod replies_and_views;
 mod scripts;
 mod server;
 mod snapshots;
+mod state;
 mod telemetry;
 
 use std::time::{Duration, Instant};

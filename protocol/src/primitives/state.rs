@@ -6,6 +6,20 @@
 //!                                                     |--> subscriptions
 //! ```
 
+mod conditions;
+mod cursor;
+mod merge;
+mod requests;
+
+pub use conditions::Condition;
+pub use cursor::{cursor, read_cursor};
+pub use merge::{RULES_LIMIT, Rule, Rules, merge};
+pub use requests::{
+    BATCH_BYTES, BATCH_LIMIT, Batch, Durability, LockHeld, METADATA_BYTES, Operation, OperationKind,
+    POLICIES_LIMIT, Policy, PrefixCounts, Put, Restore, Statistics, TTL_LIMIT_MS, Tombstone, VALUE_BYTES,
+    checked_value,
+};
+
 use crate::id::{Name, Workspace};
 use crate::json::Json;
 use crate::time::Timestamp;
@@ -83,6 +97,18 @@ pub enum Strategy {
     FirstWriteWins,
     /// It is merged into what is there.
     Merge,
+}
+
+impl Strategy {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Strategy::Reject => "reject",
+            Strategy::LastWriteWins => "last_write_wins",
+            Strategy::FirstWriteWins => "first_write_wins",
+            Strategy::Merge => "merge",
+        }
+    }
 }
 
 /// What was done to a key.

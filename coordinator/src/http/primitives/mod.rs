@@ -1,10 +1,13 @@
 //! What agents hold in common, over HTTP: thin routes over `synod_infra::primitives`.
 
+mod changes_stream;
+mod subscriptions;
+
 use crate::Shared;
 use std::sync::Arc;
 use utoipa_axum::router::OpenApiRouter;
 
 /// All routes of the primitives.
 pub(crate) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(subscriptions::routes())
 }

@@ -163,7 +163,7 @@ impl Following {
             self.catching_up += 1;
             return Ok(());
         }
-        let (era, elements) = match page(&self.shared.redis, range, mark).await {
+        let (era, elements) = match page(&self.shared.redis, range, mark, PAGE).await {
             Ok(Page::Changes(era, elements)) => (era, elements),
             Ok(Page::Lost) => {
                 // Where it begins is only for the one who asks: that it cannot be told changes nothing.

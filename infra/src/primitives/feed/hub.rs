@@ -2,7 +2,7 @@
 
 use super::follow::Following;
 use super::index::{Index, Number};
-use super::{PAGE, about, ends, place_of};
+use super::{PAGE, Page, about, ends, page, place_of};
 use crate::primitives::keys;
 use crate::primitives::state::changes;
 use crate::redis::{Backoff, Redis, RedisError};
@@ -103,6 +103,27 @@ impl Feed {
     /// Those of any call.
     pub async fn ends(&self) -> Result<Option<super::Ends>, RedisError> {
         ends(&self.shared.redis).await
+    }
+
+    /// Whether everything after this position is still there.
+    ///
+    /// # Errors
+    /// See [`super::FollowError`]; `Redis` where it cannot be said now.
+    pub async fn check(&self, position: &Position) -> Result<(), super::FollowError> {
+        for range in 0..RANGES {
+            match page(&self.shared.redis, range, position.mark(range), 1).await? {
+                Page::Changes(..) => {}
+                Page::Lost => {
+                    let ends = ends(&self.shared.redis).await?;
+                    return Err(super::FollowError::Lost { oldest: ends.map(|ends| ends.oldest) });
+                }
+                Page::Closed => {
+                    let said = format!("range {range} of shared state is being read back from the mirror");
+                    return Err(RedisError::Away(said).into());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// How many follow now.

@@ -82,7 +82,7 @@ enum Page {
     Closed,
 }
 
-async fn page(redis: &Redis, range: u32, mark: Mark) -> Result<Page, RedisError> {
+async fn page(redis: &Redis, range: u32, mark: Mark, most: usize) -> Result<Page, RedisError> {
     let keys = vec![
         keys::state_open(range),
         keys::state_era(range),
@@ -90,7 +90,7 @@ async fn page(redis: &Redis, range: u32, mark: Mark) -> Result<Page, RedisError>
         keys::state_changes(range),
         keys::state_trimmed(range),
     ];
-    let args = vec![mark.era.to_string(), mark.place.to_string(), PAGE.to_string()];
+    let args = vec![mark.era.to_string(), mark.place.to_string(), most.to_string()];
     let answer: Vec<Value> =
         redis::from_redis_value(CHANGES_AFTER.run(redis, Call { keys, args }).await?)?;
     let mut answer = answer.into_iter();

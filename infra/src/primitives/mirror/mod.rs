@@ -102,7 +102,7 @@ impl Outbox {
     ///
     /// # Errors
     /// Those of any call.
-    pub async fn take(&self) -> Result<(), RedisError> {
+    pub async fn take(&mut self) -> Result<(), RedisError> {
         self.redis.query(redis::cmd("SET").arg(keys::state_relay(self.range)).arg(&self.relay)).await
     }
 

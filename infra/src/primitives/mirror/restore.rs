@@ -176,66 +176,44 @@ impl Restoring {
         self.restored
     }
 
-    /// Goes through all that Redis has of this range, and hands over what is newer than what the mirror has; page by page,
-    /// until `each` has an error.
+    /// Looks at some of what Redis has of this range: what is newer than what the mirror has. `cursor` is `"0"` first and
+    /// then what the call before answered; `"0"` again means that all was looked at. A key may come twice.
     ///
     /// # Errors
-    /// Those of any call, and of `each`.
-    pub async fn ahead<E: From<RedisError>>(
-        &self,
-        mut each: impl AsyncFnMut(Vec<Ahead>) -> Result<(), E>,
-    ) -> Result<u64, E> {
+    /// Those of any call.
+    pub async fn ahead(&self, cursor: &str) -> Result<(String, Vec<Ahead>), RedisError> {
         let begin = format!("synod:{{state/{}}}:entry:", self.range);
-        let (mut cursor, mut count) = ("0".to_owned(), 0);
-        let mut conversation = self.redis.conversation().await?;
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(&cursor).arg("MATCH").arg(format!("{begin}*")).arg("COUNT").arg(SCANNED);
-            let (next, found): (String, Vec<String>) = conversation.query(&scan).await?;
-            let mut versions = Pipeline::with_capacity(found.len());
-            for entry in &found {
-                versions.cmd("HGET").arg(entry).arg("v");
-            }
-            let versions = match found.is_empty() {
-                true => Vec::new(),
-                false => self.redis.pipeline(&versions).await?.values,
-            };
-            let mut ahead = Vec::new();
-            for (entry, version) in found.into_iter().zip(versions) {
-                let Some(member) = entry.strip_prefix(&begin) else { continue };
-                let version: Option<u64> =
-                    redis::from_redis_value(version.extract_error().map_err(RedisError::from)?)
-                        .map_err(RedisError::from)?;
-                if version.is_some_and(|version| version > self.known.get(member).copied().unwrap_or_default()) {
-                    ahead.extend(self.one_ahead(&mut conversation, &entry, member).await?);
-                }
-            }
-            count += ahead.len() as u64;
-            if !ahead.is_empty() {
-                each(ahead).await?;
-            }
-            if next == "0" {
-                return Ok(count);
-            }
-            cursor = next;
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(format!("{begin}*")).arg("COUNT").arg(SCANNED);
+        let (next, found): (String, Vec<String>) = self.redis.query(&scan).await?;
+        if found.is_empty() {
+            return Ok((next, Vec::new()));
         }
+        let mut versions = Pipeline::with_capacity(found.len());
+        for entry in &found {
+            versions.cmd("HGET").arg(entry).arg("v");
+        }
+        let mut ahead = Vec::new();
+        for (entry, version) in found.into_iter().zip(self.redis.pipeline(&versions).await?.values) {
+            let Some(member) = entry.strip_prefix(&begin) else { continue };
+            let version: Option<u64> = redis::from_redis_value(version.extract_error()?)?;
+            if version.is_some_and(|version| version > self.known.get(member).copied().unwrap_or_default()) {
+                ahead.extend(self.one_ahead(&entry, member).await?);
+            }
+        }
+        Ok((next, ahead))
     }
 
-    async fn one_ahead(
-        &self,
-        conversation: &mut crate::redis::Conversation,
-        entry: &str,
-        member: &str,
-    ) -> Result<Option<Ahead>, RedisError> {
+    async fn one_ahead(&self, entry: &str, member: &str) -> Result<Option<Ahead>, RedisError> {
         let parts = member.split_once('/').and_then(|(w, k)| Some((w.parse().ok()?, k.parse().ok()?)));
         let Some((workspace, key)): Option<(Workspace, Name)> = parts else { return Ok(None) };
-        let text: Option<String> = conversation.query(redis::cmd("HGET").arg(entry).arg("e")).await?;
+        let text: Option<String> = self.redis.query(redis::cmd("HGET").arg(entry).arg("e")).await?;
         if let Some(text) = text {
             return Ok(Some(Ahead { workspace, key, kept: Kept::Written(text) }));
         }
         let mut last = redis::cmd("XREVRANGE");
         last.arg(keys::state_past(self.range, &workspace, &key)).arg("+").arg("-").arg("COUNT").arg(8);
-        let lines: Vec<(String, HashMap<String, Value>)> = conversation.query(&last).await?;
+        let lines: Vec<(String, HashMap<String, Value>)> = self.redis.query(&last).await?;
         let texts = lines.into_iter().filter_map(|(_, mut line)| redis::from_redis_value(line.remove("h")?).ok());
         let gone = |text: &String| {
             serde_json::from_str::<StoredPast>(text).is_ok_and(|past| {

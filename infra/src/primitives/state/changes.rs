@@ -14,24 +14,24 @@ use synod_protocol::{Json, Name, Timestamp};
 /// Elements of one range's stream at which writes are refused: the relay is far behind.
 pub const CHANGES_LIMIT: u64 = 200_000;
 
-/// An entry as it lies in Redis: times in ms, so that scripts can write them.
+/// An entry as it lies in Redis: times in ms, so that scripts can write them; in this order, which `write_state.lua` reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// The value.
     pub value: Json,
     /// Its version.
     pub version: u64,
-    /// What describes it.
-    pub metadata: Metadata,
     /// When the key was made.
     pub created_ms: i64,
     /// When this version was written.
     pub updated_ms: i64,
-    /// By whom.
-    pub updated_by: String,
     /// When it ends by itself.
     #[serde(default)]
     pub expires_ms: Option<i64>,
+    /// By whom.
+    pub updated_by: String,
+    /// What describes it.
+    pub metadata: Metadata,
 }
 
 /// A line of history as it lies in Redis.
