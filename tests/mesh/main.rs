@@ -13,6 +13,7 @@ mod http;
 mod life;
 mod limits;
 mod loss;
+mod mirror;
 mod outages;
 mod placement;
 mod sharing;

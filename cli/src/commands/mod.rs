@@ -18,6 +18,7 @@ mod place;
 mod replay;
 mod snapshot;
 mod status;
+mod subscription;
 mod task;
 mod up;
 mod validate;
@@ -69,6 +70,8 @@ pub enum Command {
     Events(events::Args),
     /// The mesh at a moment: take, list, compare
     Snapshot(snapshot::Args),
+    /// Hear of changes of shared state, as a stream or by webhook
+    Subscription(subscription::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
@@ -122,6 +125,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Task(args) => task::run(args, cli.flags, &mut output),
         Command::Events(args) => events::run(args, cli.flags, &mut output),
         Command::Snapshot(args) => snapshot::run(args, cli.flags, &mut output),
+        Command::Subscription(args) => subscription::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
         Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),
         Command::Replay(args) => replay::run(args, cli.flags, &mut output),
