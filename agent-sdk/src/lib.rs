@@ -6,6 +6,7 @@
 //! | begin where the last process start ended | [`AgentBuilder::checkpoint`], [`AgentBuilder::restore`] |
 //! | have work done | [`Client::call`], [`Client::submit`] and its [`TaskHandle`], [`Client::collect`] |
 //! | exchange events of your own | [`TypedEvent`], [`Mesh::publish`], [`Mesh::subscribe`], [`Mesh::consume`] |
+//! | hold values in common | [`Mesh::state`]: [`State::put`], [`State::update`], [`State::merge`] |
 //! | hear of changes of shared state | [`Mesh::state_changes`] |
 //! | test all that | [`testing::TestMesh`] |
 //!
@@ -29,6 +30,7 @@ mod handle;
 mod http;
 mod lanes;
 mod mesh;
+mod state;
 mod state_changes;
 mod task;
 pub mod testing;
@@ -48,6 +50,7 @@ pub use config::{ConfigError, MeshConfig};
 pub use door::DoorError;
 pub use handle::{TaskHandle, WaitError};
 pub use mesh::{ConnectError, KafkaUnusable, Mesh};
+pub use state::{Held, Key, Merge, State};
 pub use state_changes::{StateChange, StateChanges};
 pub use task::{TaskRequest, TaskResult, task, task_for};
 pub use typed::{EventError, EventReceived, EventStream, TypedEvent};

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use synod_infra::kafka::{Producer, TopicMaker};
 use synod_infra::primitives::feed::Feed;
+use synod_infra::primitives::mirror::Mirrored;
 use synod_infra::redis::{Redis, RedisError};
 
 /// A mesh; clones share the connections, which are opened when they are first needed.
@@ -31,6 +32,8 @@ struct Inner {
     events: Events,
     /// The changes of shared state; nothing is read before somebody follows.
     feed: Option<Feed>,
+    /// Waits for the mirror of shared state.
+    mirrored: Option<Mirrored>,
 }
 
 /// Why there is no handle.
@@ -66,6 +69,7 @@ impl Mesh {
         let http = Arc::new(Http::new(&config.http, redis.clone(), config.workspace.clone())?);
         let inner = Inner {
             feed: redis.clone().map(Feed::new),
+            mirrored: redis.clone().map(Mirrored::new),
             redis,
             lanes: Lanes::new(http.clone()),
             http,
@@ -102,6 +106,10 @@ impl Mesh {
 
     pub(crate) fn known_topics(&self) -> &KnownTopics {
         &self.inner.topics
+    }
+
+    pub(crate) fn mirrored(&self) -> Option<Mirrored> {
+        self.inner.mirrored.clone()
     }
 
     pub(crate) fn feed(&self) -> Option<Feed> {

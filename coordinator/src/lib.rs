@@ -53,6 +53,7 @@ use synod_fleet::ramp::Ramp;
 use synod_fleet::{AgentKey, RuleError};
 use synod_infra::primitives::feed::Feed;
 use synod_infra::primitives::mirror::Mirrored;
+use synod_infra::primitives::state::State;
 use synod_infra::redis::{Redis, RedisError};
 use synod_protocol::{Incarnation, topics};
 use tenure::Tenures;
@@ -75,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) config: CoordinatorConfig,
     pub(crate) kafka: Kafka,
     pub(crate) redis: Redis,
+    pub(crate) state: State,
     pub(crate) fleet: Arc<SharedFleet>,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) status: Arc<Status>,
@@ -164,6 +166,7 @@ impl Coordinator {
         let shared = Arc::new(Shared {
             config,
             kafka,
+            state: State::new(redis.clone()),
             redis,
             fleet,
             shards,

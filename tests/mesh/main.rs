@@ -18,4 +18,5 @@ mod outages;
 mod placement;
 mod sharing;
 mod snapshots;
+mod state;
 mod told;

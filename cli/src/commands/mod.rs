@@ -17,6 +17,7 @@ mod ledger;
 mod place;
 mod replay;
 mod snapshot;
+mod state;
 mod status;
 mod subscription;
 mod task;
@@ -70,6 +71,8 @@ pub enum Command {
     Events(events::Args),
     /// The mesh at a moment: take, list, compare
     Snapshot(snapshot::Args),
+    /// What agents hold in common: values under keys, their history, and what becomes of conflicts
+    State(state::Args),
     /// Hear of changes of shared state, as a stream or by webhook
     Subscription(subscription::Args),
     /// Shards, owners, lag, dependencies
@@ -125,6 +128,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Task(args) => task::run(args, cli.flags, &mut output),
         Command::Events(args) => events::run(args, cli.flags, &mut output),
         Command::Snapshot(args) => snapshot::run(args, cli.flags, &mut output),
+        Command::State(args) => state::run(args, cli.flags, &mut output),
         Command::Subscription(args) => subscription::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
         Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),

@@ -121,6 +121,26 @@ impl Api {
         })
     }
 
+    /// Asks by any method, with headers and a body of JSON as it is written.
+    ///
+    /// # Errors
+    /// The coordinator's refusal, or `unavailable`.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, String)],
+        body: Option<String>,
+    ) -> Result<(StatusCode, Value), Error> {
+        let request = self.request(method, path, &[])?;
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        let request = match body {
+            Some(body) => request.header("content-type", "application/json").body(body),
+            None => request,
+        };
+        self.answer(request, Duration::ZERO).await
+    }
+
     fn request(&self, method: Method, path: &str, query: Query<'_>) -> Result<RequestBuilder, Error> {
         let text = format!("{}{path}", self.url);
         let mut url = Url::parse(&text).map_err(|error| Error::invalid(format!("{text:?}: {error}")))?;
@@ -158,6 +178,14 @@ impl Api {
             innermost(error)
         ))
     }
+}
+
+/// A name as one segment of a path: everything but letters, digits, `-`, `_` and `~` percent-encoded, the dot too, since
+/// `.` alone means something else in a path.
+pub fn segment(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+    let encoded = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    name.bytes().map(encoded).collect()
 }
 
 /// The last cause says most: `Connection refused (os error 111)`.

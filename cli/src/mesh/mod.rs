@@ -20,7 +20,7 @@ mod lifeline;
 mod runtime;
 mod sse;
 
-pub use api::{Api, Query};
+pub use api::{Api, Query, segment};
 pub use child::this_program;
 pub use dialling::Dialling;
 pub use embedded::{Embedded, EmbeddedError, EmbeddedOptions};

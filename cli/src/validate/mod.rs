@@ -25,6 +25,7 @@ mod settings;
 mod shards;
 mod site;
 mod staff;
+mod state;
 mod tasks;
 
 pub use broken::Broken;
@@ -63,7 +64,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 31] = [
+const PROMISES: [Check; 34] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
@@ -88,6 +89,9 @@ const PROMISES: [Check; 31] = [
     Check { name: "one task of a key runs at a time", run: |site| choice::one_at_a_time(site).boxed() },
     Check { name: "what is paused gets no work", run: |site| choice::paused(site).boxed() },
     Check { name: "a snapshot shows the fleet", run: |site| choice::snapshot(site).boxed() },
+    Check { name: "a stale write of state is refused", run: |site| state::stale(site).boxed() },
+    Check { name: "what loses in a conflict is kept", run: |site| state::lost(site).boxed() },
+    Check { name: "a batch of state is whole or nothing", run: |site| state::batch(site).boxed() },
     Check { name: "a change of state is told", run: |site| changes::told(site).boxed() },
     Check { name: "a change of state is mirrored", run: |site| changes::mirrored(site).boxed() },
     Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },

@@ -137,24 +137,28 @@ impl axum::extract::FromRequest<Arc<Shared>> for Body {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Body, Refusal> {
-        let limit = body_limit(&shared.config.limits);
-        let mut chunks = request.into_body().into_data_stream();
-        let (mut bytes, mut came) = (Vec::new(), 0usize);
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|e| Error::invalid(format!("the body cannot be read: {e}")))?;
-            came = came.saturating_add(chunk.len());
-            if came <= limit {
-                bytes.extend_from_slice(&chunk);
-            } else if came > limit.saturating_add(THROWN_AWAY) {
-                break;
-            }
-        }
-        if came > limit {
-            let said = format!("the request's body has more than {limit} bytes, which is the limit here");
-            return Err(Error::new(Code::PayloadTooLarge, said).into());
-        }
-        Ok(Body(bytes))
+        Ok(Body(read_body(request, body_limit(&shared.config.limits)).await?))
     }
+}
+
+/// The bytes of a body, of which there may be so many.
+async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, Error> {
+    let mut chunks = request.into_body().into_data_stream();
+    let (mut bytes, mut came) = (Vec::new(), 0usize);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|e| Error::invalid(format!("the body cannot be read: {e}")))?;
+        came = came.saturating_add(chunk.len());
+        if came <= limit {
+            bytes.extend_from_slice(&chunk);
+        } else if came > limit.saturating_add(THROWN_AWAY) {
+            break;
+        }
+    }
+    if came > limit {
+        let said = format!("the request's body has more than {limit} bytes, which is the limit here");
+        return Err(Error::new(Code::PayloadTooLarge, said));
+    }
+    Ok(bytes)
 }
 
 /// The same where it can only be JSON: another content type, if one is named, is 415.
@@ -164,12 +168,31 @@ impl axum::extract::FromRequest<Arc<Shared>> for JsonBody {
     type Rejection = Response;
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<JsonBody, Response> {
-        let media = request.headers().get("content-type").map(|v| String::from_utf8_lossy(v.as_bytes()));
-        if let Some(media) = media.filter(|media| ContentType::parse(media) != Ok(ContentType::Json)) {
-            return Err(unknown_media(&media));
-        }
+        is_json(&request)?;
         let Body(bytes) = Body::from_request(request, shared).await.map_err(IntoResponse::into_response)?;
         Ok(JsonBody(bytes))
+    }
+}
+
+/// The same with a limit of its own, in bytes.
+pub(crate) struct JsonUpTo<const LIMIT: usize>(pub(crate) Vec<u8>);
+
+impl<const LIMIT: usize, S: Sync> axum::extract::FromRequest<S> for JsonUpTo<LIMIT> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<JsonUpTo<LIMIT>, Response> {
+        is_json(&request)?;
+        let read = read_body(request, LIMIT).await;
+        read.map(JsonUpTo).map_err(|error| Refusal(error).into_response())
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "the error is the answer")]
+fn is_json(request: &Request) -> Result<(), Response> {
+    let media = request.headers().get("content-type").map(|v| String::from_utf8_lossy(v.as_bytes()));
+    match media.filter(|media| ContentType::parse(media) != Ok(ContentType::Json)) {
+        Some(media) => Err(unknown_media(&media)),
+        None => Ok(()),
     }
 }
 

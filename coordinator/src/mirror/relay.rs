@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::kafka::{ConfigError, Outgoing, Producer, ReadError, SendError};
 use synod_infra::primitives::mirror::{KEPT, Outbox, Owed, Standing};
-use synod_infra::primitives::state::State;
 use synod_infra::redis::RedisError;
 use synod_infra::telemetry::names;
 use tokio::sync::oneshot;
@@ -45,7 +44,6 @@ pub(super) struct Relay {
     pub(super) outbox: Outbox,
     pub(super) partition: u32,
     pub(super) source: String,
-    state: State,
     sweep_at: Instant,
 }
 
@@ -53,8 +51,7 @@ impl Relay {
     pub(super) fn new(shared: Arc<Shared>, range: u32, partition: u32) -> Relay {
         let outbox = Outbox::new(shared.redis.clone(), range, KEPT);
         let source = format!("/synod/coordinators/{}", shared.config.id);
-        let state = State::new(shared.redis.clone());
-        Relay { shared, outbox, partition, source, state, sweep_at: Instant::now() }
+        Relay { shared, outbox, partition, source, sweep_at: Instant::now() }
     }
 
     fn is_wanted(&self, stop: &CancellationToken) -> bool {
@@ -124,7 +121,7 @@ impl Relay {
         if Instant::now() < self.sweep_at {
             return;
         }
-        match self.state.sweep(self.outbox.range(), SWEEP.1).await {
+        match self.shared.state.sweep(self.outbox.range(), SWEEP.1).await {
             // There may be more.
             Ok(count) if count >= SWEEP.1 => {}
             Ok(_) => self.sweep_at = Instant::now() + SWEEP.0,
