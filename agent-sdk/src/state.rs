@@ -33,12 +33,16 @@ use crate::mesh::Mesh;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
+use std::time::Duration;
+use synod_infra::primitives::mirror::Mirrored;
 use synod_infra::primitives::state::{self as infra, Done, HistoryPage, Writer, Written};
 use synod_protocol::primitives::state::{
     Batch, Condition, Durability, Entry, Policy, Put, Rule, Rules, Statistics, Strategy, Tombstone,
 };
 use synod_protocol::{Code, Error, Json, Name, Timestamp, Workspace};
 
+/// How long a write with durability `Ledger` waits for the mirror.
+const MIRRORED_WITHIN: Duration = Duration::from_secs(10);
 /// How often [`State::update`] begins again because somebody else was quicker.
 const TRIES: usize = 64;
 
@@ -46,6 +50,7 @@ const TRIES: usize = 64;
 #[derive(Clone, Debug)]
 pub struct State {
     state: Option<infra::State>,
+    mirrored: Option<Mirrored>,
     workspace: Workspace,
     by: String,
 }

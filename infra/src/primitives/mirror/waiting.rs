@@ -115,6 +115,12 @@ impl Mirrored {
     }
 }
 
+impl std::fmt::Debug for Mirrored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Mirrored").field(&self.inner.redis).finish()
+    }
+}
+
 enum Answer {
     Yes,
     NotYet,
