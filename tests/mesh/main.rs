@@ -19,4 +19,5 @@ mod placement;
 mod sharing;
 mod snapshots;
 mod state;
+mod subscriptions;
 mod told;
