@@ -7,9 +7,10 @@ use std::time::Duration;
 use synod_infra::primitives::feed::{Feed, FollowError, Following};
 use synod_infra::primitives::keys;
 use synod_infra::primitives::mirror::{Ahead, Kept, Mirrored, Outbox, Restoring, Standing};
+use synod_infra::primitives::state::{State, Writer};
 use synod_infra::redis::Redis;
 use synod_protocol::primitives::changes::{Interest, Place, Position};
-use synod_protocol::primitives::state::{RANGES, range};
+use synod_protocol::primitives::state::{Condition, Put, RANGES, range};
 use synod_protocol::{Applied, Code, Name, Workspace};
 use tokio::time::Instant;
 
@@ -429,4 +430,56 @@ async fn positions_outlive_a_restart_that_lost_nothing_and_no_other() {
     restart(&mut raw, &mut outboxes, false, 9).await;
     let error = feed.follow(interest("*"), good).next(soon()).await.unwrap_err();
     assert!(matches!(error, FollowError::Lost { .. }));
+}
+
+/// The middle and the highest but one of a hundred.
+fn quantiles(mut all: Vec<Duration>) -> (Duration, Duration) {
+    all.sort_unstable();
+    (all[all.len() / 2], all[all.len() * 99 / 100])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_followers_of_distinct_prefixes_hear_their_own_and_cost_a_put_little() {
+    const FOLLOWERS: usize = 10_000;
+    const PUTS: usize = 1_000;
+    let bench = Bench::start().await;
+    let _outboxes = all_opened(&bench.redis).await;
+    let (feed, state) = (Feed::new(bench.redis.clone()), State::new(bench.redis.clone()));
+    let writer = Writer::new(bench.workspace.clone(), "me");
+    let put = async |key: &str| {
+        let began = std::time::Instant::now();
+        let put = Put::of(synod_protocol::Json::of("value").unwrap());
+        state.put(&writer, &named(key), put, Condition::None).await.unwrap();
+        began.elapsed()
+    };
+    let mut alone = Vec::new();
+    for n in 0..PUTS {
+        alone.push(put(&format!("p{n}/alone")).await);
+    }
+    let begin = now(&feed).await;
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    for n in 0..FOLLOWERS {
+        let (mut following, tell) = (feed.follow(interest(&format!("p{n}/*")), begin), tell.clone());
+        tokio::spawn(async move {
+            while let Ok(came) = following.next(Instant::now() + 60 * SECOND).await {
+                let Some(came) = came else { continue };
+                if tell.send((n, came.frame().event.key, std::time::Instant::now())).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    until("all follow", 60 * SECOND, async || feed.followers() == FOLLOWERS).await;
+    let (mut watched, mut heard) = (Vec::new(), Vec::new());
+    for n in 0..PUTS {
+        let key = format!("p{n}/x");
+        let began = std::time::Instant::now();
+        watched.push(put(&key).await);
+        let (who, what, at) = told.recv().await.unwrap();
+        assert_eq!((who, what.as_str()), (n, key.as_str()));
+        heard.push(at - began);
+    }
+    assert_eq!(feed.followers(), FOLLOWERS, "none was cut off");
+    let ((alone, _), (watched, _), (p50, p99)) = (quantiles(alone), quantiles(watched), quantiles(heard));
+    println!("a put takes {alone:?}, with {FOLLOWERS} followers {watched:?}; from the call to being told: p50 {p50:?}, p99 {p99:?}");
 }
