@@ -7,6 +7,7 @@
 //! | have work done | [`Client::call`], [`Client::submit`] and its [`TaskHandle`], [`Client::collect`] |
 //! | exchange events of your own | [`TypedEvent`], [`Mesh::publish`], [`Mesh::subscribe`], [`Mesh::consume`] |
 //! | hold values in common | [`Mesh::state`]: [`State::put`], [`State::update`], [`State::merge`] |
+//! | hear of changes of shared state | [`Mesh::state_changes`] |
 //! | test all that | [`testing::TestMesh`] |
 //!
 //! ```text
@@ -30,6 +31,7 @@ mod http;
 mod lanes;
 mod mesh;
 mod state;
+mod state_changes;
 mod task;
 pub mod testing;
 mod typed;
@@ -49,6 +51,7 @@ pub use door::DoorError;
 pub use handle::{TaskHandle, WaitError};
 pub use mesh::{ConnectError, KafkaUnusable, Mesh};
 pub use state::{Held, Key, Merge, State};
+pub use state_changes::{StateChange, StateChanges};
 pub use task::{TaskRequest, TaskResult, task, task_for};
 pub use typed::{EventError, EventReceived, EventStream, TypedEvent};
 pub use watch::{Watch, Watched};

@@ -10,6 +10,8 @@ use crate::typed::KnownTopics;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use synod_infra::kafka::{Producer, TopicMaker};
+use synod_infra::primitives::feed::Feed;
+use synod_infra::primitives::mirror::Mirrored;
 use synod_infra::redis::{Redis, RedisError};
 
 /// A mesh; clones share the connections, which are opened when they are first needed.
@@ -28,6 +30,10 @@ struct Inner {
     starting: Mutex<()>,
     topics: KnownTopics,
     events: Events,
+    /// The changes of shared state; nothing is read before somebody follows.
+    feed: Option<Feed>,
+    /// Waits for the mirror of shared state.
+    mirrored: Option<Mirrored>,
 }
 
 /// Why there is no handle.
@@ -62,6 +68,8 @@ impl Mesh {
         let redis = config.redis.clone().map(Redis::new).transpose()?;
         let http = Arc::new(Http::new(&config.http, redis.clone(), config.workspace.clone())?);
         let inner = Inner {
+            feed: redis.clone().map(Feed::new),
+            mirrored: redis.clone().map(Mirrored::new),
             redis,
             lanes: Lanes::new(http.clone()),
             http,
@@ -98,6 +106,14 @@ impl Mesh {
 
     pub(crate) fn known_topics(&self) -> &KnownTopics {
         &self.inner.topics
+    }
+
+    pub(crate) fn mirrored(&self) -> Option<Mirrored> {
+        self.inner.mirrored.clone()
+    }
+
+    pub(crate) fn feed(&self) -> Option<Feed> {
+        self.inner.feed.clone()
     }
 
     pub(crate) fn events(&self) -> &Events {

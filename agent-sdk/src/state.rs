@@ -33,12 +33,16 @@ use crate::mesh::Mesh;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
+use std::time::Duration;
+use synod_infra::primitives::mirror::Mirrored;
 use synod_infra::primitives::state::{self as infra, Done, HistoryPage, Writer, Written};
 use synod_protocol::primitives::state::{
-    Batch, Condition, Entry, Policy, Put, Rule, Rules, Statistics, Strategy, Tombstone,
+    Batch, Condition, Durability, Entry, Policy, Put, Rule, Rules, Statistics, Strategy, Tombstone,
 };
 use synod_protocol::{Code, Error, Json, Name, Timestamp, Workspace};
 
+/// How long a write with durability `Ledger` waits for the mirror.
+const MIRRORED_WITHIN: Duration = Duration::from_secs(10);
 /// How often [`State::update`] begins again because somebody else was quicker.
 const TRIES: usize = 64;
 
@@ -46,6 +50,7 @@ const TRIES: usize = 64;
 #[derive(Clone, Debug)]
 pub struct State {
     state: Option<infra::State>,
+    mirrored: Option<Mirrored>,
     workspace: Workspace,
     by: String,
 }
@@ -116,6 +121,7 @@ impl Mesh {
     pub fn state(&self) -> State {
         State {
             state: self.redis().cloned().map(infra::State::new),
+            mirrored: self.mirrored(),
             workspace: self.config().workspace.clone(),
             by: "anonymous".to_owned(),
         }
@@ -204,7 +210,12 @@ impl State {
     /// `conflict`, `fenced` (the lock), `invalid_argument`, `payload_too_large`, `overloaded`; `unavailable`, where
     /// `applied` says whether it may be done all the same.
     pub async fn write(&self, key: &str, put: Put, condition: Condition) -> Result<Written, Error> {
-        self.infra()?.put(&self.writer(), &key.parse()?, put.checked()?, condition).await
+        let durability = put.durability;
+        let written = self.infra()?.put(&self.writer(), &key.parse()?, put.checked()?, condition).await?;
+        if let (Durability::Ledger, Some(mirrored)) = (durability, &self.mirrored) {
+            mirrored.wait(written.place.range, &written.place.place, MIRRORED_WITHIN).await?;
+        }
+        Ok(written)
     }
 
     /// Reads a value, lets it be changed, and writes it if nobody has written meanwhile; else from the start. `None` leaves

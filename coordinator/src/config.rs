@@ -80,6 +80,8 @@ pub struct CoordinatorConfig {
     pub snapshots: crate::SnapshotPolicy,
     /// How long an agent that has left, or is lost, is kept; `None` for ever.
     pub agents_kept: Option<Duration>,
+    /// `host:port` that webhooks may go to although the address is private; all public ones are allowed.
+    pub webhook_allow: Vec<String>,
     /// What `/metrics` shows.
     pub metrics: Option<Metrics>,
 }
@@ -118,6 +120,7 @@ impl CoordinatorConfig {
             ramp: Duration::from_secs(10),
             snapshots: crate::SnapshotPolicy::default(),
             agents_kept: Some(Duration::from_secs(24 * 3_600)),
+            webhook_allow: Vec::new(),
             metrics: None,
         }
     }

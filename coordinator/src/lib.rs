@@ -26,6 +26,7 @@ mod forward;
 mod health;
 mod http;
 mod kafka;
+mod mirror;
 mod overdue;
 mod pauses;
 mod presence;
@@ -33,9 +34,9 @@ mod progress;
 mod publish;
 mod shard;
 mod snapshots;
-mod state_ranges;
 mod statistics;
 mod tenure;
+mod webhooks;
 
 pub use config::{Balance, Breakers, CoordinatorConfig};
 pub use snapshots::SnapshotPolicy;
@@ -51,6 +52,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_fleet::ramp::Ramp;
 use synod_fleet::{AgentKey, RuleError};
+use synod_infra::primitives::feed::Feed;
+use synod_infra::primitives::mirror::Mirrored;
 use synod_infra::primitives::state::State;
 use synod_infra::redis::{Redis, RedisError};
 use synod_protocol::{Incarnation, topics};
@@ -83,6 +86,10 @@ pub(crate) struct Shared {
     pub(crate) tenures: Tenures,
     pub(crate) forward: Forward,
     pub(crate) snapshots: snapshots::Snapshots,
+    /// The changes of shared state, for whoever follows them here.
+    pub(crate) feed: Feed,
+    /// Waits until the mirror has a change.
+    pub(crate) mirrored: Mirrored,
     /// Where others reach this one, `host:port`.
     pub(crate) address: String,
     /// The HTTP door closes: who waits is answered with what is.
@@ -156,6 +163,7 @@ impl Coordinator {
         let (stop, close) = (CancellationToken::new(), CancellationToken::new());
         let closing = close.clone();
         let advertised = config.advertised(address);
+        let (feed, mirrored) = (Feed::new(redis.clone()), Mirrored::new(redis.clone()));
         let shared = Arc::new(Shared {
             config,
             kafka,
@@ -169,6 +177,8 @@ impl Coordinator {
             tenures,
             forward,
             snapshots: snapshots::Snapshots::default(),
+            feed,
+            mirrored,
             address: advertised,
             closing,
         });
@@ -267,8 +277,8 @@ async fn join(
     work.spawn(snapshots::keep(shared.clone(), stop.clone()));
     work.spawn(contexts::publish_news(shared.clone(), stop.clone()));
     work.spawn(cleanup::watch(shared.clone(), stop.clone()));
-    // Stands where the relay of shared state belongs.
-    work.spawn(state_ranges::serve(shared.clone(), stop.clone()));
+    work.spawn(mirror::run(shared.clone(), stop.clone()));
+    work.spawn(webhooks::run(shared.clone(), stop.clone()));
     for inbox in inboxes {
         work.spawn(shard::live(shared.clone(), inbox));
     }

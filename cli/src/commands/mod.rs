@@ -19,6 +19,7 @@ mod replay;
 mod snapshot;
 mod state;
 mod status;
+mod subscription;
 mod task;
 mod up;
 mod validate;
@@ -72,6 +73,8 @@ pub enum Command {
     Snapshot(snapshot::Args),
     /// What agents hold in common: values under keys, their history, and what becomes of conflicts
     State(state::Args),
+    /// Hear of changes of shared state, as a stream or by webhook
+    Subscription(subscription::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
@@ -126,6 +129,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Events(args) => events::run(args, cli.flags, &mut output),
         Command::Snapshot(args) => snapshot::run(args, cli.flags, &mut output),
         Command::State(args) => state::run(args, cli.flags, &mut output),
+        Command::Subscription(args) => subscription::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
         Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),
         Command::Replay(args) => replay::run(args, cli.flags, &mut output),

@@ -4,6 +4,7 @@
 //! repeats nothing by itself; whoever may repeat (the demo, `agent run`) uses the SDK's client.
 
 use crate::settings::{HttpUrl, Settings};
+use super::sse::ServerEvents;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde_json::Value;
@@ -99,6 +100,25 @@ impl Api {
     /// The coordinator's refusal, or `unavailable`.
     pub async fn delete(&self, path: &str) -> Result<Value, Error> {
         Ok(self.answer(self.request(Method::DELETE, path, &[])?, Duration::ZERO).await?.1)
+    }
+
+    /// Opens a stream of server-sent events, to go on after one of them.
+    ///
+    /// # Errors
+    /// The refusal, or `unavailable`.
+    pub async fn events(&self, path: &str, after: Option<&str>) -> Result<ServerEvents, Error> {
+        let query: Vec<(&str, String)> = after.map(|after| ("after", after.to_owned())).into_iter().collect();
+        let request = self.request(Method::GET, path, &query)?.header("accept", "text/event-stream");
+        let sent = request.send().await.map_err(|error| self.silent(&error))?;
+        if sent.status().is_success() {
+            return Ok(ServerEvents::new(sent));
+        }
+        let status = sent.status();
+        let body = self.body(sent).await?;
+        Err(match serde_json::from_slice::<Value>(&body) {
+            Ok(value) => refusal(status, value),
+            Err(_) => foreign(status, &body),
+        })
     }
 
     /// Asks by any method, with headers and a body of JSON as it is written.

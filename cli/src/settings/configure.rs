@@ -28,6 +28,7 @@ impl Settings {
                 bytes: self.snapshot_mib.value << 20,
                 kept: self.snapshot_kept.value.0.unwrap_or(SnapshotPolicy::default().kept),
             },
+            webhook_allow: self.webhook_allow.value.0.clone(),
             ..config
         }
     }

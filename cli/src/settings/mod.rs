@@ -15,7 +15,7 @@ mod value;
 mod waiting;
 
 pub use source::{Flags, Source};
-pub use value::{Every, HttpUrl, LogFormat, RedisUrl, Span};
+pub use value::{Allowed, Every, HttpUrl, LogFormat, RedisUrl, Span};
 pub use waiting::{Each, RetryBudget, Somewhere};
 
 use source::Sources;
@@ -87,6 +87,8 @@ pub struct Settings {
     pub snapshot_mib: Setting<u64>,
     /// How long an agent that has left, or is lost, is kept.
     pub agents_kept: Setting<Span>,
+    /// `host:port` that webhooks may go to although the address is not public.
+    pub webhook_allow: Setting<Allowed>,
     /// Attempts that may run at a time in a workspace: for all, for some, or none.
     pub quota: Setting<Each<Workspace>>,
     /// Attempts for a capability that may run at a time in a workspace.
@@ -162,7 +164,7 @@ const fn key(name: &'static str, environment: &'static str, default: &'static st
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 31] = [
+pub(crate) const KEYS: [Key; 32] = [
     key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
     key("redis_url", "SYNOD_REDIS_URL", "redis://127.0.0.1:6379/0"),
     key("http_listen", "SYNOD_HTTP_LISTEN", "127.0.0.1:7700"),
@@ -184,6 +186,7 @@ pub(crate) const KEYS: [Key; 31] = [
     key("snapshot_count", "SYNOD_SNAPSHOT_COUNT", "100"),
     key("snapshot_mib", "SYNOD_SNAPSHOT_MIB", "64"),
     key("agents_kept", "SYNOD_AGENTS_KEPT", "1d"),
+    key("webhook_allow", "SYNOD_WEBHOOK_ALLOW", "none"),
     key("quota", "SYNOD_QUOTA", "none"),
     key("limits", "SYNOD_LIMITS", "none"),
     key("per_key", "SYNOD_PER_KEY", "1"),
@@ -248,6 +251,7 @@ impl Settings {
             snapshot_count: sources.get("snapshot_count", |text| value::within(text, 1, 1_000))?,
             snapshot_mib: sources.get("snapshot_mib", |text| value::within(text, 1, 65_536))?,
             agents_kept: sources.get("agents_kept", |text| text.parse())?,
+            webhook_allow: sources.get("webhook_allow", |text| text.parse())?,
             quota: sources.get("quota", |text| waiting::each(text, 0, true))?,
             limits: sources.get("limits", |text| waiting::each(text, 0, false))?,
             per_key: sources.get("per_key", |text| value::within(text, 1, 1_000_000))?,
@@ -289,6 +293,7 @@ impl Settings {
             row("snapshot_count", &self.snapshot_count),
             row("snapshot_mib", &self.snapshot_mib),
             row("agents_kept", &self.agents_kept),
+            row("webhook_allow", &self.webhook_allow),
             row("quota", &self.quota),
             row("limits", &self.limits),
             row("per_key", &self.per_key),

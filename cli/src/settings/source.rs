@@ -110,6 +110,9 @@ pub struct Flags {
     /// How long agents that have left or are lost are kept, as 24h or forever [env: SYNOD_AGENTS_KEPT]
     #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
     pub agents_kept: Option<String>,
+    /// Private addresses that webhooks may go to, as 127.0.0.1:8080,hooks.lan:80 or none [env: SYNOD_WEBHOOK_ALLOW]
+    #[arg(long, global = true, value_name = "HOST:PORT,…", hide_short_help = true)]
+    pub webhook_allow: Option<String>,
     /// Attempts at a time in a workspace: 20,acme=5 or none [env: SYNOD_QUOTA]
     #[arg(long, global = true, value_name = "N,NAME=N,…", hide_short_help = true)]
     pub quota: Option<String>,
@@ -170,6 +173,7 @@ impl Flags {
             "snapshot_count" => &self.snapshot_count,
             "snapshot_mib" => &self.snapshot_mib,
             "agents_kept" => &self.agents_kept,
+            "webhook_allow" => &self.webhook_allow,
             "quota" => &self.quota,
             "limits" => &self.limits,
             "per_key" => &self.per_key,

@@ -106,6 +106,8 @@ fn a_value_that_makes_no_sense_is_refused_with_its_source() {
     check("SYNOD_SNAPSHOT_EVERY", "forever", "or off");
     check("SYNOD_SNAPSHOT_KEPT", "91d", "at most 90d");
     check("SYNOD_SNAPSHOT_COUNT", "0", "1 to 1000");
+    check("SYNOD_WEBHOOK_ALLOW", "127.0.0.1", "host:port");
+    check("SYNOD_WEBHOOK_ALLOW", "a:1,:2", "host:port");
     check("SYNOD_LOG_FORMAT", "xml", "text or json");
     check("SYNOD_IMAGE_WITHIN", "99", "100 to 1000000");
     check("SYNOD_LIVE_MIB", "0", "1 to 65536");

@@ -19,6 +19,34 @@ impl RedisUrl {
     }
 }
 
+/// `host:port` that webhooks may go to although the address is not public; `none` for none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowed(pub Vec<String>);
+
+impl FromStr for Allowed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Allowed, String> {
+        if text == "none" {
+            return Ok(Allowed::default());
+        }
+        let one = |part: &str| {
+            let (host, port) = part.rsplit_once(':').unwrap_or((part, ""));
+            match port.parse::<u16>() {
+                Ok(port) if port > 0 && !host.is_empty() => Ok(part.to_owned()),
+                _ => Err(format!("host:port, separated by commas, or none is wanted; {part:?} is neither")),
+            }
+        };
+        text.split(',').map(|part| one(part.trim())).collect::<Result<_, _>>().map(Allowed)
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str("none") } else { f.write_str(&self.0.join(",")) }
+    }
+}
+
 /// Schemes that a Redis URL may have.
 const REDIS_SCHEMES: [&str; 2] = ["redis", "redis-sentinel"];
 /// What the URL of Redis behind Sentinels begins with: several hosts, which is no URL by the standard.

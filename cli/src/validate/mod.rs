@@ -10,6 +10,7 @@
 //! `synod.reply.validate`, which all runs share.
 
 mod broken;
+mod changes;
 mod choice;
 mod codecs;
 mod doors;
@@ -63,7 +64,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 32] = [
+const PROMISES: [Check; 34] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
@@ -91,6 +92,8 @@ const PROMISES: [Check; 32] = [
     Check { name: "a stale write of state is refused", run: |site| state::stale(site).boxed() },
     Check { name: "what loses in a conflict is kept", run: |site| state::lost(site).boxed() },
     Check { name: "a batch of state is whole or nothing", run: |site| state::batch(site).boxed() },
+    Check { name: "a change of state is told", run: |site| changes::told(site).boxed() },
+    Check { name: "a change of state is mirrored", run: |site| changes::mirrored(site).boxed() },
     Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },
     Check { name: "the ledger tells a task's life", run: |site| history::life(site).boxed() },
     Check { name: "a dead letter is redriven, and put away", run: |site| letters::round_trip(site).boxed() },

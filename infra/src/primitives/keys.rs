@@ -11,7 +11,18 @@
 //! | `synod:{state/<r>}:policies-version:<ws>` | string | grows with each change of them | - |
 //! | `synod:{state/<r>}:changes` | stream | the changes of range r, for the relay and for subscriptions | trimmed by the relay |
 //! | `synod:{state/<r>}:mirrored` | string | the place in it up to which the mirror has all | - |
-//! | `synod:{state/<r>}:open` | string | that the mirror was read back into this Redis: without it the range is not served | - |
+//! | `synod:{state/<r>}:open` | string | that the mirror was read back into this Redis: without it the range is not served | 30 s after the relay last renewed it |
+//! | `synod:{state/<r>}:era` | string | `<run_id>:<era>`: which life of the stream of changes this is | - |
+//! | `synod:{state/<r>}:eras` | hash | earlier era -> the place up to which it is the beginning of this one | the oldest go |
+//! | `synod:{state/<r>}:trimmed` | string | the place up to which the stream was trimmed | - |
+//! | `synod:{state/<r>}:relay` | string | which relay has the range | - |
+//! | `synod:{state/<r>}:again` | string | from which place on it must mirror again | when it does |
+//! | `synod:{state/<r>}:news` | channel | the place up to which the mirror has all now | - |
+//! | `synod:{subscriptions}:all` | hash | `<ws>/<id>` -> a subscription | - |
+//! | `synod:{subscriptions}:ids` | sorted set | the same `<ws>/<id>`, in order | - |
+//! | `synod:{subscriptions}:hooks` | hash | `<ws>/<id>` -> how far a webhook is | with its subscription |
+//! | `synod:{subscriptions}:again:<ws>/<id>` | list | what is to be delivered to it once more | with its subscription |
+//! | `synod:{subscriptions}:dead:<ws>/<id>` | list | what could not be delivered to a webhook | with its subscription |
 //! | `synod:{<ws>/<name>}:lock` | hash | a lock: `owner`, `token`, `until` in ms | - |
 //! | `synod:{<tag>}:once:<request>` | hash | the answer to a request with an `Idempotency-Key` | 24 h |
 //!
@@ -75,6 +86,53 @@ pub fn state_mirrored(range: u32) -> String {
 /// That a range is served.
 pub fn state_open(range: u32) -> String {
     format!("synod:{{state/{range}}}:open")
+}
+
+/// Which life of the stream of a range this is.
+pub fn state_era(range: u32) -> String {
+    format!("synod:{{state/{range}}}:era")
+}
+
+/// The earlier lives of the stream of a range.
+pub fn state_eras(range: u32) -> String {
+    format!("synod:{{state/{range}}}:eras")
+}
+
+/// Up to where the stream of a range was trimmed.
+pub fn state_trimmed(range: u32) -> String {
+    format!("synod:{{state/{range}}}:trimmed")
+}
+
+/// Which relay has a range.
+pub fn state_relay(range: u32) -> String {
+    format!("synod:{{state/{range}}}:relay")
+}
+
+/// From where on the relay of a range must mirror again.
+pub fn state_again(range: u32) -> String {
+    format!("synod:{{state/{range}}}:again")
+}
+
+/// The channel on which the relay of a range says how far the mirror is.
+pub fn state_news(range: u32) -> String {
+    format!("synod:{{state/{range}}}:news")
+}
+
+/// Every subscription.
+pub const SUBSCRIPTIONS: &str = "synod:{subscriptions}:all";
+/// Their ids, in order.
+pub const SUBSCRIPTION_IDS: &str = "synod:{subscriptions}:ids";
+/// How far the webhooks among them are.
+pub const SUBSCRIPTION_HOOKS: &str = "synod:{subscriptions}:hooks";
+
+/// What is to be delivered to a webhook once more; `named` is `<ws>/<id>`.
+pub fn subscription_again(named: &str) -> String {
+    format!("synod:{{subscriptions}}:again:{named}")
+}
+
+/// What could not be delivered to a webhook; `named` is `<ws>/<id>`.
+pub fn subscription_dead(named: &str) -> String {
+    format!("synod:{{subscriptions}}:dead:{named}")
 }
 
 /// A lock.

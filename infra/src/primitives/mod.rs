@@ -6,5 +6,8 @@
 //!
 //! [`protocol::Error`]: synod_protocol::Error
 
+pub mod feed;
 pub mod keys;
+pub mod mirror;
 pub mod state;
+pub mod subscriptions;

@@ -37,6 +37,9 @@ pub const EFFECTS_PENDING: &str = "synod_effects_pending";
 /// Records copied to a dead letter topic; `topic`.
 pub const DEAD_LETTERS_TOTAL: &str = "synod_dead_letters_total";
 
+/// Changes of shared state that the mirror has.
+pub const STATE_MIRRORED_TOTAL: &str = "synod_state_mirrored_total";
+
 /// Tasks that ended; `status`.
 pub const TASKS_ENDED_TOTAL: &str = "synod_tasks_ended_total";
 /// From a task's submission to its end; `status`.
@@ -74,6 +77,7 @@ const ALL: &[(&str, Kind, &str)] = &[
     (EFFECTS_TOTAL, Kind::Counter, "Effects performed, by kind and outcome"),
     (EFFECTS_PENDING, Kind::Gauge, "Effects not yet confirmed"),
     (DEAD_LETTERS_TOTAL, Kind::Counter, "Records copied to a dead letter topic, by topic"),
+    (STATE_MIRRORED_TOTAL, Kind::Counter, "Changes of shared state that the mirror has"),
     (TASKS_ENDED_TOTAL, Kind::Counter, "Tasks that ended, by status"),
     (TASK_SECONDS, Kind::Histogram, "From a task's submission to its end, by status"),
     (AGENTS, Kind::Gauge, "Agents, by health"),

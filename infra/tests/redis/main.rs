@@ -1,6 +1,7 @@
 //! Redis as it is: every test here runs on a real `redis-server`, started by the test, and fails without one.
 #![expect(clippy::unwrap_used, reason = "here a failed step is a failed test, in helper functions too")]
 
+mod changes;
 mod contexts;
 mod inbox;
 mod lease;

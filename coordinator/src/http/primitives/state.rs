@@ -8,15 +8,18 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::sync::Arc;
+use std::time::Duration;
 use synod_infra::primitives::state::{Done, Place, Writer, Written};
 use synod_protocol::limits::NESTING;
 use synod_protocol::primitives::state::{
     BATCH_BYTES, Batch, Condition, Durability, Entry, Past, Put, Restore, Statistics, Tombstone, VALUE_BYTES,
 };
-use synod_protocol::{Applied, Code, ContentType, Error, Json, Limits, Name, codec};
+use synod_protocol::{Code, ContentType, Error, Json, Limits, Name, codec};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+/// How long a write with `durability: "ledger"` waits for the mirror.
+const MIRRORED_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of a write's body: a value with white space and escapes, and what stands around it.
 const PUT_BODY: usize = VALUE_BYTES * 4;
 /// Bytes of a batch's body.
@@ -152,10 +155,9 @@ async fn put_state(
     let (condition, said) = condition(&headers)?;
     let put = read::<Put>(&body, PUT_BODY)?.checked()?;
     let durability = put.durability;
-    can_last(durability)?;
     let writer = writer(&caller, &format!("PUT /v1/state/{key}"), &[said.as_bytes(), &body].concat());
     let written = shared.state.put(&writer, &key, put, condition).await?;
-    lasts(durability, Some(&written.place)).await?;
+    lasts(&shared, durability, Some(&written.place)).await?;
     answered(&written)
 }
 
@@ -255,10 +257,9 @@ async fn batch_state(
 ) -> Result<Response, Refused> {
     let batch = read::<Batch>(&body, BATCH_BODY)?.checked()?;
     let durability = batch.durability;
-    can_last(durability)?;
     let writer = writer(&caller, "POST /v1/state:batch", &body);
     let (done, place) = shared.state.batch(&writer, batch).await?;
-    lasts(durability, place.as_ref()).await?;
+    lasts(&shared, durability, place.as_ref()).await?;
     let result = |done: &Done| match done {
         Done::Made(entry) | Done::Changed(entry) | Done::Found(entry) => json(entry),
         Done::Stands(entry) => json(&Standing::of(entry)),
@@ -319,20 +320,14 @@ impl<'a> Valueless<'a> {
     }
 }
 
-/// Before a write: whether the mirror can be waited for. Nothing waits for it yet.
-fn can_last(durability: Durability) -> Result<(), Error> {
-    match durability {
-        Durability::Memory => Ok(()),
-        Durability::Ledger => {
-            let said = "durability ledger needs the mirror in Kafka, which this coordinator does not run";
-            Err(Error { applied: Some(Applied::No), ..Error::unavailable(said) })
-        }
-    }
-}
-
 /// After a write: returns once the mirror has everything up to this place, as far as that was asked for.
-async fn lasts(durability: Durability, _place: Option<&Place>) -> Result<(), Error> {
-    can_last(durability)
+async fn lasts(shared: &Shared, durability: Durability, place: Option<&Place>) -> Result<(), Error> {
+    match (durability, place) {
+        (Durability::Ledger, Some(Place { range, place })) => {
+            shared.mirrored.wait(*range, place, MIRRORED_WITHIN).await
+        }
+        _ => Ok(()),
+    }
 }
 
 fn answered(written: &Written) -> Result<Response, Refused> {
