@@ -6,5 +6,10 @@
 //!
 //! [`protocol::Error`]: synod_protocol::Error
 
+pub mod budgets;
+pub mod counters;
 pub mod keys;
+pub mod leases;
+pub mod limits;
+mod operations;
 pub mod state;

@@ -12,6 +12,7 @@
 //! is a Lua script in `scripts/`.
 
 pub mod bare;
+mod bell;
 mod blocking;
 mod client;
 mod config;
@@ -38,5 +39,6 @@ pub use error::RedisError;
 pub use once::{ONCE_KEPT, Once};
 pub use server::{EmbeddedRedis, EmbeddedRedisError};
 
+pub(crate) use bell::{Ring, Word};
 pub(crate) use once::Repeatable;
 pub(crate) use script::{Call, Script};
