@@ -105,21 +105,29 @@ impl Ring {
 
     /// The next word. Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Word {
-        let seen = self.seen;
-        tokio::select! {
-            biased;
-            said = self.said.changed() => match said {
-                Ok(()) => Word::Said(self.said.borrow_and_update().clone().unwrap_or_default()),
+        let Ring { said, up, seen, .. } = self;
+        let words = async {
+            match said.changed().await {
+                Ok(()) => said.borrow_and_update().clone().unwrap_or_default(),
                 // Another one waits under this name.
                 Err(_) => std::future::pending().await,
-            },
-            up = self.up.wait_for(|up| *up > 0 && *up != seen) => match up {
-                Ok(up) => {
-                    self.seen = *up;
-                    Word::Again
-                }
+            }
+        };
+        let anew = async {
+            let before = *seen;
+            let found = up.wait_for(|up| *up > 0 && *up != before).await.map(|up| *up);
+            match found {
+                Ok(up) => up,
                 Err(_) => std::future::pending().await,
-            },
+            }
+        };
+        tokio::select! {
+            biased;
+            words = words => Word::Said(words),
+            up = anew => {
+                self.seen = up;
+                Word::Again
+            }
         }
     }
 }

@@ -1,10 +1,15 @@
 //! What agents hold in common, over HTTP: thin routes over `synod_infra::primitives`.
 
+mod counters;
+mod lease;
+mod locks;
+mod semaphores;
+
 use crate::Shared;
 use std::sync::Arc;
 use utoipa_axum::router::OpenApiRouter;
 
 /// All routes of the primitives.
 pub(crate) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(locks::routes()).merge(semaphores::routes()).merge(counters::routes())
 }
