@@ -6,6 +6,8 @@
 //! | begin where the last process start ended | [`AgentBuilder::checkpoint`], [`AgentBuilder::restore`] |
 //! | have work done | [`Client::call`], [`Client::submit`] and its [`TaskHandle`], [`Client::collect`] |
 //! | exchange events of your own | [`TypedEvent`], [`Mesh::publish`], [`Mesh::subscribe`], [`Mesh::consume`] |
+//! | do something in one place at a time | [`Mesh::locks`], [`Mesh::semaphores`], [`FencingGate`] |
+//! | count, spend and hold back together | [`Mesh::counters`], [`Mesh::budgets`], [`Mesh::limits`] |
 //! | test all that | [`testing::TestMesh`] |
 //!
 //! ```text
@@ -22,11 +24,13 @@ mod client;
 mod collect;
 mod config;
 mod coordinators;
+mod counters;
 mod door;
 mod events;
 mod handle;
 mod http;
 mod lanes;
+mod locks;
 mod mesh;
 mod task;
 pub mod testing;
@@ -43,8 +47,10 @@ pub use agent::{
 pub use client::Client;
 pub use collect::{Collect, Collected, Failure, Late, Success, Timings};
 pub use config::{ConfigError, MeshConfig};
+pub use counters::{Addition, Budgets, Counters, Limits};
 pub use door::DoorError;
 pub use handle::{TaskHandle, WaitError};
+pub use locks::{FencingGate, LockGuard, LockOptions, Locks, Lost, Semaphores};
 pub use mesh::{ConnectError, KafkaUnusable, Mesh};
 pub use task::{TaskRequest, TaskResult, task, task_for};
 pub use typed::{EventError, EventReceived, EventStream, TypedEvent};

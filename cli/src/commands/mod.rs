@@ -5,17 +5,22 @@
 
 mod agent;
 mod bench;
+mod budget;
 mod completions;
 mod config;
 mod coordinator;
+mod counter;
 mod demo;
 mod dlq;
 mod event_line;
 mod events;
 mod fleet;
 mod ledger;
+mod limit;
+mod lock;
 mod place;
 mod replay;
+mod semaphore;
 mod snapshot;
 mod status;
 mod task;
@@ -69,6 +74,16 @@ pub enum Command {
     Events(events::Args),
     /// The mesh at a moment: take, list, compare
     Snapshot(snapshot::Args),
+    /// Locks with fencing tokens: take, renew, release, see who holds and waits, break
+    Lock(lock::Args),
+    /// Semaphores: so many permits at a time
+    Semaphore(semaphore::Args),
+    /// Counters that all share, within bounds
+    Counter(counter::Args),
+    /// Budgets: reserve, spend, return; never overdrawn
+    Budget(budget::Args),
+    /// Rate limits that all share
+    Limit(limit::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
@@ -122,6 +137,11 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Task(args) => task::run(args, cli.flags, &mut output),
         Command::Events(args) => events::run(args, cli.flags, &mut output),
         Command::Snapshot(args) => snapshot::run(args, cli.flags, &mut output),
+        Command::Lock(args) => lock::run(args, cli.flags, &mut output),
+        Command::Semaphore(args) => semaphore::run(args, cli.flags, &mut output),
+        Command::Counter(args) => counter::run(args, cli.flags, &mut output),
+        Command::Budget(args) => budget::run(args, cli.flags, &mut output),
+        Command::Limit(args) => limit::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
         Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),
         Command::Replay(args) => replay::run(args, cli.flags, &mut output),

@@ -76,8 +76,8 @@ impl Bell {
             channel: self.channel.clone(),
             waiting: self.waiting.clone(),
             said,
+            seen: *self.up.borrow(),
             up: self.up.clone(),
-            seen: 0,
         }
     }
 }

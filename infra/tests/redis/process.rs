@@ -85,6 +85,10 @@ async fn play() {
             println!("say:{}", hold.wait_held(SECOND).await);
             std::future::pending::<()>().await;
         }
+        "wait_for_lock" => super::locks::wait_for_lock(&argument).await,
+        "hold_locks" => super::lock_histories::hold_locks(&argument).await,
+        "count" => super::counters::count(&argument).await,
+        "spend" => super::budgets::spend(&argument).await,
         "log" => {
             let config = telemetry::TelemetryConfig {
                 format: telemetry::LogFormat::Json,
