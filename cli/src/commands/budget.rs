@@ -84,7 +84,9 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
             Verb::Set(Set { which, limit }) => {
                 return output.entity(&api.put(&path(&which, ""), &json!({ "limit": limit })).await?);
             }
-            Verb::Get(which) => return output.entity(&api.get(&path(&which, ""), &[], Duration::ZERO).await?),
+            Verb::Get(which) => {
+                return output.entity(&api.get(&path(&which, ""), &[], Duration::ZERO).await?);
+            }
             Verb::Reserve(Reserve { which, amount, ttl_ms, operation_id }) => (
                 path(&which, "/reserve"),
                 json!({ "amount": amount, "ttl_ms": ttl_ms, "operation_id": operation_id }),

@@ -53,7 +53,8 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
         let path = |which: &Which| format!("/v1/counters/{}", segment(&which.name));
         match args.verb {
             Verb::Add(Add { which, by, floor, ceiling, operation_id }) => {
-                let body = json!({ "add": by, "floor": floor, "ceiling": ceiling, "operation_id": operation_id });
+                let body =
+                    json!({ "add": by, "floor": floor, "ceiling": ceiling, "operation_id": operation_id });
                 output.entity(&api.post(&path(&which), &[], &body, Duration::ZERO).await?.1)
             }
             Verb::Get(which) => output.entity(&api.get(&path(&which), &[], Duration::ZERO).await?),

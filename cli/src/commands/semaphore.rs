@@ -55,7 +55,9 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
         let api = Api::of(&settings)?;
         let all = Leases { api: &api, room: "semaphores" };
         match args.verb {
-            Verb::Acquire(Acquire { take, permits }) => output.entity(&all.acquire(&take, Some(permits)).await?),
+            Verb::Acquire(Acquire { take, permits }) => {
+                output.entity(&all.acquire(&take, Some(permits)).await?)
+            }
             Verb::Renew(renew) => output.entity(&all.renew(&renew).await?),
             Verb::Release(held) => all.release(&held).await,
             Verb::List(list) => output.list(&all.list(list).await?, &COLUMNS),

@@ -15,6 +15,7 @@ mod codecs;
 mod doors;
 mod happened;
 mod history;
+mod leases;
 mod letters;
 mod loss;
 mod reach;
@@ -62,7 +63,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 29] = [
+const PROMISES: [Check; 31] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
@@ -87,6 +88,14 @@ const PROMISES: [Check; 29] = [
     Check { name: "one task of a key runs at a time", run: |site| choice::one_at_a_time(site).boxed() },
     Check { name: "what is paused gets no work", run: |site| choice::paused(site).boxed() },
     Check { name: "a snapshot shows the fleet", run: |site| choice::snapshot(site).boxed() },
+    Check {
+        name: "a lock has one holder, and fences the last",
+        run: |site| leases::one_holder(site).boxed(),
+    },
+    Check {
+        name: "counters and budgets keep their bounds",
+        run: |site| leases::shared_numbers(site).boxed(),
+    },
     Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },
     Check { name: "the ledger tells a task's life", run: |site| history::life(site).boxed() },
     Check { name: "a dead letter is redriven, and put away", run: |site| letters::round_trip(site).boxed() },
