@@ -84,6 +84,15 @@ impl Counters {
         let (redis, workspace) = self.mesh.primitives()?;
         Ok(CountersOf::new(redis).get(&workspace, &name.parse()?).await?.value)
     }
+
+    /// Forgets it, and its operation ids: it is 0 again.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn remove(&self, name: &str) -> Result<(), Error> {
+        let (redis, workspace) = self.mesh.primitives()?;
+        CountersOf::new(redis).remove(&workspace, &name.parse()?).await
+    }
 }
 
 /// The budgets of a mesh; a cheap clone.

@@ -26,6 +26,8 @@ enum Verb {
     Set(Set),
     /// Show how it stands
     Get(Which),
+    /// Forget it with its reservations
+    Delete(Which),
     /// Set a part aside, until it is spent, returned, or its time is over
     Reserve(Reserve),
     /// Spend from a reservation
@@ -83,6 +85,10 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
         let (path, body) = match args.verb {
             Verb::Set(Set { which, limit }) => {
                 return output.entity(&api.put(&path(&which, ""), &json!({ "limit": limit })).await?);
+            }
+            Verb::Delete(which) => {
+                api.delete(&path(&which, "")).await?;
+                return Ok(());
             }
             Verb::Get(which) => {
                 return output.entity(&api.get(&path(&which, ""), &[], Duration::ZERO).await?);

@@ -26,6 +26,8 @@ enum Verb {
     Add(Add),
     /// Show its value
     Get(Which),
+    /// Forget it: it is 0 again
+    Delete(Which),
 }
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +58,10 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
                 let body =
                     json!({ "add": by, "floor": floor, "ceiling": ceiling, "operation_id": operation_id });
                 output.entity(&api.post(&path(&which), &[], &body, Duration::ZERO).await?.1)
+            }
+            Verb::Delete(which) => {
+                api.delete(&path(&which)).await?;
+                Ok(())
             }
             Verb::Get(which) => output.entity(&api.get(&path(&which), &[], Duration::ZERO).await?),
         }

@@ -71,6 +71,8 @@ pub(super) async fn shared_numbers(site: &Site) -> Verdict {
     site.api.post(&format!("{budget}/spend"), &[], &body, Duration::ZERO).await?;
     let body = json!({ "reservation": mine });
     let (_, returned) = site.api.post(&format!("{budget}/return"), &[], &body, Duration::ZERO).await?;
+    site.api.delete(&counter).await?;
+    site.api.delete(&budget).await?;
     match returned["remaining"].as_i64() {
         Some(8) => held("an operation counted once, a ceiling and a budget that held"),
         other => Err(Broken::promise(format!("2 of 10 spent, the rest returned: {other:?} remains"))),

@@ -143,6 +143,14 @@ impl Budgets {
         self.reservation(name, &said, |_| String::new())
     }
 
+    /// Forgets it with its reservations, and what was answered to its operation ids.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn remove(&self, workspace: &Workspace, name: &Name) -> Result<(), Error> {
+        Ok(self.redis.query(redis::cmd("UNLINK").arg(keys_of(workspace, name))).await?)
+    }
+
     async fn asked(
         &self,
         workspace: &Workspace,

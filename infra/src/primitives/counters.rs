@@ -88,6 +88,16 @@ impl Counters {
         let value = self.redis.query::<Option<i64>>(&ask).await?.unwrap_or(0);
         Ok(Counter { name: name.clone(), value })
     }
+
+    /// Forgets it, and what was answered to its operation ids: it is 0 again.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn remove(&self, workspace: &Workspace, name: &Name) -> Result<(), Error> {
+        let key = keys::counter(workspace, name);
+        let [hash, order] = operations::keys(&key);
+        Ok(self.redis.query(redis::cmd("UNLINK").arg(key).arg(hash).arg(order)).await?)
+    }
 }
 
 fn overflow(name: &Name, by: i64, value: Option<i64>) -> Error {

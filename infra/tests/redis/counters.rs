@@ -105,6 +105,8 @@ async fn an_operation_is_done_once_and_refused_once() {
     for _ in 0..2 {
         assert_eq!(bench.add("max", &op("p", 1, None)).await.unwrap_err().code, Code::InvalidArgument);
     }
+    bench.counters().remove(&bench.workspace, &name("c")).await.unwrap();
+    assert_eq!(bench.add("c", &op("{x} y/é", 0, None)).await, Ok(0), "forgotten with its operations");
     let once = Once { key: "k".repeat(64), said: "s".to_owned() };
     for _ in 0..2 {
         let added = bench.counters().add(&bench.workspace, &name("c"), &plus(7), Some(&once)).await;

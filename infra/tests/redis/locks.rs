@@ -268,6 +268,41 @@ async fn a_request_with_a_key_is_granted_once() {
     assert_eq!(refused(other, Code::Unprocessable).code, Code::Unprocessable);
 }
 
+/// A client that hung up and asks again at once: the first request's end does not cost the second its place.
+#[tokio::test]
+async fn a_repeat_keeps_its_place_when_the_first_gives_up() {
+    let bench = Bench::start().await;
+    let once = Once { key: "k".repeat(64), said: "a".to_owned() };
+    let holder = bench.take("l", "0", 24 * 3600 * 1000).await.unwrap();
+    let waits = || {
+        let (locks, w, once) = (bench.locks(), bench.workspace.clone(), once.clone());
+        tokio::spawn(
+            async move { locks.acquire(&w, &name("l"), &by("me", LONG_MS, SOON), Some(&once)).await },
+        )
+    };
+    let mut raw = bench.raw().await;
+    let entry = format!("{}:waiters", keys::lock(&bench.workspace, &name("l")));
+    let mut stands = async || ask::<Option<String>>(&mut raw, &["HGET", &entry, &once.key]).await;
+    let first = waits();
+    let mut before = None;
+    until("it stands in line", SOON, async || {
+        before = stands().await;
+        before.is_some()
+    })
+    .await;
+    let again = waits();
+    until("the repeat stands there", SOON, async || stands().await != before).await;
+    first.abort();
+    let _ = first.await;
+    // Another request's leaving comes after that of the first.
+    let other = bench.line_up("l", "other", LONG_MS).await;
+    bench.give_back(&holder).await.unwrap();
+    let granted = tokio::time::timeout(SOON / 2, again).await.unwrap().unwrap().unwrap();
+    assert_eq!(granted.lease.owner.as_str(), "me");
+    bench.give_back(&granted.lease).await.unwrap();
+    assert_eq!(other.await.unwrap().unwrap().lease.owner.as_str(), "other");
+}
+
 #[tokio::test]
 async fn what_is_broken_goes_to_the_next_and_its_holder_is_told() {
     let bench = Bench::start().await;

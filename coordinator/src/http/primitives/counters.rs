@@ -5,7 +5,8 @@ use crate::Shared;
 use crate::http::answer::{Problem, Refusal};
 use crate::http::request::{Caller, JsonBody, Segments, named};
 use axum::extract::State;
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
 use synod_infra::primitives::budgets::Budgets;
 use synod_infra::primitives::counters::Counters;
@@ -19,8 +20,8 @@ use utoipa_axum::routes;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
-        .routes(routes!(add_to_counter, get_counter))
-        .routes(routes!(set_budget, get_budget))
+        .routes(routes!(add_to_counter, get_counter, delete_counter))
+        .routes(routes!(set_budget, get_budget, delete_budget))
         .routes(routes!(reserve_budget))
         .routes(routes!(spend_budget))
         .routes(routes!(return_budget))
@@ -164,4 +165,32 @@ pub(crate) async fn take_limit(
     let take: Take = decoded(&body, &shared)?;
     let once = caller.once(&format!("POST limits/{name}"), &body);
     json(&RateLimits::new(shared.redis.clone()).take(&caller.workspace, &name, &take, once.as_ref()).await?)
+}
+
+/// Forgets a counter and its operation ids: it is 0 again. What is not there is forgotten already.
+#[utoipa::path(delete, path = "/v1/counters/{name}", params(("name" = String, Path, description = "The counter's name")), responses(
+    (status = 204, description = "It is forgotten"),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn delete_counter(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Segments(name): Segments<String>,
+) -> Result<Response, Refusal> {
+    Counters::new(shared.redis.clone()).remove(&caller.workspace, &named(&name)?).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Forgets a budget with its reservations and operation ids. What is not there is forgotten already.
+#[utoipa::path(delete, path = "/v1/budgets/{name}", params(("name" = String, Path, description = "The budget's name")), responses(
+    (status = 204, description = "It is forgotten"),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn delete_budget(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Segments(name): Segments<String>,
+) -> Result<Response, Refusal> {
+    Budgets::new(shared.redis.clone()).remove(&caller.workspace, &named(&name)?).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }

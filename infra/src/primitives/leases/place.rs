@@ -22,12 +22,12 @@ impl Place {
         redis: Redis,
         kind: &'static Kind,
         mut keys: Vec<String>,
-        request: &str,
+        (request, call): (&str, &str),
         once: Option<&Once>,
         until: Instant,
     ) -> Place {
         let kept = once.map(|once| once.kept_beside(&keys[0]));
-        let args = vec![request.to_owned(), u8::from(kept.is_some()).to_string()];
+        let args = vec![request.to_owned(), u8::from(kept.is_some()).to_string(), call.to_owned()];
         keys.extend(kept);
         Place { redis, kind, call: Some(Call { keys, args }), until }
     }

@@ -60,17 +60,19 @@ impl Leases {
         let deadline = Instant::now() + ask.wait;
         let id = uuid::Uuid::new_v4();
         // A repeat under the same key is the same request: it finds the lease, or the place, that it has.
-        let request = once.map_or_else(|| id.simple().to_string(), |once| once.key.clone());
+        let call = id.simple().to_string();
+        let request = once.map_or_else(|| call.clone(), |once| once.key.clone());
         let mut ring = (ask.watched || !ask.wait.is_zero()).then(|| self.redis.bell().ring(&request));
         if let Some(ring) = ring.as_mut().filter(|_| !ask.wait.is_zero()) {
             ring.ready(Instant::now() + self.redis.command_timeout()).await?;
         }
         let keys = (self.kind.keys)(workspace, name);
         let over = deadline + Duration::from_millis(ask.ttl_ms);
-        let mut place = Place::new(self.redis.clone(), self.kind, keys, &request, once, over);
+        let mut place = Place::new(self.redis.clone(), self.kind, keys, (&request, &call), once, over);
         self.sweep_now_and_then(id, workspace);
 
-        let asking = Asking { leases: self, workspace, name, ask, permits, request: &request, once };
+        let asking =
+            Asking { leases: self, workspace, name, ask, permits, request: &request, call: &call, once };
         let granted = asking.until(deadline, ring.as_mut()).await;
         if !matches!(&granted, Err(error) if error.applied == Some(Applied::Unknown)) {
             place.settled();
@@ -89,6 +91,7 @@ struct Asking<'a> {
     ask: &'a Ask,
     permits: Option<u32>,
     request: &'a str,
+    call: &'a str,
     once: Option<&'a Once>,
 }
 
@@ -161,12 +164,12 @@ impl Asking<'_> {
     async fn look(&self, channel: &str, left: Duration, first: bool) -> Result<Looked, RedisError> {
         let Asking { leases, ask, .. } = self;
         let mut call =
-            Call { keys: (leases.kind.keys)(self.workspace, self.name), args: Vec::with_capacity(6) };
+            Call { keys: (leases.kind.keys)(self.workspace, self.name), args: Vec::with_capacity(7) };
         // Whole milliseconds, and 0 only when the wait is over.
         let left_ms = left.as_micros().div_ceil(1000);
         call.args.extend([self.request.to_owned(), channel.to_owned(), ask.owner.to_string()]);
         call.args.extend([ask.ttl_ms.to_string(), left_ms.to_string()]);
-        call.args.push(self.permits.unwrap_or(1).to_string());
+        call.args.extend([self.permits.unwrap_or(1).to_string(), self.call.to_owned()]);
         let script = &leases.kind.acquire;
         let value = match first {
             true => {

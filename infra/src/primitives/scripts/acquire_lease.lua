@@ -1,6 +1,7 @@
 -- Takes a lease, or stands in line for it. The same request may ask again: it has its lease, or its place, once.
 -- KEYS: as the lock or semaphore says
--- ARGV: request, bell ('-': hears nothing), owner, time to live in ms, how long to wait in ms (0: leave the line), permits
+-- ARGV: request, bell ('-': hears nothing), owner, time to live in ms, how long to wait in ms (0: leave the line), permits,
+--   call (another for each repeat of the request)
 -- Returns {'granted', token, end, now} | {'held', owner, end} | {'total', permits}
 --   | {'again', 'wait', now, when the next lease ends, how many wait before} | {'again', 'full'}
 local id, bell, owner, ttl, wait = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -24,7 +25,7 @@ if token then
 end
 local next = soonest()
 if wait == 0 then
-  drop(id)
+  drop(id, ARGV[7])
   return {'held', next.owner, text(next.ends)}
 end
 if redis.call('HEXISTS', waiters, id) == 0 then
@@ -33,7 +34,7 @@ if redis.call('HEXISTS', waiters, id) == 0 then
   end
   redis.call('RPUSH', queue, id)
 end
-redis.call('HSET', waiters, id, bell .. ' ' .. ARGV[4] .. ' ' .. text(now + wait) .. ' ' .. owner)
+redis.call('HSET', waiters, id, bell .. ' ' .. ARGV[4] .. ' ' .. text(now + wait) .. ' ' .. ARGV[7] .. ' ' .. owner)
 -- They outlive the longest wait by a minute.
 for _, key in ipairs({queue, waiters}) do
   if redis.call('PTTL', key) < wait + 60000 then

@@ -1,16 +1,19 @@
 -- Who waits for a lease, first come first served: the queue has requests, the hash what each asked.
 local MOST_WAITERS = 1000
--- Returns bell, time to live, limit of the wait (ms of Redis' time), owner; nothing if it is gone.
+-- Returns bell, time to live, limit of the wait (ms of Redis' time), owner, the call that stands there; nothing if it is gone.
 local function waiter(id)
-  local bell, ttl, limit, owner = string.match(redis.call('HGET', waiters, id) or '', '^(%S+) (%d+) (%d+) (.*)$')
-  return bell, tonumber(ttl), tonumber(limit), owner
+  local bell, ttl, limit, call, owner = string.match(redis.call('HGET', waiters, id) or '', '^(%S+) (%d+) (%d+) (%S+) (.*)$')
+  return bell, tonumber(ttl), tonumber(limit), owner, call
 end
 -- Whether anyone hears it: 0 means that the process is gone.
 local function tell(bell, id, words)
   return bell and bell ~= '-' and redis.call('PUBLISH', bell, id .. ' ' .. words) > 0
 end
-local function drop(id)
-  if redis.call('HDEL', waiters, id) == 1 then
+-- Leaves the line, unless a repeat of the request stands there by now.
+local function drop(id, call)
+  local _, _, _, _, stands = waiter(id)
+  if stands == call then
+    redis.call('HDEL', waiters, id)
     redis.call('LREM', queue, 1, id)
   end
 end
