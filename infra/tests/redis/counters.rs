@@ -129,7 +129,9 @@ async fn so_many_operations_are_remembered() {
     assert_eq!(counters.add(w, &c, &op("a"), None).await.unwrap().value, 1, "an old one is answered");
     assert_eq!(counters.add(w, &c, &plus(1), None).await.unwrap().value, 4, "without an id it goes on");
     let key = format!("{}:operations", synod_infra::primitives::keys::counter(w, &c));
+    // A day later.
     ask::<u64>(&mut raw, &["HSET", &key, "a", "1 value 1"]).await;
+    ask::<()>(&mut raw, &["LSET", &format!("{key}:order"), "0", "1 a"]).await;
     assert_eq!(counters.add(w, &c, &op("d"), None).await.unwrap().value, 5);
     assert_eq!(ask::<u64>(&mut raw, &["HLEN", &key]).await, 3);
 }

@@ -15,7 +15,7 @@ local function keep()
 end
 -- What was left of it.
 local function close(id)
-  local left = tonumber(redis.call('HGET', open, id))
+  local left = tonumber(redis.call('HGET', open, id) or '0')
   redis.call('HDEL', open, id)
   redis.call('ZREM', over, id)
   reserved = reserved - left

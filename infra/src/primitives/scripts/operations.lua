@@ -1,5 +1,5 @@
 -- What was answered to an operation id is kept for 24 h, in the same script as its effect.
--- KEYS: [1] what it is done to, [2] its operations (hash), [3] their order (list)
+-- KEYS: [1] what it is done to, [2] its operations (hash), [3] their order (list: '<end> <id>')
 -- ARGV: operation id ('' for none), how many are remembered at most
 local KEPT_MS = 24 * 3600 * 1000
 -- Of those that are over so many go with each new one: two are enough to keep up.
@@ -30,20 +30,24 @@ local function is_full()
     return false
   end
   for _ = 1, SWEEP do
-    local oldest = redis.call('LINDEX', KEYS[3], 0)
-    if not oldest or ends(oldest) > now then
+    local over, oldest = string.match(redis.call('LINDEX', KEYS[3], 0) or '', '^(%d+) (.*)$')
+    if not oldest or tonumber(over) > now then
       break
     end
     redis.call('LPOP', KEYS[3])
-    redis.call('HDEL', KEYS[2], oldest)
+    -- It may have been used again since.
+    if ends(oldest) <= now then
+      redis.call('HDEL', KEYS[2], oldest)
+    end
   end
   return redis.call('LLEN', KEYS[3]) >= most
 end
 -- Keeps an answer; its words have no spaces.
 local function answer(words)
   if operation ~= '' then
-    redis.call('HSET', KEYS[2], operation, text(now + KEPT_MS) .. ' ' .. table.concat(words, ' '))
-    redis.call('RPUSH', KEYS[3], operation)
+    local over = text(now + KEPT_MS) .. ' '
+    redis.call('HSET', KEYS[2], operation, over .. table.concat(words, ' '))
+    redis.call('RPUSH', KEYS[3], over .. operation)
     redis.call('PEXPIRE', KEYS[2], KEPT_MS)
     redis.call('PEXPIRE', KEYS[3], KEPT_MS)
   end
