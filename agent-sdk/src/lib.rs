@@ -8,6 +8,8 @@
 //! | exchange events of your own | [`TypedEvent`], [`Mesh::publish`], [`Mesh::subscribe`], [`Mesh::consume`] |
 //! | hold values in common | [`Mesh::state`]: [`State::put`], [`State::update`], [`State::merge`] |
 //! | hear of changes of shared state | [`Mesh::state_changes`] |
+//! | do something in one place at a time | [`Mesh::locks`], [`Mesh::semaphores`], [`FencingGate`] |
+//! | count, spend and hold back together | [`Mesh::counters`], [`Mesh::budgets`], [`Mesh::limits`] |
 //! | test all that | [`testing::TestMesh`] |
 //!
 //! ```text
@@ -24,11 +26,13 @@ mod client;
 mod collect;
 mod config;
 mod coordinators;
+mod counters;
 mod door;
 mod events;
 mod handle;
 mod http;
 mod lanes;
+mod locks;
 mod mesh;
 mod state;
 mod state_changes;
@@ -47,8 +51,10 @@ pub use agent::{
 pub use client::Client;
 pub use collect::{Collect, Collected, Failure, Late, Success, Timings};
 pub use config::{ConfigError, MeshConfig};
+pub use counters::{Addition, Budgets, Counters, Limits};
 pub use door::DoorError;
 pub use handle::{TaskHandle, WaitError};
+pub use locks::{FencingGate, LockGuard, LockOptions, Locks, Lost, Semaphores};
 pub use mesh::{ConnectError, KafkaUnusable, Mesh};
 pub use state::{Held, Key, Merge, State};
 pub use state_changes::{StateChange, StateChanges};

@@ -13,6 +13,7 @@ use synod_infra::kafka::{Producer, TopicMaker};
 use synod_infra::primitives::feed::Feed;
 use synod_infra::primitives::mirror::Mirrored;
 use synod_infra::redis::{Redis, RedisError};
+use synod_protocol::{Error, Workspace};
 
 /// A mesh; clones share the connections, which are opened when they are first needed.
 #[derive(Clone)]
@@ -102,6 +103,12 @@ impl Mesh {
 
     pub(crate) fn redis(&self) -> Option<&Redis> {
         self.inner.redis.as_ref()
+    }
+
+    /// What the primitives work on.
+    pub(crate) fn primitives(&self) -> Result<(Redis, Workspace), Error> {
+        let redis = self.redis().ok_or_else(|| Error::unavailable("Redis is not configured"))?;
+        Ok((redis.clone(), self.config().workspace.clone()))
     }
 
     pub(crate) fn known_topics(&self) -> &KnownTopics {

@@ -43,13 +43,23 @@ impl OwnRedis {
 
     fn child(folder: &std::path::Path, port: u16) -> Child {
         let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
         command.arg("--dir").arg(folder).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().expect("redis-server is installed")
     }
 
     async fn answers(&self) {
-        eventually("Redis answers", WAIT, || async { (self.say("PING").await? == "+PONG").then_some(()) }).await;
+        eventually("Redis answers", WAIT, || async { (self.say("PING").await? == "+PONG").then_some(()) })
+            .await;
     }
 
     /// One inline command; its answer's first line.
@@ -108,7 +118,12 @@ struct Loss {
 
 /// Checks a history: `acked` in each writer's order, `seen` in any, `end` what each key has in the end, `broke` when Redis
 /// lost what it had.
-fn check(acked: &[Acked], seen: &[Seen], end: &BTreeMap<String, (u64, u64)>, broke: Instant) -> Result<Loss, String> {
+fn check(
+    acked: &[Acked],
+    seen: &[Seen],
+    end: &BTreeMap<String, (u64, u64)>,
+    broke: Instant,
+) -> Result<Loss, String> {
     let mut values: BTreeMap<(&str, u64), u64> = BTreeMap::new();
     let all = acked.iter().map(|a| (a.key.as_str(), a.version, a.value));
     let all = all.chain(seen.iter().map(|(key, version, value)| (key.as_str(), *version, *value)));
@@ -148,7 +163,10 @@ fn check(acked: &[Acked], seen: &[Seen], end: &BTreeMap<String, (u64, u64)>, bro
     }
     for write in last.values() {
         if write.at > broke && end.get(&write.key) != Some(&(write.version, write.value)) {
-            return Err(format!("the last write was after the loss and is not there: {write:?}, {:?}", end.get(&write.key)));
+            return Err(format!(
+                "the last write was after the loss and is not there: {write:?}, {:?}",
+                end.get(&write.key)
+            ));
         }
     }
     Ok(loss)
@@ -212,8 +230,13 @@ impl Load {
                 }
             })
         });
-        let (state, names, stop, seen, workspace) =
-            (self.state.clone(), self.names.clone(), self.stop.clone(), self.seen.clone(), self.workspace.clone());
+        let (state, names, stop, seen, workspace) = (
+            self.state.clone(),
+            self.names.clone(),
+            self.stop.clone(),
+            self.seen.clone(),
+            self.workspace.clone(),
+        );
         let reader = tokio::spawn(async move {
             while !stop.load(Ordering::Relaxed) {
                 for name in &names {
@@ -242,14 +265,22 @@ impl Load {
     async fn mirror(&self, client: &Client) -> Vec<Seen> {
         let mut all = Vec::new();
         for record in client.all(topics::STATE).await {
-            let Some(key) = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else { continue };
-            let Some(name) = key.strip_prefix("default/").filter(|name| self.names.iter().any(|n| n.as_str() == *name))
+            let Some(key) = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else {
+                continue;
+            };
+            let Some(name) =
+                key.strip_prefix("default/").filter(|name| self.names.iter().any(|n| n.as_str() == *name))
             else {
                 continue;
             };
             assert_eq!(record.partition as u32, range(&self.workspace, &name.parse().expect("a name")) % 8);
-            let value: serde_json::Value = serde_json::from_slice(record.payload.as_deref().expect("a value")).expect("JSON");
-            all.push((name.to_owned(), value["version"].as_u64().expect("a version"), value["value"].as_u64().expect("a value")));
+            let value: serde_json::Value =
+                serde_json::from_slice(record.payload.as_deref().expect("a value")).expect("JSON");
+            all.push((
+                name.to_owned(),
+                value["version"].as_u64().expect("a version"),
+                value["value"].as_u64().expect("a value"),
+            ));
         }
         all
     }
@@ -262,19 +293,27 @@ impl Load {
         }
         let mut end = BTreeMap::new();
         for name in &self.names {
-            let entry = self.state.get(&self.workspace, name).await.expect("it is served").expect("it is there");
+            let entry =
+                self.state.get(&self.workspace, name).await.expect("it is served").expect("it is there");
             end.insert(name.to_string(), (entry.version, entry.value.to().expect("a number")));
         }
         let mirror = eventually("the mirror has the newest of each key", WAIT, || async {
             let mirror = self.mirror(client).await;
-            let has = |(key, (version, value)): (&String, &(u64, u64))| mirror.contains(&(key.clone(), *version, *value));
+            let has = |(key, (version, value)): (&String, &(u64, u64))| {
+                mirror.contains(&(key.clone(), *version, *value))
+            };
             end.iter().all(has).then_some(mirror)
         })
         .await;
         let acked = self.acked.lock().expect("no panic").clone();
         let mut read = self.seen.lock().expect("no panic").clone();
         // The versions of reads are checked too, but a read before the loss does not say that a write has survived it.
-        let twice = check(&acked, &[read.clone(), mirror.clone()].concat(), &end, Instant::now() - Duration::from_secs(3600));
+        let twice = check(
+            &acked,
+            &[read.clone(), mirror.clone()].concat(),
+            &end,
+            Instant::now() - Duration::from_secs(3600),
+        );
         twice.expect("no version has two values");
         read.clear();
         check(&acked, &mirror, &end, broke).expect("the history is right")
@@ -297,7 +336,10 @@ async fn after_flushall_under_load_state_is_back_but_for_what_the_mirror_had_not
     let back = broke.elapsed();
     load.more(2_000).await;
     let loss = load.checked(&client, work, broke).await;
-    println!("FLUSHALL: {} writes lost, the oldest {:?} before; served again after {back:?}", loss.writes, loss.window);
+    println!(
+        "FLUSHALL: {} writes lost, the oldest {:?} before; served again after {back:?}",
+        loss.writes, loss.window
+    );
     assert!(loss.window < Duration::from_secs(5), "{loss:?}");
 }
 
@@ -319,7 +361,10 @@ async fn after_an_old_file_under_load_nothing_older_than_the_mirror_is_served() 
     let back = broke.elapsed();
     load.more(2_000).await;
     let loss = load.checked(&client, work, broke).await;
-    println!("an old file: {} writes lost, the oldest {:?} before; served again after {back:?}", loss.writes, loss.window);
+    println!(
+        "an old file: {} writes lost, the oldest {:?} before; served again after {back:?}",
+        loss.writes, loss.window
+    );
     assert!(loss.window < Duration::from_secs(5), "{loss:?}");
 }
 
@@ -338,7 +383,8 @@ async fn every_change_is_an_event_once_by_its_id_and_what_expires_is_one_too() {
     })
     .await;
     load.state.put(&writer, name, number(2), Condition::None).await.expect("a put");
-    let stale = Put { strategy: Some(synod_protocol::primitives::state::Strategy::LastWriteWins), ..number(3) };
+    let stale =
+        Put { strategy: Some(synod_protocol::primitives::state::Strategy::LastWriteWins), ..number(3) };
     load.state.put(&writer, name, stale, Condition::Version(first.entry.version)).await.expect("a put");
     load.state.delete(&writer, name, Condition::None).await.expect("a delete").expect("it was there");
     let short = Put { ttl_ms: Some(100), ..number(4) };
@@ -355,7 +401,8 @@ async fn every_change_is_an_event_once_by_its_id_and_what_expires_is_one_too() {
             }
         }
         // Ids are UUIDv7s whose time is that of the change, so they sort as the changes came, but within a millisecond.
-        let mut types: Vec<&str> = told.values().filter_map(|event| event.ty.strip_prefix("synod.state.")).collect();
+        let mut types: Vec<&str> =
+            told.values().filter_map(|event| event.ty.strip_prefix("synod.state.")).collect();
         let mut sorted = wanted.to_vec();
         types.sort_unstable();
         sorted.sort_unstable();
@@ -368,14 +415,16 @@ async fn every_change_is_an_event_once_by_its_id_and_what_expires_is_one_too() {
 fn the_checker_catches_what_it_is_for() {
     let begin = Instant::now();
     let at = |ms| begin + Duration::from_millis(ms);
-    let write = |version, value, ms, mirrored| Acked { key: "k".into(), version, value, at: at(ms), mirrored };
+    let write =
+        |version, value, ms, mirrored| Acked { key: "k".into(), version, value, at: at(ms), mirrored };
     let seen = |version, value| ("k".to_owned(), version, value);
     let end = |version, value| BTreeMap::from([("k".to_owned(), (version, value))]);
     let good = [write(1, 1, 1, false), write(2, 2, 2, true), write(3, 3, 8, false), write(5, 4, 20, false)];
     let kept = [seen(1, 1), seen(2, 2), seen(5, 4)];
     let loss = check(&good, &kept, &end(5, 4), at(10));
     assert_eq!(loss, Ok(Loss { writes: 1, window: Duration::from_millis(2) }));
-    let bad = |acked: &[Acked], seen: &[Seen], end: &BTreeMap<_, _>| check(acked, seen, end, at(10)).unwrap_err();
+    let bad =
+        |acked: &[Acked], seen: &[Seen], end: &BTreeMap<_, _>| check(acked, seen, end, at(10)).unwrap_err();
     assert!(bad(&good, &[seen(1, 1), seen(2, 2), seen(5, 9)], &end(5, 4)).contains("two values"));
     let mut back = good.clone();
     back[3].version = 3;

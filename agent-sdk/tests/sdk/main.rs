@@ -6,6 +6,7 @@ mod agents;
 mod clients;
 mod collecting;
 mod leaving;
+mod locks;
 mod stand_in;
 mod typed;
 

@@ -5,17 +5,22 @@
 
 mod agent;
 mod bench;
+mod budget;
 mod completions;
 mod config;
 mod coordinator;
+mod counter;
 mod demo;
 mod dlq;
 mod event_line;
 mod events;
 mod fleet;
 mod ledger;
+mod limit;
+mod lock;
 mod place;
 mod replay;
+mod semaphore;
 mod snapshot;
 mod state;
 mod status;
@@ -75,6 +80,16 @@ pub enum Command {
     State(state::Args),
     /// Hear of changes of shared state, as a stream or by webhook
     Subscription(subscription::Args),
+    /// Locks with fencing tokens: take, renew, release, see who holds and waits, break
+    Lock(lock::Args),
+    /// Semaphores: so many permits at a time
+    Semaphore(semaphore::Args),
+    /// Counters that all share, within bounds
+    Counter(counter::Args),
+    /// Budgets: reserve, spend, return; never overdrawn
+    Budget(budget::Args),
+    /// Rate limits that all share
+    Limit(limit::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
@@ -130,6 +145,11 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Snapshot(args) => snapshot::run(args, cli.flags, &mut output),
         Command::State(args) => state::run(args, cli.flags, &mut output),
         Command::Subscription(args) => subscription::run(args, cli.flags, &mut output),
+        Command::Lock(args) => lock::run(args, cli.flags, &mut output),
+        Command::Semaphore(args) => semaphore::run(args, cli.flags, &mut output),
+        Command::Counter(args) => counter::run(args, cli.flags, &mut output),
+        Command::Budget(args) => budget::run(args, cli.flags, &mut output),
+        Command::Limit(args) => limit::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
         Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),
         Command::Replay(args) => replay::run(args, cli.flags, &mut output),

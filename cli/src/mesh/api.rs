@@ -3,13 +3,13 @@
 //! Entities stay the JSON that they came as: a newer coordinator's fields are shown, not dropped. It
 //! repeats nothing by itself; whoever may repeat (the demo, `agent run`) uses the SDK's client.
 
-use crate::settings::{HttpUrl, Settings};
 use super::sse::ServerEvents;
+use crate::settings::{HttpUrl, Settings};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
-use synod_protocol::{Code, Error, Workspace};
+use synod_protocol::{Code, Error, Name, Workspace};
 
 /// The limit of a connection's making.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -139,6 +139,22 @@ impl Api {
             None => request,
         };
         self.answer(request, Duration::ZERO).await
+    }
+
+    /// Puts something in its place.
+    ///
+    /// # Errors
+    /// The coordinator's refusal, or `unavailable`.
+    pub async fn put<T: Serialize + ?Sized>(&self, path: &str, body: &T) -> Result<Value, Error> {
+        Ok(self.answer(self.request(Method::PUT, path, &[])?.json(body), Duration::ZERO).await?.1)
+    }
+
+    /// Takes away what the query says.
+    ///
+    /// # Errors
+    /// The coordinator's refusal, or `unavailable`.
+    pub async fn delete_where(&self, path: &str, query: Query<'_>) -> Result<Value, Error> {
+        Ok(self.answer(self.request(Method::DELETE, path, query)?, Duration::ZERO).await?.1)
     }
 
     fn request(&self, method: Method, path: &str, query: Query<'_>) -> Result<RequestBuilder, Error> {

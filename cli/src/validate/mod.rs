@@ -16,6 +16,7 @@ mod codecs;
 mod doors;
 mod happened;
 mod history;
+mod leases;
 mod letters;
 mod loss;
 mod reach;
@@ -64,7 +65,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 34] = [
+const PROMISES: [Check; 36] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
@@ -94,6 +95,14 @@ const PROMISES: [Check; 34] = [
     Check { name: "a batch of state is whole or nothing", run: |site| state::batch(site).boxed() },
     Check { name: "a change of state is told", run: |site| changes::told(site).boxed() },
     Check { name: "a change of state is mirrored", run: |site| changes::mirrored(site).boxed() },
+    Check {
+        name: "a lock has one holder, and fences the last",
+        run: |site| leases::one_holder(site).boxed(),
+    },
+    Check {
+        name: "counters and budgets keep their bounds",
+        run: |site| leases::shared_numbers(site).boxed(),
+    },
     Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },
     Check { name: "the ledger tells a task's life", run: |site| history::life(site).boxed() },
     Check { name: "a dead letter is redriven, and put away", run: |site| letters::round_trip(site).boxed() },

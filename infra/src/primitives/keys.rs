@@ -23,7 +23,19 @@
 //! | `synod:{subscriptions}:hooks` | hash | `<ws>/<id>` -> how far a webhook is | with its subscription |
 //! | `synod:{subscriptions}:again:<ws>/<id>` | list | what is to be delivered to it once more | with its subscription |
 //! | `synod:{subscriptions}:dead:<ws>/<id>` | list | what could not be delivered to a webhook | with its subscription |
-//! | `synod:{<ws>/<name>}:lock` | hash | a lock: `owner`, `token`, `until` in ms | - |
+//! | `synod:{<tag>}:lock` | hash | who holds it: `owner`, `token`, `until`, `since` (ms of Redis' time), `by`, `bell`; free: the last `token` | 1 h after its lease |
+//! | `synod:{<tag>}:semaphore` | hash | `total`, the last `token`, each permit that is out | 1 h after its last lease |
+//! | `synod:{<tag>}:semaphore:holders` | zset | token → when its lease ends, in ms of Redis' time | with the last of them |
+//! | `synod:{<tag>}:lock:queue`, `…:semaphore:queue` | list | who waits, first come first | 1,000 entries; with the longest wait |
+//! | `synod:{<tag>}:lock:waiters`, `…:semaphore:waiters` | hash | of each: bell, time to live, limit, owner | as the queue |
+//! | `synod:{<ws>}:locks`, `synod:{<ws>}:semaphores` | zset | names that are or were held | swept |
+//! | `synod:{<tag>}:counter` | string | a counter's value | - |
+//! | `synod:{<tag>}:budget` | hash | `limit`, `spent`, `reserved` | - |
+//! | `synod:{<tag>}:budget:reservations` | hash | reservation → what is left of it | 10,000 entries |
+//! | `synod:{<tag>}:budget:ends` | zset | reservation → when it returns by itself, in ms of Redis' time | as they |
+//! | `synod:{<tag>}:counter:operations`, `…:budget:operations` | hash | operation id → until when, and what it was answered | 24 h, a million entries |
+//! | `synod:{<tag>}:counter:operations:order`, `…:budget:operations:order` | list | the operation ids, oldest first | as they |
+//! | `synod:{<tag>}:limit` | hash | `level` in billionths, `at` in µs of Redis' time: a token bucket | when it would be full |
 //! | `synod:{<tag>}:once:<request>` | hash | the answer to a request with an `Idempotency-Key` | 24 h |
 //!
 //! A workspace has no slash and no brace, so what stands before the first slash of a tag is the workspace, whatever the
@@ -135,9 +147,39 @@ pub fn subscription_dead(named: &str) -> String {
     format!("synod:{{subscriptions}}:dead:{named}")
 }
 
-/// A lock.
+/// A lock: who holds it.
 pub fn lock(workspace: &Workspace, name: &Name) -> String {
     format!("synod:{}:lock", tag(workspace, name))
+}
+
+/// A semaphore.
+pub fn semaphore(workspace: &Workspace, name: &Name) -> String {
+    format!("synod:{}:semaphore", tag(workspace, name))
+}
+
+/// The names of locks that are or were held.
+pub fn locks(workspace: &Workspace) -> String {
+    format!("synod:{{{workspace}}}:locks")
+}
+
+/// The names of semaphores of which permits are or were out.
+pub fn semaphores(workspace: &Workspace) -> String {
+    format!("synod:{{{workspace}}}:semaphores")
+}
+
+/// A counter.
+pub fn counter(workspace: &Workspace, name: &Name) -> String {
+    format!("synod:{}:counter", tag(workspace, name))
+}
+
+/// A budget.
+pub fn budget(workspace: &Workspace, name: &Name) -> String {
+    format!("synod:{}:budget", tag(workspace, name))
+}
+
+/// A rate limit.
+pub fn limit(workspace: &Workspace, name: &Name) -> String {
+    format!("synod:{}:limit", tag(workspace, name))
 }
 
 #[cfg(test)]

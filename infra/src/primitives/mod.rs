@@ -6,8 +6,14 @@
 //!
 //! [`protocol::Error`]: synod_protocol::Error
 
+pub mod budgets;
+pub mod counters;
 pub mod feed;
 pub mod keys;
+pub mod keys;
+pub mod leases;
+pub mod limits;
 pub mod mirror;
+mod operations;
 pub mod state;
 pub mod subscriptions;

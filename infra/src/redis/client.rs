@@ -8,6 +8,7 @@
 //!
 //! Blocking reads and subscriptions open connections of their own (`blocking.rs`, `presence.rs`).
 
+use super::bell::Bell;
 use super::config::RedisConfig;
 use super::error::{RedisError, breaks_connection};
 use super::link::Link;
@@ -19,7 +20,7 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -34,6 +35,7 @@ struct Inner {
     place: Place,
     link: Link,
     pool: Pool<Pooled>,
+    bell: OnceLock<Bell>,
 }
 
 /// Commands that were answered one by one, and on which connection.
@@ -59,7 +61,7 @@ impl Redis {
             .build()
             .map_err(|e| RedisError::InvalidConfig(e.to_string()))?;
         let link = Link::start(place.clone(), config.clone());
-        Ok(Redis { inner: Arc::new(Inner { config, place, link, pool }) })
+        Ok(Redis { inner: Arc::new(Inner { config, place, link, pool, bell: OnceLock::new() }) })
     }
 
     /// Whether Redis answers now, asked within the time limit of a call.
@@ -141,6 +143,12 @@ impl Redis {
     /// A new connection for blocking reads, without a limit of its own on answers.
     pub(crate) async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
         self.inner.place.connect(&self.inner.config).await.map_err(counted)
+    }
+
+    /// Where scripts wake those who wait; its subscription is opened when it is first asked for.
+    pub(crate) fn bell(&self) -> &Bell {
+        let inner = &self.inner;
+        inner.bell.get_or_init(|| Bell::start(inner.place.clone(), inner.config.clone()))
     }
 
     /// A new connection for subscriptions.

@@ -14,6 +14,7 @@
 //! | `synod:coordinators:era` | string | Redis' time in µs of the first lease since its data began | - |
 //! | `synod:coordinators:news` | channel | `released`: a coordinator has let go of shards | - |
 //! | `synod:presence:coordinator/<id>/<holder>` | channel | nothing; being subscribed is the message | the process |
+//! | `synod:bell:<uuid>` | channel | a word to one who waits in the process that listens | the process |
 //! | `synod:{permits}:out:<permit>` | zset | who holds one of a permit → when it comes back by itself, in ms of Redis' time | with the last of them |
 //! | `synod:{permits}:guard` | hash | shard → newest owner's epoch | 7 days unused |
 //! | `synod:{permits}:era` | string | the server's run id and its time in ms at the first call since then | - |
@@ -54,6 +55,8 @@ pub const SNAPSHOT_LAST: &str = "synod:{snapshots}:last";
 pub const PERMITS_ERA: &str = "synod:{permits}:era";
 /// The hash of the newest owner's epoch per shard, for permits.
 pub const PERMITS_GUARD: &str = "synod:{permits}:guard";
+/// What the channel of a process that waits begins with.
+pub(crate) const BELL_PREFIX: &str = "synod:bell:";
 /// What the key of a reply list begins with.
 pub const REPLY_PREFIX: &str = "synod:reply:";
 

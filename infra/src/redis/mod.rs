@@ -12,6 +12,7 @@
 //! is a Lua script in `scripts/`.
 
 pub mod bare;
+mod bell;
 mod blocking;
 pub mod breakers;
 mod client;
@@ -40,6 +41,7 @@ pub use error::RedisError;
 pub use once::{ONCE_KEPT, Once};
 pub use server::{EmbeddedRedis, EmbeddedRedisError};
 
+pub(crate) use bell::{Ring, Word};
 pub(crate) use blocking::{BlockingReader, Read};
 pub(crate) use link::Backoff;
 pub(crate) use once::Repeatable;

@@ -21,6 +21,13 @@ pub struct Once {
     pub said: String,
 }
 
+impl Once {
+    /// Where its answer is kept, beside what it writes to.
+    pub(crate) fn kept_beside(&self, key: &str) -> String {
+        format!("synod:{{{}}}:once:{}", hash_tag(key).unwrap_or_default(), self.key)
+    }
+}
+
 /// A script that can be asked for once. Its answer is a list whose first word says what happened; `again` means that
 /// nothing was done.
 pub(crate) struct Repeatable {
@@ -46,16 +53,36 @@ impl Repeatable {
         once: Option<&Once>,
     ) -> Result<Value, RedisError> {
         let Some(once) = once else { return self.plain.run(redis, call).await };
-        let tag = call.keys.first().and_then(|key| hash_tag(key)).unwrap_or_default();
-        call.keys.push(format!("synod:{{{tag}}}:once:{}", once.key));
-        call.args.extend([once.said.clone(), ONCE_KEPT.as_millis().to_string()]);
-        let answer = self.once.run(redis, call).await?;
-        match &answer {
-            Value::Array(words) if matches!(words.first(), Some(Value::BulkString(word)) if word == b"once") => {
-                Err(RedisError::Reused)
-            }
-            _ => Ok(answer),
+        ask(&mut call, once);
+        told(self.once.run(redis, call).await?)
+    }
+
+    /// The same behind a command that prepares it, both in one write; that one is done each time.
+    pub(crate) async fn run_after(
+        &self,
+        redis: &Redis,
+        first: redis::Cmd,
+        mut call: Call,
+        once: Option<&Once>,
+    ) -> Result<Value, RedisError> {
+        let Some(once) = once else { return self.plain.run_after(redis, first, &call).await };
+        ask(&mut call, once);
+        told(self.once.run_after(redis, first, &call).await?)
+    }
+}
+
+fn ask(call: &mut Call, once: &Once) {
+    let kept = once.kept_beside(call.keys.first().map_or("", String::as_str));
+    call.keys.push(kept);
+    call.args.extend([once.said.clone(), ONCE_KEPT.as_millis().to_string()]);
+}
+
+fn told(answer: Value) -> Result<Value, RedisError> {
+    match &answer {
+        Value::Array(words) if matches!(words.first(), Some(Value::BulkString(word)) if word == b"once") => {
+            Err(RedisError::Reused)
         }
+        _ => Ok(answer),
     }
 }
 

@@ -24,7 +24,9 @@ fn entry(value: &str, version: u64) -> String {
 }
 
 fn tombstone(version: u64, op: &str) -> String {
-    format!(r#"{{"version":{version},"value":null,"op":"{op}","outcome":"written","updated_ms":2,"updated_by":"me"}}"#)
+    format!(
+        r#"{{"version":{version},"value":null,"op":"{op}","outcome":"written","updated_ms":2,"updated_by":"me"}}"#
+    )
 }
 
 fn named(text: &str) -> Name {
@@ -38,16 +40,25 @@ fn key_in(wanted: u32, workspace: &Workspace, stem: &str) -> Name {
 }
 
 /// What a put writes, as far as changes go.
-async fn change(redis: &mut redis::aio::MultiplexedConnection, range: u32, ws: &str, key: &str, what: (&str, &str)) -> Place {
+async fn change(
+    redis: &mut redis::aio::MultiplexedConnection,
+    range: u32,
+    ws: &str,
+    key: &str,
+    what: (&str, &str),
+) -> Place {
     let stream = keys::state_changes(range);
-    let place: String = ask(redis, &["XADD", &stream, "*", "w", ws, "k", key, "c", what.0, "e", what.1]).await;
+    let place: String =
+        ask(redis, &["XADD", &stream, "*", "w", ws, "k", key, "c", what.0, "e", what.1]).await;
     place.parse().unwrap()
 }
 
 async fn opened(redis: &Redis, range: u32) -> Outbox {
     let mut outbox = Outbox::new(redis.clone(), range, KEPT);
     outbox.take().await.unwrap();
-    let Standing::Closed(run_id) = outbox.check().await.unwrap() else { panic!("it was open before anybody opened it") };
+    let Standing::Closed(run_id) = outbox.check().await.unwrap() else {
+        panic!("it was open before anybody opened it")
+    };
     assert_eq!(outbox.open(&run_id, 7, false).await.unwrap(), Standing::Open(Place::default()));
     outbox
 }
@@ -115,7 +126,10 @@ async fn a_superseded_relay_moves_nothing_and_has_its_successor_mirror_again() {
     new.take().await.unwrap();
     new.check().await.unwrap();
     relay(&mut new, 3).await;
-    assert!(!old.mirrored(Place::default(), &held).await.unwrap(), "the old one learns that it is superseded");
+    assert!(
+        !old.mirrored(Place::default(), &held).await.unwrap(),
+        "the old one learns that it is superseded"
+    );
     // Its records may stand behind the new one's: they are mirrored once more.
     new.check().await.unwrap();
     assert_eq!(relay(&mut new, 3).await, places);
@@ -162,8 +176,14 @@ async fn another_process_of_redis_is_not_served_before_it_is_opened() {
     ask::<()>(&mut raw, &["SET", &keys::state_era(RANGE), "00ff:7"]).await;
     let Standing::Closed(run_id) = outbox.check().await.unwrap() else { panic!("it is open") };
     assert_eq!(ask::<u64>(&mut raw, &["EXISTS", &keys::state_open(RANGE)]).await, 0);
-    assert_eq!(outbox.open("0123", 8, true).await.unwrap(), Standing::Closed(run_id.clone()), "not the one that was read back");
-    assert!(matches!(outbox.open(&run_id, 8, true).await.unwrap(), Standing::Open(place) if place > Place::default()));
+    assert_eq!(
+        outbox.open("0123", 8, true).await.unwrap(),
+        Standing::Closed(run_id.clone()),
+        "not the one that was read back"
+    );
+    assert!(
+        matches!(outbox.open(&run_id, 8, true).await.unwrap(), Standing::Open(place) if place > Place::default())
+    );
     // Emptied, it is closed by that.
     ask::<()>(&mut raw, &["FLUSHALL"]).await;
     assert!(matches!(outbox.check().await.unwrap(), Standing::Closed(_)));
@@ -214,7 +234,9 @@ async fn only_what_is_newer_is_read_back_and_what_redis_has_besides_is_owed() {
     assert_eq!((restored.read, restored.written), (4, 3));
 
     let of = |key: &Name| keys::state_entry(RANGE, w, key);
-    let entry_of = async |raw: &mut _, key: &Name| -> BTreeMap<String, String> { ask(raw, &["HGETALL", &of(key)]).await };
+    let entry_of = async |raw: &mut _, key: &Name| -> BTreeMap<String, String> {
+        ask(raw, &["HGETALL", &of(key)]).await
+    };
     let found = entry_of(&mut raw, &a).await;
     assert_eq!((found["v"].as_str(), found["n"].as_str()), ("5", "11"));
     assert_eq!(entry_of(&mut raw, &b).await, BTreeMap::from([("v".to_owned(), "9".to_owned())]));
@@ -227,7 +249,11 @@ async fn only_what_is_newer_is_read_back_and_what_redis_has_besides_is_owed() {
     ask::<()>(&mut raw, &["HSET", &of(&a), "v", "6", "e", &entry("6", 6), "n", "1", "x", "", "c", "1"]).await;
     ask::<()>(&mut raw, &["HSET", &of(&c), "v", "2", "e", &entry("2", 2), "n", "1", "x", "", "c", "1"]).await;
     ask::<()>(&mut raw, &["HSET", &of(&d), "v", "3"]).await;
-    ask::<()>(&mut raw, &["XADD", &keys::state_past(RANGE, w, &d), "3-0", "h", &tombstone(3, "expire"), "m", ""]).await;
+    ask::<()>(
+        &mut raw,
+        &["XADD", &keys::state_past(RANGE, w, &d), "3-0", "h", &tombstone(3, "expire"), "m", ""],
+    )
+    .await;
     let mut again = Restoring::new(bench.redis.clone(), RANGE);
     take(&mut again, &a, Kept::Written(entry(r#"{"x": "ü"}"#, 5)));
     take(&mut again, &b, Kept::Gone(tombstone(9, "delete")));
@@ -261,7 +287,11 @@ fn interest(pattern: &str) -> Interest {
 async fn told(following: &mut Following, count: usize) -> Vec<(String, u64)> {
     let mut all = Vec::new();
     while all.len() < count {
-        let told = following.next(soon()).await.unwrap().unwrap_or_else(|| panic!("{} of {count} came: {all:?}", all.len()));
+        let told = following
+            .next(soon())
+            .await
+            .unwrap()
+            .unwrap_or_else(|| panic!("{} of {count} came: {all:?}", all.len()));
         let event = told.frame().event;
         all.push((event.key.to_string(), event.version.unwrap()));
     }
@@ -365,7 +395,8 @@ async fn a_slow_follower_is_bounded_and_misses_nothing() {
         change(&mut raw, at, "w-1", "k", ("written", &entry("1", version))).await;
     }
     until("it is cut off", 5 * SECOND, async || feed.followers() == 0).await;
-    let versions: Vec<u64> = told(&mut following, 400).await.into_iter().map(|(_, version)| version).collect();
+    let versions: Vec<u64> =
+        told(&mut following, 400).await.into_iter().map(|(_, version)| version).collect();
     assert_eq!(versions, (1..=400).collect::<Vec<_>>());
 }
 
@@ -481,5 +512,7 @@ async fn ten_thousand_followers_of_distinct_prefixes_hear_their_own_and_cost_a_p
     }
     assert_eq!(feed.followers(), FOLLOWERS, "none was cut off");
     let ((alone, _), (watched, _), (p50, p99)) = (quantiles(alone), quantiles(watched), quantiles(heard));
-    println!("a put takes {alone:?}, with {FOLLOWERS} followers {watched:?}; from the call to being told: p50 {p50:?}, p99 {p99:?}");
+    println!(
+        "a put takes {alone:?}, with {FOLLOWERS} followers {watched:?}; from the call to being told: p50 {p50:?}, p99 {p99:?}"
+    );
 }

@@ -1,11 +1,15 @@
 //! Redis as it is: every test here runs on a real `redis-server`, started by the test, and fails without one.
 #![expect(clippy::unwrap_used, reason = "here a failed step is a failed test, in helper functions too")]
 
+mod budgets;
 mod changes;
 mod contexts;
+mod counters;
 mod inbox;
 mod lease;
 mod linear;
+mod lock_histories;
+mod locks;
 mod network;
 mod outage;
 mod permits;
@@ -13,6 +17,7 @@ mod presence;
 mod process;
 mod replies_and_views;
 mod scripts;
+mod semaphores;
 mod sentinel;
 mod server;
 mod snapshots;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 /// What happens to the connections that go through at the moment it is ordered; later ones are not touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     None,
     /// Nothing passes any more in either direction, and neither side is told.
     Silence,
@@ -20,13 +20,13 @@ enum Fault {
 }
 
 /// A way to a server, through which faults can be ordered.
-struct Network {
-    url: String,
+pub(super) struct Network {
+    pub(super) url: String,
     faults: Arc<watch::Sender<Fault>>,
 }
 
 impl Network {
-    async fn to(port: u16) -> Network {
+    pub(super) async fn to(port: u16) -> Network {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("redis://{}", listener.local_addr().unwrap());
         let faults = Arc::new(watch::Sender::new(Fault::None));
@@ -42,7 +42,7 @@ impl Network {
         Network { url, faults }
     }
 
-    fn order(&self, fault: Fault) {
+    pub(super) fn order(&self, fault: Fault) {
         self.faults.send_replace(fault);
     }
 }

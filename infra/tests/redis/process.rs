@@ -86,6 +86,10 @@ async fn play() {
             std::future::pending::<()>().await;
         }
         "write_state" => super::state::concurrent::play(&argument).await,
+        "wait_for_lock" => super::locks::wait_for_lock(&argument).await,
+        "hold_locks" => super::lock_histories::hold_locks(&argument).await,
+        "count" => super::counters::count(&argument).await,
+        "spend" => super::budgets::spend(&argument).await,
         "log" => {
             let config = telemetry::TelemetryConfig {
                 format: telemetry::LogFormat::Json,

@@ -236,7 +236,8 @@ impl FromStr for Position {
         }
         let mut position = Position::default();
         for (mark, bytes) in position.0.iter_mut().zip(marks.chunks_exact(MARK_BYTES)) {
-            let number = |from: usize, to: usize| bytes[from..to].iter().fold(0, |n, b| n << 8 | u64::from(*b));
+            let number =
+                |from: usize, to: usize| bytes[from..to].iter().fold(0, |n, b| n << 8 | u64::from(*b));
             mark.era = u32::try_from(number(0, 4)).map_err(|_| foreign())?;
             mark.place = Place { ms: number(4, 12), n: number(12, 16) };
         }
@@ -527,7 +528,14 @@ mod tests {
     #[test]
     fn what_is_no_position_is_refused() {
         let good = Position::default().to_string();
-        for bad in ["", "0", "not base64!", &good[..good.len() - 4], &format!("{good}AAAA"), &good.replacen('A', "B", 1)] {
+        for bad in [
+            "",
+            "0",
+            "not base64!",
+            &good[..good.len() - 4],
+            &format!("{good}AAAA"),
+            &good.replacen('A', "B", 1),
+        ] {
             assert!(bad.parse::<Position>().is_err(), "{bad}");
         }
     }

@@ -1,6 +1,10 @@
 //! What agents hold in common, over HTTP: thin routes over `synod_infra::primitives`.
 
 mod changes_stream;
+mod counters;
+mod lease;
+mod locks;
+mod semaphores;
 mod state;
 mod state_policies;
 mod subscriptions;
@@ -11,6 +15,11 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// All routes of the primitives.
 pub(crate) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    let state = OpenApiRouter::new().merge(state::routes()).merge(state_policies::routes());
-    state.merge(subscriptions::routes())
+    OpenApiRouter::new()
+        .merge(state::routes())
+        .merge(state_policies::routes())
+        .merge(subscriptions::routes())
+        .merge(locks::routes())
+        .merge(semaphores::routes())
+        .merge(counters::routes())
 }
