@@ -8,3 +8,6 @@
 
 pub mod keys;
 pub mod state;
+
+pub mod memory;
+pub mod queues;

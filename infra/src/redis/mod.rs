@@ -38,5 +38,6 @@ pub use error::RedisError;
 pub use once::{ONCE_KEPT, Once};
 pub use server::{EmbeddedRedis, EmbeddedRedisError};
 
+pub(crate) use link::Backoff;
 pub(crate) use once::Repeatable;
 pub(crate) use script::{Call, Script};

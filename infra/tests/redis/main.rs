@@ -4,11 +4,15 @@
 mod contexts;
 mod inbox;
 mod lease;
+mod memories;
 mod network;
 mod outage;
 mod permits;
 mod presence;
 mod process;
+mod queue_history;
+mod queue_model;
+mod queues;
 mod replies_and_views;
 mod scripts;
 mod server;

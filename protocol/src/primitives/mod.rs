@@ -3,3 +3,8 @@
 //! The same types stand behind HTTP, the SDK and the command line, so that a limit is checked in one place. What is
 //! in here is pure: what a merge makes of two values, which range a key belongs to; Redis is `synod-infra`'s.
 pub mod state;
+
+pub mod memory;
+pub mod queue;
+
+mod checked;
