@@ -6,6 +6,8 @@
 //! | begin where the last process start ended | [`AgentBuilder::checkpoint`], [`AgentBuilder::restore`] |
 //! | have work done | [`Client::call`], [`Client::submit`] and its [`TaskHandle`], [`Client::collect`] |
 //! | exchange events of your own | [`TypedEvent`], [`Mesh::publish`], [`Mesh::subscribe`], [`Mesh::consume`] |
+//! | remember things for a while | [`Mesh::memory`] |
+//! | hand messages from process to process | [`Mesh::queues`] |
 //! | test all that | [`testing::TestMesh`] |
 //!
 //! ```text
@@ -27,7 +29,9 @@ mod events;
 mod handle;
 mod http;
 mod lanes;
+mod memory;
 mod mesh;
+mod queues;
 mod task;
 pub mod testing;
 mod typed;
@@ -45,16 +49,22 @@ pub use collect::{Collect, Collected, Failure, Late, Success, Timings};
 pub use config::{ConfigError, MeshConfig};
 pub use door::DoorError;
 pub use handle::{TaskHandle, WaitError};
+pub use memory::AgentMemory;
 pub use mesh::{ConnectError, KafkaUnusable, Mesh};
+pub use queues::{ConsumeOptions, Consumed, Consumer, Queue, Queues};
 pub use task::{TaskRequest, TaskResult, task, task_for};
 pub use typed::{EventError, EventReceived, EventStream, TypedEvent};
 pub use watch::{Watch, Watched};
 
 pub use synod_infra::kafka::{GroupConsumer, GroupOptions, GroupStart, HandlerError, KafkaConfig};
+pub use synod_infra::primitives::memory::{Listing, MemoryPage};
+pub use synod_infra::primitives::queues::{DeadPage, QueueLimits};
 pub use synod_infra::redis::RedisConfig;
 pub use synod_protocol as protocol;
 pub use synod_protocol::checkpoint::CheckpointCause;
 pub use synod_protocol::command::RetryPolicy;
 pub use synod_protocol::event::What;
+pub use synod_protocol::primitives::memory::{MemoryEntry, MemoryLimits, MemoryStatistics, PutMemory};
+pub use synod_protocol::primitives::queue::{Enqueued, LeaseRequest, Leased, NewMessage, Place, QueueStatus};
 pub use synod_protocol::view::{Task, TaskStatus};
 pub use synod_protocol::{Capability, Code, EntityId, Event, Id, Json, Timestamp, Workspace};

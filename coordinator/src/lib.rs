@@ -49,6 +49,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_fleet::ramp::Ramp;
 use synod_fleet::{AgentKey, RuleError};
+use synod_infra::primitives::memory::Memories;
+use synod_infra::primitives::queues::Queues;
 use synod_infra::redis::{Redis, RedisError};
 use synod_protocol::{Incarnation, topics};
 use tenure::Tenures;
@@ -79,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) tenures: Tenures,
     pub(crate) forward: Forward,
     pub(crate) snapshots: snapshots::Snapshots,
+    pub(crate) queues: Queues,
+    pub(crate) memories: Memories,
     /// Where others reach this one, `host:port`.
     pub(crate) address: String,
     /// The HTTP door closes: who waits is answered with what is.
@@ -152,6 +156,9 @@ impl Coordinator {
         let (stop, close) = (CancellationToken::new(), CancellationToken::new());
         let closing = close.clone();
         let advertised = config.advertised(address);
+        let queues = Queues::with_limits(redis.clone(), config.queues);
+        // What is read over HTTP is as it is: whoever wants a hot cache has it in its own process.
+        let memories = Memories::new(redis.clone(), config.memory, Duration::ZERO);
         let shared = Arc::new(Shared {
             config,
             kafka,
@@ -164,6 +171,8 @@ impl Coordinator {
             tenures,
             forward,
             snapshots: snapshots::Snapshots::default(),
+            queues,
+            memories,
             address: advertised,
             closing,
         });

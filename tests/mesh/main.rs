@@ -15,6 +15,7 @@ mod limits;
 mod loss;
 mod outages;
 mod placement;
+mod queues;
 mod sharing;
 mod snapshots;
 mod told;

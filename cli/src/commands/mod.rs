@@ -14,7 +14,9 @@ mod event_line;
 mod events;
 mod fleet;
 mod ledger;
+mod memory;
 mod place;
+mod queue;
 mod replay;
 mod snapshot;
 mod status;
@@ -69,6 +71,10 @@ pub enum Command {
     Events(events::Args),
     /// The mesh at a moment: take, list, compare
     Snapshot(snapshot::Args),
+    /// Messages that wait for a consumer: put in, take, settle
+    Queue(queue::Args),
+    /// What an agent remembers
+    Memory(memory::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
@@ -122,6 +128,8 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Task(args) => task::run(args, cli.flags, &mut output),
         Command::Events(args) => events::run(args, cli.flags, &mut output),
         Command::Snapshot(args) => snapshot::run(args, cli.flags, &mut output),
+        Command::Queue(args) => queue::run(args, cli.flags, &mut output),
+        Command::Memory(args) => memory::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
         Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),
         Command::Replay(args) => replay::run(args, cli.flags, &mut output),
@@ -159,6 +167,11 @@ async fn pages(api: &Api, path: &str, query: &[(&str, String)], limit: usize) ->
             return Ok(all);
         }
     }
+}
+
+/// A value given on a command line: JSON, or else text.
+fn json_or_text(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
 #[cfg(test)]

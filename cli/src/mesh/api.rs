@@ -8,7 +8,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
-use synod_protocol::{Code, Error, Workspace};
+use synod_protocol::{Code, Error, Name, Workspace};
 
 /// The limit of a connection's making.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -101,6 +101,22 @@ impl Api {
         Ok(self.answer(self.request(Method::DELETE, path, &[])?, Duration::ZERO).await?.1)
     }
 
+    /// Puts something in its place.
+    ///
+    /// # Errors
+    /// The coordinator's refusal, or `unavailable`.
+    pub async fn put<T: Serialize + ?Sized>(&self, path: &str, body: &T) -> Result<Value, Error> {
+        Ok(self.answer(self.request(Method::PUT, path, &[])?.json(body), Duration::ZERO).await?.1)
+    }
+
+    /// Takes away what the query says.
+    ///
+    /// # Errors
+    /// The coordinator's refusal, or `unavailable`.
+    pub async fn delete_where(&self, path: &str, query: Query<'_>) -> Result<Value, Error> {
+        Ok(self.answer(self.request(Method::DELETE, path, query)?, Duration::ZERO).await?.1)
+    }
+
     fn request(&self, method: Method, path: &str, query: Query<'_>) -> Result<RequestBuilder, Error> {
         let text = format!("{}{path}", self.url);
         let mut url = Url::parse(&text).map_err(|error| Error::invalid(format!("{text:?}: {error}")))?;
@@ -138,6 +154,18 @@ impl Api {
             innermost(error)
         ))
     }
+}
+
+/// A name as one segment of a path: everything but unreserved characters is percent-encoded.
+pub fn segment(name: &Name) -> String {
+    let mut out = String::with_capacity(name.as_str().len());
+    for byte in name.as_str().bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 /// The last cause says most: `Connection refused (os error 111)`.

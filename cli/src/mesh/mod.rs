@@ -19,7 +19,7 @@ mod ground;
 mod lifeline;
 mod runtime;
 
-pub use api::{Api, Query};
+pub use api::{Api, Query, segment};
 pub use child::this_program;
 pub use dialling::Dialling;
 pub use embedded::{Embedded, EmbeddedError, EmbeddedOptions};

@@ -17,6 +17,7 @@ mod happened;
 mod history;
 mod letters;
 mod loss;
+mod queues;
 mod reach;
 mod refusals;
 mod replies;
@@ -62,7 +63,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 29] = [
+const PROMISES: [Check; 32] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
@@ -87,6 +88,9 @@ const PROMISES: [Check; 29] = [
     Check { name: "one task of a key runs at a time", run: |site| choice::one_at_a_time(site).boxed() },
     Check { name: "what is paused gets no work", run: |site| choice::paused(site).boxed() },
     Check { name: "a snapshot shows the fleet", run: |site| choice::snapshot(site).boxed() },
+    Check { name: "a queue delivers again, then buries", run: |site| queues::delivered(site).boxed() },
+    Check { name: "a receipt that is over is fenced", run: |site| queues::fenced(site).boxed() },
+    Check { name: "an agent's memory is handed over", run: |site| queues::remembered(site).boxed() },
     Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },
     Check { name: "the ledger tells a task's life", run: |site| history::life(site).boxed() },
     Check { name: "a dead letter is redriven, and put away", run: |site| letters::round_trip(site).boxed() },

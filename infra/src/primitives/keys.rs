@@ -63,7 +63,8 @@ pub fn state_open(range: u32) -> String {
 /// All keys of a queue, in the order in which its scripts know them.
 pub fn queue(workspace: &Workspace, name: &Name) -> Vec<String> {
     let root = format!("synod:{}:queue", tag(workspace, name));
-    let parts = ["meta", "payloads", "ready", "leased", "delayed", "dead", "seen", "settled", "waiters", "rates"];
+    let parts =
+        ["meta", "payloads", "ready", "leased", "delayed", "dead", "seen", "settled", "waiters", "rates"];
     let parts = parts.iter().map(|part| format!("{root}:{part}"));
     std::iter::once(root.clone()).chain(parts).collect()
 }

@@ -40,8 +40,7 @@ async fn get(memory: &Memory, key: &str) -> Option<String> {
 }
 
 async fn keys(memory: &Memory, prefix: &str, tag: Option<&str>, limit: usize) -> Vec<String> {
-    let mut listing =
-        Listing { prefix: prefix.to_owned(), tag: tag.map(str::to_owned), before: None, limit };
+    let mut listing = Listing { prefix: prefix.to_owned(), tag: tag.map(str::to_owned), before: None, limit };
     let mut all = Vec::new();
     loop {
         let page = memory.list(&listing).await.unwrap();
@@ -59,7 +58,10 @@ async fn an_entry_is_written_whole_and_found_again() {
     let bench = Bench::start().await;
     let memory = bench.memory(9, Duration::ZERO);
     assert_eq!(get(&memory, "a").await, None);
-    let first = PutMemory { tags: vec!["y".into(), "x".into(), "y".into()], ..PutMemory::new(Json::of("1").unwrap()) };
+    let first = PutMemory {
+        tags: vec!["y".into(), "x".into(), "y".into()],
+        ..PutMemory::new(Json::of("1").unwrap())
+    };
     let (made, is_new) = memory.put(&name("a"), &first, None).await.unwrap();
     assert!(is_new && made.tags == ["x", "y"] && made.provenance.is_none(), "{made:?}");
     assert_eq!(made.expires_at.millis_since(made.updated_at), 24 * 3600 * 1000);
@@ -118,13 +120,17 @@ async fn lists_are_newest_written_first_by_prefix_and_tag() {
 async fn a_hand_over_copies_all_with_where_it_came_from_or_nothing() {
     let bench = Bench::start().await;
     let memories = bench.memories(3, 100_000_000, Duration::ZERO);
-    let (from, to) = (memories.of(&bench.workspace, &bench.agent), memories.of(&bench.workspace, &"b".parse().unwrap()));
+    let (from, to) =
+        (memories.of(&bench.workspace, &bench.agent), memories.of(&bench.workspace, &"b".parse().unwrap()));
     put_tagged(&from, "x", &["t"]).await;
     put(&from, "y", "mine").await;
     for key in ["y", "z", "w"] {
         put(&to, key, "theirs").await;
     }
-    let thread = |keys: &[&str]| Thread { to: "b".parse().unwrap(), keys: keys.iter().map(|k| (*k).to_owned()).collect() };
+    let thread = |keys: &[&str]| Thread {
+        to: "b".parse().unwrap(),
+        keys: keys.iter().map(|k| (*k).to_owned()).collect(),
+    };
     let error = from.thread(&thread(&["y", "nothing", "x"]), None).await.unwrap_err();
     assert_eq!((error.code, error.field.as_deref()), (Code::NotFound, Some("/keys/1")));
     assert_eq!(get(&to, "y").await.as_deref(), Some("theirs"), "nothing was copied");
@@ -190,9 +196,10 @@ async fn a_hot_cache_is_bounded_in_time_and_sees_its_own_writes() {
         get(&warm, "a").await;
     }
     let info: String = ask(&mut raw, &["INFO", "commandstats"]).await;
-    let calls = info.lines().find_map(|l| l.strip_prefix("cmdstat_evalsha:calls=")).map_or(0, |calls| {
-        calls.split(',').next().unwrap().parse::<u64>().unwrap()
-    });
+    let calls = info
+        .lines()
+        .find_map(|l| l.strip_prefix("cmdstat_evalsha:calls="))
+        .map_or(0, |calls| calls.split(',').next().unwrap().parse::<u64>().unwrap());
     assert!(calls < 25, "{calls} calls for 50 reads");
     put(&cold, "a", "2").await;
     until("the other's write is seen", SECOND, async || get(&warm, "a").await.as_deref() == Some("2")).await;
@@ -206,7 +213,8 @@ async fn a_hot_cache_is_bounded_in_time_and_sees_its_own_writes() {
     for _ in 0..10 {
         get(&warm, "b").await;
     }
-    until("uses are told by themselves", SECOND, async || cold.statistics().await.unwrap().hits == hits + 10).await;
+    until("uses are told by themselves", SECOND, async || cold.statistics().await.unwrap().hits == hits + 10)
+        .await;
 }
 
 /// What one does to a memory.

@@ -47,7 +47,8 @@ fn read(line: &str) -> Option<Seen> {
 /// What cannot be, in what all processes recorded of messages of which each was put in once and none is left.
 fn impossible(put: &BTreeSet<String>, seen: &[Seen]) -> Vec<String> {
     let mut wrong = Vec::new();
-    let (mut given, mut receipts) = (BTreeMap::<(&str, u64), &str>::new(), BTreeMap::<&str, (&str, u64)>::new());
+    let (mut given, mut receipts) =
+        (BTreeMap::<(&str, u64), &str>::new(), BTreeMap::<&str, (&str, u64)>::new());
     for event in seen {
         if let Seen::Got(id, delivery, receipt) = event {
             if !put.contains(id) {
@@ -71,10 +72,14 @@ fn impossible(put: &BTreeSet<String>, seen: &[Seen]) -> Vec<String> {
                 match receipts.get(receipt.as_str()) {
                     Some((of, delivery)) if of == id => {
                         if given.range((*of, delivery + 1)..=(*of, u64::MAX)).next().is_some() {
-                            wrong.push(format!("{id} was acknowledged under {receipt}, and given to another after it"));
+                            wrong.push(format!(
+                                "{id} was acknowledged under {receipt}, and given to another after it"
+                            ));
                         }
                     }
-                    other => wrong.push(format!("{id} was acknowledged under {receipt}, which is of {other:?}")),
+                    other => {
+                        wrong.push(format!("{id} was acknowledged under {receipt}, which is of {other:?}"))
+                    }
                 }
             }
             Seen::Tries(id, _) => drop(tried.insert(id.as_str())),
@@ -82,7 +87,11 @@ fn impossible(put: &BTreeSet<String>, seen: &[Seen]) -> Vec<String> {
         }
     }
     // Whose end nobody saw, but somebody tried: the answer was lost.
-    wrong.extend(put.iter().filter(|id| !acked.contains_key(id.as_str()) && !tried.contains(id.as_str())).map(|id| format!("{id} was lost")));
+    wrong.extend(
+        put.iter()
+            .filter(|id| !acked.contains_key(id.as_str()) && !tried.contains(id.as_str()))
+            .map(|id| format!("{id} was lost")),
+    );
     wrong
 }
 
@@ -232,7 +241,12 @@ async fn produce(line: Line, producer: usize, count: usize) -> Vec<String> {
             max_deliveries: Some(1_000),
             ..NewMessage::new(Json::of(&n).unwrap())
         };
-        while line.queues.enqueue(&line.workspace, &line.name, std::slice::from_ref(&new), None).await.is_err() {}
+        while line
+            .queues
+            .enqueue(&line.workspace, &line.name, std::slice::from_ref(&new), None)
+            .await
+            .is_err()
+        {}
         put.push(id);
     }
     put
@@ -243,12 +257,17 @@ async fn history(thieves: usize, count: usize) -> (BTreeSet<String>, Vec<Seen>) 
     let bench = Bench::start().await;
     let (direct, lossy) = (bench.server.url(), losing(bench.server.port(), 23).await);
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let mut consumers = vec![start(&lossy, "c0", &seen), start(&direct, "c1", &seen), start(&direct, "c2", &seen)];
+    let mut consumers =
+        vec![start(&lossy, "c0", &seen), start(&direct, "c1", &seen), start(&direct, "c2", &seen)];
     consumers.extend((0..thieves).map(|_| start(&direct, "thief", &seen)));
-    let producers: Vec<_> = [&direct, &lossy, &lossy].into_iter().enumerate().map(|(n, url)| {
-        let queues = Queues::new(Redis::new(RedisConfig::new(url)).unwrap());
-        tokio::spawn(produce(Line { queues, ..Line::of(&bench, "q") }, n, count))
-    }).collect();
+    let producers: Vec<_> = [&direct, &lossy, &lossy]
+        .into_iter()
+        .enumerate()
+        .map(|(n, url)| {
+            let queues = Queues::new(Redis::new(RedisConfig::new(url)).unwrap());
+            tokio::spawn(produce(Line { queues, ..Line::of(&bench, "q") }, n, count))
+        })
+        .collect();
     let line = Line::of(&bench, "q");
     for n in 0..4 {
         let got = |seen: &Vec<Seen>| seen.iter().filter(|s| matches!(s, Seen::Got(..))).count();
@@ -301,7 +320,10 @@ fn what_is_impossible_is_found() {
         let put = ["a".to_owned()].into();
         let seen: Vec<Seen> = lines.iter().filter_map(|line| read(line)).collect();
         let wrong = impossible(&put, &seen);
-        assert!(wrong.len() == found.len() && wrong.iter().zip(found).all(|(w, f)| w.contains(f)), "{wrong:?}");
+        assert!(
+            wrong.len() == found.len() && wrong.iter().zip(found).all(|(w, f)| w.contains(f)),
+            "{wrong:?}"
+        );
     };
     check(&["got a 1 r1", "tries a r1", "acked a r1", "acked a r1"], &[]);
     check(&["got a 1 r1", "got a 2 r2", "tries a r1", "fenced a r1", "acked a r2"], &[]);
@@ -310,7 +332,10 @@ fn what_is_impossible_is_found() {
     check(&["got a 1 r1", "got a 1 r2", "acked a r2"], &["given twice"]);
     check(&["got a 1 r1", "got a 2 r1", "acked a r1"], &["is of"]);
     check(&["got a 1 r1", "acked a r1", "got a 2 r2"], &["given to another after it"]);
-    check(&["got a 1 r1", "got a 2 r2", "acked a r2", "acked a r1"], &["acknowledged twice", "given to another"]);
+    check(
+        &["got a 1 r1", "got a 2 r2", "acked a r2", "acked a r1"],
+        &["acknowledged twice", "given to another"],
+    );
     check(&["got a 1 r1", "acked a r9"], &["which is of None"]);
     check(&["got b 1 r1", "acked a r9"], &["never put in", "which is of None"]);
 }

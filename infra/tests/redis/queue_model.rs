@@ -51,7 +51,11 @@ impl Model {
         }
         self.count += 1;
         let message = Message { id, priority, came: self.count, deliveries: 0, most, held: None };
-        if later { self.delayed.push(message) } else { self.ready.push(message) }
+        if later {
+            self.delayed.push(message)
+        } else {
+            self.ready.push(message)
+        }
         false
     }
 
@@ -125,7 +129,8 @@ async fn agrees(line: &Line, acts: &[Act]) {
             }
             Act::Lease(limit) => {
                 let items = line.ask(hour, *limit, Duration::ZERO).await;
-                let shown: Vec<(u8, u64)> = items.iter().map(|m| (m.message_id.parse().unwrap(), m.delivery)).collect();
+                let shown: Vec<(u8, u64)> =
+                    items.iter().map(|m| (m.message_id.parse().unwrap(), m.delivery)).collect();
                 assert_eq!(shown, model.lease(*limit, given.len()), "{act:?} of {acts:?}");
                 given.extend(items);
             }

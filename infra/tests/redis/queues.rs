@@ -18,7 +18,11 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn of(bench: &Bench, name: &str) -> Line {
-        Line { queues: Queues::new(bench.redis.clone()), workspace: bench.workspace.clone(), name: name.parse().unwrap() }
+        Line {
+            queues: Queues::new(bench.redis.clone()),
+            workspace: bench.workspace.clone(),
+            name: name.parse().unwrap(),
+        }
     }
 
     pub(super) async fn put(&self, id: &str, change: impl FnOnce(&mut NewMessage)) -> bool {
@@ -50,8 +54,11 @@ impl Line {
     }
 
     async fn nack(&self, message: &Leased, delay_ms: u64, reason: &str) -> Result<Place, Error> {
-        let nack =
-            Nack { receipt: message.receipt.clone(), delay_ms: Some(delay_ms), reason: Some(reason.to_owned()) };
+        let nack = Nack {
+            receipt: message.receipt.clone(),
+            delay_ms: Some(delay_ms),
+            reason: Some(reason.to_owned()),
+        };
         let id = message.message_id.parse().unwrap();
         self.queues.nack(&self.workspace, &self.name, &id, &nack, None).await
     }
@@ -152,7 +159,8 @@ async fn after_its_last_delivery_a_message_is_dead_and_says_why() {
     let next = page.next.unwrap();
     let rest = line.queues.dead(&line.workspace, &line.name, next, 9).await.unwrap();
     assert_eq!(rest.next, None);
-    let said: Vec<_> = page.items.iter().chain(&rest.items).map(|d| (&*d.message_id, &*d.reason, d.deliveries)).collect();
+    let said: Vec<_> =
+        page.items.iter().chain(&rest.items).map(|d| (&*d.message_id, &*d.reason, d.deliveries)).collect();
     assert_eq!(said, [("refused", "no such order", 1), ("silent", "visibility timeout", 1)]);
     // A dead one is still known by its id, and lives again with its deliveries counted anew.
     assert!(line.put("silent", |_| ()).await);
@@ -195,13 +203,18 @@ async fn a_repeated_request_has_one_effect_and_a_refused_one_none() {
     let limits = QueueLimits { messages: 1, ..QueueLimits::default() };
     let line = Line { queues: Queues::with_limits(bench.redis.clone(), limits), ..Line::of(&bench, "q") };
     let once = |key: &str, said: &str| Once { key: key.into(), said: said.into() };
-    let put = async |once: &Once| line.queues.enqueue(&line.workspace, &line.name, &[NewMessage::default()], Some(once)).await;
+    let put = async |once: &Once| {
+        line.queues.enqueue(&line.workspace, &line.name, &[NewMessage::default()], Some(once)).await
+    };
     let first = put(&once("k", "x")).await.unwrap();
     assert_eq!(put(&once("k", "x")).await.unwrap(), first);
     assert_eq!(put(&once("k", "y")).await.unwrap_err().code, Code::Unprocessable);
     assert_eq!(put(&once("l", "x")).await.unwrap_err().code, Code::Overloaded);
     let lease = async |once: &Once| {
-        line.queues.lease(&line.workspace, &line.name, &LeaseRequest::new("c", MINUTE), Some(once)).await.unwrap()
+        line.queues
+            .lease(&line.workspace, &line.name, &LeaseRequest::new("c", MINUTE), Some(once))
+            .await
+            .unwrap()
     };
     let leased = lease(&once("m", "x")).await;
     assert_eq!(lease(&once("m", "x")).await, leased, "the same delivery again");

@@ -26,7 +26,8 @@ pub(super) fn free_text(field: &str, text: &str) -> Result<(), Error> {
         return Ok(());
     }
     let name = field.rsplit('/').next().unwrap_or(field);
-    Err(Error::invalid(format!("{name} has {} bytes, the limit is {TEXT_BYTES}", text.len())).with_field(field))
+    Err(Error::invalid(format!("{name} has {} bytes, the limit is {TEXT_BYTES}", text.len()))
+        .with_field(field))
 }
 
 /// The value without white space between its parts, if that and its nesting are within the limits.

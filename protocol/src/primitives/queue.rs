@@ -138,7 +138,9 @@ pub fn checked_batch(messages: &[NewMessage], at: &str) -> Result<Vec<CheckedMes
     let all: Vec<CheckedMessage> = messages.iter().enumerate().map(each).collect::<Result<_, _>>()?;
     let bytes: usize = all.iter().map(|message| message.payload.len()).sum();
     if bytes > BATCH_BYTES {
-        let said = format!("the payloads have {bytes} bytes in all, the limit is {BATCH_BYTES}; send fewer at a time");
+        let said = format!(
+            "the payloads have {bytes} bytes in all, the limit is {BATCH_BYTES}; send fewer at a time"
+        );
         return Err(Error::new(Code::PayloadTooLarge, said).with_field(at));
     }
     Ok(all)

@@ -1,10 +1,20 @@
 //! What agents hold in common, over HTTP: thin routes over `synod_infra::primitives`.
 
+mod memories;
+mod queues;
+
 use crate::Shared;
 use std::sync::Arc;
+use synod_protocol::Error;
 use utoipa_axum::router::OpenApiRouter;
 
 /// All routes of the primitives.
 pub(crate) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(queues::routes()).merge(memories::routes())
+}
+
+/// Reads the place in a list that a page ended at, as its `next_cursor` said.
+pub(crate) fn place(cursor: &str) -> Result<u64, Error> {
+    let odd = |_| Error::invalid("cursor is not a next_cursor of this list").with_field("/cursor");
+    cursor.parse::<u64>().map_err(odd)
 }

@@ -68,7 +68,8 @@ fn entry<'a>(words: &mut impl Iterator<Item = &'a String>) -> Result<MemoryEntry
     let count = figure(word()?)?;
     Ok(MemoryEntry {
         key: key.parse().map_err(odd)?,
-        value: Json::parse(value).map_err(|e| RedisError::Unexpected(format!("a value does not read: {e}")))?,
+        value: Json::parse(value)
+            .map_err(|e| RedisError::Unexpected(format!("a value does not read: {e}")))?,
         tags: (0..count).map(|_| word().cloned()).collect::<Result<_, _>>()?,
         created_at,
         updated_at,

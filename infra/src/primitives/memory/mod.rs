@@ -16,7 +16,7 @@ mod news;
 pub use news::{MemoryNews, tell};
 
 use super::keys;
-use crate::redis::{Call, Once, Redis, RedisError, Repeatable};
+use crate::redis::{Call, Once, Redis, Repeatable};
 use hot::{Hot, Uses};
 use std::collections::HashMap;
 use std::fmt;
@@ -34,7 +34,10 @@ macro_rules! script {
     ($name:literal) => {
         LazyLock::new(|| {
             let shared = include_str!("../scripts/memory.lua");
-            Repeatable::new($name, &format!("{shared}\n{}", include_str!(concat!("../scripts/", $name, ".lua"))))
+            Repeatable::new(
+                $name,
+                &format!("{shared}\n{}", include_str!(concat!("../scripts/", $name, ".lua"))),
+            )
         })
     };
 }
@@ -231,7 +234,8 @@ impl Memory {
             ["again", "unknown", n] => {
                 let n = answers::figure(n)? as usize;
                 let key = names.get(n).map_or("", Name::as_str);
-                let said = format!("agent {} remembers nothing under {key:?}; nothing was copied", self.agent);
+                let said =
+                    format!("agent {} remembers nothing under {key:?}; nothing was copied", self.agent);
                 Err(Error::new(Code::NotFound, said).with_field(format!("/keys/{n}")))
             }
             ["again", "large"] => Err(self.too_large()),

@@ -79,7 +79,8 @@ pub(super) fn again(answer: &[String]) -> Result<(String, Option<u64>), RedisErr
 }
 
 pub(super) fn status(name: &Name, answer: &[String]) -> Result<QueueStatus, RedisError> {
-    let [ready, leased, delayed, dead, dropped, bytes, oldest, waiters, enqueued, taken, acked] = answer else {
+    let [ready, leased, delayed, dead, dropped, bytes, oldest, waiters, enqueued, taken, acked] = answer
+    else {
         return Err(unexpected(answer));
     };
     let per_s = |word: &String| figure(word).map(|n| n as f64 / RATES_OVER_S);

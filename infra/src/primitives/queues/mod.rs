@@ -21,8 +21,8 @@ use std::future::Future;
 use std::sync::LazyLock;
 use std::time::Duration;
 use synod_protocol::primitives::queue::{
-    ANSWER_BYTES, CheckedMessage, DEDUPLICATED_FOR, DEDUPLICATED_IDS, DeadLetter, Enqueued, Extend, LeaseRequest,
-    Leased, Nack, NewMessage, Place, QueueStatus, checked_batch,
+    ANSWER_BYTES, CheckedMessage, DEDUPLICATED_FOR, DEDUPLICATED_IDS, DeadLetter, Enqueued, Extend,
+    LeaseRequest, Leased, Nack, NewMessage, Place, QueueStatus, checked_batch,
 };
 use synod_protocol::{Code, Error, Name, Timestamp, Workspace};
 use tokio::time::Instant;
@@ -40,7 +40,10 @@ macro_rules! script {
     ($name:literal) => {
         LazyLock::new(|| {
             let shared = include_str!("../scripts/queue.lua");
-            Repeatable::new($name, &format!("{shared}\n{}", include_str!(concat!("../scripts/", $name, ".lua"))))
+            Repeatable::new(
+                $name,
+                &format!("{shared}\n{}", include_str!(concat!("../scripts/", $name, ".lua"))),
+            )
         })
     };
 }
@@ -144,7 +147,8 @@ impl Queues {
         let answer = self.run(&ENQUEUE, workspace, queue, args, once).await?;
         match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["done", flags @ ..] if flags.len() == ids.len() => {
-                let each = |(message_id, flag): (String, &&str)| Enqueued { message_id, duplicate: *flag == "1" };
+                let each =
+                    |(message_id, flag): (String, &&str)| Enqueued { message_id, duplicate: *flag == "1" };
                 Ok(ids.into_iter().zip(flags).map(each).collect())
             }
             ["again", what, there] => Err(self.full(queue, what, there)),
@@ -378,7 +382,9 @@ fn lease_args(request: &LeaseRequest, who: &str, place: &str) -> Vec<String> {
 /// An id for a message that has none: a repeat of the request makes the same one.
 fn made_id(once: Option<&Once>, n: usize, workspace: &Workspace) -> String {
     match once {
-        Some(once) => synod_protocol::Id::derived("msg_", workspace, &format!("{}\0{n}", once.key)).to_string(),
+        Some(once) => {
+            synod_protocol::Id::derived("msg_", workspace, &format!("{}\0{n}", once.key)).to_string()
+        }
         None => synod_protocol::Id::made("msg_", uuid::Uuid::now_v7()).to_string(),
     }
 }

@@ -96,7 +96,11 @@ impl Wakes {
         match tokio::time::timeout(limit, stands.wait_for(|stands| *stands)).await {
             Ok(Ok(_)) => Ok(()),
             // Nothing was asked of the queue yet.
-            _ => Err(RedisError::Away(format!("no subscription at {} within {} ms", inner.redis.endpoint(), limit.as_millis()))),
+            _ => Err(RedisError::Away(format!(
+                "no subscription at {} within {} ms",
+                inner.redis.endpoint(),
+                limit.as_millis()
+            ))),
         }
     }
 }
