@@ -4,7 +4,9 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use synod_infra::kafka::KafkaConfig;
+use synod_infra::primitives::queues::QueueLimits;
 use synod_infra::redis::RedisConfig;
+use synod_protocol::primitives::memory::MemoryLimits;
 use synod_protocol::{Limits, Workspace};
 
 /// Where the mesh is. Each part may be absent: a client needs one door (HTTP, or Redis to find it, or Kafka);
@@ -29,6 +31,12 @@ pub struct MeshConfig {
     pub replication: u32,
     /// Limits on payloads, as the mesh has them.
     pub limits: Limits,
+    /// How much one queue may hold, as the mesh has it.
+    pub queues: QueueLimits,
+    /// How much an agent may remember, as the mesh has it.
+    pub memory: MemoryLimits,
+    /// How old what an agent's memory answers may be: so long it is answered from this process. 1 s; zero: never.
+    pub memory_staleness: Duration,
 }
 
 /// Why there is no configuration.
@@ -87,6 +95,9 @@ impl Default for MeshConfig {
             fall_back_after: Duration::from_secs(2),
             replication: 0,
             limits: Limits::default(),
+            queues: QueueLimits::default(),
+            memory: MemoryLimits::default(),
+            memory_staleness: synod_infra::primitives::memory::STALENESS,
         }
     }
 }

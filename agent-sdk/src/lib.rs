@@ -10,6 +10,8 @@
 //! | hear of changes of shared state | [`Mesh::state_changes`] |
 //! | do something in one place at a time | [`Mesh::locks`], [`Mesh::semaphores`], [`FencingGate`] |
 //! | count, spend and hold back together | [`Mesh::counters`], [`Mesh::budgets`], [`Mesh::limits`] |
+//! | remember things for a while | [`Mesh::memory`] |
+//! | hand messages from process to process | [`Mesh::queues`] |
 //! | test all that | [`testing::TestMesh`] |
 //!
 //! ```text
@@ -33,7 +35,9 @@ mod handle;
 mod http;
 mod lanes;
 mod locks;
+mod memory;
 mod mesh;
+mod queues;
 mod state;
 mod state_changes;
 mod task;
@@ -55,7 +59,9 @@ pub use counters::{Addition, Budgets, Counters, Limits};
 pub use door::DoorError;
 pub use handle::{TaskHandle, WaitError};
 pub use locks::{FencingGate, LockGuard, LockOptions, Locks, Lost, Semaphores};
+pub use memory::AgentMemory;
 pub use mesh::{ConnectError, KafkaUnusable, Mesh};
+pub use queues::{ConsumeOptions, Consumed, Consumer, Queue, Queues};
 pub use state::{Held, Key, Merge, State};
 pub use state_changes::{StateChange, StateChanges};
 pub use task::{TaskRequest, TaskResult, task, task_for};
@@ -63,10 +69,14 @@ pub use typed::{EventError, EventReceived, EventStream, TypedEvent};
 pub use watch::{Watch, Watched};
 
 pub use synod_infra::kafka::{GroupConsumer, GroupOptions, GroupStart, HandlerError, KafkaConfig};
+pub use synod_infra::primitives::memory::{Listing, MemoryPage};
+pub use synod_infra::primitives::queues::{DeadPage, QueueLimits};
 pub use synod_infra::redis::RedisConfig;
 pub use synod_protocol as protocol;
 pub use synod_protocol::checkpoint::CheckpointCause;
 pub use synod_protocol::command::RetryPolicy;
 pub use synod_protocol::event::What;
+pub use synod_protocol::primitives::memory::{MemoryEntry, MemoryLimits, MemoryStatistics, PutMemory};
+pub use synod_protocol::primitives::queue::{Enqueued, LeaseRequest, Leased, NewMessage, Place, QueueStatus};
 pub use synod_protocol::view::{Task, TaskStatus};
 pub use synod_protocol::{Capability, Code, EntityId, Event, Id, Json, Timestamp, Workspace};

@@ -6,6 +6,8 @@ use crate::door::Origin;
 use crate::events::Events;
 use crate::http::Http;
 use crate::lanes::Lanes;
+use crate::memory::AgentMemory;
+use crate::queues::Queues;
 use crate::typed::KnownTopics;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,7 +15,7 @@ use synod_infra::kafka::{Producer, TopicMaker};
 use synod_infra::primitives::feed::Feed;
 use synod_infra::primitives::mirror::Mirrored;
 use synod_infra::redis::{Redis, RedisError};
-use synod_protocol::{Error, Workspace};
+use synod_protocol::{Error, Id, Workspace};
 
 /// A mesh; clones share the connections, which are opened when they are first needed.
 #[derive(Clone)]
@@ -35,6 +37,8 @@ struct Inner {
     feed: Option<Feed>,
     /// Waits for the mirror of shared state.
     mirrored: Option<Mirrored>,
+    queues: Option<synod_infra::primitives::queues::Queues>,
+    memories: Option<synod_infra::primitives::memory::Memories>,
 }
 
 /// Why there is no handle.
@@ -68,6 +72,12 @@ impl Mesh {
     pub fn connect(config: MeshConfig) -> Result<Mesh, ConnectError> {
         let redis = config.redis.clone().map(Redis::new).transpose()?;
         let http = Arc::new(Http::new(&config.http, redis.clone(), config.workspace.clone())?);
+        let queues = redis
+            .clone()
+            .map(|redis| synod_infra::primitives::queues::Queues::with_limits(redis, config.queues));
+        let memories = redis.clone().map(|redis| {
+            synod_infra::primitives::memory::Memories::new(redis, config.memory, config.memory_staleness)
+        });
         let inner = Inner {
             feed: redis.clone().map(Feed::new),
             mirrored: redis.clone().map(Mirrored::new),
@@ -78,6 +88,8 @@ impl Mesh {
             starting: Mutex::default(),
             topics: KnownTopics::default(),
             events: Events::new(config.kafka.clone()),
+            queues,
+            memories,
             config,
         };
         Ok(Mesh { inner: Arc::new(inner) })
@@ -86,6 +98,17 @@ impl Mesh {
     /// Who submits work and waits for it.
     pub fn client(&self) -> Client {
         Client::new(self.clone(), Origin::default())
+    }
+
+    /// Queues: messages that wait for a consumer, in Redis.
+    pub fn queues(&self) -> Queues {
+        Queues::new(self.inner.queues.clone(), self.inner.config.workspace.clone())
+    }
+
+    /// What an agent wants to know again: an agent's memory, in Redis.
+    pub fn memory(&self, agent: &Id) -> AgentMemory {
+        let memories = self.inner.memories.as_ref();
+        AgentMemory::new(memories.map(|all| all.of(&self.inner.config.workspace, agent)))
     }
 
     /// What it was made from.

@@ -9,10 +9,12 @@ pub use breaker::Breakers;
 use std::net::SocketAddr;
 use std::time::Duration;
 use synod_infra::kafka::{KafkaConfig, TopicMaker};
+use synod_infra::primitives::queues::QueueLimits;
 use synod_infra::redis::RedisConfig;
 use synod_infra::telemetry::Metrics;
 use synod_ledger::tenure::Terms;
 use synod_ledger::{Keep, Rules};
+use synod_protocol::primitives::memory::MemoryLimits;
 use synod_protocol::{Id, Limits};
 
 /// What a coordinator is told.
@@ -78,6 +80,10 @@ pub struct CoordinatorConfig {
     pub ramp: Duration,
     /// Snapshots of the mesh.
     pub snapshots: crate::SnapshotPolicy,
+    /// How much one queue may hold.
+    pub queues: QueueLimits,
+    /// How much an agent may remember, and for how long where it does not say.
+    pub memory: MemoryLimits,
     /// How long an agent that has left, or is lost, is kept; `None` for ever.
     pub agents_kept: Option<Duration>,
     /// `host:port` that webhooks may go to although the address is private; all public ones are allowed.
@@ -119,6 +125,8 @@ impl CoordinatorConfig {
             breakers: Breakers::default(),
             ramp: Duration::from_secs(10),
             snapshots: crate::SnapshotPolicy::default(),
+            queues: QueueLimits::default(),
+            memory: MemoryLimits::default(),
             agents_kept: Some(Duration::from_secs(24 * 3_600)),
             webhook_allow: Vec::new(),
             metrics: None,

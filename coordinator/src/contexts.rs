@@ -1,4 +1,4 @@
-//! That an agent's context has a new version is published, by whichever coordinator hears of it first.
+//! That an agent's context has a new version, or its memory was written, is published, by whichever coordinator hears of it first.
 //!
 //! The agent writes its context to Redis itself; no record stands behind the event, and one may be missed where a
 //! coordinator ends between hearing and publishing. The versions themselves say what is there.
@@ -8,8 +8,10 @@ use crate::{Shared, publish};
 use std::sync::Arc;
 use std::time::Duration;
 use synod_fleet::AgentKey;
-use synod_infra::redis::context::{News, NewsReader};
+use synod_infra::primitives::memory::MemoryNews;
+use synod_infra::redis::context::{Heard, News, NewsReader};
 use synod_protocol::checkpoint::{CONTEXT_UPDATED, ContextUpdated};
+use synod_protocol::primitives::memory::MemoryUpdated;
 use tokio_util::sync::CancellationToken;
 
 /// How long one look lasts.
@@ -26,7 +28,10 @@ pub(crate) async fn publish_news(shared: Arc<Shared>, stop: CancellationToken) {
             () = stop.cancelled() => return,
         };
         match news {
-            Ok(news) => news.into_iter().for_each(|news| tell(&shared, news)),
+            Ok(news) => news.into_iter().for_each(|news| match news {
+                Heard::Context(news) => tell(&shared, news),
+                Heard::Memory(news) => tell_of_memory(&shared, news),
+            }),
             Err(error) => {
                 tracing::debug!(%error, "news of agents' contexts are not heard");
                 tokio::select! {
@@ -51,6 +56,20 @@ fn tell(shared: &Shared, news: News) {
         bytes: version.bytes,
         cause: version.cause,
         saved_at: version.saved_at,
+    };
+    publish::about_agent(shared, &key, CONTEXT_UPDATED, wall_clock(), &updated);
+}
+
+fn tell_of_memory(shared: &Shared, news: MemoryNews) {
+    let key = AgentKey { workspace: news.workspace, agent: news.agent_id };
+    let known = shared.fleet.lock().registry.get(&key).map(|member| (member.entry.status, member.health()));
+    let updated = MemoryUpdated {
+        agent_id: key.agent.clone(),
+        status: known.map(|(status, _)| status),
+        health: known.map(|(_, health)| health),
+        op: news.op,
+        keys: news.keys,
+        from: news.from,
     };
     publish::about_agent(shared, &key, CONTEXT_UPDATED, wall_clock(), &updated);
 }

@@ -53,7 +53,9 @@ use std::time::Duration;
 use synod_fleet::ramp::Ramp;
 use synod_fleet::{AgentKey, RuleError};
 use synod_infra::primitives::feed::Feed;
+use synod_infra::primitives::memory::Memories;
 use synod_infra::primitives::mirror::Mirrored;
+use synod_infra::primitives::queues::Queues;
 use synod_infra::primitives::state::State;
 use synod_infra::redis::{Redis, RedisError};
 use synod_protocol::{Incarnation, topics};
@@ -90,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) feed: Feed,
     /// Waits until the mirror has a change.
     pub(crate) mirrored: Mirrored,
+    pub(crate) queues: Queues,
+    pub(crate) memories: Memories,
     /// Where others reach this one, `host:port`.
     pub(crate) address: String,
     /// The HTTP door closes: who waits is answered with what is.
@@ -164,6 +168,9 @@ impl Coordinator {
         let closing = close.clone();
         let advertised = config.advertised(address);
         let (feed, mirrored) = (Feed::new(redis.clone()), Mirrored::new(redis.clone()));
+        let queues = Queues::with_limits(redis.clone(), config.queues);
+        // What is read over HTTP is as it is: whoever wants a hot cache has it in its own process.
+        let memories = Memories::new(redis.clone(), config.memory, Duration::ZERO);
         let shared = Arc::new(Shared {
             config,
             kafka,
@@ -179,6 +186,8 @@ impl Coordinator {
             snapshots: snapshots::Snapshots::default(),
             feed,
             mirrored,
+            queues,
+            memories,
             address: advertised,
             closing,
         });

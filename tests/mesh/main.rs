@@ -18,6 +18,7 @@ mod loss;
 mod mirror;
 mod outages;
 mod placement;
+mod queues;
 mod sharing;
 mod snapshots;
 mod state;

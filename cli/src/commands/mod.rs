@@ -18,7 +18,9 @@ mod fleet;
 mod ledger;
 mod limit;
 mod lock;
+mod memory;
 mod place;
+mod queue;
 mod replay;
 mod semaphore;
 mod snapshot;
@@ -90,6 +92,10 @@ pub enum Command {
     Budget(budget::Args),
     /// Rate limits that all share
     Limit(limit::Args),
+    /// Messages that wait for a consumer: put in, take, settle
+    Queue(queue::Args),
+    /// What an agent remembers
+    Memory(memory::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
@@ -150,6 +156,8 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Counter(args) => counter::run(args, cli.flags, &mut output),
         Command::Budget(args) => budget::run(args, cli.flags, &mut output),
         Command::Limit(args) => limit::run(args, cli.flags, &mut output),
+        Command::Queue(args) => queue::run(args, cli.flags, &mut output),
+        Command::Memory(args) => memory::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
         Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),
         Command::Replay(args) => replay::run(args, cli.flags, &mut output),
@@ -187,6 +195,11 @@ async fn pages(api: &Api, path: &str, query: &[(&str, String)], limit: usize) ->
             return Ok(all);
         }
     }
+}
+
+/// A value given on a command line: JSON, or else text.
+fn json_or_text(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
 #[cfg(test)]

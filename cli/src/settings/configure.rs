@@ -2,7 +2,9 @@
 
 use super::Settings;
 use synod_coordinator::{CoordinatorConfig, SnapshotPolicy};
+use synod_infra::primitives::queues::QueueLimits;
 use synod_ledger::Keep;
+use synod_protocol::primitives::memory::MemoryLimits;
 
 impl Settings {
     /// The configuration with what the settings say of it.
@@ -18,6 +20,12 @@ impl Settings {
             view_bytes: self.view_mib.value << 20,
             ledger_kept: self.ledger_kept.value.0,
             agents_kept: self.agents_kept.value.0,
+            queues: QueueLimits { messages: self.queue_messages.value, bytes: self.queue_mib.value << 20 },
+            memory: MemoryLimits {
+                entries: self.memory_entries.value,
+                bytes: self.memory_mb.value * 1_000_000,
+                ttl: self.memory_kept.value.0.unwrap_or(MemoryLimits::default().ttl),
+            },
             rules: self.rules(),
             balance: self.balance.value.clone(),
             breakers: self.breaker.value.clone(),

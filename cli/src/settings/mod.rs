@@ -85,6 +85,16 @@ pub struct Settings {
     pub snapshot_count: Setting<u64>,
     /// MiB that they may take in Redis, of each workspace and of those that cover all.
     pub snapshot_mib: Setting<u64>,
+    /// Messages of one queue that are not done and not dead: 1 to 100,000,000.
+    pub queue_messages: Setting<u64>,
+    /// MiB of their payloads: 1 to 1,048,576.
+    pub queue_mib: Setting<u64>,
+    /// Entries of one agent's memory: 1 to 100,000.
+    pub memory_entries: Setting<u64>,
+    /// Their keys, tags and values in MB (1,000,000 bytes): 1 to 100,000.
+    pub memory_mb: Setting<u64>,
+    /// How long an entry of a memory lives that does not say.
+    pub memory_kept: Setting<Span>,
     /// How long an agent that has left, or is lost, is kept.
     pub agents_kept: Setting<Span>,
     /// `host:port` that webhooks may go to although the address is not public.
@@ -164,7 +174,7 @@ const fn key(name: &'static str, environment: &'static str, default: &'static st
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 32] = [
+pub(crate) const KEYS: [Key; 37] = [
     key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
     key("redis_url", "SYNOD_REDIS_URL", "redis://127.0.0.1:6379/0"),
     key("http_listen", "SYNOD_HTTP_LISTEN", "127.0.0.1:7700"),
@@ -185,6 +195,11 @@ pub(crate) const KEYS: [Key; 32] = [
     key("snapshot_kept", "SYNOD_SNAPSHOT_KEPT", "7d"),
     key("snapshot_count", "SYNOD_SNAPSHOT_COUNT", "100"),
     key("snapshot_mib", "SYNOD_SNAPSHOT_MIB", "64"),
+    key("queue_messages", "SYNOD_QUEUE_MESSAGES", "1000000"),
+    key("queue_mib", "SYNOD_QUEUE_MIB", "1024"),
+    key("memory_entries", "SYNOD_MEMORY_ENTRIES", "1000"),
+    key("memory_mb", "SYNOD_MEMORY_MB", "100"),
+    key("memory_kept", "SYNOD_MEMORY_KEPT", "1d"),
     key("agents_kept", "SYNOD_AGENTS_KEPT", "1d"),
     key("webhook_allow", "SYNOD_WEBHOOK_ALLOW", "none"),
     key("quota", "SYNOD_QUOTA", "none"),
@@ -250,6 +265,11 @@ impl Settings {
             snapshot_kept: sources.get("snapshot_kept", |text| Span::of_at_most(text, QUARTER))?,
             snapshot_count: sources.get("snapshot_count", |text| value::within(text, 1, 1_000))?,
             snapshot_mib: sources.get("snapshot_mib", |text| value::within(text, 1, 65_536))?,
+            queue_messages: sources.get("queue_messages", |text| value::within(text, 1, 100_000_000))?,
+            queue_mib: sources.get("queue_mib", |text| value::within(text, 1, 1_048_576))?,
+            memory_entries: sources.get("memory_entries", |text| value::within(text, 1, 100_000))?,
+            memory_mb: sources.get("memory_mb", |text| value::within(text, 1, 100_000))?,
+            memory_kept: sources.get("memory_kept", |text| Span::of_at_most(text, QUARTER))?,
             agents_kept: sources.get("agents_kept", |text| text.parse())?,
             webhook_allow: sources.get("webhook_allow", |text| text.parse())?,
             quota: sources.get("quota", |text| waiting::each(text, 0, true))?,
@@ -292,6 +312,11 @@ impl Settings {
             row("snapshot_kept", &self.snapshot_kept),
             row("snapshot_count", &self.snapshot_count),
             row("snapshot_mib", &self.snapshot_mib),
+            row("queue_messages", &self.queue_messages),
+            row("queue_mib", &self.queue_mib),
+            row("memory_entries", &self.memory_entries),
+            row("memory_mb", &self.memory_mb),
+            row("memory_kept", &self.memory_kept),
             row("agents_kept", &self.agents_kept),
             row("webhook_allow", &self.webhook_allow),
             row("quota", &self.quota),

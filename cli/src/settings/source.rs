@@ -107,6 +107,21 @@ pub struct Flags {
     /// MiB that snapshots of the mesh may take in Redis [env: SYNOD_SNAPSHOT_MIB]
     #[arg(long, global = true, value_name = "N", hide_short_help = true)]
     pub snapshot_mib: Option<String>,
+    /// Messages that one queue may hold [env: SYNOD_QUEUE_MESSAGES]
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    pub queue_messages: Option<String>,
+    /// MiB of payload that one queue may hold [env: SYNOD_QUEUE_MIB]
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    pub queue_mib: Option<String>,
+    /// Entries that one agent's memory may hold [env: SYNOD_MEMORY_ENTRIES]
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    pub memory_entries: Option<String>,
+    /// MB that one agent's memory may hold [env: SYNOD_MEMORY_MB]
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    pub memory_mb: Option<String>,
+    /// How long an entry of a memory lives that does not say, as 24h [env: SYNOD_MEMORY_KEPT]
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub memory_kept: Option<String>,
     /// How long agents that have left or are lost are kept, as 24h or forever [env: SYNOD_AGENTS_KEPT]
     #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
     pub agents_kept: Option<String>,
@@ -172,6 +187,11 @@ impl Flags {
             "snapshot_kept" => &self.snapshot_kept,
             "snapshot_count" => &self.snapshot_count,
             "snapshot_mib" => &self.snapshot_mib,
+            "queue_messages" => &self.queue_messages,
+            "queue_mib" => &self.queue_mib,
+            "memory_entries" => &self.memory_entries,
+            "memory_mb" => &self.memory_mb,
+            "memory_kept" => &self.memory_kept,
             "agents_kept" => &self.agents_kept,
             "webhook_allow" => &self.webhook_allow,
             "quota" => &self.quota,

@@ -19,6 +19,7 @@ mod history;
 mod leases;
 mod letters;
 mod loss;
+mod queues;
 mod reach;
 mod refusals;
 mod replies;
@@ -65,7 +66,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 36] = [
+const PROMISES: [Check; 39] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
@@ -103,6 +104,9 @@ const PROMISES: [Check; 36] = [
         name: "counters and budgets keep their bounds",
         run: |site| leases::shared_numbers(site).boxed(),
     },
+    Check { name: "a queue delivers again, then buries", run: |site| queues::delivered(site).boxed() },
+    Check { name: "a receipt that is over is fenced", run: |site| queues::fenced(site).boxed() },
+    Check { name: "an agent's memory is handed over", run: |site| queues::remembered(site).boxed() },
     Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },
     Check { name: "the ledger tells a task's life", run: |site| history::life(site).boxed() },
     Check { name: "a dead letter is redriven, and put away", run: |site| letters::round_trip(site).boxed() },

@@ -36,13 +36,33 @@
 //! | `synod:{<tag>}:counter:operations`, `…:budget:operations` | hash | operation id → until when, and what it was answered | 24 h, a million entries |
 //! | `synod:{<tag>}:counter:operations:order`, `…:budget:operations:order` | list | the operation ids, oldest first | as they |
 //! | `synod:{<tag>}:limit` | hash | `level` in billionths, `at` in µs of Redis' time: a token bucket | when it would be full |
+//! | `synod:{<ws>/<queue>}:queue` | hash | counters of a queue, and who waits for the next thing that is due | 25 h empty |
+//! | `synod:{<ws>/<queue>}:queue:meta` | hash | message id → what is known of the message, msgpack | ack, or room for newer dead ones |
+//! | `synod:{<ws>/<queue>}:queue:payloads` | hash | message id → payload, JSON | with it |
+//! | `synod:{<ws>/<queue>}:queue:ready` | zset | ids of messages that can be leased, the next first | lease |
+//! | `synod:{<ws>/<queue>}:queue:leased` | zset | ids of those that are leased → until when, ms | ack, nack, time |
+//! | `synod:{<ws>/<queue>}:queue:delayed` | zset | ids of those that are not due → when they are, ms | time |
+//! | `synod:{<ws>/<queue>}:queue:dead` | zset | ids of dead ones in the order of their deaths | redrive, 10,000 messages, 64 MiB |
+//! | `synod:{<ws>/<queue>}:queue:seen` | zset | ids that callers have given → when, ms | 24 h, 1,000,000 ids |
+//! | `synod:{<ws>/<queue>}:queue:settled` | zset | receipts that have settled something → when, ms | 1 h, 100,000 receipts |
+//! | `synod:{<ws>/<queue>}:queue:waiters` | zset | who waits, first come first | 10,000, 2 min |
+//! | `synod:{<ws>/<queue>}:queue:rates` | hash | events per second | 2 min |
+//! | `synod:queues:wake:<uuid>` | channel | which of a process' waiting consumers is to look again | - |
+//! | `synod:{<ws>/<agent>}:memory` | hash | counters of an agent's memory | 30 days unused |
+//! | `synod:{<ws>/<agent>}:memory:meta` | hash | key → what is known of the entry, msgpack | with its last entry |
+//! | `synod:{<ws>/<agent>}:memory:values` | hash | key → value, JSON | with its last entry |
+//! | `synod:{<ws>/<agent>}:memory:used` | zset | keys in the order of their last use | with its last entry |
+//! | `synod:{<ws>/<agent>}:memory:written` | zset | keys in the order of their last writing | with its last entry |
+//! | `synod:{<ws>/<agent>}:memory:expiry` | zset | keys → when they end, ms | with its last entry |
+//! | `synod:{<ws>/<agent>}:memory:tags` | zset | `<tag> NUL <order of writing> NUL <key>`, by its letters | with its last entry |
+//! | `synod:memories:news` | list | what coordinators are to publish of memories, oldest first | 10,000 entries |
 //! | `synod:{<tag>}:once:<request>` | hash | the answer to a request with an `Idempotency-Key` | 24 h |
 //!
 //! A workspace has no slash and no brace, so what stands before the first slash of a tag is the workspace, whatever the
 //! name after it holds. A name may hold braces: Redis hashes what stands in the first ones, and those are ours; where
 //! a name stands inside them, [`tag`] makes its braces harmless.
 
-use synod_protocol::{Name, Workspace};
+use synod_protocol::{Id, Name, Workspace};
 
 /// The hash tag of what belongs to one name: the workspace and the name, in which `}` is `%7D` and `%` is `%25`, so that
 /// the tag ends where it should and no two names share one.
@@ -181,6 +201,30 @@ pub fn budget(workspace: &Workspace, name: &Name) -> String {
 pub fn limit(workspace: &Workspace, name: &Name) -> String {
     format!("synod:{}:limit", tag(workspace, name))
 }
+/// All keys of a queue, in the order in which its scripts know them.
+pub fn queue(workspace: &Workspace, name: &Name) -> Vec<String> {
+    let root = format!("synod:{}:queue", tag(workspace, name));
+    let parts =
+        ["meta", "payloads", "ready", "leased", "delayed", "dead", "seen", "settled", "waiters", "rates"];
+    let parts = parts.iter().map(|part| format!("{root}:{part}"));
+    std::iter::once(root.clone()).chain(parts).collect()
+}
+
+/// The channel on which the waiting consumers of one process are woken.
+pub fn queue_wake(handle: &uuid::Uuid) -> String {
+    format!("synod:queues:wake:{handle}")
+}
+
+/// All keys of an agent's memory, in the order in which its scripts know them.
+pub fn memory(workspace: &Workspace, agent: &Id) -> Vec<String> {
+    let root = format!("synod:{{{workspace}/{agent}}}:memory");
+    let parts = ["meta", "values", "used", "written", "expiry", "tags"];
+    let parts = parts.iter().map(|part| format!("{root}:{part}"));
+    std::iter::once(root.clone()).chain(parts).collect()
+}
+
+/// The list of what coordinators are to publish of agents' memories.
+pub const MEMORY_NEWS: &str = "synod:memories:news";
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,8 @@ use super::client::Redis;
 use super::error::RedisError;
 use super::keys;
 use super::script::{Call, Script};
+use crate::primitives::keys::MEMORY_NEWS;
+use crate::primitives::memory::MemoryNews;
 use redis::{Pipeline, Value};
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -224,7 +226,16 @@ impl Contexts {
     }
 }
 
-/// Takes the news of all contexts, over a blocking connection of its own. Of several readers one gets each.
+/// What there is to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A context has a new version.
+    Context(News),
+    /// An agent's memory was written.
+    Memory(MemoryNews),
+}
+
+/// Takes the news of all contexts and memories, over a blocking connection of its own. Of several readers one gets each.
 pub struct NewsReader {
     reader: BlockingReader,
 }
@@ -240,13 +251,13 @@ impl NewsReader {
     ///
     /// # Errors
     /// Those of any call; news may be lost with the connection that carried them.
-    pub async fn next(&mut self, wait: Duration) -> Result<Vec<News>, RedisError> {
+    pub async fn next(&mut self, wait: Duration) -> Result<Vec<Heard>, RedisError> {
         let deadline = Instant::now() + wait;
         loop {
             let pop = |piece: Duration| {
                 let mut commands = Pipeline::with_capacity(1);
                 // One blocks for the first and brings what else is there.
-                commands.cmd("BLMPOP").arg(seconds(piece)).arg(1).arg(keys::CONTEXT_NEWS);
+                commands.cmd("BLMPOP").arg(seconds(piece)).arg(2).arg(keys::CONTEXT_NEWS).arg(MEMORY_NEWS);
                 commands.arg("LEFT").arg("COUNT").arg(NEWS_AT_ONCE);
                 commands
             };
@@ -256,18 +267,21 @@ impl NewsReader {
                 Some(Read::Answer(Value::Nil)) if Instant::now() >= deadline => return Ok(Vec::new()),
                 Some(Read::Answer(Value::Nil)) => {}
                 Some(Read::Answer(answer)) => {
-                    let (_, texts): (String, Vec<String>) = redis::from_redis_value(answer)?;
-                    return Ok(texts.iter().filter_map(|text| heard(text)).collect());
+                    let (list, texts): (String, Vec<String>) = redis::from_redis_value(answer)?;
+                    let is_memory = list == MEMORY_NEWS;
+                    return Ok(texts.iter().filter_map(|text| heard(text, is_memory)).collect());
                 }
             }
         }
     }
 }
 
-fn heard(text: &str) -> Option<News> {
-    serde_json::from_str(text)
-        .inspect_err(|error| tracing::warn!(%error, "news of a context do not read"))
-        .ok()
+fn heard(text: &str, is_memory: bool) -> Option<Heard> {
+    let read = match is_memory {
+        true => serde_json::from_str(text).map(Heard::Memory),
+        false => serde_json::from_str(text).map(Heard::Context),
+    };
+    read.inspect_err(|error| tracing::warn!(%error, "news of a context do not read")).ok()
 }
 
 fn kept_ms() -> String {

@@ -36,13 +36,18 @@ impl Actor {
 
     /// The rest of the next line that begins with `say:`.
     pub(super) fn hear(&mut self) -> String {
+        self.hear_more().expect("the actor ended without saying anything")
+    }
+
+    /// The same, or `None` when the actor has ended.
+    pub(super) fn hear_more(&mut self) -> Option<String> {
         for line in self.lines.by_ref() {
             // The test harness may print the test's name in front, on the same line.
-            if let Some((_, said)) = line.unwrap().split_once("say:") {
-                return said.to_owned();
+            if let Some((_, said)) = line.ok()?.split_once("say:") {
+                return Some(said.to_owned());
             }
         }
-        panic!("the actor ended without saying anything");
+        None
     }
 
     /// SIGKILL.
@@ -107,6 +112,7 @@ async fn play() {
                 serde_json::json!([again.to_string(), metrics_again.to_string(), metrics.render()])
             );
         }
+        "consume" => super::queue_history::consume(&argument).await,
         other => panic!("no such role: {other}"),
     }
 }

@@ -6,3 +6,8 @@ pub mod changes;
 pub mod counters;
 pub mod locks;
 pub mod state;
+
+pub mod memory;
+pub mod queue;
+
+mod checked;

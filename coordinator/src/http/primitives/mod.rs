@@ -4,6 +4,8 @@ mod changes_stream;
 mod counters;
 mod lease;
 mod locks;
+mod memories;
+mod queues;
 mod semaphores;
 mod state;
 mod state_policies;
@@ -11,6 +13,7 @@ mod subscriptions;
 
 use crate::Shared;
 use std::sync::Arc;
+use synod_protocol::Error;
 use utoipa_axum::router::OpenApiRouter;
 
 /// All routes of the primitives.
@@ -22,4 +25,12 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .merge(locks::routes())
         .merge(semaphores::routes())
         .merge(counters::routes())
+        .merge(queues::routes())
+        .merge(memories::routes())
+}
+
+/// Reads the place in a list that a page ended at, as its `next_cursor` said.
+pub(crate) fn place(cursor: &str) -> Result<u64, Error> {
+    let odd = |_| Error::invalid("cursor is not a next_cursor of this list").with_field("/cursor");
+    cursor.parse::<u64>().map_err(odd)
 }
