@@ -117,7 +117,9 @@ async fn next(following: &mut Following) -> Result<StateChange, Error> {
                 return Ok(StateChange { position: frame.position, event: frame.event });
             }
             Ok(None) => {}
-            Err(FollowError::Redis(error)) => tracing::debug!(%error, "changes of shared state wait for Redis"),
+            Err(FollowError::Redis(error)) => {
+                tracing::debug!(%error, "changes of shared state wait for Redis")
+            }
             Err(error) => return Err(error.into()),
         }
     }

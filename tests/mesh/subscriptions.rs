@@ -70,7 +70,10 @@ async fn a_socket_resumes_from_any_position_without_a_gap() {
         let frame = socket.next().await;
         let event = &frame["event"];
         assert_eq!((&event["value"], &event["version"]), (&json!(value), &json!(version)), "{frame}");
-        assert_eq!((&event["type"], &event["updated_by"]), (&json!("synod.state.changed"), &json!("anonymous")));
+        assert_eq!(
+            (&event["type"], &event["updated_by"]),
+            (&json!("synod.state.changed"), &json!("anonymous"))
+        );
         positions.push(frame["position"].as_str().expect("a position").to_owned());
     }
     drop(socket);
@@ -107,10 +110,15 @@ async fn events_are_told_and_resumed_by_their_last_id() {
     };
     let event = async |answer: &mut reqwest::Response, text: &mut String| {
         while !text.contains("\n\n") {
-            text.push_str(std::str::from_utf8(&answer.chunk().await.expect("a chunk").expect("it goes on")).expect("UTF-8"));
+            text.push_str(
+                std::str::from_utf8(&answer.chunk().await.expect("a chunk").expect("it goes on"))
+                    .expect("UTF-8"),
+            );
         }
         let (block, rest) = text.split_once("\n\n").expect("a block");
-        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).expect(name).trim().to_owned();
+        let field = |name: &str| {
+            block.lines().find_map(|line| line.strip_prefix(name)).expect(name).trim().to_owned()
+        };
         let found = (field("id:"), serde_json::from_str::<Value>(&field("data:")).expect("JSON"));
         *text = rest.to_owned();
         found
@@ -148,14 +156,18 @@ async fn a_subscription_is_made_once_and_only_its_workspace_has_it() {
     seen("GET", &path, "default").await.is_problem(404, "not_found");
     seen("GET", &format!("{path}/stream"), "default").await.is_problem(404, "not_found");
     for _ in 0..3 {
-        let request = client.request("POST", "/v1/subscriptions").header("synod-workspace", &mine).json(&body);
+        let request =
+            client.request("POST", "/v1/subscriptions").header("synod-workspace", &mine).json(&body);
         client.send(request).await.is(201);
     }
     let page = seen("GET", "/v1/subscriptions?limit=3", &mine).await;
     assert_eq!(page.is(200).body["items"].as_array().map(Vec::len), Some(3));
     let next = page.body["next_cursor"].as_str().expect("more");
     let rest = seen("GET", &format!("/v1/subscriptions?limit=3&cursor={next}"), &mine).await;
-    assert_eq!((rest.body["items"].as_array().map(Vec::len), &rest.body["next_cursor"]), (Some(1), &Value::Null));
+    assert_eq!(
+        (rest.body["items"].as_array().map(Vec::len), &rest.body["next_cursor"]),
+        (Some(1), &Value::Null)
+    );
     seen("GET", "/v1/subscriptions?cursor=x", &mine).await.is_problem(400, "invalid_argument");
     seen("POST", &format!("{path}/enable"), &mine).await.is_problem(422, "unprocessable");
     seen("DELETE", &path, "default").await.is_problem(404, "not_found");
@@ -174,13 +186,23 @@ async fn what_cannot_be_a_subscription_is_refused() {
     };
     let hook = |url: &str, secret: &str| json!({"pattern": "*", "webhook": {"url": url, "secret": secret}});
     check(json!({"pattern": "*"}), "/stream").await;
-    check(json!({"pattern": "*", "stream": true, "webhook": {"url": "http://8.8.8.8", "secret": SECRET}}), "/stream").await;
+    check(
+        json!({"pattern": "*", "stream": true, "webhook": {"url": "http://8.8.8.8", "secret": SECRET}}),
+        "/stream",
+    )
+    .await;
     check(json!({"pattern": "", "stream": true}), "/pattern").await;
     check(json!({"pattern": "a\\", "stream": true}), "/pattern").await;
     check(json!({"pattern": "*", "stream": true, "after": "x"}), "/after").await;
     check(json!({"pattern": "*", "stream": true, "more": 1}), "/more").await;
     check(hook("http://8.8.8.8/", "secret"), "/webhook/secret").await;
-    for url in ["http://127.0.0.1/", "http://localhost:80/", "http://169.254.169.254/latest", "http://[::ffff:10.0.0.1]/", "https://8.8.8.8/"] {
+    for url in [
+        "http://127.0.0.1/",
+        "http://localhost:80/",
+        "http://169.254.169.254/latest",
+        "http://[::ffff:10.0.0.1]/",
+        "https://8.8.8.8/",
+    ] {
         check(hook(url, SECRET), "/webhook/url").await;
     }
 }
@@ -249,17 +271,25 @@ impl Receiver {
     }
 }
 
-async fn serve(mut socket: TcpStream, received: Arc<Mutex<Vec<Received>>>, replies: Arc<Mutex<VecDeque<Reply>>>) {
+async fn serve(
+    mut socket: TcpStream,
+    received: Arc<Mutex<Vec<Received>>>,
+    replies: Arc<Mutex<VecDeque<Reply>>>,
+) {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
     let (head, body) = loop {
         let Ok(count @ 1..) = socket.read(&mut chunk).await else { return };
         bytes.extend_from_slice(&chunk[..count]);
         let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
         let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim().to_owned());
+        let field =
+            |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim().to_owned());
         let length: usize = field("content-length:").and_then(|v| v.parse().ok()).unwrap_or(0);
         if bytes.len() >= end + 4 + length {
-            break (String::from_utf8_lossy(&bytes[..end]).into_owned(), bytes[end + 4..end + 4 + length].to_vec());
+            break (
+                String::from_utf8_lossy(&bytes[..end]).into_owned(),
+                bytes[end + 4..end + 4 + length].to_vec(),
+            );
         }
     };
     let field = |name: &str| {
@@ -274,8 +304,12 @@ async fn serve(mut socket: TcpStream, received: Arc<Mutex<Vec<Received>>>, repli
         if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() }
     };
     let text = match reply.expect("a reply") {
-        Reply::Status(status) => format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
-        Reply::Redirect(to) => format!("HTTP/1.1 307 X\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+        Reply::Status(status) => {
+            format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        }
+        Reply::Redirect(to) => {
+            format!("HTTP/1.1 307 X\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        }
         Reply::Large => {
             let head = format!("HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n", 10 << 20);
             let _ = socket.write_all(head.as_bytes()).await;
@@ -292,7 +326,8 @@ async fn serve(mut socket: TcpStream, received: Arc<Mutex<Vec<Received>>>, repli
 }
 
 async fn hooks(receivers: &[&Receiver]) -> Mesh {
-    let allow: Vec<String> = receivers.iter().map(|receiver| format!("127.0.0.1:{}", receiver.port)).collect();
+    let allow: Vec<String> =
+        receivers.iter().map(|receiver| format!("127.0.0.1:{}", receiver.port)).collect();
     Mesh::own(&["--webhook-allow", &allow.join(",")]).await
 }
 
@@ -303,7 +338,13 @@ fn hook(receiver: &Receiver, pattern: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_is_repeated_under_its_id_and_follows_nothing() {
     let elsewhere = Receiver::start(&[Reply::Status(200)]).await;
-    let steps = [Reply::Status(500), Reply::Redirect(elsewhere.url()), Reply::Status(204), Reply::Large, Reply::Status(200)];
+    let steps = [
+        Reply::Status(500),
+        Reply::Redirect(elsewhere.url()),
+        Reply::Status(204),
+        Reply::Large,
+        Reply::Status(200),
+    ];
     let receiver = Receiver::start(&steps).await;
     let mesh = hooks(&[&receiver]).await;
     mesh.ready(WAIT).await;
@@ -336,7 +377,8 @@ async fn a_webhook_that_fails_is_disabled_its_letters_kept_and_sent_again() {
     let client = Client::of(&mesh);
     let (id, _) = eventually("it is made", WAIT, || async {
         let answer = make(&client, &hook(&receiver, "*")).await;
-        (answer.status == 201).then(|| (answer.body["subscription_id"].as_str().expect("an id").to_owned(), ()))
+        (answer.status == 201)
+            .then(|| (answer.body["subscription_id"].as_str().expect("an id").to_owned(), ()))
     })
     .await;
     let path = format!("/v1/subscriptions/{id}");
@@ -357,20 +399,30 @@ async fn a_webhook_that_fails_is_disabled_its_letters_kept_and_sent_again() {
 
     receiver.replies.lock().expect("no panic").push_back(Reply::Status(200));
     receiver.replies.lock().expect("no panic").pop_front();
-    client.post(&format!("{path}/redrive"), &json!({"message_id": "msg_none"})).await.is_problem(404, "not_found");
+    client
+        .post(&format!("{path}/redrive"), &json!({"message_id": "msg_none"}))
+        .await
+        .is_problem(404, "not_found");
     let redriven = client.post(&format!("{path}/redrive"), &json!({})).await;
     assert_eq!(redriven.is(200).body, json!({"redriven": 2}));
     assert_eq!(client.post(&format!("{path}/enable"), &json!({})).await.is(200).body["status"], "enabled");
     let all = receiver.has(25).await;
     let values: Vec<&Value> = all[20..].iter().map(|one| &one.body["value"]).collect();
-    assert_eq!(values, [&json!(0), &json!(1), &json!(2), &json!(3), &json!(4)], "the letters first, then what waited");
+    assert_eq!(
+        values,
+        [&json!(0), &json!(1), &json!(2), &json!(3), &json!(4)],
+        "the letters first, then what waited"
+    );
     assert_eq!(all[20].id, all[0].id, "under its old id");
     assert_eq!(client.get(&format!("{path}/dead")).await.body["items"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_never_answers_holds_up_itself_alone() {
-    let (hangs, good) = (Receiver::start(&[Reply::Hang, Reply::Status(200)]).await, Receiver::start(&[Reply::Status(200)]).await);
+    let (hangs, good) = (
+        Receiver::start(&[Reply::Hang, Reply::Status(200)]).await,
+        Receiver::start(&[Reply::Status(200)]).await,
+    );
     let mesh = hooks(&[&hangs, &good]).await;
     mesh.ready(WAIT).await;
     let client = Client::of(&mesh);

@@ -126,7 +126,9 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
             }
             Verb::Get(which) => output.entity(&api.get(&path(&which), &[], Duration::ZERO).await?),
             Verb::Watch(watch) => watched(&api, watch, output).await,
-            Verb::Enable(which) => output.entity(&post(format!("{}/enable", path(&which)), json!({})).await?.1),
+            Verb::Enable(which) => {
+                output.entity(&post(format!("{}/enable", path(&which)), json!({})).await?.1)
+            }
             Verb::Dead(which) => {
                 let page = api.get(&format!("{}/dead", path(&which)), &[], Duration::ZERO).await?;
                 output.list(super::items(&page), &DEAD)

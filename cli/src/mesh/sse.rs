@@ -81,7 +81,10 @@ mod tests {
         };
         assert_eq!(read(": hello\n\n"), None);
         assert_eq!(read("id: 7\ndata: a\ndata:b\n\n"), event(None, Some("7"), Some("a\nb")));
-        assert_eq!(read("event: error\ndata: {\"a\": 1}\n\n"), event(Some("error"), None, Some("{\"a\": 1}")));
+        assert_eq!(
+            read("event: error\ndata: {\"a\": 1}\n\n"),
+            event(Some("error"), None, Some("{\"a\": 1}"))
+        );
         assert_eq!(read("id: 8\n\n"), event(None, Some("8"), None));
     }
 }

@@ -56,7 +56,8 @@ async fn heard(site: &Site, stem: &str, path: &str) -> Verdict {
 pub(super) async fn mirrored(site: &Site) -> Verdict {
     let key: Name = site.fresh("mirrored").parse()?;
     let workspace = site.workspace();
-    let partitions = site.readers.partitions(topics::STATE, SOON).await.map_err(|e| Broken::promise(e.to_string()))?;
+    let partitions =
+        site.readers.partitions(topics::STATE, SOON).await.map_err(|e| Broken::promise(e.to_string()))?;
     let partition = range(&workspace, &key) % partitions.unwrap_or(1).max(1);
     let from = site.readers.watermarks(topics::STATE, partition.cast_signed(), SOON).await;
     let from = from.map_err(|error| Broken::promise(error.to_string()))?.high;
@@ -78,15 +79,23 @@ pub(super) async fn mirrored(site: &Site) -> Verdict {
                 }
                 ControlFlow::Continue(())
             };
-            let read = site.readers.read_through(topics::STATE, partition.cast_signed(), from, end - 1, SOON, each);
+            let read =
+                site.readers.read_through(topics::STATE, partition.cast_signed(), from, end - 1, SOON, each);
             read.await.map_err(|error| Broken::promise(error.to_string()))?;
         }
         if let Some(payload) = found {
             let entry: Value = serde_json::from_slice(&payload)?;
             state.delete(&writer, &key, Condition::None).await?;
             return match entry["version"] == json!(written.entry.version) && entry["value"] == json!("here") {
-                true => held(format!("in {}[{partition}] within {} ms", topics::STATE, began.elapsed().as_millis())),
-                false => Err(Broken::promise(format!("version {} was written, mirrored is {entry}", written.entry.version))),
+                true => held(format!(
+                    "in {}[{partition}] within {} ms",
+                    topics::STATE,
+                    began.elapsed().as_millis()
+                )),
+                false => Err(Broken::promise(format!(
+                    "version {} was written, mirrored is {entry}",
+                    written.entry.version
+                ))),
             };
         }
         if began.elapsed() > SOON {

@@ -2,9 +2,7 @@
 
 use synod_infra::kafka::{Delivery, Outgoing, RawRecord};
 use synod_infra::primitives::mirror::{Ahead, Kept, Owed};
-use synod_protocol::primitives::changes::{
-    Place, STATE_CHANGED, STATE_DELETED, STATE_EXPIRED, StateEvent,
-};
+use synod_protocol::primitives::changes::{Place, STATE_CHANGED, STATE_DELETED, STATE_EXPIRED, StateEvent};
 use synod_protocol::primitives::state::{Change, Changed};
 use synod_protocol::{Envelope, Name, Timestamp, Workspace, topics};
 use tokio::sync::oneshot;
@@ -44,8 +42,9 @@ pub(super) fn event(owed: &Owed, range: u32, partitions: u32, source: &str) -> O
     let envelope = envelope(change, &event, id(range, owed.place), source);
     let key = key_of(&change.workspace, &change.key);
     let partition = topics::partition(key.as_bytes(), partitions);
-    let payload = serde_json::to_vec(&event)
-        .map_err(|error| tracing::error!(%error, place = %owed.place, "a change of shared state makes no event"));
+    let payload = serde_json::to_vec(&event).map_err(
+        |error| tracing::error!(%error, place = %owed.place, "a change of shared state makes no event"),
+    );
     let out = Outgoing::to(topics::EVENTS).envelope(&envelope).key(key).partition(partition as i32);
     Some(out.payload(payload.ok()?))
 }
@@ -62,7 +61,8 @@ pub(super) fn read(record: &RawRecord) -> Option<(Workspace, Name, Kept)> {
     let key = std::str::from_utf8(record.key.as_deref()?).ok()?;
     let (workspace, key) = key.split_once('/')?;
     let text = String::from_utf8(record.payload.clone()?).ok()?;
-    let ty = record.headers.iter().find(|(name, _)| name == "ce_type").and_then(|(_, value)| value.as_deref());
+    let ty =
+        record.headers.iter().find(|(name, _)| name == "ce_type").and_then(|(_, value)| value.as_deref());
     let kept = match std::str::from_utf8(ty?).ok()? {
         STATE_CHANGED => Kept::Written(text),
         STATE_DELETED | STATE_EXPIRED => Kept::Gone(text),

@@ -165,7 +165,12 @@ impl Relay {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(SendError::TooLarge { size, limit, .. }) => {
-                    tracing::error!(size, limit, range = self.outbox.range(), "a change of shared state is too large for Kafka");
+                    tracing::error!(
+                        size,
+                        limit,
+                        range = self.outbox.range(),
+                        "a change of shared state is too large for Kafka"
+                    );
                     return Ok(None);
                 }
                 Err(error) => return Err(HeldUp::Unacknowledged(error.to_string())),

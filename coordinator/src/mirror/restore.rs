@@ -1,8 +1,8 @@
 //! A range is opened: first the mirror is read back, so that nothing older than it is served.
 
+use super::ASK;
 use super::record;
 use super::relay::{HeldUp, Relay, acknowledged};
-use super::ASK;
 use std::ops::ControlFlow;
 use synod_infra::kafka::ReadError;
 use synod_infra::primitives::mirror::{Restored, Restoring, Standing};
@@ -33,7 +33,15 @@ pub(super) async fn range(relay: &mut Relay, run_id: &str, stop: &CancellationTo
     let owed = repair(relay, &restoring).await?;
     let level_ms = opened.as_millis() as u64;
     if read + owed + unreadable > 0 {
-        tracing::info!(range, read, written, unreadable, owed, after_ms = level_ms, "a range of shared state was opened");
+        tracing::info!(
+            range,
+            read,
+            written,
+            unreadable,
+            owed,
+            after_ms = level_ms,
+            "a range of shared state was opened"
+        );
     } else {
         tracing::debug!(range, after_ms = level_ms, "an empty range of shared state was opened");
     }

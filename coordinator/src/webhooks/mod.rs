@@ -46,14 +46,16 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         match all.webhooks().await {
             Ok(there) => {
                 let is_ours = |(workspace, id): &(Workspace, Id)| {
-                    let shard = topics::partition(format!("{workspace}/{id}").as_bytes(), shared.config.partitions);
+                    let shard =
+                        topics::partition(format!("{workspace}/{id}").as_bytes(), shared.config.partitions);
                     shared.tenures.holds(shard)
                 };
                 let ours: std::collections::HashSet<_> = there.into_iter().filter(is_ours).collect();
                 workers.retain(|key, worker| ours.contains(key) && !worker.0.is_finished());
                 for key in ours {
                     workers.entry(key.clone()).or_insert_with(|| {
-                        let worker = Worker { shared: shared.clone(), all: all.clone(), workspace: key.0, id: key.1 };
+                        let worker =
+                            Worker { shared: shared.clone(), all: all.clone(), workspace: key.0, id: key.1 };
                         Running(tokio::spawn(worker.run()))
                     });
                 }
@@ -143,7 +145,8 @@ impl Worker {
         loop {
             while progress.disabled {
                 tokio::time::sleep(LOOK).await;
-                progress = self.all.progress(&self.workspace, &self.id).await.map_err(away)?.ok_or(Turn::Gone)?;
+                progress =
+                    self.all.progress(&self.workspace, &self.id).await.map_err(away)?.ok_or(Turn::Gone)?;
             }
             self.redriven(&webhook, &mut progress).await?;
             match following.next(Instant::now() + LOOK).await {
@@ -170,7 +173,12 @@ impl Worker {
     }
 
     /// Changes were lost before they were sent: it goes on from the oldest that are kept.
-    async fn lost(&self, kept: &Kept, error: FollowError, progress: &mut Progress) -> Result<Following, Turn> {
+    async fn lost(
+        &self,
+        kept: &Kept,
+        error: FollowError,
+        progress: &mut Progress,
+    ) -> Result<Following, Turn> {
         let FollowError::Lost { oldest: Some(oldest) } = error else { return Err(away(error)) };
         tracing::warn!(subscription = %self.id, "changes of shared state were lost before a webhook was told of them");
         self.note(progress, |progress| progress.position = Some(oldest), None).await?;

@@ -1,9 +1,9 @@
 //! One delivery: signed, to the address that was looked at, and no further.
 
 use super::target::{self, Target};
-use sha2::{Digest, Sha256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
 use std::time::Duration;
 use synod_protocol::primitives::changes::{StateEvent, Webhook};
 

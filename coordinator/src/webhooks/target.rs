@@ -55,13 +55,15 @@ fn read(text: &str) -> Result<(reqwest::Url, String, u16), Error> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refused("the URL must not carry a user or a password; the signature says who sends"));
     }
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| refused("the URL names no host"))?;
+    let host =
+        url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| refused("the URL names no host"))?;
     let (host, port) = (host.to_owned(), url.port_or_known_default().unwrap_or(80));
     Ok((url, host, port))
 }
 
 async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    let unknown = |why: &dyn std::fmt::Display| refused(format!("the host {host:?} cannot be looked up: {why}"));
+    let unknown =
+        |why: &dyn std::fmt::Display| refused(format!("the host {host:?} cannot be looked up: {why}"));
     let found = match tokio::time::timeout(LOOK_UP, tokio::net::lookup_host((host, port))).await {
         Ok(found) => found.map_err(|error| unknown(&error))?,
         Err(_) => return Err(unknown(&"no answer in time")),
@@ -120,21 +122,56 @@ mod tests {
             assert_eq!(checked.is_ok(), good, "{url}: {checked:?}");
         };
         for bad in [
-            "http://127.0.0.1/", "http://127.1/", "http://2130706433/", "http://0x7f.0.0.1/", "http://0177.0.0.1/",
-            "http://0.0.0.0/", "http://10.0.0.1/", "http://172.16.0.1/", "http://192.168.1.1/", "http://169.254.169.254/",
-            "http://100.64.0.1/", "http://192.0.2.1/", "http://198.51.100.1/", "http://203.0.113.9/", "http://198.18.0.1/",
-            "http://224.0.0.1/", "http://255.255.255.255/", "http://240.0.0.1/", "http://192.0.0.8/",
-            "http://[::1]/", "http://[::]/", "http://[fe80::1]/", "http://[fc00::1]/", "http://[ff02::1]/",
-            "http://[::ffff:127.0.0.1]/", "http://[::ffff:8.8.8.8]/", "http://[::127.0.0.1]/", "http://[64:ff9b::7f00:1]/",
-            "http://[64:ff9b:1::1]/", "http://[2002:7f00:1::]/", "http://[2001::1]/", "http://[2001:db8::1]/",
-            "http://[3fff::1]/", "http://localhost/", "http://127.0.0.1:82/",
-            "https://8.8.8.8/", "ftp://8.8.8.8/", "file:///etc/passwd", "http://u:p@8.8.8.8/", "http:///x", "nonsense",
+            "http://127.0.0.1/",
+            "http://127.1/",
+            "http://2130706433/",
+            "http://0x7f.0.0.1/",
+            "http://0177.0.0.1/",
+            "http://0.0.0.0/",
+            "http://10.0.0.1/",
+            "http://172.16.0.1/",
+            "http://192.168.1.1/",
+            "http://169.254.169.254/",
+            "http://100.64.0.1/",
+            "http://192.0.2.1/",
+            "http://198.51.100.1/",
+            "http://203.0.113.9/",
+            "http://198.18.0.1/",
+            "http://224.0.0.1/",
+            "http://255.255.255.255/",
+            "http://240.0.0.1/",
+            "http://192.0.0.8/",
+            "http://[::1]/",
+            "http://[::]/",
+            "http://[fe80::1]/",
+            "http://[fc00::1]/",
+            "http://[ff02::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://[::ffff:8.8.8.8]/",
+            "http://[::127.0.0.1]/",
+            "http://[64:ff9b::7f00:1]/",
+            "http://[64:ff9b:1::1]/",
+            "http://[2002:7f00:1::]/",
+            "http://[2001::1]/",
+            "http://[2001:db8::1]/",
+            "http://[3fff::1]/",
+            "http://localhost/",
+            "http://127.0.0.1:82/",
+            "https://8.8.8.8/",
+            "ftp://8.8.8.8/",
+            "file:///etc/passwd",
+            "http://u:p@8.8.8.8/",
+            "http:///x",
+            "nonsense",
         ] {
             check(bad, false).await;
         }
-        for good in
-            ["http://8.8.8.8/hook", "http://[2606:4700::1111]:8080/", "http://127.0.0.1:81/", "http://[::1]:81/"]
-        {
+        for good in [
+            "http://8.8.8.8/hook",
+            "http://[2606:4700::1111]:8080/",
+            "http://127.0.0.1:81/",
+            "http://[::1]:81/",
+        ] {
             check(good, true).await;
         }
         check(&format!("http://8.8.8.8/{}", "x".repeat(URL_BYTES)), false).await;

@@ -30,8 +30,9 @@ static DELETE: LazyLock<Repeatable> =
     LazyLock::new(|| Repeatable::new("subscription_delete", include_str!("scripts/subscription_delete.lua")));
 static PROGRESS: LazyLock<Script> =
     LazyLock::new(|| Script::new("subscription_progress", include_str!("scripts/subscription_progress.lua")));
-static REDRIVE: LazyLock<Repeatable> =
-    LazyLock::new(|| Repeatable::new("subscription_redrive", include_str!("scripts/subscription_redrive.lua")));
+static REDRIVE: LazyLock<Repeatable> = LazyLock::new(|| {
+    Repeatable::new("subscription_redrive", include_str!("scripts/subscription_redrive.lua"))
+});
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,10 +173,18 @@ impl Subscriptions {
     ///
     /// # Errors
     /// Those of any call.
-    pub async fn delete(&self, workspace: &Workspace, id: &Id, once: Option<&Once>) -> Result<bool, RedisError> {
+    pub async fn delete(
+        &self,
+        workspace: &Workspace,
+        id: &Id,
+        once: Option<&Once>,
+    ) -> Result<bool, RedisError> {
         let named = named(workspace, id);
         let keys = [keys::SUBSCRIPTIONS, keys::SUBSCRIPTION_IDS, keys::SUBSCRIPTION_HOOKS].map(str::to_owned);
-        let keys = keys.into_iter().chain([keys::subscription_dead(&named), keys::subscription_again(&named)]).collect();
+        let keys = keys
+            .into_iter()
+            .chain([keys::subscription_dead(&named), keys::subscription_again(&named)])
+            .collect();
         let answer = DELETE.run(&self.redis, Call { keys, args: vec![named] }, once).await?;
         Ok(first_word(answer)? == "deleted")
     }
@@ -338,7 +347,8 @@ fn first_word(answer: Value) -> Result<String, RedisError> {
 }
 
 fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, RedisError> {
-    serde_json::from_str(text).map_err(|e| RedisError::Unexpected(format!("a subscription does not read: {e}")))
+    serde_json::from_str(text)
+        .map_err(|e| RedisError::Unexpected(format!("a subscription does not read: {e}")))
 }
 
 fn written<T: Serialize>(value: &T) -> Result<String, RedisError> {

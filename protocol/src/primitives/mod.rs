@@ -3,4 +3,6 @@
 //! The same types stand behind HTTP, the SDK and the command line, so that a limit is checked in one place. What is
 //! in here is pure: what a merge makes of two values, which range a key belongs to; Redis is `synod-infra`'s.
 pub mod changes;
+mod pattern;
+mod position;
 pub mod state;

@@ -5,7 +5,9 @@ use super::super::request::{Caller, Params, Segments};
 use super::subscriptions::found;
 use crate::Shared;
 use axum::extract::State;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
+use axum::extract::ws::{
+    CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection,
+};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -56,7 +58,8 @@ pub(crate) async fn stream(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
     let kept = found(&shared, &caller, &id).await?;
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
+    let last =
+        headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
     let position = match params.after.as_deref().or(last) {
         Some(text) => begin(&shared, text).await?,
         None => kept.position,
@@ -67,10 +70,12 @@ pub(crate) async fn stream(
     // Asked before it begins, so that a lost position is an answer and not the end of a stream.
     shared.feed.check(&position).await.map_err(Error::from)?;
     let following = shared.feed.follow(kept.interest(&caller.workspace), position);
-    let wants_socket = headers.get("upgrade").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let wants_socket =
+        headers.get("upgrade").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if wants_socket {
         let closing = shared.closing.clone();
-        let upgrade = upgrade.map_err(|error| Error::invalid(format!("no WebSocket: {}", error.body_text())))?;
+        let upgrade =
+            upgrade.map_err(|error| Error::invalid(format!("no WebSocket: {}", error.body_text())))?;
         return Ok(upgrade.on_upgrade(move |socket| over_socket(socket, following, closing)));
     }
     let accepts = |media: &str| {
@@ -90,7 +95,8 @@ async fn begin(shared: &Shared, text: &str) -> Result<Position, Error> {
         return text.parse();
     }
     let ends = shared.feed.ends().await?;
-    let ends = ends.ok_or_else(|| Error::unavailable("Redis: the mirror of shared state is being read back"))?;
+    let ends =
+        ends.ok_or_else(|| Error::unavailable("Redis: the mirror of shared state is being read back"))?;
     Ok(if text == "now" { ends.newest } else { ends.oldest })
 }
 

@@ -70,7 +70,11 @@ pub(crate) async fn make_subscription(
             target::check(&webhook.url, &shared.config.webhook_allow).await?;
         }
         (None, Some(true)) => {}
-        _ => return Err(Error::invalid("give either \"stream\": true or a \"webhook\"").with_field("/stream").into()),
+        _ => {
+            return Err(Error::invalid("give either \"stream\": true or a \"webhook\"")
+                .with_field("/stream")
+                .into());
+        }
     }
     let id = match &caller.idempotency_key {
         Some(key) => Id::derived("sub_", &caller.workspace, key),
@@ -85,7 +89,13 @@ pub(crate) async fn make_subscription(
         Some(position) => position,
         None => newest(&shared).await?,
     };
-    let kept = Kept { subscription_id: id, pattern: asked.pattern, webhook: asked.webhook, position, created_at: now() };
+    let kept = Kept {
+        subscription_id: id,
+        pattern: asked.pattern,
+        webhook: asked.webhook,
+        position,
+        created_at: now(),
+    };
     let once = caller.once("POST /v1/subscriptions", &body);
     all.make(&caller.workspace, &kept, once.as_ref()).await?;
     let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
@@ -97,7 +107,8 @@ pub(crate) async fn make_subscription(
 /// After all that there is now.
 async fn newest(shared: &Shared) -> Result<Position, Error> {
     let ends = shared.feed.ends().await?;
-    let closed = || Error::unavailable("Redis: the mirror of shared state is being read back; try again in a moment");
+    let closed =
+        || Error::unavailable("Redis: the mirror of shared state is being read back; try again in a moment");
     Ok(ends.ok_or_else(closed)?.newest)
 }
 

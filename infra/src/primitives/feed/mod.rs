@@ -91,8 +91,7 @@ async fn page(redis: &Redis, range: u32, mark: Mark, most: usize) -> Result<Page
         keys::state_trimmed(range),
     ];
     let args = vec![mark.era.to_string(), mark.place.to_string(), most.to_string()];
-    let answer: Vec<Value> =
-        redis::from_redis_value(CHANGES_AFTER.run(redis, Call { keys, args }).await?)?;
+    let answer: Vec<Value> = redis::from_redis_value(CHANGES_AFTER.run(redis, Call { keys, args }).await?)?;
     let mut answer = answer.into_iter();
     let word: String = redis::from_redis_value(answer.next().unwrap_or(Value::Nil))?;
     match word.as_str() {

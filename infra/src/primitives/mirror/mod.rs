@@ -163,7 +163,11 @@ impl Outbox {
                     self.mine.clear();
                 }
                 if !again.is_empty() {
-                    tracing::info!(range = self.range, from = again, "another relay wrote late: mirrored again");
+                    tracing::info!(
+                        range = self.range,
+                        from = again,
+                        "another relay wrote late: mirrored again"
+                    );
                     self.again_after(place(again)?.min(self.read));
                 }
                 Ok(Standing::Open(mirrored))

@@ -143,7 +143,10 @@ impl Restoring {
                 let past: StoredPast = serde_json::from_str(text)?;
                 let version = past.version.unwrap_or_default();
                 let none = String::new;
-                (version, ["gone".to_owned(), version.to_string(), text.clone(), none(), none(), none(), none()])
+                (
+                    version,
+                    ["gone".to_owned(), version.to_string(), text.clone(), none(), none(), none(), none()],
+                )
             }
         };
         let args = [key.to_string(), member.to_owned(), group.to_owned()].into_iter().chain(words);
@@ -214,7 +217,8 @@ impl Restoring {
         let mut last = redis::cmd("XREVRANGE");
         last.arg(keys::state_past(self.range, &workspace, &key)).arg("+").arg("-").arg("COUNT").arg(8);
         let lines: Vec<(String, HashMap<String, Value>)> = self.redis.query(&last).await?;
-        let texts = lines.into_iter().filter_map(|(_, mut line)| redis::from_redis_value(line.remove("h")?).ok());
+        let texts =
+            lines.into_iter().filter_map(|(_, mut line)| redis::from_redis_value(line.remove("h")?).ok());
         let gone = |text: &String| {
             serde_json::from_str::<StoredPast>(text).is_ok_and(|past| {
                 use synod_protocol::primitives::state::Op;

@@ -55,7 +55,11 @@ impl Drop for Inner {
 impl Mirrored {
     /// For this Redis.
     pub fn new(redis: Redis) -> Mirrored {
-        let inner = Inner { redis, heard: Arc::new((0..RANGES).map(|_| watch::channel(Heard::default()).0).collect()), listening: Mutex::default() };
+        let inner = Inner {
+            redis,
+            heard: Arc::new((0..RANGES).map(|_| watch::channel(Heard::default()).0).collect()),
+            listening: Mutex::default(),
+        };
         Mirrored { inner: Arc::new(inner) }
     }
 
@@ -97,7 +101,8 @@ impl Mirrored {
 
     async fn ask(&self, range: u32, place: Place) -> Result<Answer, RedisError> {
         let keys = vec![keys::state_mirrored(range), keys::state_changes(range)];
-        let answer = HAS_MIRRORED.run(&self.inner.redis, Call { keys, args: vec![place.to_string()] }).await?;
+        let answer =
+            HAS_MIRRORED.run(&self.inner.redis, Call { keys, args: vec![place.to_string()] }).await?;
         let word: String = redis::from_redis_value(answer)?;
         match word.as_str() {
             "yes" => Ok(Answer::Yes),
