@@ -5,6 +5,8 @@
 pub mod changes;
 pub mod counters;
 pub mod locks;
+mod pattern;
+mod position;
 pub mod state;
 
 pub mod memory;
