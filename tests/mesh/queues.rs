@@ -134,7 +134,7 @@ async fn what_is_wrong_with_a_queue_is_refused() {
     check(&to, asked(json!(1e15), json!(1)), 400, "invalid_argument", "/visibility_ms").await;
     check(&to, asked(json!(1_000), json!(0)), 400, "invalid_argument", "/limit").await;
     check(&to, asked(json!(1_000), json!(101)), 400, "invalid_argument", "/limit").await;
-    for bad in ["a%0Ab", "a%00", "%2E%2E", &"x".repeat(513)] {
+    for bad in ["a%0Ab", "a%00", &"x".repeat(513)] {
         post(&client, &format!("/v1/queues/{bad}"), json!({"payload": 1}))
             .await
             .is_problem(400, "invalid_argument");
@@ -263,16 +263,8 @@ async fn a_memory_is_written_found_handed_over_and_told_of() {
         (events.len() >= 3).then_some(events)
     })
     .await;
-    let told: Vec<(String, Value)> = events
-        .iter()
-        .map(|event| {
-            (
-                event.envelope.ty.clone(),
-                serde_json::from_slice::<Value>(&event.payload).unwrap()["op"].clone(),
-            )
-        })
-        .collect();
-    assert!(told.iter().all(|(ty, op)| ty == "synod.agent.context_updated" && op == "put"), "{told:?}");
+    let told: Vec<_> = events.iter().map(|event| (&*event.envelope.ty, &event.value["op"])).collect();
+    assert!(told.iter().all(|(ty, op)| *ty == "synod.agent.context_updated" && **op == "put"), "{told:?}");
 
     for (key, body) in [("statistics", json!({"value": 1})), ("thread", json!({"value": 1}))] {
         let answer = put(key, body).await;
