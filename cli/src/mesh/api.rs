@@ -9,7 +9,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
-use synod_protocol::{Code, Error, Name, Workspace};
+use synod_protocol::{Code, Error, Workspace};
 
 /// The limit of a connection's making.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);

@@ -6,7 +6,7 @@
 use super::client::Redis;
 use super::error::RedisError;
 use super::keys;
-use redis::{Pipeline, Value};
+use redis::Pipeline;
 use std::time::Duration;
 use synod_protocol::{Id, Workspace};
 
