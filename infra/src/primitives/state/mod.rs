@@ -56,12 +56,15 @@ impl Default for Retention {
     }
 }
 
+/// The policies of a workspace as each range had them when they were last read.
+type Remembered = HashMap<(u32, Workspace), Arc<Policies>>;
+
 /// The shared state of this Redis; a cheap clone.
 #[derive(Clone, Debug)]
 pub struct State {
     redis: Redis,
     retention: Retention,
-    policies: Arc<Mutex<HashMap<(u32, Workspace), Arc<Policies>>>>,
+    policies: Arc<Mutex<Remembered>>,
 }
 
 impl State {

@@ -12,6 +12,7 @@ async fn all(state: &State, workspace: &Workspace, prefix: &str, limit: usize) -
         let page = state.list(workspace, prefix, limit, cursor.as_deref()).await.unwrap();
         assert!(page.entries.len() <= limit);
         keys.extend(page.entries.into_iter().map(|entry| entry.key.to_string()));
+        assert!(keys.len() < 10_000, "the pages do not end");
         cursor = page.next_cursor;
         if cursor.is_none() {
             return keys;

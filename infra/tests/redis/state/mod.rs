@@ -1,5 +1,6 @@
 //! Shared state on a real Redis.
 
+mod anything;
 mod batches;
 pub(super) mod concurrent;
 mod conflicts;
