@@ -115,7 +115,7 @@ impl Feed {
                 Page::Changes(..) => {}
                 Page::Lost => {
                     let ends = ends(&self.shared.redis).await?;
-                    return Err(super::FollowError::Lost { oldest: ends.map(|ends| ends.oldest) });
+                    return Err(super::FollowError::Lost { oldest: ends.map(|ends| Box::new(ends.oldest)) });
                 }
                 Page::Closed => {
                     let said = format!("range {range} of shared state is being read back from the mirror");
@@ -295,7 +295,8 @@ async fn exchange(
     let read = values.next().unwrap_or(Value::Nil).extract_error()?;
     let read: Option<Vec<(String, Vec<Value>)>> = redis::from_redis_value(read)?;
     let range_of = |name: &str| streams.iter().position(|stream| stream == name);
-    let elements = read.into_iter().flatten().filter_map(|(name, elements)| Some((range_of(&name)?, elements)));
+    let elements =
+        read.into_iter().flatten().filter_map(|(name, elements)| Some((range_of(&name)?, elements)));
     let elements = elements.flat_map(|(range, all)| all.into_iter().map(move |one| (range as u32, one)));
     let elements = elements.collect();
     let era = |value: Value| -> Result<Option<u32>, RedisError> {
