@@ -5,6 +5,7 @@ mod changes;
 mod contexts;
 mod inbox;
 mod lease;
+mod linear;
 mod network;
 mod outage;
 mod permits;

@@ -85,6 +85,7 @@ async fn play() {
             println!("say:{}", hold.wait_held(SECOND).await);
             std::future::pending::<()>().await;
         }
+        "write_state" => super::state::concurrent::play(&argument).await,
         "log" => {
             let config = telemetry::TelemetryConfig {
                 format: telemetry::LogFormat::Json,

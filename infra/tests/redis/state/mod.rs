@@ -1,6 +1,7 @@
 //! Shared state on a real Redis.
 
 mod batches;
+pub(super) mod concurrent;
 mod conflicts;
 mod expiry;
 mod listing;
