@@ -118,7 +118,7 @@ async fn next(following: &mut Following) -> Result<StateChange, Error> {
             }
             Ok(None) => {}
             Err(FollowError::Redis(error)) => {
-                tracing::debug!(%error, "changes of shared state wait for Redis")
+                tracing::debug!(%error, "changes of shared state wait for Redis");
             }
             Err(error) => return Err(error.into()),
         }

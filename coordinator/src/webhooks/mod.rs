@@ -90,7 +90,7 @@ enum Turn {
     /// The subscription is gone.
     Gone,
     /// Somebody else noted this.
-    Changed(Progress),
+    Changed(Box<Progress>),
     /// Redis or the feed cannot be asked now.
     Away(String),
 }
@@ -115,7 +115,7 @@ impl Worker {
         loop {
             match self.serve(known.take()).await {
                 Turn::Gone => return,
-                Turn::Changed(now) => known = Some(now),
+                Turn::Changed(now) => known = Some(*now),
                 Turn::Away(why) => {
                     tracing::debug!(subscription = %self.id, why, "a webhook waits");
                     tokio::time::sleep(LOOK).await;
@@ -169,7 +169,7 @@ impl Worker {
 
     async fn still_there(&self, progress: &Progress) -> Result<(), Turn> {
         let now = self.all.progress(&self.workspace, &self.id).await.map_err(away)?.ok_or(Turn::Gone)?;
-        if now == *progress { Ok(()) } else { Err(Turn::Changed(now)) }
+        if now == *progress { Ok(()) } else { Err(Turn::Changed(Box::new(now))) }
     }
 
     /// Changes were lost before they were sent: it goes on from the oldest that are kept.
@@ -181,8 +181,8 @@ impl Worker {
     ) -> Result<Following, Turn> {
         let FollowError::Lost { oldest: Some(oldest) } = error else { return Err(away(error)) };
         tracing::warn!(subscription = %self.id, "changes of shared state were lost before a webhook was told of them");
-        self.note(progress, |progress| progress.position = Some(oldest), None).await?;
-        Ok(self.shared.feed.follow(kept.interest(&self.workspace), oldest))
+        self.note(progress, |progress| progress.position = Some(*oldest), None).await?;
+        Ok(self.shared.feed.follow(kept.interest(&self.workspace), *oldest))
     }
 
     async fn note(
@@ -234,7 +234,7 @@ impl Worker {
             if disabled {
                 tracing::warn!(subscription = %self.id, reason, "a webhook was disabled: {failures} deliveries in a row failed");
                 // This change is sent first when it is enabled again.
-                return Err(Turn::Changed(progress.clone()));
+                return Err(Turn::Changed(Box::new(progress.clone())));
             }
             tokio::time::sleep(pause(attempt)).await;
         }

@@ -103,8 +103,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let s = address.segments();
     let global = s[0] & 0xe000 == 0x2000;
-    let special = (s[0] == 0x2001 && s[1] < 0x0200) // protocol assignments, Teredo, benchmarks, ORCHID
-        || (s[0] == 0x2001 && s[1] == 0x0db8) // documentation
+    // Protocol assignments, Teredo, benchmarks, ORCHID; documentation.
+    let special = (s[0] == 0x2001 && (s[1] < 0x0200 || s[1] == 0x0db8))
         || s[0] == 0x2002 // 6to4
         || (s[0] == 0x3fff && s[1] < 0x1000) // documentation
         || (s[0] == 0x2620 && s[1] == 0x004f && s[2] == 0x8000);

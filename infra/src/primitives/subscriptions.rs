@@ -72,7 +72,7 @@ pub enum Noted {
     /// It is noted.
     Yes,
     /// Somebody else noted this meanwhile.
-    Changed(Progress),
+    Changed(Box<Progress>),
     /// The subscription is gone.
     Gone,
 }
@@ -223,7 +223,7 @@ impl Subscriptions {
             redis::from_redis_value(PROGRESS.run(&self.redis, Call { keys, args }).await?)?;
         match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["noted"] => Ok(Noted::Yes),
-            ["changed", now] => Ok(Noted::Changed(read(now)?)),
+            ["changed", now] => Ok(Noted::Changed(Box::new(read(now)?))),
             _ => Ok(Noted::Gone),
         }
     }
@@ -243,7 +243,7 @@ impl Subscriptions {
             };
             match self.note(workspace, id, (&was, &is), None).await? {
                 Noted::Yes => return Ok(Some(is)),
-                Noted::Changed(now) => was = now,
+                Noted::Changed(now) => was = *now,
                 Noted::Gone => return Ok(None),
             }
         }

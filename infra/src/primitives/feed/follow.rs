@@ -39,7 +39,7 @@ pub enum FollowError {
     #[error("changes after this position are no longer kept")]
     Lost {
         /// Before every change that is kept; `None` while that cannot be said.
-        oldest: Option<Position>,
+        oldest: Option<Box<Position>>,
     },
     /// Redis cannot be asked now; the next call goes on where this one was.
     #[error(transparent)]
@@ -168,7 +168,7 @@ impl Following {
             Ok(Page::Lost) => {
                 // Where it begins is only for the one who asks: that it cannot be told changes nothing.
                 let ends = ends(&self.shared.redis).await.ok().flatten();
-                return Err(FollowError::Lost { oldest: ends.map(|ends| ends.oldest) });
+                return Err(FollowError::Lost { oldest: ends.map(|ends| Box::new(ends.oldest)) });
             }
             Ok(Page::Closed) => {
                 self.not_before = Instant::now() + self.backoff.next_wait();

@@ -115,7 +115,7 @@ impl Feed {
                 Page::Changes(..) => {}
                 Page::Lost => {
                     let ends = ends(&self.shared.redis).await?;
-                    return Err(super::FollowError::Lost { oldest: ends.map(|ends| ends.oldest) });
+                    return Err(super::FollowError::Lost { oldest: ends.map(|ends| Box::new(ends.oldest)) });
                 }
                 Page::Closed => {
                     let said = format!("range {range} of shared state is being read back from the mirror");

@@ -1,6 +1,6 @@
 //! Who follows changes: each once, wherever it goes on, however slow it is, whatever became of Redis.
 
-use super::{KEPT, RANGE, all_opened, change, entry, key_in, named, relay, soon, tombstone};
+use super::{RANGE, all_opened, change, entry, key_in, named, relay, soon, tombstone};
 use crate::{Bench, SECOND, ask, until};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -148,7 +148,7 @@ async fn a_position_whose_changes_are_gone_is_lost_and_says_where_to_go_on() {
     let error = feed.follow(interest("*"), begin).next(soon()).await.unwrap_err();
     let FollowError::Lost { oldest: Some(oldest) } = error else { panic!("{error}") };
     let left: u64 = ask(&mut raw, &["XLEN", &keys::state_changes(RANGE)]).await;
-    let kept = told(&mut feed.follow(interest("*"), oldest), left as usize).await;
+    let kept = told(&mut feed.follow(interest("*"), *oldest), left as usize).await;
     assert_eq!((kept[0].1, kept[kept.len() - 1].1), (1_001 - left, 1_000), "all that is kept");
 
     // Emptied: nobody can say what came between, even where later places are there again.

@@ -144,7 +144,9 @@ async fn only_what_is_newer_is_read_back_and_what_redis_has_besides_is_owed() {
     let w = &bench.workspace;
     let [a, b, c, d] = ["a/", "b/", "c/", "d/"].map(|stem| key_in(RANGE, w, stem));
     let mut restoring = Restoring::new(bench.redis.clone(), RANGE);
-    let take = |restoring: &mut Restoring, key: &Name, kept| drop(restoring.take(w, key, &kept));
+    let take = |restoring: &mut Restoring, key: &Name, kept| {
+        restoring.take(w, key, &kept);
+    };
     take(&mut restoring, &a, Kept::Written(entry(r#"{"x": "ü"}"#, 5)));
     take(&mut restoring, &a, Kept::Written(entry("0", 4)));
     take(&mut restoring, &b, Kept::Written(entry("1", 5)));

@@ -4,7 +4,7 @@
 mod feed;
 mod mirror;
 
-use super::{Bench, SECOND, ask};
+use super::{SECOND, ask};
 use synod_infra::primitives::keys;
 use synod_infra::primitives::mirror::{Outbox, Standing};
 use synod_infra::redis::Redis;
