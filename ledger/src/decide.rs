@@ -37,7 +37,7 @@ pub enum Input {
         /// Its offset.
         offset: u64,
         /// Why.
-        error: Error,
+        error: Box<Error>,
         /// What could be read of its envelope.
         meta: Option<Meta>,
     },
@@ -206,7 +206,7 @@ pub(crate) fn decide_among(state: &State, cx: &Context<'_>, agenda: &Agenda, inp
 fn decide_at(state: &State, cx: Desk<'_>, input: &Input) -> Decision {
     match input {
         Input::Command { command, meta } => decide_command(state, cx, command, meta),
-        Input::Poison { error, .. } => Decision { rejected: Some(error.clone()), ..Decision::default() },
+        Input::Poison { error, .. } => Decision { rejected: Some((**error).clone()), ..Decision::default() },
         Input::PassedOn { .. } => Decision::default(),
         Input::Due(key) => on_task(state, cx, key, |draft| draft.due()),
         Input::Dispatch(key) => on_task(state, cx, key, |draft| draft.dispatch(&[])),

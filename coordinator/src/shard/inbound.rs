@@ -59,7 +59,7 @@ fn asker(record: &RawRecord, offset: u64) -> Option<Meta> {
 }
 
 fn poison(offset: u64, error: Error, meta: Option<Meta>) -> Input {
-    Input::Poison { offset, error, meta }
+    Input::Poison { offset, error: Box::new(error), meta }
 }
 
 fn meta(envelope: &Envelope, offset: u64, broker_ms: Option<i64>, now: Timestamp) -> Meta {

@@ -47,7 +47,7 @@ fn history() -> Shard {
     shard.wait(60_000);
     let (agent, incarnation) = (agent_key("a"), start(2));
     shard.happen(&Input::Forget { agent, incarnation, kept_ms: 60_000 }, None);
-    shard.happen(&Input::Poison { offset: 7, error: Error::invalid("no JSON"), meta: None }, None);
+    shard.happen(&Input::Poison { offset: 7, error: Box::new(Error::invalid("no JSON")), meta: None }, None);
     shard.happen(&Input::PassedOn { offset: 8, partition: 3 }, None);
     shard.ask_kafka("by-kafka", 9, "synod.task.cancel", &json!({"task_id": "w"}));
     shard

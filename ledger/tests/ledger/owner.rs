@@ -319,7 +319,7 @@ fn what_could_not_be_read_is_on_record_and_owes_a_copy_and_a_reply() {
     let reply_to = Some("kafka:synod.reply.x".parse().unwrap());
     let error = synod_protocol::Error::invalid("no JSON");
     let meta = Some(Meta { reply_to, ..meta("x", Some(8)) });
-    let (append, _) = shard.decide(&Input::Poison { offset: 8, error: error.clone(), meta }, None);
+    let (append, _) = shard.decide(&Input::Poison { offset: 8, error: Box::new(error.clone()), meta }, None);
     let step = read(&append.unwrap().bytes);
     assert_eq!((step.input.poison, step.input.offset, step.rejected), (true, Some(8), Some(error)));
     let released = shard.owner.acked(1, Ok(Some(1))).unwrap();

@@ -141,7 +141,7 @@ fn every_position_passed_is_on_record_and_none_goes_back() {
     let cancel = || Box::new(command("synod.task.cancel", &json!({"task_id": "t"})));
     let error = Error::invalid("no JSON");
     for (input, position) in [
-        (Input::Poison { offset: 4, error, meta: None }, 5),
+        (Input::Poison { offset: 4, error: Box::new(error), meta: None }, 5),
         (Input::PassedOn { offset: 5, partition: 3 }, 6),
         (Input::Command { command: cancel(), meta: meta("x", Some(6)) }, 7),
         (Input::Command { command: cancel(), meta: meta("x", Some(9)) }, 10),

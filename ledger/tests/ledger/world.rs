@@ -541,7 +541,9 @@ impl World {
             let offset = self.seats[who].owner.as_ref().unwrap().state().position();
             let Some(produced) = self.topic.get(offset as usize).cloned() else { return };
             let input = match produced {
-                Produced::Poison => Input::Poison { offset, error: Error::invalid("no JSON"), meta: None },
+                Produced::Poison => {
+                    Input::Poison { offset, error: Box::new(Error::invalid("no JSON")), meta: None }
+                }
                 Produced::PassedOn => Input::PassedOn { offset, partition: 1 },
                 Produced::Command(body, ce_id, ty) => {
                     let reply_to = Some("redis:synod:reply:x".parse().unwrap());

@@ -335,7 +335,7 @@ impl World {
                 Produced::Poison { meta } => {
                     let meta = meta.map(|meta| Meta { offset: Some(offset), ..meta });
                     let error = Error::invalid("it is no JSON");
-                    Queued::Ready(Box::new(Input::Poison { offset, error, meta }), read_at)
+                    Queued::Ready(Box::new(Input::Poison { offset, error: Box::new(error), meta }), read_at)
                 }
                 Produced::Command { command, meta, asked_at, came_at } => match self.shard_of(command.root())
                 {
