@@ -49,7 +49,10 @@ impl Line {
 #[tokio::main]
 async fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let redis = Redis::new(RedisConfig { command_timeout: Duration::from_secs(10), ..RedisConfig::new(words[1].clone()) });
+    let redis = Redis::new(RedisConfig {
+        command_timeout: Duration::from_secs(10),
+        ..RedisConfig::new(words[1].clone())
+    });
     let limits = QueueLimits { messages: 10_000_000, bytes: 8 << 30 };
     let line = Line {
         queues: Queues::with_limits(redis.unwrap(), limits),
