@@ -37,8 +37,7 @@
 //! | `synod:{<tag>}:counter:operations:order`, `…:budget:operations:order` | list | the operation ids, oldest first | as they |
 //! | `synod:{<tag>}:limit` | hash | `level` in billionths, `at` in µs of Redis' time: a token bucket | when it would be full |
 //! | `synod:{<ws>/<queue>}:queue` | hash | counters of a queue, and who waits for the next thing that is due | 25 h empty |
-//! | `synod:{<ws>/<queue>}:queue:meta` | hash | message id → what is known of the message, msgpack | ack, or room for newer dead ones |
-//! | `synod:{<ws>/<queue>}:queue:payloads` | hash | message id → payload, JSON | with it |
+//! | `synod:{<ws>/<queue>}:queue:messages` | hash | `m<id>` → what is known of the message, msgpack; `p<id>` → its payload, JSON | ack, or room for newer dead ones |
 //! | `synod:{<ws>/<queue>}:queue:ready` | zset | ids of messages that can be leased, the next first | lease |
 //! | `synod:{<ws>/<queue>}:queue:leased` | zset | ids of those that are leased → until when, ms | ack, nack, time |
 //! | `synod:{<ws>/<queue>}:queue:delayed` | zset | ids of those that are not due → when they are, ms | time |
@@ -204,8 +203,7 @@ pub fn limit(workspace: &Workspace, name: &Name) -> String {
 /// All keys of a queue, in the order in which its scripts know them.
 pub fn queue(workspace: &Workspace, name: &Name) -> Vec<String> {
     let root = format!("synod:{}:queue", tag(workspace, name));
-    let parts =
-        ["meta", "payloads", "ready", "leased", "delayed", "dead", "seen", "settled", "waiters", "rates"];
+    let parts = ["messages", "ready", "leased", "delayed", "dead", "seen", "settled", "waiters", "rates"];
     let parts = parts.iter().map(|part| format!("{root}:{part}"));
     std::iter::once(root.clone()).chain(parts).collect()
 }

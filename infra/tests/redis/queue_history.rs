@@ -161,8 +161,9 @@ async fn acknowledge(line: &Line, message: &Leased, url: &str, steals: bool) {
 /// The receipt that a message is leased under now, read where no client reads it.
 async fn stolen(line: &Line, id: &str, url: &str) -> Option<String> {
     let mut raw = super::raw(url).await;
-    let key = format!("synod:{{{}/{}}}:queue:meta", line.workspace, line.name);
-    let meta: Option<Vec<u8>> = redis::cmd("HGET").arg(key).arg(id).query_async(&mut raw).await.ok()?;
+    let key = format!("synod:{{{}/{}}}:queue:messages", line.workspace, line.name);
+    let meta: Option<Vec<u8>> =
+        redis::cmd("HGET").arg(key).arg(format!("m{id}")).query_async(&mut raw).await.ok()?;
     let text: String = meta?.iter().map(|b| if b.is_ascii_graphic() { *b as char } else { ' ' }).collect();
     // `<deliveries>-<32 hexadecimal digits>-<n>`, behind its length.
     let word = text.split(' ').find(|w| w.len() > 34 && w.contains('-'))?;

@@ -78,6 +78,7 @@ fn entry<'a>(words: &mut impl Iterator<Item = &'a String>) -> Result<MemoryEntry
     })
 }
 
+#[allow(clippy::needless_pass_by_value)] // for `map_err`
 fn odd(error: synod_protocol::Error) -> RedisError {
     RedisError::Unexpected(format!("a memory holds {error}"))
 }

@@ -71,13 +71,16 @@ pub struct MemoryPage {
     pub next: Option<u64>,
 }
 
+/// Those that some handle holds.
+type HotCaches = HashMap<(Workspace, Id), Weak<Hot>>;
+
 /// The memories in this Redis; a cheap clone. Clones share the hot caches.
 #[derive(Clone)]
 pub struct Memories {
     redis: Redis,
     limits: MemoryLimits,
     staleness: Duration,
-    hot: Arc<Mutex<HashMap<(Workspace, Id), Weak<Hot>>>>,
+    hot: Arc<Mutex<HotCaches>>,
 }
 
 impl Memories {

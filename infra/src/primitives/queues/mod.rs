@@ -132,7 +132,8 @@ impl Queues {
             [most, bytes, DEDUPLICATED_IDS, kept_ms].iter().map(u64::to_string).collect();
         let mut ids = Vec::with_capacity(messages.len());
         for message in messages {
-            let is_named = message.id.is_some();
+            // One that is made for a request is the same whenever the request comes again.
+            let is_named = message.id.is_some() || once.is_some();
             let id = message.id.map_or_else(|| made_id(once, ids.len(), workspace), String::from);
             args.extend([
                 id.clone(),

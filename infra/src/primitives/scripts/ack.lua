@@ -10,9 +10,12 @@ if not m then
   return { 'fenced', why }
 end
 call('ZREM', LEASED, id)
-call('HINCRBY', QUEUE, 'bytes', -m[6])
 remove(id)
+if call('HINCRBY', QUEUE, 'bytes', -m[6]) == 0 and call('HLEN', MESSAGES) == 0 then
+  call('PEXPIRE', QUEUE, EMPTY_MS)
+end
 settled('a', id, receipt)
-count('a', 1)
-emptied()
+if count('a', 1) then
+  forget_settled()
+end
 return { 'done' }

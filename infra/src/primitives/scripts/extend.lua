@@ -7,6 +7,8 @@ if not m then
   return { 'fenced', why }
 end
 local till = int(now + tonumber(ARGV[3]))
+m[9] = tonumber(till)
+write(id, m)
 call('ZADD', LEASED, till, id)
 signal(0)
 return { 'done', till }

@@ -6,25 +6,36 @@
 local limit, visibility_ms, bytes_most, drawn, who = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 promote()
 local answer, bytes, taken = { 'items', int(now) }, 0, 0
-local till = int(now + visibility_ms)
-for n = 1, limit do
-  local next = call('ZRANGE', READY, 0, 0, 'WITHSCORES')
-  local id = next[1]
-  if not id then
-    break
-  end
-  local m = read(id)
+local till = now + visibility_ms
+local next, fields, payloads, written, held = call('ZPOPMIN', READY, limit), {}, {}, {}, {}
+for i = 1, #next, 2 do
+  fields[#fields + 1] = 'm' .. next[i]
+end
+local found = #next > 0 and call('HMGET', MESSAGES, unpack(fields)) or {}
+for n = 1, #fields do
+  local id, m = next[2 * n - 1], cmsgpack.unpack(found[n])
   bytes = bytes + m[6]
   if n > 1 and bytes > bytes_most then
-    break
+    -- What is too much, and all behind it, has its place again.
+    call('ZADD', READY, place(m), id)
+  else
+    taken = n
+    m[3], m[9] = m[3] + 1, till
+    m[7] = int(m[3]) .. '-' .. drawn .. '-' .. int(n)
+    payloads[n] = 'p' .. id
+    written[2 * n - 1], written[2 * n] = fields[n], cmsgpack.pack(m)
+    held[2 * n - 1], held[2 * n] = int(till), id
+    found[n] = m
   end
-  call('ZREM', READY, id)
-  m[3] = m[3] + 1
-  m[7] = int(m[3]) .. '-' .. drawn .. '-' .. int(n)
-  write(id, m)
-  call('ZADD', LEASED, till, id)
-  taken = n
-  for _, word in ipairs({ id, m[7], int(m[3]), call('HGET', PAYLOADS, id), int(m[1]), int(m[5]), till }) do
+end
+if taken > 0 then
+  call('HSET', MESSAGES, unpack(written))
+  call('ZADD', LEASED, unpack(held))
+  payloads = call('HMGET', MESSAGES, unpack(payloads))
+end
+for n = 1, taken do
+  local m = found[n]
+  for _, word in ipairs({ next[2 * n - 1], m[7], int(m[3]), payloads[n], int(m[1]), int(m[5]), int(till) }) do
     answer[#answer + 1] = word
   end
 end
@@ -34,7 +45,7 @@ if who ~= '' then
 end
 if taken > 0 then
   count('l', taken)
-  signal(math.min(1, call('ZCARD', READY)))
+  signal_ready()
   return answer
 end
 if who == '' then

@@ -3,5 +3,5 @@
 -- Returns {'done'}
 call('ZREM', WAITERS, ARGV[1])
 watches_no_more(ARGV[1])
-signal(math.min(1, call('ZCARD', READY)))
+signal_ready()
 return { 'done' }

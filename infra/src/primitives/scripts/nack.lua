@@ -14,5 +14,6 @@ end
 call('ZREM', LEASED, id)
 local where = give_back(id, m, tonumber(ARGV[3]), ARGV[4])
 settled(where, id, receipt)
+forget_settled()
 signal(where == 'ready' and 1 or 0)
 return { 'done', where }

@@ -1,12 +1,12 @@
 -- What the scripts of a queue share; it stands before each of them.
--- KEYS: the queue, meta, payloads, ready, leased, delayed, dead, seen, settled, waiters, rates (see keys.rs)
+-- KEYS: the queue, messages, ready, leased, delayed, dead, seen, settled, waiters, rates (see keys.rs)
 --
 -- A message's order is its priority, then its number in the queue: `ready` is scored by both in one figure below 2^53.
 -- It keeps its number when it is delivered again, so it is handed out before what came later; one that was put in with a
 -- delay gets its number when that is over. So a call that promotes only some of what is due leaves the rest in order:
 -- they are promoted by the time at which they were due, and get higher numbers.
-local QUEUE, META, PAYLOADS, READY, LEASED, DELAYED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local DEAD, SEEN, SETTLED, WAITERS, RATES = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local QUEUE, MESSAGES, READY, LEASED, DELAYED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local DEAD, SEEN, SETTLED, WAITERS, RATES = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local call = redis.call
 
 local PROMOTED = 256             -- of leases that have ended, and of delays, per call
@@ -23,25 +23,39 @@ local function int(n)
   return string.format('%.0f', n)
 end
 
--- {priority, number, deliveries, max deliveries, enqueued at, bytes, receipt, came at, reason, dead at}
+-- Of a message: {priority, number, deliveries, max deliveries, enqueued at, bytes, receipt, came at, leased until or
+-- reason of its death, dead at}
 local function read(id)
-  local text = call('HGET', META, id)
+  local text = call('HGET', MESSAGES, 'm' .. id)
   return text and cmsgpack.unpack(text)
 end
 
 local function write(id, m)
-  call('HSET', META, id, cmsgpack.pack(m))
+  call('HSET', MESSAGES, 'm' .. id, cmsgpack.pack(m))
+end
+
+local function place(m)
+  return int((9 - m[1]) * LEVEL + m[2])
 end
 
 local function ready(id, m)
-  call('ZADD', READY, int((9 - m[1]) * LEVEL + m[2]), id)
+  call('ZADD', READY, place(m), id)
+end
+
+local function payload(id)
+  return call('HGET', MESSAGES, 'p' .. id)
+end
+
+-- Messages, the dead ones among them.
+local function messages()
+  return call('HLEN', MESSAGES) / 2
 end
 
 local function number()
   return call('HINCRBY', QUEUE, 'number', 1)
 end
 
--- Counts per second of the last minute; whatever is older goes once a second.
+-- Counts per second of the last minute; whatever is older goes once a second. Whether this is the first in its second.
 local function count(what, n)
   local second = math.floor(now / 1000)
   if call('HINCRBY', RATES, what .. int(second), n) == n then
@@ -51,19 +65,13 @@ local function count(what, n)
       end
     end
     call('PEXPIRE', RATES, 120000)
+    return true
   end
 end
 
 -- Takes the message out of everything but `ready`, `leased`, `delayed` and `dead`.
 local function remove(id)
-  call('HDEL', META, id)
-  call('HDEL', PAYLOADS, id)
-end
-
-local function emptied()
-  if call('HLEN', META) == 0 then
-    call('PEXPIRE', QUEUE, EMPTY_MS)
-  end
+  call('HDEL', MESSAGES, 'm' .. id, 'p' .. id)
 end
 
 local function bury(id, m, reason)
@@ -90,7 +98,7 @@ local function give_back(id, m, delay_ms, reason)
     bury(id, m, reason)
     return 'dead'
   end
-  m[7] = false
+  m[7], m[9] = false, false
   write(id, m)
   if delay_ms > 0 then
     call('ZADD', DELAYED, int(now + delay_ms), id)
@@ -185,13 +193,20 @@ local function signal(n)
   end
 end
 
+-- Wakes one more where more can be leased: whoever comes next does the same.
+local function signal_ready()
+  if call('EXISTS', WAITERS) == 1 then
+    signal(math.min(1, call('ZCARD', READY)))
+  end
+end
+
 -- The message, if it is leased under this receipt now.
 local function held(id, receipt)
   local m = read(id)
   if not m or m[7] ~= receipt then
     return nil, m and 'stale' or 'unknown'
   end
-  if tonumber(call('ZSCORE', LEASED, id) or '0') <= now then
+  if m[9] <= now then
     return nil, 'expired'
   end
   return m
@@ -200,6 +215,9 @@ end
 -- Remembers that this receipt has settled its message in this way; the same once more is no error.
 local function settled(how, id, receipt)
   call('ZADD', SETTLED, now, how .. receipt .. ' ' .. id)
+end
+
+local function forget_settled()
   call('ZREMRANGEBYRANK', SETTLED, 0, -SETTLED_MOST - 1)
   call('ZREMRANGEBYSCORE', SETTLED, '-inf', now - SETTLED_MS)
   call('PEXPIRE', SETTLED, SETTLED_MS)

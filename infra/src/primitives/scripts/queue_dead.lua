@@ -13,9 +13,9 @@ for i = 1, #page, 2 do
     answer[1] = int(tonumber(page[i - 1]))
     break
   end
-  for _, word in ipairs({ page[i], call('HGET', PAYLOADS, page[i]), int(m[3]), m[9], int(m[1]), int(m[5]), int(m[10]) }) do
+  for _, word in ipairs({ page[i], payload(page[i]), int(m[3]), m[9], int(m[1]), int(m[5]), int(m[10]) }) do
     answer[#answer + 1] = word
   end
 end
-signal(math.min(1, call('ZCARD', READY)))
+signal_ready()
 return answer

@@ -19,7 +19,7 @@ for i = 1, #rates, 2 do
 end
 local counters = call('HMGET', QUEUE, 'dropped', 'bytes')
 local ready_now = call('ZCARD', READY)
-signal(math.min(1, ready_now))
+signal_ready()
 return {
   int(ready_now), int(call('ZCARD', LEASED)), int(call('ZCARD', DELAYED)), int(call('ZCARD', DEAD)),
   counters[1] or '0', counters[2] or '0', oldest and int(math.max(0, now - oldest)) or '-1', int(call('ZCARD', WAITERS)),

@@ -7,7 +7,7 @@ if not call('ZSCORE', DEAD, id) then
   return { 'again', 'unknown' }
 end
 local m = read(id)
-local there, bytes = call('HLEN', META) - call('ZCARD', DEAD), tonumber(call('HGET', QUEUE, 'bytes') or '0')
+local there, bytes = messages() - call('ZCARD', DEAD), tonumber(call('HGET', QUEUE, 'bytes') or '0')
 if there + 1 > tonumber(ARGV[2]) then
   return { 'again', 'messages', int(there) }
 end
