@@ -6,7 +6,7 @@
 //! | `synod:{state/<r>}:changes` | stream | the changes of range r, for the relay and for subscriptions | trimmed by the relay |
 //! | `synod:{state/<r>}:mirrored` | string | the place in it up to which the mirror has all | - |
 //! | `synod:{state/<r>}:open` | string | that the mirror was read back into this Redis: without it the range is not served | - |
-//! | `synod:{<tag>}:lock` | hash | who holds it: `owner`, `token`, `until`, `since` (ms of Redis' time), `by`, `bell`; free: the last `token` | 1 h after its lease |
+//! | `synod:{<tag>}:lock` | hash | who holds it: `owner`, `token`, `until`, `since` (ms of Redis' time), `by`, `bell`, `line`; free: `until` is 0, the `token` the last one | 1 h after its lease |
 //! | `synod:{<tag>}:semaphore` | hash | `total`, the last `token`, each permit that is out | 1 h after its last lease |
 //! | `synod:{<tag>}:semaphore:holders` | zset | token → when its lease ends, in ms of Redis' time | with the last of them |
 //! | `synod:{<tag>}:lock:queue`, `…:semaphore:queue` | list | who waits, first come first | 1,000 entries; with the longest wait |

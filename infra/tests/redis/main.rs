@@ -7,6 +7,7 @@ mod counters;
 mod inbox;
 mod lease;
 mod lock_histories;
+mod lock_lists;
 mod locks;
 mod network;
 mod outage;
