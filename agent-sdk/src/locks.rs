@@ -4,7 +4,6 @@ use crate::mesh::Mesh;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use synod_infra::primitives::leases::{Ask, Grant, Held, Told};
 use synod_infra::primitives::leases::{Locks as LocksOf, Semaphores as SemaphoresOf};
@@ -207,7 +206,7 @@ impl Kind {
 ///
 /// Its lease is counted on this process' monotonic clock from before it was asked for. A process that is stopped (SIGSTOP, a
 /// paused machine) cannot know meanwhile that it has lost: what must never be done twice is guarded by [`token`] at the
-/// place where it is done ([`FencingGate`]).
+/// place where it is done ([`FencingGate`](crate::FencingGate)).
 ///
 /// Dropped, it is released in the background, if there is a runtime and Redis answers; else its lease runs out.
 ///
@@ -387,46 +386,5 @@ impl Keeper {
     /// When a third of the lease is over.
     fn next(&self) -> Instant {
         self.held_until.checked_sub(self.ttl - self.ttl / RENEW_AT).unwrap_or_else(Instant::now)
-    }
-}
-
-/// How any resource refuses a holder that does not know that it has lost: it remembers the greatest token it has seen,
-/// and takes nothing under a smaller one. Keep one per resource, with the resource.
-///
-/// ```
-/// use agent_sdk::FencingGate;
-///
-/// let gate = FencingGate::default();
-/// assert!(gate.admit(33).is_ok());
-/// assert!(gate.admit(34).is_ok(), "the next holder");
-/// assert!(gate.admit(33).is_err(), "the one before, who was paused and does not know");
-/// ```
-#[derive(Debug, Default)]
-pub struct FencingGate {
-    greatest: AtomicU64,
-}
-
-impl FencingGate {
-    /// A gate of a resource that has seen this token already: as read from where the resource keeps it.
-    pub fn since(greatest: u64) -> FencingGate {
-        FencingGate { greatest: AtomicU64::new(greatest) }
-    }
-
-    /// Lets a holder in. Ask under the same lock or transaction as the write itself: what is asked before may have
-    /// changed by then.
-    ///
-    /// # Errors
-    /// `fenced`: a greater token was seen.
-    pub fn admit(&self, token: u64) -> Result<(), Error> {
-        let greatest = self.greatest.fetch_max(token, Ordering::SeqCst);
-        if token >= greatest {
-            return Ok(());
-        }
-        Err(Error::fenced(format!("token {token} is stale: {greatest} was seen")))
-    }
-
-    /// The greatest token that was let in; 0 at first.
-    pub fn greatest(&self) -> u64 {
-        self.greatest.load(Ordering::SeqCst)
     }
 }

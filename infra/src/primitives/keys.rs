@@ -23,7 +23,7 @@
 //! | `synod:{subscriptions}:hooks` | hash | `<ws>/<id>` -> how far a webhook is | with its subscription |
 //! | `synod:{subscriptions}:again:<ws>/<id>` | list | what is to be delivered to it once more | with its subscription |
 //! | `synod:{subscriptions}:dead:<ws>/<id>` | list | what could not be delivered to a webhook | with its subscription |
-//! | `synod:{<tag>}:lock` | hash | who holds it: `owner`, `token`, `until`, `since` (ms of Redis' time), `by`, `bell`; free: the last `token` | 1 h after its lease |
+//! | `synod:{<tag>}:lock` | hash | who holds it: `owner`, `token`, `until`, `since` (ms of Redis' time), `by`, `bell`, `line`; free: `until` is 0, the `token` the last one | 1 h after its lease |
 //! | `synod:{<tag>}:semaphore` | hash | `total`, the last `token`, each permit that is out | 1 h after its last lease |
 //! | `synod:{<tag>}:semaphore:holders` | zset | token → when its lease ends, in ms of Redis' time | with the last of them |
 //! | `synod:{<tag>}:lock:queue`, `…:semaphore:queue` | list | who waits, first come first | 1,000 entries; with the longest wait |

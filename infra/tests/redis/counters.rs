@@ -36,6 +36,13 @@ impl Bench {
     }
 }
 
+/// A bound as a number, or as how far it is from what an addition would make.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    At(i64),
+    Beside(i128),
+}
+
 /// Against arithmetic that has room: any sequence of additions within any bounds, at the ends of i64 too.
 #[tokio::test]
 async fn bounds_are_exact_over_the_whole_of_i64() {
@@ -57,13 +64,23 @@ async fn bounds_are_exact_over_the_whole_of_i64() {
         i64::MIN + 1,
     ]);
     let number = proptest::prop_oneof![edges, any::<i64>(), -200i64..200];
-    let bound = prop::option::of(number.clone());
+    // Anywhere, or right beside what the addition would make: there a number that is rounded shows.
+    let bound = proptest::prop_oneof![
+        proptest::strategy::Just(None),
+        number.clone().prop_map(|n| Some(Bound::At(n))),
+        (-2i128..=2).prop_map(|n| Some(Bound::Beside(n)))
+    ];
     let steps = prop::collection::vec((number, bound.clone(), bound), 1..12);
     let mut runner = TestRunner::deterministic();
     for case in 0..300 {
         let (counter, mut value) = (format!("c{case}"), 0i128);
         for (add, floor, ceiling) in steps.new_tree(&mut runner).unwrap().current() {
             let wanted = value + i128::from(add);
+            let at = |bound: Option<Bound>| match bound? {
+                Bound::At(n) => Some(n),
+                Bound::Beside(n) => i64::try_from(wanted + n).ok(),
+            };
+            let (floor, ceiling) = (at(floor), at(ceiling));
             let outside =
                 floor.is_some_and(|f| wanted < f.into()) || ceiling.is_some_and(|c| wanted > c.into());
             let answer = bench.add(&counter, &Add { floor, ceiling, ..plus(add) }).await;

@@ -9,6 +9,7 @@ mod inbox;
 mod lease;
 mod linear;
 mod lock_histories;
+mod lock_lists;
 mod locks;
 mod memories;
 mod network;

@@ -33,6 +33,7 @@ if redis.call('HEXISTS', waiters, id) == 0 then
     return {'again', 'full'}
   end
   redis.call('RPUSH', queue, id)
+  lines_up(true)
 end
 redis.call('HSET', waiters, id, bell .. ' ' .. ARGV[4] .. ' ' .. text(now + wait) .. ' ' .. ARGV[7] .. ' ' .. owner)
 -- They outlive the longest wait by a minute.

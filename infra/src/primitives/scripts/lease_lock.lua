@@ -6,8 +6,10 @@ local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
 local record, queue, waiters = KEYS[1], KEYS[2], KEYS[3]
-local had = redis.call('HMGET', record, 'token', 'until', 'owner', 'by', 'bell', 'since')
+local had = redis.call('HMGET', record, 'token', 'until', 'owner', 'by', 'bell', 'since', 'line')
 local held = {token = had[1], ends = tonumber(had[2] or '0'), owner = had[3], by = had[4], bell = had[5], since = had[6]}
+-- Whether anyone may stand in line; without it nobody is looked for.
+local line = had[7]
 
 -- Numbers above 2^53 do not come; what is written never has an exponent.
 local function text(number)
@@ -45,11 +47,18 @@ local function extend(token, ends)
   redis.call('PEXPIREAT', record, text(ends + KEPT_MS))
   return sooner
 end
+-- What is left of the holder says nothing any more; the key ends as it would have.
 local function free(token)
   held = {token = token, ends = 0}
   redis.call('HSET', record, 'until', '0')
-  redis.call('HDEL', record, 'owner', 'since', 'by', 'bell')
-  redis.call('PEXPIRE', record, KEPT_MS)
+end
+local function lines_up(some)
+  line = some
+  if some then
+    redis.call('HSET', record, 'line', '1')
+  else
+    redis.call('HDEL', record, 'line')
+  end
 end
 -- All that hold now, the first granted first.
 local function holders()

@@ -69,6 +69,10 @@ local function extend(token, ends)
   keep()
   return sooner
 end
+-- Whether anyone may stand in line: here the queue itself says so.
+local line = true
+local function lines_up()
+end
 -- All that hold now, the first granted first.
 local function holders()
   local all = redis.call('ZRANGE', leases, 0, -1)

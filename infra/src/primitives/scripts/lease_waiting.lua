@@ -35,9 +35,10 @@ end
 -- Gives what is free to the first who live.
 local function hand_over()
   local gave = false
-  while room() do
+  while line and room() do
     local id = redis.call('LPOP', queue)
     if not id then
+      lines_up(false)
       break
     end
     local bell, ttl, limit, owner = waiter(id)
