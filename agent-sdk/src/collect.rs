@@ -139,7 +139,7 @@ impl<I: IntoIterator<Item = TaskRequest>> Collect<I> {
         while let Some(end) = ends.next().await {
             match end {
                 End::Success(success) => collected.successes.push(*success),
-                End::Failure(failure) => collected.failures.push(failure),
+                End::Failure(failure) => collected.failures.push(*failure),
                 End::Late(late) => collected.late.push(late),
             }
         }
@@ -153,7 +153,7 @@ impl<I: IntoIterator<Item = TaskRequest>> Collect<I> {
 
 enum End<T> {
     Success(Box<Success<T>>),
-    Failure(Failure),
+    Failure(Box<Failure>),
     Late(Late),
 }
 
@@ -177,7 +177,7 @@ async fn one<T: DeserializeOwned>(
             }
             End::Late(Late { index, task_id, agent_id })
         }
-        Err(error) => End::Failure(Failure { index, task_id, took, error }),
+        Err(error) => End::Failure(Box::new(Failure { index, task_id, took, error })),
     }
 }
 

@@ -91,7 +91,7 @@ async fn take_over(shared: &Shared, store: &KeptBreakers) -> Result<(), RedisErr
         match serde_json::from_str::<Vec<(Scope, Kept)>>(&text) {
             Ok(kept) => shared.fleet.breakers_kept(key, &kept, ago),
             Err(error) => {
-                tracing::warn!(agent = %key.agent, %error, "what is kept of its breakers does not read")
+                tracing::warn!(agent = %key.agent, %error, "what is kept of its breakers does not read");
             }
         }
     }

@@ -61,10 +61,6 @@ pub(crate) struct Agenda {
 
 /// What comes next.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart where it is made, and an input needs no box for that"
-)]
 pub enum Next {
     /// This input is to be handled; then ask again.
     Input(Input),

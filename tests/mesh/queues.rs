@@ -15,13 +15,13 @@ async fn post(client: &Client, path: &str, body: Value) -> Answer {
 
 async fn lease(client: &Client, queue: &str, more: Value) -> Vec<Value> {
     let mut body = json!({"consumer": "c", "visibility_ms": 60_000});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     let answer = post(client, &format!("/v1/queues/{queue}/lease"), body).await;
-    answer.is(200).body["items"].as_array().unwrap().clone()
+    answer.is(200).body["items"].as_array().expect("an array").clone()
 }
 
 fn settle(queue: &str, message: &Value, what: &str) -> String {
-    let id = message["message_id"].as_str().unwrap();
+    let id = message["message_id"].as_str().expect("a text");
     format!("/v1/queues/{queue}/{id}/{what}")
 }
 
@@ -75,7 +75,7 @@ async fn a_waiting_lease_over_http_is_answered_when_something_comes() {
     let dead = client.get(&format!("{path}/dead?limit=1")).await.is(200).body.clone();
     assert_eq!((&dead["items"][0]["reason"], &dead["next_cursor"]), (&json!("no"), &Value::Null));
     client.get(&format!("{path}/dead?cursor=x")).await.is_problem(400, "invalid_argument");
-    let id = dead["items"][0]["message_id"].as_str().unwrap();
+    let id = dead["items"][0]["message_id"].as_str().expect("a text");
     post(&client, &format!("{path}/dead/{id}/redrive"), json!({})).await.is(200);
     post(&client, &format!("{path}/dead/{id}/redrive"), json!({})).await.is_problem(404, "not_found");
     assert_eq!(lease(&client, &queue, json!({})).await[0]["delivery"], 1);
@@ -235,12 +235,12 @@ async fn a_memory_is_written_found_handed_over_and_told_of() {
     client.get(&format!("{path}/nothing")).await.is_problem(404, "not_found");
     let keys = async |query: &str| -> Vec<Value> {
         let page = client.get(&format!("{path}{query}")).await;
-        page.is(200).body["items"].as_array().unwrap().iter().map(|entry| entry["key"].clone()).collect()
+        page.is(200).body["items"].as_array().expect("an array").iter().map(|entry| entry["key"].clone()).collect()
     };
     assert_eq!(keys("").await, ["c", "a/b"]);
     assert_eq!((keys("?tag=t").await, keys("?prefix=c").await), (vec![json!("a/b")], vec![json!("c")]));
     let page = client.get(&format!("{path}?limit=1")).await.body.clone();
-    let next = page["next_cursor"].as_str().unwrap();
+    let next = page["next_cursor"].as_str().expect("a text");
     assert_eq!(keys(&format!("?limit=1&cursor={next}")).await, ["a/b"]);
     client.get(&format!("{path}?cursor=x")).await.is_problem(400, "invalid_argument");
     client.get(&format!("{path}?limit=0")).await.is_problem(400, "invalid_argument");

@@ -326,7 +326,7 @@ impl World {
             What::Party(
                 party as usize,
                 life as u32,
-                PartyDoing::Heard { ask, shard, ce_id: Some(ce_id), answer },
+                PartyDoing::Heard { ask, shard, ce_id: Some(ce_id), answer: Box::new(answer) },
             ),
         );
     }
@@ -404,6 +404,9 @@ impl World {
         let Asking { party, life, ask, shard, meta, read, .. } = asking;
         let ce_id = if read.is_some() { None } else { Some(meta.ce_id) };
         let delay = self.latency();
-        self.after(delay, What::Party(party, life, PartyDoing::Heard { ask, shard, ce_id, answer }));
+        self.after(
+            delay,
+            What::Party(party, life, PartyDoing::Heard { ask, shard, ce_id, answer: Box::new(answer) }),
+        );
     }
 }

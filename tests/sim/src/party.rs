@@ -67,7 +67,7 @@ pub(crate) enum PartyDoing {
     /// It has not heard.
     Silence { ask: u64, tries: u32 },
     /// It hears.
-    Heard { ask: u64, shard: u32, ce_id: Option<String>, answer: Answer },
+    Heard { ask: u64, shard: u32, ce_id: Option<String>, answer: Box<Answer> },
     /// Its record is in the topic, or it does not know.
     Produced { ask: u64, landed: bool },
     /// An agent looks for work.
@@ -149,7 +149,7 @@ impl World {
         // What was said is checked even if nobody is left to hear it.
         if let PartyDoing::Heard { shard, ce_id, answer, ask } = &doing {
             let (shard, ce_id, ask) = (Some(*shard), ce_id.as_deref().unwrap_or("a read"), *ask);
-            self.note(shard, || match answer {
+            self.note(shard, || match &**answer {
                 Ok((shown, _)) => {
                     format!("told p{party}, ask {ask}: {ce_id} is taken: {}", cut(shown.as_str(), 160))
                 }

@@ -62,12 +62,12 @@ fn entry<'a>(words: &mut impl Iterator<Item = &'a String>) -> Result<MemoryEntry
     let provenance = if from.is_empty() {
         None
     } else {
-        let (from, key) = (from.parse().map_err(odd)?, from_key.parse().map_err(odd)?);
+        let (from, key) = (from.parse().map_err(|e| odd(&e))?, from_key.parse().map_err(|e| odd(&e))?);
         Some(Provenance { from, key, at: time(at)? })
     };
     let count = figure(word()?)?;
     Ok(MemoryEntry {
-        key: key.parse().map_err(odd)?,
+        key: key.parse().map_err(|e| odd(&e))?,
         value: Json::parse(value)
             .map_err(|e| RedisError::Unexpected(format!("a value does not read: {e}")))?,
         tags: (0..count).map(|_| word().cloned()).collect::<Result<_, _>>()?,
@@ -79,7 +79,7 @@ fn entry<'a>(words: &mut impl Iterator<Item = &'a String>) -> Result<MemoryEntry
 }
 
 #[allow(clippy::needless_pass_by_value)] // for `map_err`
-fn odd(error: synod_protocol::Error) -> RedisError {
+fn odd(error: &synod_protocol::Error) -> RedisError {
     RedisError::Unexpected(format!("a memory holds {error}"))
 }
 
