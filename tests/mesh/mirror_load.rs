@@ -146,7 +146,7 @@ pub(super) fn check(
     });
     for write in acked.iter().filter(|write| write.at <= broke) {
         let known = seen.iter().any(|(key, version, _)| *key == write.key && *version == write.version);
-        if known || mirrored.get(write.key.as_str()).is_none() {
+        if known || !mirrored.contains_key(write.key.as_str()) {
             if !known {
                 return Err(format!("nothing of {} is left", write.key));
             }
