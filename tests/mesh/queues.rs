@@ -235,7 +235,12 @@ async fn a_memory_is_written_found_handed_over_and_told_of() {
     client.get(&format!("{path}/nothing")).await.is_problem(404, "not_found");
     let keys = async |query: &str| -> Vec<Value> {
         let page = client.get(&format!("{path}{query}")).await;
-        page.is(200).body["items"].as_array().expect("an array").iter().map(|entry| entry["key"].clone()).collect()
+        page.is(200).body["items"]
+            .as_array()
+            .expect("an array")
+            .iter()
+            .map(|entry| entry["key"].clone())
+            .collect()
     };
     assert_eq!(keys("").await, ["c", "a/b"]);
     assert_eq!((keys("?tag=t").await, keys("?prefix=c").await), (vec![json!("a/b")], vec![json!("c")]));

@@ -267,6 +267,33 @@ async fn the_dead_make_room_for_newer_ones() {
 }
 
 #[tokio::test]
+async fn a_lease_gives_no_more_than_an_answer_may_carry() {
+    let bench = Bench::start().await;
+    let line = Line::of(&bench, "q");
+    let big = Json::of(&"x".repeat(255 * 1024)).unwrap();
+    for n in 0..20 {
+        line.put(&n.to_string(), |m| m.payload = big.clone()).await;
+    }
+    let expected = |range: std::ops::Range<u64>| range.map(|n| n.to_string()).collect::<Vec<_>>();
+    assert_eq!(line.ids(100).await, expected(0..16));
+    assert_eq!(line.counts().await, [4, 16, 0, 0]);
+    assert_eq!(line.ids(100).await, expected(16..20));
+}
+
+#[tokio::test]
+async fn a_lease_that_is_extended_outlasts_its_first_end() {
+    let bench = Bench::start().await;
+    let line = Line::of(&bench, "q");
+    line.put("a", |_| ()).await;
+    let leased = line.ask(Duration::from_millis(200), 1, Duration::ZERO).await.remove(0);
+    line.extend(&leased, 60_000).await.unwrap();
+    let given = Instant::now();
+    until("its first end has passed", SECOND, async || given.elapsed() > Duration::from_millis(210)).await;
+    assert_eq!(line.counts().await, [0, 1, 0, 0]);
+    line.ack(&leased).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_status_counts_and_an_unused_queue_is_empty() {
     let bench = Bench::start().await;
     let line = Line::of(&bench, "q");
