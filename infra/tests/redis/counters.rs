@@ -174,7 +174,7 @@ fn read(lines: &[String]) -> Vec<Vec<Asked>> {
             (clients.entry(words[1].to_owned()).or_default(), |n: usize| words[n].parse().unwrap());
         match words[0] {
             "ask" => {
-                client.push(Asked { from: at, to: None, add: number(2), ceiling: number(3), heard: None })
+                client.push(Asked { from: at, to: None, add: number(2), ceiling: number(3), heard: None });
             }
             heard => {
                 let last = client.last_mut().unwrap();

@@ -78,7 +78,7 @@ fn impossible(put: &BTreeSet<String>, seen: &[Seen]) -> Vec<String> {
                         }
                     }
                     other => {
-                        wrong.push(format!("{id} was acknowledged under {receipt}, which is of {other:?}"))
+                        wrong.push(format!("{id} was acknowledged under {receipt}, which is of {other:?}"));
                     }
                 }
             }

@@ -52,9 +52,9 @@ impl Model {
         self.count += 1;
         let message = Message { id, priority, came: self.count, deliveries: 0, most, held: None };
         if later {
-            self.delayed.push(message)
+            self.delayed.push(message);
         } else {
-            self.ready.push(message)
+            self.ready.push(message);
         }
         false
     }

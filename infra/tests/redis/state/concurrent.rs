@@ -48,7 +48,7 @@ impl Model {
             None => (version == 0).then(|| self.clone()),
             Some((_, Some(known))) => (known == version).then(|| self.clone()),
             Some((value, None)) => {
-                (version > self.last).then(|| Model { there: Some((value, Some(version))), last: version })
+                (version > self.last).then_some(Model { there: Some((value, Some(version))), last: version })
             }
         }
     }
