@@ -169,7 +169,7 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
             Verb::Policy(args) => policy::run(&api, args, output).await,
             Verb::Stats => {
                 let figures = api.get("/v1/state-statistics", &[], Duration::ZERO).await?;
-                shown(figures, output)
+                shown(&figures, output)
             }
         }
     })
@@ -186,9 +186,9 @@ async fn entry(api: &Api, key: &Name, at: Option<u64>) -> Result<Value, Stop> {
 }
 
 /// For people one table, with the sum as its last line.
-fn shown(figures: Value, output: &mut Output<impl Write>) -> Result<(), Stop> {
+fn shown(figures: &Value, output: &mut Output<impl Write>) -> Result<(), Stop> {
     if output.format() != crate::output::Format::Table {
-        return output.entity(&figures);
+        return output.entity(figures);
     }
     let mut rows = figures["prefixes"].as_array().cloned().unwrap_or_default();
     rows.iter_mut().filter(|row| row["prefix"] == "").for_each(|row| row["prefix"] = "(none)".into());

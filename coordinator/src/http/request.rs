@@ -187,7 +187,6 @@ impl<const LIMIT: usize, S: Sync> axum::extract::FromRequest<S> for JsonUpTo<LIM
     }
 }
 
-#[expect(clippy::result_large_err, reason = "the error is the answer")]
 fn is_json(request: &Request) -> Result<(), Response> {
     let media = request.headers().get("content-type").map(|v| String::from_utf8_lossy(v.as_bytes()));
     match media.filter(|media| ContentType::parse(media) != Ok(ContentType::Json)) {

@@ -26,7 +26,7 @@ const LOOKED_AT: usize = 4_000_000;
 /// How many operations the longest order explains.
 pub(crate) fn check<O, S: Clone + Eq + Hash>(
     history: &[Timed<O>],
-    start: S,
+    start: &S,
     step: impl Fn(&S, &O) -> Vec<S>,
 ) -> Result<(), usize> {
     assert!(history.is_sorted_by_key(|timed| timed.called));
@@ -36,7 +36,7 @@ pub(crate) fn check<O, S: Clone + Eq + Hash>(
     let mut taken: Vec<usize> = Vec::new();
     let (mut explained, mut longest) = (0, 0);
     // What may come next, and what it leads to, after each operation that is taken.
-    let mut frames = vec![candidates(history, &done, &start, &step)];
+    let mut frames = vec![candidates(history, &done, start, &step)];
     while explained < known {
         assert!(tried.len() < LOOKED_AT, "undecided: too many orders are possible; record fewer operations");
         let Some(next) = frames.last_mut() else { return Err(longest) };

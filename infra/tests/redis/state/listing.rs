@@ -73,9 +73,9 @@ async fn a_key_that_is_there_throughout_is_listed_exactly_once() {
         while !stopped.load(Ordering::Relaxed) {
             n += 1;
             let key = name(&format!("stays/{}x", n % 97));
-            let short = Put { ttl_ms: (n % 3 == 0).then_some(1), ..put("0") };
+            let short = Put { ttl_ms: n.is_multiple_of(3).then_some(1), ..put("0") };
             state.put(&writer, &key, short, Condition::None).await.unwrap();
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 state.delete(&writer, &key, Condition::None).await.unwrap();
             }
             // Those that stay are written as well.
