@@ -292,3 +292,34 @@ async fn what_is_wrong_is_refused_with_its_place() {
     let media = room.client.request("PUT", "/v1/state/a").header("content-type", "text/plain").body("1");
     assert_eq!(room.client.send(media).await.status, 415);
 }
+
+/// The SDK writes straight to Redis what HTTP reads, and the other way round.
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_and_http_see_the_same() {
+    let room = Room::open().await;
+    let workspace = room.workspace.parse().expect("a workspace");
+    let config = agent_sdk::MeshConfig::http(&room._mesh.http).in_workspace(workspace);
+    let without = agent_sdk::Mesh::connect(config.clone()).expect("a handle").state();
+    assert_eq!(without.put("a", &1).await.expect_err("no Redis").code, agent_sdk::Code::Unavailable);
+    let mesh = agent_sdk::Mesh::connect(config.with_redis(&room._mesh.redis)).expect("a handle");
+    let state = mesh.state().by("sdk-1");
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let key = state.key::<u64>("shared/n").expect("a key");
+        all.spawn(async move { key.update(|n| Some(n.unwrap_or(0) + 1)).await.expect("updated") });
+    }
+    while let Some(done) = all.join_next().await {
+        done.expect("no panic");
+    }
+    let read = room.get("/v1/state/shared%2Fn").await;
+    assert_eq!((&read.is(200).body["value"], &read.body["updated_by"]), (&json!(8), &json!("sdk-1")));
+    room.put("shared%2Fn", json!({"value": {"not": "a number"}})).await.is(200);
+    let refused = state.get::<u64>("shared/n").await.expect_err("another shape");
+    assert_eq!(refused.code, agent_sdk::Code::Unprocessable);
+    let stale = state.put_if("shared/n", &1, 5).await.expect_err("stale");
+    assert!(stale.code == agent_sdk::Code::Conflict && stale.current_version > read.body["version"].as_u64());
+    let merged = state.merge("shared/n", &json!({"n": [1]}), agent_sdk::Merge::new().union("/n")).await;
+    assert_eq!(merged.expect("merged").value, json!({"not": "a number", "n": [1]}).into());
+    assert_eq!(state.history("shared/n", 100, None).await.expect("a history").lines.len(), 10);
+    assert_eq!(state.list("shared/", 10, None).await.expect("a page").0.len(), 1);
+}

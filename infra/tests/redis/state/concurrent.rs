@@ -260,7 +260,7 @@ fn explained(folder: &Path) -> Result<usize, String> {
     for (key, history) in histories(folder).iter().enumerate() {
         operations += history.len();
         let all = history.len();
-        check(history, Model::default(), Model::step)
+        check(history, &Model::default(), Model::step)
             .map_err(|longest| format!("key {key}: {longest} of {all} operations are explained"))?;
     }
     Ok(operations)
@@ -286,7 +286,7 @@ fn the_checker_knows_right_from_wrong() {
     let read = |version, value| Did::Read(Some(Some((version, value))));
     let nothing = Demand::Nothing;
     let check = |what: &str, history: &[Timed<Did>], right: bool| {
-        assert_eq!(check(history, Model::default(), Model::step).is_ok(), right, "{what}");
+        assert_eq!(check(history, &Model::default(), Model::step).is_ok(), right, "{what}");
     };
     check("one after the other", &[known(0, 1, put(1, nothing, 5)), known(2, 3, read(5, 1))], true);
     check(
