@@ -68,6 +68,7 @@ pub struct Consumed {
 }
 
 /// How the handling of one message ended.
+#[derive(Clone, Copy)]
 enum End {
     Acked,
     Nacked,
