@@ -11,22 +11,13 @@
 //!
 //! Of several words to one waiter only the newest is kept: it must say all that counts.
 
-use super::config::RedisConfig;
 use super::error::RedisError;
 use super::keys;
-use super::link::Backoff;
-use super::place::Place;
-use futures::StreamExt;
-use redis::Value;
-use redis::aio::PubSub;
+use super::listener::{Heard, Listener};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
-
-/// A silent subscription is checked this often, for a connection that died without a word.
-const CHECK_EVERY: Duration = Duration::from_secs(5);
+use tokio::time::{Instant, timeout_at};
 
 type Waiting = Mutex<HashMap<String, watch::Sender<Option<String>>>>;
 
@@ -60,11 +51,11 @@ pub(crate) struct Ring {
 
 impl Bell {
     /// Subscribes in the background.
-    pub(crate) fn start(place: Place, config: RedisConfig) -> Bell {
+    pub(crate) fn start(listener: Listener) -> Bell {
         let (publish, up) = watch::channel(0);
         let channel = format!("{}{}", keys::BELL_PREFIX, uuid::Uuid::new_v4());
         let waiting = Arc::<Waiting>::default();
-        tokio::spawn(listen(place, config, channel.clone(), waiting.clone(), publish));
+        tokio::spawn(listen(listener, channel.clone(), waiting.clone(), publish));
         Bell { channel, waiting, up }
     }
 
@@ -143,71 +134,25 @@ impl Drop for Ring {
     }
 }
 
-async fn listen(
-    place: Place,
-    config: RedisConfig,
-    channel: String,
-    waiting: Arc<Waiting>,
-    publish: watch::Sender<u64>,
-) {
-    let (mut backoff, mut generation) = (Backoff::default(), 0);
-    loop {
-        match subscribe(&place, &config, &channel).await {
-            Ok(subscription) => {
-                backoff.reset();
-                generation += 1;
-                publish.send_replace(generation);
-                tokio::select! {
-                    () = pass_on(subscription, config.command_timeout, &waiting) => {}
-                    () = publish.closed() => return,
-                }
-                publish.send_replace(0);
+async fn listen(listener: Listener, channel: String, waiting: Arc<Waiting>, publish: watch::Sender<u64>) {
+    let mut generation = 0;
+    let listening = listener.listen(vec![channel], |heard| match heard {
+        Heard::Stands => {
+            generation += 1;
+            publish.send_replace(generation);
+        }
+        Heard::Broke => drop(publish.send_replace(0)),
+        Heard::Said { text, .. } => {
+            let (whom, words) = text.split_once(' ').unwrap_or((text, ""));
+            let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who has just gone takes himself out; whoever gave him something takes it back then.
+            if let Some(say) = waiting.get(whom) {
+                say.send_replace(Some(words.to_owned()));
             }
-            Err(error) => tracing::debug!(%channel, %error, "the bell has no subscription"),
         }
-        tokio::select! {
-            () = tokio::time::sleep(backoff.next_wait()) => {}
-            () = publish.closed() => return,
-        }
-    }
-}
-
-async fn subscribe(place: &Place, config: &RedisConfig, channel: &str) -> Result<PubSub, RedisError> {
-    let limit = config.connect_timeout;
-    let mut subscription = place.connect_pubsub(config).await?;
-    match timeout(limit, subscription.subscribe(channel)).await {
-        Ok(subscribed) => Ok(subscribed.map(|()| subscription)?),
-        Err(_) => Err(RedisError::Timeout { limit }),
-    }
-}
-
-/// Returns when the subscription is gone.
-async fn pass_on(subscription: PubSub, limit: Duration, waiting: &Waiting) {
-    let (mut sink, mut stream) = subscription.split();
-    let mut check = tokio::time::interval(CHECK_EVERY);
-    check.tick().await;
-    loop {
-        tokio::select! {
-            message = stream.next() => {
-                let Some(message) = message else { return };
-                let text: String = match message.get_payload() {
-                    Ok(text) => text,
-                    Err(error) => {
-                        tracing::warn!(%error, "a word that does not read");
-                        continue;
-                    }
-                };
-                let (whom, words) = text.split_once(' ').unwrap_or((&text, ""));
-                let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                // Who has just gone takes himself out; whoever gave him something takes it back then.
-                if let Some(say) = waiting.get(whom) {
-                    say.send_replace(Some(words.to_owned()));
-                }
-            }
-            _ = check.tick() => match timeout(limit, sink.ping::<Value>()).await {
-                Ok(Ok(_)) => {}
-                _ => return,
-            },
-        }
+    });
+    tokio::select! {
+        never = listening => match never {},
+        () = publish.closed() => {}
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct BlockingReader {
     /// Sent first on every new connection.
     opening: Cmd,
     connection: Option<MultiplexedConnection>,
+    /// How often the master had moved when it was opened.
+    moves: u64,
     exchange: Option<BoxFuture<'static, Result<(MultiplexedConnection, Read), RedisError>>>,
     look_again: bool,
     backoff: Backoff,
@@ -45,6 +47,7 @@ impl BlockingReader {
             redis,
             opening,
             connection: None,
+            moves: 0,
             exchange: None,
             look_again: false,
             backoff: Backoff::default(),
@@ -75,6 +78,9 @@ impl BlockingReader {
         let exchange = match &mut self.exchange {
             Some(exchange) => exchange,
             none => {
+                if self.moves != self.redis.moves() {
+                    (self.connection, self.moves) = (None, self.redis.moves());
+                }
                 let opening = self.look_again.then_some(&self.opening);
                 none.insert(match (self.connection.take(), opening) {
                     (None, _) => Box::pin(open(self.redis.clone(), self.opening.clone(), self.not_before)),

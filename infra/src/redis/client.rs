@@ -12,6 +12,7 @@ use super::bell::Bell;
 use super::config::RedisConfig;
 use super::error::{RedisError, breaks_connection};
 use super::link::Link;
+use super::listener::Listener;
 use super::place::{Place, Pooled};
 use crate::telemetry::names;
 use deadpool::Runtime;
@@ -53,6 +54,7 @@ impl Redis {
     /// `InvalidConfig`.
     pub fn new(config: RedisConfig) -> Result<Redis, RedisError> {
         let place = config.place()?;
+        place.follow();
         let limit = Some(config.command_timeout);
         let pool = Pool::builder(Pooled { place: place.clone(), config: config.clone() })
             .max_size(config.pool_size)
@@ -148,12 +150,17 @@ impl Redis {
     /// Where scripts wake those who wait; its subscription is opened when it is first asked for.
     pub(crate) fn bell(&self) -> &Bell {
         let inner = &self.inner;
-        inner.bell.get_or_init(|| Bell::start(inner.place.clone(), inner.config.clone()))
+        inner.bell.get_or_init(|| Bell::start(self.listener()))
     }
 
-    /// A new connection for subscriptions.
-    pub(crate) async fn open_pubsub(&self) -> Result<redis::aio::PubSub, RedisError> {
-        self.inner.place.connect_pubsub(&self.inner.config).await.map_err(counted)
+    /// How often the Sentinels have called another server master: a connection from before is to be left.
+    pub(crate) fn moves(&self) -> u64 {
+        self.inner.place.moves()
+    }
+
+    /// For subscriptions, each on a connection of its own.
+    pub(crate) fn listener(&self) -> Listener {
+        Listener { place: self.inner.place.clone(), config: self.inner.config.clone() }
     }
 
     /// Runs one exchange on the shared connection within the limit; what condemns the connection is passed on.
@@ -201,7 +208,7 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// One command; the limit is per command.
     pub(crate) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
-        match tokio::time::timeout(self.limit, command.query_async(&mut *self.connection)).await {
+        match tokio::time::timeout(self.limit, command.query_async(&mut self.connection.0)).await {
             Ok(answer) => answer.map_err(|e| counted(e.into())),
             Err(_) => Err(counted(RedisError::Timeout { limit: self.limit })),
         }

@@ -7,17 +7,13 @@ use super::client::{Redis, run_id_in};
 use super::error::RedisError;
 use super::keys;
 use super::lease::Standing;
-use super::link::Backoff;
-use futures::StreamExt;
+use super::listener::Heard;
 use redis::{Pipeline, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use synod_protocol::Id;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-/// A silent subscription is checked this often, for a connection that died without a word.
-const CHECK_SUBSCRIPTION_EVERY: Duration = Duration::from_secs(5);
 
 /// The leases at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +141,14 @@ impl Presence {
     pub fn start(redis: Redis, id: &Id, holder: &str) -> Presence {
         let (publish, news) = watch::channel(0);
         let channels = [keys::coordinator_presence(id, holder), keys::NEWS.to_owned()];
-        Presence { news, task: tokio::spawn(hold(redis, channels, publish)) }
+        let task = tokio::spawn(async move {
+            let hold = redis.listener().listen(channels.into(), |heard| match heard {
+                Heard::Stands | Heard::Said { .. } => publish.send_modify(|count| *count += 1),
+                Heard::Broke => {}
+            });
+            match hold.await {}
+        });
+        Presence { news, task }
     }
 
     /// Returns when there is news, and after every subscription: something may have been missed before it.
@@ -160,47 +163,5 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-async fn hold(redis: Redis, channels: [String; 2], publish: watch::Sender<u64>) {
-    let mut backoff = Backoff::default();
-    loop {
-        match listen(&redis, &channels, &publish, &mut backoff).await {
-            Ok(()) => tracing::debug!("the coordinator's subscription broke"),
-            Err(error) => tracing::debug!(%error, "no subscription for the coordinator"),
-        }
-        tokio::time::sleep(backoff.next_wait()).await;
-    }
-}
-
-async fn listen(
-    redis: &Redis,
-    channels: &[String; 2],
-    publish: &watch::Sender<u64>,
-    backoff: &mut Backoff,
-) -> Result<(), RedisError> {
-    let limit = redis.command_timeout();
-    let mut subscription = redis.open_pubsub().await?;
-    match tokio::time::timeout(limit, subscription.subscribe(channels.as_slice())).await {
-        Ok(done) => done?,
-        Err(_) => return Err(RedisError::Timeout { limit }),
-    }
-    backoff.reset();
-    publish.send_modify(|count| *count += 1);
-    let (mut sink, mut stream) = subscription.split();
-    let mut check = tokio::time::interval(CHECK_SUBSCRIPTION_EVERY);
-    check.tick().await;
-    loop {
-        tokio::select! {
-            message = stream.next() => match message {
-                Some(_) => publish.send_modify(|count| *count += 1),
-                None => return Ok(()),
-            },
-            _ = check.tick() => match tokio::time::timeout(limit, sink.ping::<Value>()).await {
-                Ok(Ok(_)) => {}
-                _ => return Ok(()),
-            },
-        }
     }
 }

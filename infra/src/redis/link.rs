@@ -123,6 +123,8 @@ async fn keep_connected(place: Place, config: RedisConfig, publish: watch::Sende
     let endpoint = config.endpoint();
     let mut generation = 0;
     loop {
+        let moved = place.moved();
+        tokio::pin!(moved);
         let connection = tokio::select! {
             connection = connect_patiently(&place, &config, &publish) => connection,
             () = publish.closed() => return,
@@ -134,6 +136,9 @@ async fn keep_connected(place: Place, config: RedisConfig, publish: watch::Sende
         while doubt.generation.load(Ordering::Acquire) < generation {
             tokio::select! {
                 () = doubt.wake.notified() => {}
+                () = &mut moved => {
+                    doubt.generation.fetch_max(generation, Ordering::AcqRel);
+                }
                 () = publish.closed() => return,
             }
         }

@@ -10,15 +10,21 @@
 
 use super::config::RedisConfig;
 use super::error::RedisError;
+use futures::StreamExt;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, FromRedisValue, Value};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// The longest that one Sentinel is waited for while there are others to ask.
 const SENTINEL_WITHIN: Duration = Duration::from_millis(300);
+/// How often a Sentinel that says nothing is asked.
+const SENTINEL_CHECK: Duration = Duration::from_secs(2);
+/// The wait before the next Sentinel is listened to.
+const SENTINEL_AGAIN: Duration = Duration::from_millis(100);
 /// Commands that may queue in front of a socket; more callers wait within their time limit.
 const QUEUED_COMMANDS: usize = 1024;
 
@@ -41,6 +47,10 @@ pub(crate) struct Sentinels {
     service: String,
     /// How to connect to the master, but for its address.
     master: ConnectionInfo,
+    /// Whom they called master last, as far as was heard.
+    known: Mutex<Option<ConnectionAddr>>,
+    /// Grows when they call another server master; there are tasks that hear of it.
+    moves: watch::Sender<u64>,
 }
 
 impl Place {
@@ -61,7 +71,43 @@ impl Place {
             first: AtomicUsize::new(0),
             service,
             master,
+            known: Mutex::default(),
+            moves: watch::channel(0).0,
         })))
+    }
+
+    /// Begins to hear of another master, until the last clone is gone. Needs a tokio runtime.
+    pub(crate) fn follow(&self) {
+        if let Place::Sentinels(sentinels) = self {
+            for n in 0..sentinels.clients.len() {
+                tokio::spawn(follow(Arc::downgrade(sentinels), n));
+            }
+        }
+    }
+
+    /// Returns when the Sentinels call another server master than at the call; never where there are none.
+    ///
+    /// A master that was replaced by hand goes on answering until it is told, and what it takes meanwhile is lost: so its
+    /// connections are left at once.
+    pub(crate) fn moved(&self) -> impl Future<Output = ()> + Send + use<> {
+        let moves = match self {
+            Place::Named(_) => None,
+            Place::Sentinels(sentinels) => Some(sentinels.moves.subscribe()),
+        };
+        async move {
+            let Some(mut moves) = moves else { return std::future::pending().await };
+            if moves.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// How often they have called another server master.
+    pub(crate) fn moves(&self) -> u64 {
+        match self {
+            Place::Named(_) => 0,
+            Place::Sentinels(sentinels) => *sentinels.moves.borrow(),
+        }
     }
 
     /// The server as it is now, by `deadline`.
@@ -135,7 +181,67 @@ impl Place {
     }
 }
 
+/// Hears of another master from one of the Sentinels: the one that leads a failover knows a second before the others.
+async fn follow(sentinels: Weak<Sentinels>, n: usize) {
+    loop {
+        let Some(of) = sentinels.upgrade() else { return };
+        let client = of.clients[n].clone();
+        drop(of);
+        if let Err(error) = hear(&sentinels, n, &client).await {
+            tracing::debug!(sentinel = %client.get_connection_info().addr(), %error, "a Sentinel is not heard");
+        }
+        tokio::time::sleep(SENTINEL_AGAIN).await;
+    }
+}
+
+/// Returns when this Sentinel is gone, or nobody listens any more.
+async fn hear(sentinels: &Weak<Sentinels>, n: usize, client: &Client) -> Result<(), RedisError> {
+    let late = |_| RedisError::Timeout { limit: SENTINEL_WITHIN };
+    let soon = || Instant::now() + SENTINEL_WITHIN;
+    let mut subscription = timeout_at(soon(), client.get_async_pubsub()).await.map_err(late)??;
+    // The first is said by the leader alone, as soon as the next master has taken over; the second by all, at the end.
+    let channels = ["+failover-state-reconf-slaves", "+switch-master"];
+    timeout_at(soon(), subscription.subscribe(&channels)).await.map_err(late)??;
+    let (mut sink, mut messages) = subscription.split();
+    let mut check = tokio::time::interval(SENTINEL_CHECK);
+    check.tick().await;
+    loop {
+        // At the beginning too: something may have been said before it.
+        let Some(of) = sentinels.upgrade() else { return Ok(()) };
+        if let Some((host, port)) = timeout_at(soon(), of.ask(client)).await.map_err(late)?? {
+            of.heard(n, ConnectionAddr::Tcp(host, port));
+        }
+        drop(of);
+        loop {
+            tokio::select! {
+                message = messages.next() => match message {
+                    Some(_) => break,
+                    None => return Ok(()),
+                },
+                _ = check.tick() => {
+                    if sentinels.strong_count() == 0 {
+                        return Ok(());
+                    }
+                    timeout_at(soon(), sink.ping::<Value>()).await.map_err(late)??;
+                }
+            }
+        }
+    }
+}
+
 impl Sentinels {
+    /// One of them calls this server master.
+    fn heard(&self, n: usize, address: ConnectionAddr) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.replace(address.clone());
+        if before.is_some_and(|before| before != address) {
+            tracing::info!(master = self.service, %address, "Redis has another master");
+            // The others may not know yet.
+            self.first.store(n, Ordering::Relaxed);
+            self.moves.send_modify(|moves| *moves += 1);
+        }
+    }
+
     /// The master, by the first Sentinel that knows it.
     async fn master(&self, deadline: Instant) -> Result<Client, RedisError> {
         let (count, first) = (self.clients.len(), self.first.load(Ordering::Relaxed));
@@ -175,18 +281,23 @@ pub(crate) struct Pooled {
 }
 
 impl deadpool::managed::Manager for Pooled {
-    type Type = MultiplexedConnection;
+    /// With how often the master had moved when it was opened.
+    type Type = (MultiplexedConnection, u64);
     type Error = RedisError;
 
-    async fn create(&self) -> Result<MultiplexedConnection, RedisError> {
-        self.place.connect(&self.config).await
+    async fn create(&self) -> Result<(MultiplexedConnection, u64), RedisError> {
+        let moves = self.place.moves();
+        Ok((self.place.connect(&self.config).await?, moves))
     }
 
     async fn recycle(
         &self,
-        connection: &mut MultiplexedConnection,
+        (connection, moves): &mut (MultiplexedConnection, u64),
         _: &deadpool::managed::Metrics,
     ) -> deadpool::managed::RecycleResult<RedisError> {
+        if *moves != self.place.moves() {
+            return Err(deadpool::managed::RecycleError::message("Redis has another master"));
+        }
         let checked = match &self.place {
             Place::Named(_) => {
                 let answer = connection.req_packed_command(&redis::cmd("PING")).await;

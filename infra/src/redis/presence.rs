@@ -10,9 +10,7 @@
 use super::client::{Redis, run_id_in};
 use super::error::RedisError;
 use super::keys;
-use super::link::Backoff;
-use futures::StreamExt;
-use redis::aio::PubSub;
+use super::listener::Heard;
 use redis::{Pipeline, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,7 +19,6 @@ use synod_protocol::view::{Held, Load};
 use synod_protocol::{Id, Incarnation, Workspace};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 /// Channels asked about in one `PUBSUB NUMSUB`.
 const CHANNELS_PER_ASK: usize = 1000;
@@ -29,13 +26,6 @@ const CHANNELS_PER_ASK: usize = 1000;
 const BEATS_AT_ONCE: u64 = 1000;
 /// A probe stays for so long: nobody reads it.
 const PROBE_KEPT: Duration = Duration::from_secs(60);
-/// For so long after a break the subscription is asked for again at short intervals: whoever is away for longer than
-/// a fifth of a second is taken for dead.
-const AT_FIRST: Duration = Duration::from_millis(400);
-/// The interval then.
-const AGAIN_AT_FIRST: Duration = Duration::from_millis(15);
-/// A silent subscription is checked this often, for a connection that died without a word.
-const CHECK_SUBSCRIPTION_EVERY: Duration = Duration::from_secs(5);
 
 /// A heartbeat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -225,7 +215,16 @@ impl PresenceHold {
     pub fn start(redis: Redis, workspace: &Workspace, agent: &Id, incarnation: &Incarnation) -> PresenceHold {
         let (publish, held) = watch::channel(false);
         let channel = keys::presence(workspace, agent, incarnation);
-        PresenceHold { held, task: tokio::spawn(hold(redis, channel, publish)) }
+        // Nobody says anything on these channels.
+        let task = tokio::spawn(async move {
+            let hold = redis.listener().listen(vec![channel], |heard| match heard {
+                Heard::Stands => drop(publish.send_replace(true)),
+                Heard::Broke => drop(publish.send_replace(false)),
+                Heard::Said { .. } => {}
+            });
+            match hold.await {}
+        });
+        PresenceHold { held, task }
     }
 
     /// Whether the subscription stands, as far as is known here.
@@ -243,53 +242,5 @@ impl PresenceHold {
 impl Drop for PresenceHold {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-async fn hold(redis: Redis, channel: String, publish: watch::Sender<bool>) {
-    let (mut backoff, mut broke) = (Backoff::default(), Instant::now());
-    loop {
-        match subscribe(&redis, &channel).await {
-            Ok(subscription) => {
-                backoff.reset();
-                publish.send_replace(true);
-                watch_over(subscription, redis.command_timeout()).await;
-                publish.send_replace(false);
-                broke = Instant::now();
-                tracing::debug!(%channel, "the presence subscription broke");
-            }
-            Err(error) => tracing::debug!(%channel, %error, "no presence subscription"),
-        }
-        let wait = if broke.elapsed() < AT_FIRST { AGAIN_AT_FIRST } else { backoff.next_wait() };
-        tokio::time::sleep(wait).await;
-    }
-}
-
-async fn subscribe(redis: &Redis, channel: &str) -> Result<PubSub, RedisError> {
-    let mut subscription = redis.open_pubsub().await?;
-    let limit = redis.command_timeout();
-    match tokio::time::timeout(limit, subscription.subscribe(channel)).await {
-        Ok(done) => done.map(|()| subscription).map_err(RedisError::from),
-        Err(_) => Err(RedisError::Timeout { limit }),
-    }
-}
-
-/// Returns when the subscription is gone. Nobody publishes on these channels; a message is read and dropped.
-async fn watch_over(subscription: PubSub, limit: Duration) {
-    let (mut sink, mut stream) = subscription.split();
-    let mut check = tokio::time::interval(CHECK_SUBSCRIPTION_EVERY);
-    check.tick().await;
-    loop {
-        tokio::select! {
-            message = stream.next() => {
-                if message.is_none() {
-                    return;
-                }
-            }
-            _ = check.tick() => match tokio::time::timeout(limit, sink.ping::<Value>()).await {
-                Ok(Ok(_)) => {}
-                _ => return,
-            },
-        }
     }
 }

@@ -5,6 +5,7 @@ mod budgets;
 mod changes;
 mod contexts;
 mod counters;
+mod failover;
 mod inbox;
 mod lease;
 mod linear;

@@ -67,14 +67,14 @@ impl Drop for Server {
 }
 
 /// Two servers, the second a replica of the first, and three Sentinels that know of both.
-struct Guarded {
+pub(super) struct Guarded {
     servers: [Server; 2],
     sentinels: Vec<Server>,
     _folder: tempfile::TempDir,
 }
 
 impl Guarded {
-    async fn start() -> Guarded {
+    pub(super) async fn start() -> Guarded {
         let folder = tempfile::tempdir().unwrap();
         let lines = "save \"\"\nappendonly no\nrepl-diskless-sync-delay 0\n";
         let first = Server::start(&folder, "first", lines, false);
@@ -102,9 +102,29 @@ impl Guarded {
         Guarded { servers: [first, second], sentinels, _folder: folder }
     }
 
-    fn redis(&self) -> Redis {
+    pub(super) fn redis(&self) -> Redis {
         let hosts: Vec<String> = self.sentinels.iter().map(|s| format!("127.0.0.1:{}", s.port)).collect();
         Redis::new(RedisConfig::new(format!("redis-sentinel://{}/m", hosts.join(",")))).unwrap()
+    }
+}
+
+impl Guarded {
+    pub(super) fn kill_master(&mut self) {
+        self.servers[0].kill();
+    }
+
+    /// Has the Sentinels make the replica the master, and waits until the master has heard. Until then it takes writes,
+    /// which are lost: Redis replicates asynchronously.
+    pub(super) async fn fail_over(&self) {
+        let mut sentinel = self.sentinels[0].connect().await;
+        let mut failover = redis::cmd("SENTINEL");
+        failover.arg("FAILOVER").arg("m");
+        until("the Sentinel finds the replica good enough", 30 * SECOND, async || {
+            failover.query_async::<()>(&mut sentinel).await.is_ok()
+        })
+        .await;
+        until("the replica is the master", 30 * SECOND, async || self.servers[1].is("master").await).await;
+        until("the master is a replica", 30 * SECOND, async || self.servers[0].is("slave").await).await;
     }
 }
 
@@ -152,16 +172,7 @@ async fn a_master_that_was_made_a_replica_is_left() {
     let redis = guarded.redis();
     let inboxes = Inboxes::new(redis.clone());
     assert_eq!(inboxes.deliver(vec![notice(&workspace, &agent, "1")]).await, [Ok(Delivered::Accepted)]);
-    let mut sentinel = guarded.sentinels[0].connect().await;
-    let mut failover = redis::cmd("SENTINEL");
-    failover.arg("FAILOVER").arg("m");
-    until("the Sentinel finds the replica good enough", 30 * SECOND, async || {
-        failover.query_async::<()>(&mut sentinel).await.is_ok()
-    })
-    .await;
-    until("the replica is the master", 30 * SECOND, async || guarded.servers[1].is("master").await).await;
-    // Until it is told it takes writes, which are lost: Redis replicates asynchronously.
-    until("the master is a replica", 30 * SECOND, async || guarded.servers[0].is("slave").await).await;
+    guarded.fail_over().await;
     let mut n = 1;
     until("calls go on", 10 * SECOND, async || {
         n += 1;

@@ -4,9 +4,7 @@
 //! whether a change is mirrored is asked of Redis, which alone knows whether it still has that change.
 
 use super::keys;
-use crate::redis::{Backoff, Call, Redis, RedisError, Script};
-use futures::StreamExt;
-use redis::aio::PubSub;
+use crate::redis::{Call, Heard as Word, Redis, RedisError, Script};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use synod_protocol::primitives::changes::Place;
@@ -132,34 +130,17 @@ enum Answer {
     Unknown,
 }
 
-async fn listen(redis: Redis, heard: Arc<Vec<watch::Sender<Heard>>>) {
+async fn listen(redis: Redis, waiting: Arc<Vec<watch::Sender<Heard>>>) {
     let channels: Vec<String> = (0..RANGES).map(keys::state_news).collect();
-    let mut backoff = Backoff::default();
-    loop {
-        match subscribed(&redis, &channels).await {
-            Ok(subscription) => {
-                backoff.reset();
-                heard.iter().for_each(|heard| heard.send_modify(|heard| heard.subscriptions += 1));
-                let mut messages = subscription.into_on_message();
-                while let Some(message) = messages.next().await {
-                    let range = channels.iter().position(|channel| channel == message.get_channel_name());
-                    let place = message.get_payload::<String>().ok().and_then(|text| text.parse().ok());
-                    if let (Some(heard), Some(place)) = (range.and_then(|r| heard.get(r)), place) {
-                        heard.send_modify(|heard| heard.place = heard.place.max(place));
-                    }
-                }
+    let listening = redis.listener().listen(channels.clone(), |word| match word {
+        Word::Stands => waiting.iter().for_each(|heard| heard.send_modify(|heard| heard.subscriptions += 1)),
+        Word::Said { channel, text } => {
+            let range = channels.iter().position(|known| known == channel);
+            if let (Some(heard), Ok(place)) = (range.and_then(|r| waiting.get(r)), text.parse()) {
+                heard.send_modify(|heard| heard.place = heard.place.max(place));
             }
-            Err(error) => tracing::debug!(%error, "no subscription on news of the mirror"),
         }
-        tokio::time::sleep(backoff.next_wait()).await;
-    }
-}
-
-async fn subscribed(redis: &Redis, channels: &[String]) -> Result<PubSub, RedisError> {
-    let mut subscription = redis.open_pubsub().await?;
-    let limit = redis.command_timeout();
-    match tokio::time::timeout(limit, subscription.subscribe(channels)).await {
-        Ok(done) => done.map(|()| subscription).map_err(RedisError::from),
-        Err(_) => Err(RedisError::Timeout { limit }),
-    }
+        Word::Broke => {}
+    });
+    match listening.await {}
 }

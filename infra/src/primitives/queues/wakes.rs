@@ -11,8 +11,7 @@
 
 use super::Queues;
 use crate::primitives::keys;
-use crate::redis::{Backoff, Redis, RedisError};
-use futures::StreamExt;
+use crate::redis::{Heard, Redis, RedisError};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,9 +22,6 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
-
-/// A silent subscription is checked this often, for a connection that died without a word.
-const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// The waiting consumers of one handle and its clones.
 #[derive(Clone)]
@@ -131,58 +127,18 @@ impl fmt::Debug for Wakes {
 }
 
 async fn listen(redis: Redis, process: Uuid, of: Weak<Inner>, publish: watch::Sender<bool>) {
-    let mut backoff = Backoff::default();
-    loop {
-        match hear(&redis, process, &of, &publish, &mut backoff).await {
-            Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "waiting consumers are not woken"),
+    let listening = redis.listener().listen(vec![keys::queue_wake(&process)], |heard| {
+        if let Heard::Stands | Heard::Broke = heard {
+            publish.send_replace(matches!(heard, Heard::Stands));
         }
-        publish.send_replace(false);
         let Some(inner) = of.upgrade() else { return };
-        // They find out for themselves what is the matter.
-        inner.wake_all();
-        drop(inner);
-        tokio::time::sleep(backoff.next_wait()).await;
-    }
-}
-
-/// Hears until the subscription breaks.
-async fn hear(
-    redis: &Redis,
-    process: Uuid,
-    of: &Weak<Inner>,
-    publish: &watch::Sender<bool>,
-    backoff: &mut Backoff,
-) -> Result<(), RedisError> {
-    let limit = redis.command_timeout();
-    let mut subscription = redis.open_pubsub().await?;
-    let channel = keys::queue_wake(&process);
-    match tokio::time::timeout(limit, subscription.subscribe(channel)).await {
-        Ok(done) => done?,
-        Err(_) => return Err(RedisError::Timeout { limit }),
-    }
-    backoff.reset();
-    publish.send_replace(true);
-    if let Some(inner) = of.upgrade() {
-        inner.wake_all();
-    }
-    let (mut sink, mut stream) = subscription.split();
-    let mut check = tokio::time::interval(CHECK_EVERY);
-    check.tick().await;
-    loop {
-        tokio::select! {
-            message = stream.next() => {
-                let Some(message) = message else { return Ok(()) };
-                if let (Ok(text), Some(inner)) = (message.get_payload::<String>(), of.upgrade()) {
-                    inner.heard(&text);
-                }
-            }
-            _ = check.tick() => match tokio::time::timeout(limit, sink.ping::<redis::Value>()).await {
-                Ok(Ok(_)) => {}
-                _ => return Ok(()),
-            },
+        match heard {
+            Heard::Said { text, .. } => inner.heard(text),
+            // They find out for themselves what is the matter.
+            Heard::Stands | Heard::Broke => inner.wake_all(),
         }
-    }
+    });
+    match listening.await {}
 }
 
 /// One who waits.
