@@ -2,7 +2,7 @@
 
 use super::place::{Place, names_a_mesh};
 use crate::demo::agents::Post;
-use crate::demo::{Tree, TreeError, conduct, fleet, screen, serve};
+use crate::demo::{Tree, TreeError, conduct, fleet, screen, serve, together};
 use crate::mesh::{Ending, Ground, GroundError, run as on_runtime};
 use crate::output::{Format, Output, Stop};
 use crate::settings::{Flags, Settings, Source};
@@ -35,6 +35,8 @@ enum Scene {
     Files,
     /// One agent of three falls ill, and gets well again: balancing and circuit breakers
     Fleet,
+    /// Shared state, a lock, a budget and a queue, each with somebody in the way
+    Together,
 }
 
 /// Arguments of `synod demo-agent`.
@@ -57,6 +59,9 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
     let settings = args.place.quiet_settings(flags)?;
     if args.scene == Scene::Fleet {
         return fleet_scene(settings, Duration::from_secs(args.limit), output);
+    }
+    if args.scene == Scene::Together {
+        return together_scene(&settings, Duration::from_secs(args.limit), output);
     }
     let tree = tree(args.input.as_deref())?;
     if tree.files.is_empty() {
@@ -88,18 +93,7 @@ fn fleet_scene(mut settings: Settings, limit: Duration, output: &mut Output<impl
     if settings.breaker.source == Source::Default {
         settings.breaker.value = fleet::BREAKER.parse().map_err(Stop::Failed)?;
     }
-    let report = on_runtime(async {
-        let mut ending = Ending::listen().map_err(|error| Stop::Failed(error.to_string()))?;
-        say_where(&settings);
-        let ground = Ground::of(&settings, "synod-demo").await.map_err(stop)?;
-        let played = tokio::select! {
-            played = fleet::play(&ground) => played.map_err(|error| Stop::Failed(error.to_string())),
-            () = tokio::time::sleep(limit) => Err(Stop::Failed(format!("not done within {} s", limit.as_secs()))),
-            signal = ending.asked() => Err(Stop::Failed(format!("ended by {signal}"))),
-        };
-        ground.leave(FINISH_WITHIN).await;
-        played
-    })?;
+    let report = scene(&settings, limit, async |ground: &Ground| fleet::play(ground).await)?;
     match output.format() {
         Format::Table => output.text(&fleet::draw(&report))?,
         Format::Json | Format::Yaml => output.structured(&report)?,
@@ -108,6 +102,34 @@ fn fleet_scene(mut settings: Settings, limit: Duration, output: &mut Output<impl
         0 => Ok(()),
         some => Err(Stop::Failed(format!("{some} tasks were not done"))),
     }
+}
+
+fn together_scene(settings: &Settings, limit: Duration, output: &mut Output<impl Write>) -> Result<(), Stop> {
+    let report = scene(settings, limit, async |ground: &Ground| together::play(ground).await)?;
+    match output.format() {
+        Format::Table => output.text(&together::draw(&report)),
+        Format::Json | Format::Yaml => output.structured(&report),
+    }
+}
+
+/// Plays a scene on the mesh that was named, or on one of its own.
+fn scene<T, E: std::error::Error>(
+    settings: &Settings,
+    limit: Duration,
+    play: impl AsyncFnOnce(&Ground) -> Result<T, E>,
+) -> Result<T, Stop> {
+    on_runtime(async {
+        let mut ending = Ending::listen().map_err(|error| Stop::Failed(error.to_string()))?;
+        say_where(settings);
+        let ground = Ground::of(settings, "synod-demo").await.map_err(stop)?;
+        let played = tokio::select! {
+            played = play(&ground) => played.map_err(|error| Stop::Failed(error.to_string())),
+            () = tokio::time::sleep(limit) => Err(Stop::Failed(format!("not done within {} s", limit.as_secs()))),
+            signal = ending.asked() => Err(Stop::Failed(format!("ended by {signal}"))),
+        };
+        ground.leave(FINISH_WITHIN).await;
+        played
+    })
 }
 
 async fn report(settings: &Settings, tree: &Tree, limit: Duration) -> Result<crate::demo::Report, Stop> {

@@ -20,7 +20,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Take a permit, or wait for it: first come first served
-    Acquire(Acquire),
+    Acquire(AcquirePermit),
     /// Make it last from now
     Renew(Renew),
     /// Give it back
@@ -34,7 +34,7 @@ enum Verb {
 }
 
 #[derive(Debug, clap::Args)]
-struct Acquire {
+struct AcquirePermit {
     #[command(flatten)]
     take: Take,
     /// How many there are in all, 1 to 1,000; while any is out it must be the same
@@ -55,7 +55,7 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
         let api = Api::of(&settings)?;
         let all = Leases { api: &api, room: "semaphores" };
         match args.verb {
-            Verb::Acquire(Acquire { take, permits }) => {
+            Verb::Acquire(AcquirePermit { take, permits }) => {
                 output.entity(&all.acquire(&take, Some(permits)).await?)
             }
             Verb::Renew(renew) => output.entity(&all.renew(&renew).await?),

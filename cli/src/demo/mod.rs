@@ -7,7 +7,7 @@
 //!                 └──> Report (+ MeshFigures) ──> screen
 //! ```
 //!
-//! `fleet` is a scene of its own: breakers and balancing at work. `tree`, `path`, `analyse`, `report` and `screen` know nothing of the mesh.
+//! `fleet` is a scene of its own: breakers and balancing at work; so is `together`: state, locks, budgets and queues. `tree`, `path`, `analyse`, `report` and `screen` know nothing of the mesh.
 
 pub mod agents;
 pub mod analyse;
@@ -21,6 +21,7 @@ pub mod report;
 pub mod screen;
 pub mod serve;
 pub mod takeover;
+pub mod together;
 pub mod tree;
 
 pub use analyse::{AnalyseError, FileFacts, FileTask, analyse};

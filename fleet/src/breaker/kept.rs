@@ -60,8 +60,8 @@ impl Breaker {
         let attempts = kept.opened;
         let (phase, window) = match kept.state {
             State::Open => {
-                let left_ns = kept.left_ms.saturating_mul(NANOS_PER_MS).saturating_sub(ago_ns);
-                let until_ns = now_ns.saturating_add(left_ns);
+                let left_ns = kept.left_ms.saturating_mul(NANOS_PER_MS);
+                let until_ns = now_ns.saturating_sub(ago_ns).saturating_add(left_ns);
                 (Phase::Open { until_ns, attempts }, None)
             }
             State::HalfOpen => {

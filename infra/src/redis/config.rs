@@ -161,7 +161,7 @@ mod tests {
         let check =
             |url: &str, endpoint: &str| assert_eq!(RedisConfig::new(url).endpoint(), endpoint, "{url}");
         check("redis-sentinel://127.0.0.1:26379/m", "m at 127.0.0.1:26379");
-        check("redis-sentinel://:p%40@h:1,[::1]:2,k:3/m-1.a_b/3", "m-1.a_b at h:1,[::1]:2,k:3");
+        check("redis-sentinel://:p%40@h:1,[::1]:2,k:3/m-1.a_b/3", "m-1.a_b at h:1,::1:2,k:3");
         for bad in ["h:1", "h:1/", "h:1/m x", "h:x/m", ",/m", "/m", "h:1/m/x", "h:1,/m"] {
             check(&format!("redis-sentinel://{bad}"), "an unusable URL");
         }
