@@ -155,3 +155,18 @@ fn killed_or_interrupted_it_leaves_no_process() {
         until("the end of redis-server", || children.iter().all(|child| !crate::running::is_alive(*child)));
     }
 }
+
+#[test]
+fn what_is_held_in_common_stays_whole() {
+    let seen = json(0, &mut synod(&["demo", "--scene", "together"]));
+    assert_eq!(seen["merged"], json!({"done": 7, "by": ["ana", "ben"]}), "{seen}");
+    let had: Vec<&str> =
+        seen["locks"].as_array().unwrap().iter().map(|one| one[0].as_str().unwrap()).collect();
+    assert_eq!(had, ["ana", "ben", "cem"], "first come, first served");
+    assert_eq!([&seen["granted"], &seen["refused"], &seen["remaining"]], [&json!(3), &json!(7), &json!(10)]);
+    assert_eq!(
+        seen["deliveries"],
+        json!({"1": 10, "2": 10}),
+        "what the dead consumer had came again: {seen}"
+    );
+}

@@ -209,7 +209,7 @@ async fn hear(sentinels: &Weak<Sentinels>, n: usize, client: &Client) -> Result<
         // At the beginning too: something may have been said before it.
         let Some(of) = sentinels.upgrade() else { return Ok(()) };
         if let Some((host, port)) = timeout_at(soon(), of.ask(client)).await.map_err(late)?? {
-            of.heard(n, ConnectionAddr::Tcp(host, port));
+            of.heard(n, &ConnectionAddr::Tcp(host, port));
         }
         drop(of);
         loop {
@@ -231,10 +231,10 @@ async fn hear(sentinels: &Weak<Sentinels>, n: usize, client: &Client) -> Result<
 
 impl Sentinels {
     /// One of them calls this server master.
-    fn heard(&self, n: usize, address: ConnectionAddr) {
+    fn heard(&self, n: usize, address: &ConnectionAddr) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let before = known.replace(address.clone());
-        if before.is_some_and(|before| before != address) {
+        if before.is_some_and(|before| before != *address) {
             tracing::info!(master = self.service, %address, "Redis has another master");
             // The others may not know yet.
             self.first.store(n, Ordering::Relaxed);
