@@ -86,7 +86,9 @@ async fn who_fails_is_left_alone_then_tried_and_then_used_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_that_comes_back_leaves_alone_who_failed_before() {
     let (services, _turn) = super::outages::services().await;
-    let mesh = Mesh::coordinator(&services.kafka, &services.redis);
+    // It stays open for longer than any restart takes.
+    let set = [("SYNOD_BREAKER", "wait=300s")];
+    let mesh = Mesh::coordinator_set(&services.kafka, &services.redis, &set);
     mesh.ready(LIMIT).await;
     let client = Client::of(&mesh);
     let agent = Agent::join(&mesh, Manner::Silent).await;
