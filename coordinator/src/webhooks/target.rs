@@ -50,7 +50,10 @@ fn read(text: &str) -> Result<(reqwest::Url, String, u16), Error> {
     }
     let url = reqwest::Url::parse(text).map_err(|error| refused(format!("this is no URL: {error}")))?;
     if url.scheme() != "http" {
-        return Err(refused(format!("webhooks go to http:// URLs, not to {}://", url.scheme())));
+        return Err(refused(format!(
+            "webhooks go to http:// URLs, not to {}://: there is no TLS in this build yet",
+            url.scheme()
+        )));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refused("the URL must not carry a user or a password; the signature says who sends"));

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use synod_infra::primitives::budgets::Budgets;
 use synod_infra::primitives::counters::Counters;
 use synod_infra::primitives::leases::{Ask, Held, Locks};
 use synod_infra::primitives::queues::Queues;
 use synod_infra::primitives::state::{State, Writer};
 use synod_infra::redis::Redis;
-use synod_protocol::primitives::counters::Add;
+use synod_protocol::primitives::counters::{Add, Reserve, SetBudget, Spend};
 use synod_protocol::primitives::queue::{LeaseRequest, NewMessage};
 use synod_protocol::primitives::state::{Condition, Put};
 use synod_protocol::{Json, Name, Workspace};
@@ -25,6 +26,8 @@ struct Told {
     written: Vec<(Name, u64)>,
     /// Values that a counter had after each addition; `None` where no answer came.
     counted: Vec<Option<i64>>,
+    /// What a budget had left after each unit that was reserved and spent of it.
+    left: Vec<i64>,
     /// When a lock was asked for and given, and under which token.
     granted: Vec<(Instant, Instant, u64)>,
     /// Messages that were put in.
@@ -75,6 +78,23 @@ impl Load {
             let answer = counters.add(&self.workspace, &name("counter"), &add, None).await;
             told.counted.push(answer.ok().map(|counter| counter.value));
             self.did();
+        }
+        told
+    }
+
+    async fn spend(self: Arc<Self>) -> Told {
+        let (budgets, mut told) = (Budgets::new(self.redis.clone()), Told::default());
+        let budget = name("budget");
+        while self.goes_on() {
+            let reserve = Reserve { amount: 1, ttl_ms: 60_000, operation_id: None };
+            let Ok(reserved) = budgets.reserve(&self.workspace, &budget, &reserve, None).await else {
+                continue;
+            };
+            let spend = Spend { reservation: reserved.reservation, amount: 1, operation_id: None };
+            if let Ok(spent) = budgets.spend(&self.workspace, &budget, &spend, None).await {
+                told.left.push(spent.remaining);
+                self.did();
+            }
         }
         told
     }
@@ -145,11 +165,14 @@ async fn play(fail_over: impl AsyncFnOnce(&mut Guarded)) -> String {
         done: AtomicU64::new(0),
     });
     State::new(load.redis.clone()).open_all().await.unwrap();
+    let budgets = Budgets::new(load.redis.clone());
+    budgets.set(&load.workspace, &name("budget"), &SetBudget { limit: 1_000_000 }, None).await.unwrap();
     let mut clients = tokio::task::JoinSet::new();
     for client in 0..3 {
         clients.spawn(load.clone().write(client));
     }
     clients.spawn(load.clone().count());
+    clients.spawn(load.clone().spend());
     clients.spawn(load.clone().lock("a"));
     clients.spawn(load.clone().lock("b"));
     clients.spawn(load.clone().enqueue());
@@ -163,11 +186,11 @@ async fn play(fail_over: impl AsyncFnOnce(&mut Guarded)) -> String {
         all.push(told.unwrap());
     }
     let lost_writes = writes(&load, &all).await;
-    let lost_counts = counts(&all);
+    let (lost_counts, lost_units) = (counts(&all), units(&all));
     tokens(&all);
     let (lost_messages, twice) = messages(&all);
     format!(
-        "lost {lost_writes} writes, {lost_counts} additions, {lost_messages} messages; {twice} settled twice"
+        "lost {lost_writes} writes, {lost_counts} additions, {lost_units} units spent, {lost_messages} messages; {twice} settled twice"
     )
 }
 
@@ -215,6 +238,15 @@ fn counts(all: &[Told]) -> i64 {
         counted.windows(2).filter(|pair| pair[1] <= pair[0]).map(|pair| pair[0] + 1 - pair[1]).collect();
     assert!(back.len() <= 1, "the counter went back {} times: {back:?}", back.len());
     back.first().copied().unwrap_or(0)
+}
+
+/// A budget has more again once at most: what was lost with the spending of it. Otherwise each unit is counted once.
+fn units(all: &[Told]) -> i64 {
+    let left: Vec<i64> = all.iter().flat_map(|told| &told.left).copied().collect();
+    let more: Vec<i64> =
+        left.windows(2).filter(|pair| pair[1] >= pair[0]).map(|pair| pair[1] - pair[0]).collect();
+    assert!(more.len() <= 1, "the budget had more again {} times: {more:?}", more.len());
+    more.first().map_or(0, |more| more + 1)
 }
 
 /// Whoever was given the lock after another was has the greater token, on whichever server.
