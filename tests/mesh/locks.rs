@@ -177,12 +177,14 @@ async fn the_shell_takes_shows_and_breaks() {
         let mut command = tokio::process::Command::new(synod_tests::synod());
         command.args(words).args(["--http-url", &mesh.http, "--output", "json"]);
         let done = command.output().await.expect("it runs");
-        let shown = serde_json::from_slice::<Value>(&done.stdout).unwrap_or_default();
+        // What was refused is said on stderr.
+        let said = || Value::from(String::from_utf8_lossy(&done.stderr).into_owned());
+        let shown = serde_json::from_slice::<Value>(&done.stdout).unwrap_or_else(|_| said());
         (done.status.code(), shown)
     };
     let (status, lease) = synod(&["lock", "acquire", &name, "--owner", "me", "--ttl-ms", "60000"]).await;
     let token = lease["token"].to_string();
-    assert_eq!((status, &lease["owner"]), (Some(0), &json!("me")));
+    assert_eq!((status, &lease["owner"]), (Some(0), &json!("me")), "{lease}");
     assert_eq!(synod(&["lock", "acquire", &name, "--owner", "you"]).await.0, Some(4));
     let listed = synod(&["lock", "list", "--prefix", &name]).await.1;
     assert!(listed.to_string().contains(&token), "{listed}");
