@@ -29,6 +29,8 @@ stop_mesh() {
     [[ -n $mesh_pid ]] || return 0
     local pid=$mesh_pid ends=$((SECONDS + mesh_stop_limit_s))
     mesh_pid=''
+    # Whoever came after would look for a file that is gone.
+    unset SYNOD_ENDPOINTS
     kill "$pid" 2>/dev/null || true
     while kill -0 "$pid" 2>/dev/null; do
         if ((SECONDS >= ends)); then

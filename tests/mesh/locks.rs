@@ -175,6 +175,7 @@ async fn the_shell_takes_shows_and_breaks() {
     let name = fresh("shell lock");
     let synod = async |words: &[&str]| {
         let mut command = tokio::process::Command::new(synod_tests::synod());
+        synod_tests::without_settings(command.as_std_mut());
         command.args(words).args(["--http-url", &mesh.http, "--output", "json"]);
         let done = command.output().await.expect("it runs");
         // What was refused is said on stderr.

@@ -18,5 +18,5 @@ mod services;
 pub use agent::{Agent, Assignment, Manner};
 pub use client::{Answer, Client, Message, fresh, plain};
 pub use mesh::{Ground, Mesh};
-pub use process::{Process, eventually, root, synod};
+pub use process::{Process, eventually, root, synod, without_settings};
 pub use services::Services;

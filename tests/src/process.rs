@@ -25,11 +25,7 @@ impl Process {
         let folder = tempfile::tempdir().expect("a folder for the log");
         let log = folder.path().join("log");
         let file = File::create(&log).expect("the log can be written");
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|n| n.starts_with("SYNOD_")) {
-                command.env_remove(name);
-            }
-        }
+        without_settings(&mut command);
         let name = command.get_program().to_string_lossy().into_owned();
         command.envs(settings.iter().copied()).stdin(Stdio::null());
         command.stdout(file.try_clone().expect("a second handle")).stderr(file);
@@ -102,6 +98,15 @@ pub fn synod() -> PathBuf {
         built.display()
     );
     built
+}
+
+/// None of the surroundings' `SYNOD_*` settings: they precede what a command finds by itself.
+pub fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|n| n.starts_with("SYNOD_")) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// Asks again until there is an answer.
