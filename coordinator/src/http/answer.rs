@@ -106,6 +106,22 @@ pub(crate) fn json(status: StatusCode, text: String) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
+/// Something of ours as JSON.
+///
+/// # Errors
+/// `internal`: it has no JSON form.
+pub(crate) fn as_json<T: Serialize + ?Sized>(value: &T) -> Result<Json, Error> {
+    Json::of(value).map_err(|e| Error::new(Code::Internal, format!("an answer has no JSON form: {e}")))
+}
+
+/// Something of ours as the answer.
+///
+/// # Errors
+/// `internal`: it has no JSON form.
+pub(crate) fn shown<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Result<Response, Error> {
+    Ok(json(status, as_json(value)?.as_str().to_owned()))
+}
+
 /// An entity, with where it is.
 pub(crate) fn entity(status: StatusCode, entity: &Json, location: Option<String>) -> Response {
     let mut response = json(status, entity.as_str().to_owned());

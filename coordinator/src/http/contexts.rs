@@ -58,8 +58,8 @@ pub(crate) async fn get_context(
         if versions.is_empty() && shared.fleet.lock().registry.get(&key).is_none() {
             return Err(Error::not_found("agent", &id).into());
         }
-        let items: Result<Vec<Json>, _> = versions.iter().map(Json::of).collect();
-        return Ok(answer::page(&items.map_err(|e| internal(&e))?, None));
+        let items: Vec<Json> = versions.iter().map(answer::as_json).collect::<Result<_, _>>()?;
+        return Ok(answer::page(&items, None));
     };
     let read = contexts.version(&caller.workspace, &agent, version).await.map_err(Error::from)?;
     let Some((note, bytes)) = read else {
@@ -73,10 +73,5 @@ pub(crate) async fn get_context(
     let data_base64 = as_json.is_none().then(|| STANDARD.encode(&bytes));
     let shown = ContextData { version: note, damaged, data: as_json, data_base64 };
 
-    let text = serde_json::to_string(&shown).map_err(|e| internal(&e))?;
-    Ok(answer::json(StatusCode::OK, text))
-}
-
-fn internal(error: &serde_json::Error) -> Error {
-    Error::new(Code::Internal, error.to_string())
+    Ok(answer::shown(StatusCode::OK, &shown)?)
 }

@@ -250,18 +250,14 @@ async fn it_is_never_overdrawn_whoever_is_killed_stopped_or_cut_off() {
             seen >= more
         })
         .await;
-        let signal = |worker: &Actor, name: &str| {
-            let id = worker.child.id().to_string();
-            assert!(std::process::Command::new("kill").args([name, &id]).status().unwrap().success());
-        };
         match round % 4 {
             0 => {
                 workers[round % 3].kill();
                 workers[round % 3] = worker(&direct);
             }
-            1 => signal(&workers[round % 3], "-STOP"),
+            1 => workers[round % 3].signal("-STOP"),
             2 => network.order(Fault::Silence),
-            _ => workers.iter().for_each(|worker| signal(worker, "-CONT")),
+            _ => workers.iter().for_each(|worker| worker.signal("-CONT")),
         }
     }
     drop(workers);

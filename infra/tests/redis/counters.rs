@@ -260,18 +260,14 @@ async fn additions_are_linearizable_whoever_is_killed_stopped_or_cut_off() {
             seen >= more
         })
         .await;
-        let signal = |worker: &Actor, name: &str| {
-            let id = worker.child.id().to_string();
-            assert!(std::process::Command::new("kill").args([name, &id]).status().unwrap().success());
-        };
         match round % 4 {
             0 => {
                 workers[round % 2].kill();
                 workers[round % 2] = worker(&direct);
             }
-            1 => signal(&workers[round % 2], "-STOP"),
+            1 => workers[round % 2].signal("-STOP"),
             2 => network.order(Fault::Silence),
-            _ => workers.iter().for_each(|worker| signal(worker, "-CONT")),
+            _ => workers.iter().for_each(|worker| worker.signal("-CONT")),
         }
     }
     drop(workers);

@@ -6,7 +6,6 @@ use super::network::{Fault, Network};
 use super::process::Actor;
 use super::{Bench, ask, raw, until};
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use synod_infra::primitives::leases::{Held, Locks};
 use synod_infra::redis::{Redis, RedisConfig};
@@ -85,10 +84,6 @@ pub(super) async fn hold_locks(argument: &str) {
     }
 }
 
-fn signal(actor: &Actor, name: &str) {
-    assert!(Command::new("kill").args([name, &actor.child.id().to_string()]).status().unwrap().success());
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_two_hold_it_at_a_time_whoever_is_killed_stopped_or_cut_off() {
     let bench = Bench::start().await;
@@ -111,9 +106,9 @@ async fn no_two_hold_it_at_a_time_whoever_is_killed_stopped_or_cut_off() {
                 workers[round % 3].kill();
                 workers[round % 3] = worker(&direct);
             }
-            1 => signal(&workers[round % 3], "-STOP"),
+            1 => workers[round % 3].signal("-STOP"),
             2 => network.order(Fault::Silence),
-            _ => workers.iter().for_each(|worker| signal(worker, "-CONT")),
+            _ => workers.iter().for_each(|worker| worker.signal("-CONT")),
         }
     }
     drop(workers);

@@ -16,6 +16,11 @@ pub(super) struct Actor {
     lines: std::io::Lines<BufReader<ChildStdout>>,
 }
 
+/// Sends a process a signal, such as `-STOP`.
+pub(super) fn signal(process_id: u32, name: &str) {
+    assert!(Command::new("kill").args([name, &process_id.to_string()]).status().unwrap().success());
+}
+
 impl Actor {
     pub(super) fn start(role: &str, argument: &str) -> Actor {
         Actor::start_with(role, argument, |command| command)
@@ -32,6 +37,11 @@ impl Actor {
         let mut child = set(&mut command).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Actor { child, lines }
+    }
+
+    /// Sends it a signal, such as `-STOP`.
+    pub(super) fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
     }
 
     /// The rest of the next line that begins with `say:`.

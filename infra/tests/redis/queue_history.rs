@@ -1,11 +1,10 @@
 //! Recorded histories: processes that put in, take and settle, some killed, some stopped for longer than their leases,
 //! some over connections that lose answers. What is recorded must be possible.
 
-use super::process::Actor;
+use super::process::{Actor, signal};
 use super::queues::Line;
 use super::{Bench, SECOND, until};
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -224,10 +223,6 @@ fn start(url: &str, name: &str, seen: &Arc<Mutex<Vec<Seen>>>) -> (u32, std::thre
         }
     });
     (pid, recording)
-}
-
-fn signal(pid: u32, name: &str) {
-    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
 }
 
 /// Puts messages in, each with an id: a call whose answer is lost is repeated.

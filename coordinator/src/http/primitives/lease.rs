@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use synod_infra::primitives::leases::Ask;
 use synod_protocol::primitives::locks::{Break, check_token};
-use synod_protocol::{Code, Error, Json, Name};
+use synod_protocol::{Error, Json, Name};
 use utoipa::IntoParams;
 
 /// Whose lease.
@@ -78,12 +78,10 @@ pub(super) fn read_break(body: &[u8], shared: &Shared) -> Result<Option<u64>, Er
 }
 
 pub(super) fn json<T: Serialize>(value: &T) -> Result<Response, Refusal> {
-    let text = serde_json::to_string(value).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-    Ok(answer::json(StatusCode::OK, text))
+    Ok(answer::shown(StatusCode::OK, value)?)
 }
 
 pub(super) fn listed<T: Serialize>(items: &[T], next: Option<&Name>) -> Result<Response, Refusal> {
-    let items: Result<Vec<Json>, _> = items.iter().map(Json::of).collect();
-    let items = items.map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+    let items: Vec<Json> = items.iter().map(answer::as_json).collect::<Result<_, _>>()?;
     Ok(answer::page(&items, next.map(Name::as_str)))
 }

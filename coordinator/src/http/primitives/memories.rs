@@ -1,8 +1,8 @@
 //! Agents' memories over HTTP. Any coordinator answers: they are in Redis. What is read here is never from a hot cache.
 
-use super::queues::{body_of, shown};
+use super::queues::body_of;
 use crate::Shared;
-use crate::http::answer::{Problem, Refusal};
+use crate::http::answer::{self, Problem, Refusal};
 use crate::http::request::{Caller, JsonBody, Params, Segments, named, page_limit};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -65,7 +65,7 @@ pub(crate) async fn put_memory(
     let put: PutMemory = body_of(&body, &shared.config.limits)?;
     let once = caller.once(&format!("PUT /v1/memory/{agent}/{key}"), &body);
     let (entry, is_new) = memory.put(&key, &put, once.as_ref()).await?;
-    shown(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &entry)
+    Ok(answer::shown(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &entry)?)
 }
 
 /// Reads an entry, which uses it.
@@ -82,7 +82,7 @@ pub(crate) async fn get_memory(
 ) -> Result<Response, Refusal> {
     let (memory, key) = (memory(&shared, &caller, &agent)?, key_of(&key, "/key")?);
     match memory.get(&key).await? {
-        Some(entry) => shown(StatusCode::OK, &entry),
+        Some(entry) => Ok(answer::shown(StatusCode::OK, &entry)?),
         None => Err(nothing(&key)),
     }
 }
@@ -127,7 +127,7 @@ pub(crate) async fn list_memory(
     };
     let page = memory.list(&listing).await?;
     let next_cursor = page.next.map(|n| n.to_string());
-    shown(StatusCode::OK, &MemoryList { items: page.items, next_cursor })
+    Ok(answer::shown(StatusCode::OK, &MemoryList { items: page.items, next_cursor })?)
 }
 
 /// Removes all entries of an agent; what was counted stays.
@@ -162,7 +162,7 @@ pub(crate) async fn thread(
     let asked: Thread = body_of(&body, &shared.config.limits)?;
     let once = caller.once(&format!("POST /v1/memory/{agent}/thread"), &body);
     let copied = memory(&shared, &caller, &agent)?.thread(&asked, once.as_ref()).await?;
-    shown(StatusCode::OK, &Threaded { to: asked.to, copied })
+    Ok(answer::shown(StatusCode::OK, &Threaded { to: asked.to, copied })?)
 }
 
 /// What an agent's memory is like.
@@ -175,7 +175,7 @@ pub(crate) async fn memory_statistics(
     caller: Caller,
     Segments(agent): Segments<String>,
 ) -> Result<Response, Refusal> {
-    shown(StatusCode::OK, &memory(&shared, &caller, &agent)?.statistics().await?)
+    Ok(answer::shown(StatusCode::OK, &memory(&shared, &caller, &agent)?.statistics().await?)?)
 }
 
 fn memory(shared: &Shared, caller: &Caller, agent: &str) -> Result<Memory, Refusal> {

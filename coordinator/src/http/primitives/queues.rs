@@ -5,7 +5,7 @@ use crate::http::answer::{self, Problem, Refusal};
 use crate::http::request::{Caller, JsonBody, Params, Segments, named, page_limit};
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use synod_protocol::primitives::queue::{
     Ack, Acked, DeadLetter, EnqueuedItems, Extend, Extended, LeaseRequest, LeasedItems, Nack, Nacked,
     NewMessage, NewMessages, QueueStatus, checked_batch,
 };
-use synod_protocol::{ContentType, Error, Json, Limits, Name, codec};
+use synod_protocol::{ContentType, Error, Limits, Name, codec};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -70,10 +70,10 @@ pub(crate) async fn enqueue(
     };
     let mut items = shared.queues.enqueue_checked(&caller.workspace, &queue, messages, once.as_ref()).await?;
     match items.pop() {
-        Some(only) if !several => shown(StatusCode::CREATED, &only),
+        Some(only) if !several => Ok(answer::shown(StatusCode::CREATED, &only)?),
         last => {
             items.extend(last);
-            shown(StatusCode::CREATED, &EnqueuedItems { items })
+            Ok(answer::shown(StatusCode::CREATED, &EnqueuedItems { items })?)
         }
     }
 }
@@ -96,7 +96,7 @@ pub(crate) async fn lease(
     let once = caller.once(&format!("POST /v1/queues/{queue}/lease"), &body);
     let closing = shared.closing.cancelled();
     let items = shared.queues.lease_until(&caller.workspace, &queue, &asked, once.as_ref(), closing).await?;
-    shown(StatusCode::OK, &LeasedItems { items })
+    Ok(answer::shown(StatusCode::OK, &LeasedItems { items })?)
 }
 
 /// Says that a message is done, under the receipt of its delivery. The same again, within an hour, is answered alike.
@@ -116,7 +116,7 @@ pub(crate) async fn ack(
     let Ack { receipt } = body_of(&body, &shared.config.limits)?;
     let once = caller.once(&format!("POST /v1/queues/{queue}\0{id}/ack"), &body);
     shared.queues.ack(&caller.workspace, &queue, &id, &receipt, once.as_ref()).await?;
-    shown(StatusCode::OK, &Acked { message_id: message })
+    Ok(answer::shown(StatusCode::OK, &Acked { message_id: message })?)
 }
 
 /// Says that a message is not done: it can be leased again after the delay, or is dead after its last delivery.
@@ -136,7 +136,7 @@ pub(crate) async fn nack(
     let asked: Nack = body_of(&body, &shared.config.limits)?;
     let once = caller.once(&format!("POST /v1/queues/{queue}\0{id}/nack"), &body);
     let now = shared.queues.nack(&caller.workspace, &queue, &id, &asked, once.as_ref()).await?;
-    shown(StatusCode::OK, &Nacked { message_id: message, now })
+    Ok(answer::shown(StatusCode::OK, &Nacked { message_id: message, now })?)
 }
 
 /// Keeps a message for longer, from now.
@@ -156,7 +156,7 @@ pub(crate) async fn extend(
     let asked: Extend = body_of(&body, &shared.config.limits)?;
     let once = caller.once(&format!("POST /v1/queues/{queue}\0{id}/extend"), &body);
     let leased_until = shared.queues.extend(&caller.workspace, &queue, &id, &asked, once.as_ref()).await?;
-    shown(StatusCode::OK, &Extended { message_id: message, leased_until })
+    Ok(answer::shown(StatusCode::OK, &Extended { message_id: message, leased_until })?)
 }
 
 /// A queue as it is now. One that was never used is empty.
@@ -169,7 +169,7 @@ pub(crate) async fn get_queue(
     caller: Caller,
     Segments(name): Segments<String>,
 ) -> Result<Response, Refusal> {
-    shown(StatusCode::OK, &shared.queues.status(&caller.workspace, &named(&name)?).await?)
+    Ok(answer::shown(StatusCode::OK, &shared.queues.status(&caller.workspace, &named(&name)?).await?)?)
 }
 
 /// The messages that have had their last delivery, the first to die first.
@@ -187,7 +187,7 @@ pub(crate) async fn list_dead(
     let after = params.cursor.as_deref().map(super::place).transpose()?.unwrap_or(0);
     let page = shared.queues.dead(&caller.workspace, &queue, after, limit).await?;
     let next_cursor = page.next.map(|n| n.to_string());
-    shown(StatusCode::OK, &DeadList { items: page.items, next_cursor })
+    Ok(answer::shown(StatusCode::OK, &DeadList { items: page.items, next_cursor })?)
 }
 
 /// Makes a dead message ready again, behind all of its priority, its deliveries counted anew.
@@ -205,7 +205,7 @@ pub(crate) async fn redrive(
     let (queue, id): (Name, Name) = (named(&name)?, named(&message)?);
     let once = caller.once(&format!("POST /v1/queues/{queue}\0{id}/redrive"), b"");
     shared.queues.redrive(&caller.workspace, &queue, &id, once.as_ref()).await?;
-    shown(StatusCode::OK, &Acked { message_id: message })
+    Ok(answer::shown(StatusCode::OK, &Acked { message_id: message })?)
 }
 
 /// Whether the body is of several messages.
@@ -226,9 +226,4 @@ pub(super) fn body_of<T: DeserializeOwned>(body: &[u8], limits: &Limits) -> Resu
     // The body's own braces are around what may be nested as deeply as it is allowed to.
     let roomy = Limits { payload_bytes: usize::MAX, nesting: limits.nesting.saturating_add(4), ..*limits };
     codec::decode(ContentType::Json, body, &roomy)
-}
-
-pub(super) fn shown<T: Serialize>(status: StatusCode, value: &T) -> Result<Response, Refusal> {
-    let text = Json::of(value).map_err(|e| Error::new(synod_protocol::Code::Internal, e.to_string()))?;
-    Ok(answer::json(status, text.as_str().to_owned()).into_response())
 }

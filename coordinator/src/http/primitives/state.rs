@@ -132,7 +132,7 @@ async fn get_state(
     if known.is_some_and(|tag| tag == etag(entry.version)) {
         return Ok(tagged(StatusCode::NOT_MODIFIED.into_response(), entry.version));
     }
-    Ok(tagged(answer::json(StatusCode::OK, text(&entry)?), entry.version))
+    Ok(tagged(answer::shown(StatusCode::OK, &entry)?, entry.version))
 }
 
 /// Writes a key: value, metadata and end, whole.
@@ -182,7 +182,7 @@ async fn delete_state(
     let writer = writer(&caller, &format!("DELETE /v1/state/{key}"), said.as_bytes());
     let removed = shared.state.delete(&writer, &key, condition).await?;
     let removed = removed.ok_or_else(|| Error::not_found("state key", key.as_str()))?;
-    Ok(tagged(answer::json(StatusCode::OK, text(&removed.tombstone)?), removed.tombstone.version))
+    Ok(tagged(answer::shown(StatusCode::OK, &removed.tombstone)?, removed.tombstone.version))
 }
 
 /// What was written to a key and what lost, newest first; it survives the key for seven days.
@@ -200,7 +200,7 @@ async fn state_history(
     let limit = page_limit(params.limit)?;
     let page = shared.state.history(&caller.workspace, &key, limit, params.cursor.as_deref()).await?;
     let page = page.ok_or_else(|| Error::not_found("state key", key.as_str()))?;
-    let items: Vec<Json> = page.lines.iter().map(json).collect::<Result<_, _>>()?;
+    let items: Vec<Json> = page.lines.iter().map(answer::as_json).collect::<Result<_, _>>()?;
     Ok(answer::page(&items, page.next_cursor.as_deref()))
 }
 
@@ -237,8 +237,8 @@ async fn list_state(
     let page = shared.state.list(&caller.workspace, &prefix, limit, params.cursor.as_deref()).await?;
     let with_values = params.values.unwrap_or(true);
     let item = |entry: &Entry| match with_values {
-        true => json(entry),
-        false => json(&Valueless::of(entry)),
+        true => answer::as_json(entry),
+        false => answer::as_json(&Valueless::of(entry)),
     };
     let items: Vec<Json> = page.entries.iter().map(item).collect::<Result<_, _>>()?;
     Ok(answer::page(&items, page.next_cursor.as_deref()))
@@ -261,13 +261,13 @@ async fn batch_state(
     let (done, place) = shared.state.batch(&writer, batch).await?;
     lasts(&shared, durability, place.as_ref()).await?;
     let result = |done: &Done| match done {
-        Done::Made(entry) | Done::Changed(entry) | Done::Found(entry) => json(entry),
-        Done::Stands(entry) => json(&Standing::of(entry)),
-        Done::Gone(tombstone) => json(tombstone),
+        Done::Made(entry) | Done::Changed(entry) | Done::Found(entry) => answer::as_json(entry),
+        Done::Stands(entry) => answer::as_json(&Standing::of(entry)),
+        Done::Gone(tombstone) => answer::as_json(tombstone),
         Done::Absent => Ok(Json::null()),
     };
     let results = done.iter().map(result).collect::<Result<_, _>>()?;
-    Ok(answer::json(StatusCode::OK, text(&BatchAnswer { results })?))
+    Ok(answer::shown(StatusCode::OK, &BatchAnswer { results })?)
 }
 
 /// Keys, bytes, operations and conflicts, in all and by prefix.
@@ -276,7 +276,7 @@ async fn batch_state(
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 async fn state_statistics(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Refused> {
-    Ok(answer::json(StatusCode::OK, text(&shared.state.statistics(&caller.workspace).await?)?))
+    Ok(answer::shown(StatusCode::OK, &shared.state.statistics(&caller.workspace).await?)?)
 }
 
 /// The entry that stands against a write that was kept as lost.
@@ -332,11 +332,11 @@ async fn lasts(shared: &Shared, durability: Durability, place: Option<&Place>) -
 
 fn answered(written: &Written) -> Result<Response, Refused> {
     let status = if written.made { StatusCode::CREATED } else { StatusCode::OK };
-    let body = match written.applied {
-        true => text(&written.entry)?,
-        false => text(&Standing::of(&written.entry))?,
+    let shown = match written.applied {
+        true => answer::shown(status, &written.entry)?,
+        false => answer::shown(status, &Standing::of(&written.entry))?,
     };
-    Ok(tagged(answer::json(status, body), written.entry.version))
+    Ok(tagged(shown, written.entry.version))
 }
 
 fn writer(caller: &Caller, route: &str, said: &[u8]) -> Writer {
@@ -368,15 +368,6 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8], limit: usize) -> Result<T, 
     // A value stands up to three levels deep; its own nesting is checked by itself.
     let limits = Limits { payload_bytes: limit, nesting: NESTING + 4, ..Limits::default() };
     codec::decode(ContentType::Json, body, &limits)
-}
-
-pub(super) fn text<T: Serialize>(value: &T) -> Result<String, Error> {
-    serde_json::to_string(value)
-        .map_err(|e| Error::new(Code::Internal, format!("an answer has no JSON form: {e}")))
-}
-
-pub(super) fn json<T: Serialize>(value: &T) -> Result<Json, Error> {
-    Json::of(value).map_err(|e| Error::new(Code::Internal, format!("an answer has no JSON form: {e}")))
 }
 
 fn etag(version: u64) -> String {

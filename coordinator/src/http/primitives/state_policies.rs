@@ -1,6 +1,6 @@
 //! What becomes of conflicting writes of keys with a prefix, over HTTP.
 
-use super::state::{Refused, json, read, text};
+use super::state::{Refused, read};
 use crate::Shared;
 use crate::http::answer::{self, Problem};
 use crate::http::request::{Caller, JsonUpTo, Segments, named};
@@ -49,7 +49,8 @@ struct PolicyList {
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 async fn list_policies(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Refused> {
     let policies = shared.state.policies(&caller.workspace).await?;
-    let items = policies.into_iter().map(|(prefix, policy)| json(&PolicyView::of(&prefix, policy)));
+    let items =
+        policies.into_iter().map(|(prefix, policy)| answer::as_json(&PolicyView::of(&prefix, policy)));
     let items: Vec<Json> = items.collect::<Result<_, _>>()?;
     Ok(answer::page(&items, None))
 }
@@ -67,7 +68,7 @@ async fn get_policy(
     let prefix: Name = named(&prefix)?;
     let policy = shared.state.policies(&caller.workspace).await?.remove(prefix.as_str());
     let policy = policy.ok_or_else(|| Error::not_found("policy of the prefix", prefix.as_str()))?;
-    Ok(answer::json(StatusCode::OK, text(&PolicyView::of(prefix.as_str(), policy))?))
+    Ok(answer::shown(StatusCode::OK, &PolicyView::of(prefix.as_str(), policy))?)
 }
 
 /// Sets the policy of a prefix. Of several prefixes that a key has the longest decides; a write that says its strategy
@@ -85,7 +86,7 @@ async fn put_policy(
     let prefix: Name = named(&prefix)?;
     let policy = read::<Policy>(&body, BODY)?.checked()?;
     shared.state.set_policy(&caller.workspace, &prefix, &policy).await?;
-    Ok(answer::json(StatusCode::OK, text(&PolicyView::of(prefix.as_str(), policy))?))
+    Ok(answer::shown(StatusCode::OK, &PolicyView::of(prefix.as_str(), policy))?)
 }
 
 /// Takes the policy of a prefix away: `reject` holds again, or what a shorter prefix says.

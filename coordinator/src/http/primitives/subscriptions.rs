@@ -101,7 +101,7 @@ pub(crate) async fn make_subscription(
     let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let kept = before.unwrap_or(kept);
     let location = format!("/v1/subscriptions/{}", kept.subscription_id);
-    Ok(answer::entity(status, &json(&shown(kept, None))?, Some(location)))
+    Ok(answer::entity(status, &answer::as_json(&shown(kept, None))?, Some(location)))
 }
 
 /// After all that there is now.
@@ -131,7 +131,7 @@ pub(crate) async fn list_subscriptions(
     let all = Subscriptions::new(shared.redis.clone());
     let found = all.list(&caller.workspace, after.as_ref(), limit + 1).await.map_err(Error::from)?;
     let next = (found.len() > limit).then(|| found[limit - 1].subscription_id.to_string());
-    let items: Vec<Json> = found.iter().take(limit).map(json).collect::<Result<_, _>>()?;
+    let items: Vec<Json> = found.iter().take(limit).map(answer::as_json).collect::<Result<_, _>>()?;
     Ok(answer::page(&items, next.as_deref()))
 }
 
@@ -151,7 +151,7 @@ pub(crate) async fn get_subscription(
         Some(_) => all.progress(&caller.workspace, &kept.subscription_id).await.map_err(Error::from)?,
         None => None,
     };
-    Ok(answer::entity(StatusCode::OK, &json(&shown(kept, progress.as_ref()))?, None))
+    Ok(answer::entity(StatusCode::OK, &answer::as_json(&shown(kept, progress.as_ref()))?, None))
 }
 
 /// The subscription of this id.
@@ -196,7 +196,7 @@ pub(crate) async fn enable_subscription(
     let progress: Option<Progress> =
         all.enable(&caller.workspace, &kept.subscription_id).await.map_err(Error::from)?;
     let progress = progress.ok_or_else(|| Error::not_found("subscription", &id))?;
-    Ok(answer::entity(StatusCode::OK, &json(&shown(kept, Some(&progress)))?, None))
+    Ok(answer::entity(StatusCode::OK, &answer::as_json(&shown(kept, Some(&progress)))?, None))
 }
 
 async fn webhook(shared: &Shared, caller: &Caller, id: &str) -> Result<Kept, Refusal> {
@@ -221,7 +221,7 @@ pub(crate) async fn list_dead(
     let kept = webhook(&shared, &caller, &id).await?;
     let all = Subscriptions::new(shared.redis.clone());
     let dead = all.dead(&caller.workspace, &kept.subscription_id).await.map_err(Error::from)?;
-    let items: Vec<Json> = dead.iter().map(json).collect::<Result<_, _>>()?;
+    let items: Vec<Json> = dead.iter().map(answer::as_json).collect::<Result<_, _>>()?;
     Ok(answer::page(&items, None))
 }
 
@@ -251,11 +251,9 @@ pub(crate) async fn redrive(
         (Some(0), Some(message)) => {
             Err(Error::not_found("dead letter", &message).with_field("/message_id").into())
         }
-        (Some(redriven), _) => Ok(answer::entity(StatusCode::OK, &json(&Redriven { redriven })?, None)),
+        (Some(redriven), _) => {
+            Ok(answer::entity(StatusCode::OK, &answer::as_json(&Redriven { redriven })?, None))
+        }
         (None, _) => Err(Error::not_found("subscription", &id).into()),
     }
-}
-
-fn json<T: Serialize>(value: &T) -> Result<Json, Error> {
-    Json::of(value).map_err(|error| Error::new(Code::Internal, error.to_string()))
 }
