@@ -49,7 +49,7 @@ pub(crate) struct Inside {
     /// The directory was read: who is learned of from now on has just joined.
     at_work: bool,
     pub(crate) silence: Silence,
-    beats: BTreeMap<AgentKey, u64>,
+    beats: BTreeMap<AgentKey, (Incarnation, u64)>,
     pub(crate) overdue: Overdue,
     pub(crate) pauses: Following,
     /// What each agent's heartbeats say that it holds, where that is something.
@@ -305,15 +305,19 @@ impl SharedFleet {
     pub(crate) fn heard(&self, key: &AgentKey, incarnation: &Incarnation, beat: Option<u64>) {
         let now = self.now_ms();
         let mut inside = self.lock();
-        // A number that we see for the first time may be that of a process long dead: only its growth is a sign.
-        if let Some(beat) = beat
-            && inside.beats.insert(key.clone(), beat).is_none_or(|before| before == beat)
-        {
+        // What another process start says is no sign of this one.
+        if inside.registry.get(key).is_none_or(|m| m.entry.incarnation != *incarnation) {
             return;
         }
-        if inside.registry.get(key).is_some_and(|m| m.entry.incarnation == *incarnation) {
-            inside.silence.heard(key, incarnation, now);
+        // A number that we see for the first time may be that of a process long dead: only its growth is a sign.
+        if let Some(beat) = beat {
+            let seen = (incarnation.clone(), beat);
+            let before = inside.beats.insert(key.clone(), seen.clone());
+            if before.is_none_or(|before| before.0 != seen.0 || before == seen) {
+                return;
+            }
         }
+        inside.silence.heard(key, incarnation, now);
     }
 
     /// When this process start was last heard of, in milliseconds since this coordinator began.

@@ -105,7 +105,7 @@ async fn beat(redis: Redis, agent_id: Id, incarnation: Incarnation) {
         let beat =
             Beat { workspace, agent_id, incarnation, beat, in_flight: vec![], load: None, present: true };
         // One that is cut off at this moment beats again.
-        let _ = heartbeats.beat(&beat).await;
+        let _ = heartbeats.beat(&beat, None).await;
     }
 }
 

@@ -94,8 +94,9 @@ async fn work(bench: &Bench, job: &Job, context: &Context, handler: &Handler) ->
     };
     tokio::select! {
         biased;
-        back = &mut working.0 => return Came::Back(back.unwrap_or_else(panicked)),
+        // First: what a handler comes to because it was cancelled is no result.
         () = job.cancelled.cancelled() => {}
+        back = &mut working.0 => return Came::Back(back.unwrap_or_else(panicked)),
         () = tokio::time::sleep_until(job.until) => {
             job.cancelled.cancel();
             let limit = "the attempt's time was over and its handler was aborted";

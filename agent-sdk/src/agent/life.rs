@@ -97,6 +97,7 @@ impl Life {
         let mut every = tokio::time::interval(BEAT_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut number, mut was_well, mut last) = (0, true, Instant::now());
+        let mut newer = None;
         loop {
             every.tick().await;
             number += 1;
@@ -109,9 +110,16 @@ impl Life {
                 load: None,
                 present: presence.is_held(),
             };
-            let beaten = heartbeats.beat(&beat).await;
-            if let Err(error) = &beaten {
-                tracing::debug!(agent_id = %beat.agent_id, %error, "no heartbeat");
+            let beaten = heartbeats.beat(&beat, newer.as_deref()).await;
+            match &beaten {
+                Ok(stands) => {
+                    // It may be the one that ends us, and nothing else need tell us so for seconds.
+                    if stands.is_some() {
+                        doubt.notify_one();
+                    }
+                    newer.clone_from(stands);
+                }
+                Err(error) => tracing::debug!(agent_id = %beat.agent_id, %error, "no heartbeat"),
             }
             // Back after a break, or after having been stopped in our tracks: it may have been noticed.
             let is_well = beaten.is_ok() && presence.is_held();

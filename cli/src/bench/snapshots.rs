@@ -124,7 +124,7 @@ async fn beat(redis: Redis, workspace: Workspace, agents: Vec<(Id, Incarnation)>
                 present: true,
             };
             let heartbeats = &heartbeats;
-            async move { heartbeats.beat(&beat).await }
+            async move { heartbeats.beat(&beat, None).await }
         });
         if let Some(error) = join_all(all).await.into_iter().find_map(Result::err) {
             tracing::warn!(%error, "heartbeats of the bench");

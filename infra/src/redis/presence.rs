@@ -11,14 +11,18 @@ use super::client::{Redis, run_id_in};
 use super::error::RedisError;
 use super::keys;
 use super::listener::Heard;
+use super::script::{Call, Script};
 use redis::{Pipeline, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 use synod_protocol::view::{Held, Load};
 use synod_protocol::{Id, Incarnation, Workspace};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new("beat", include_str!("scripts/beat.lua")));
 
 /// Channels asked about in one `PUBSUB NUMSUB`.
 const CHANNELS_PER_ASK: usize = 1000;
@@ -61,14 +65,23 @@ impl Heartbeats {
         Heartbeats { redis }
     }
 
-    /// Replaces an agent's heartbeat.
+    /// Replaces an agent's heartbeat, unless that of a newer process start stands there, which is the answer then: an
+    /// older one that has not heard yet that it is over would else be all that is heard of the agent.
+    ///
+    /// `passed` is what the last beat was answered with. If just that stands there still, the newer start does not beat,
+    /// and its heartbeat is replaced.
     ///
     /// # Errors
     /// Those of any call.
-    pub async fn beat(&self, beat: &Beat) -> Result<(), RedisError> {
-        let field = keys::heartbeat_field(&beat.workspace, &beat.agent_id);
+    pub async fn beat(&self, beat: &Beat, passed: Option<&str>) -> Result<Option<String>, RedisError> {
         let text = serde_json::to_string(beat).map_err(|e| RedisError::Unexpected(e.to_string()))?;
-        self.redis.query(redis::cmd("HSET").arg(keys::HEARTBEATS).arg(field).arg(text)).await
+        let field = keys::heartbeat_field(&beat.workspace, &beat.agent_id);
+        let passed = passed.unwrap_or_default().to_owned();
+        let call = Call {
+            keys: vec![keys::HEARTBEATS.to_owned()],
+            args: vec![field, text, beat.incarnation.to_string(), passed],
+        };
+        Ok(redis::from_redis_value(BEAT.run(&self.redis, call).await?)?)
     }
 
     /// Writes something of this coordinator's own: whether Redis takes writes at all just now. Where it does not,

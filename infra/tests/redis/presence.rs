@@ -5,6 +5,7 @@ use super::{Bench, SECOND, ask, until};
 use std::time::{Duration, Instant};
 use synod_infra::redis::presence::{Beat, Heartbeats, Presence, PresenceHold};
 use synod_infra::redis::{EmbeddedRedis, Redis, RedisConfig, RedisError, keys};
+use synod_protocol::Incarnation;
 use synod_protocol::view::{Held, Load};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,8 +95,8 @@ async fn beats_are_read_back_all_of_them() {
         present: true,
     };
     assert_eq!(heartbeats.beats().await, Ok(vec![]));
-    heartbeats.beat(&beat(1, 1)).await.unwrap();
-    heartbeats.beat(&beat(1, 2)).await.unwrap();
+    assert_eq!(heartbeats.beat(&beat(1, 1), None).await, Ok(None));
+    assert_eq!(heartbeats.beat(&beat(1, 2), None).await, Ok(None));
     assert_eq!(heartbeats.beats().await, Ok(vec![beat(1, 2)]), "the newest");
     ask::<()>(&mut bench.raw().await, &["HSET", keys::HEARTBEATS, "w/junk", "not a beat"]).await;
     let claims = serde_json::to_string(&beat(1, 9)).unwrap();
@@ -110,7 +111,7 @@ async fn beats_are_read_back_all_of_them() {
     // More than are read at once, so that they are scanned in pages.
     futures::future::try_join_all((0..2500).map(|n| {
         let (heartbeats, beat) = (heartbeats.clone(), beat(n, 7));
-        async move { heartbeats.beat(&beat).await }
+        async move { heartbeats.beat(&beat, None).await }
     }))
     .await
     .unwrap();
@@ -118,6 +119,42 @@ async fn beats_are_read_back_all_of_them() {
     assert_eq!(beats, (0..2500).map(|n| beat(n, 7)).collect::<Vec<_>>());
     heartbeats.forget(&bench.workspace, &beats[0].agent_id).await.unwrap();
     assert_eq!(heartbeats.beats().await.unwrap().len(), 2499);
+}
+
+#[tokio::test]
+async fn a_newer_start_that_beats_is_not_beaten_over() {
+    let bench = Bench::start().await;
+    let heartbeats = Heartbeats::new(bench.redis.clone());
+    let [older, newer]: [Incarnation; 2] =
+        ["0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10", "0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c11"]
+            .map(|i| i.parse().unwrap());
+    let beat = |incarnation: &Incarnation, beat: u64| Beat {
+        workspace: bench.workspace.clone(),
+        agent_id: "a".parse().unwrap(),
+        incarnation: incarnation.clone(),
+        beat,
+        in_flight: vec![],
+        load: None,
+        present: true,
+    };
+    assert_eq!(heartbeats.beat(&beat(&older, 1), None).await, Ok(None));
+    assert_eq!(heartbeats.beat(&beat(&newer, 1), None).await, Ok(None), "the older one's time is over");
+    let first = heartbeats.beat(&beat(&older, 2), None).await.unwrap().expect("the newer one's");
+    assert_eq!(heartbeats.beats().await, Ok(vec![beat(&newer, 1)]));
+    heartbeats.beat(&beat(&newer, 2), None).await.unwrap();
+    let second = heartbeats.beat(&beat(&older, 3), Some(&first)).await.unwrap().expect("it beats");
+    assert_eq!(heartbeats.beats().await, Ok(vec![beat(&newer, 2)]));
+    // One that died before anybody knew it does not silence the other for ever.
+    assert_eq!(heartbeats.beat(&beat(&older, 4), Some(&second)).await, Ok(None));
+    assert_eq!(heartbeats.beats().await, Ok(vec![beat(&older, 4)]));
+    // Nor does what is no heartbeat.
+    ask::<i64>(
+        &mut bench.raw().await,
+        &["HSET", keys::HEARTBEATS, &format!("{}/a", bench.workspace), "junk"],
+    )
+    .await;
+    assert_eq!(heartbeats.beat(&beat(&older, 5), None).await, Ok(None));
+    assert_eq!(heartbeats.beats().await, Ok(vec![beat(&older, 5)]));
 }
 
 #[tokio::test]

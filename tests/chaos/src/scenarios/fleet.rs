@@ -50,7 +50,7 @@ async fn ghosts(stage: &mut Stage) -> Result<(), Trouble> {
             tick.tick().await;
             for beat in &mut beats {
                 beat.beat += 1_000;
-                if let Err(error) = heartbeats.beat(beat).await {
+                if let Err(error) = heartbeats.beat(beat, None).await {
                     eprintln!("a ghost: {error}");
                 }
             }
