@@ -16,6 +16,7 @@ pub mod command;
 pub mod envelope;
 pub mod error;
 pub mod event;
+pub mod exact;
 pub mod http;
 pub mod id;
 pub mod json;
@@ -32,6 +33,7 @@ pub use command::Command;
 pub use envelope::{Envelope, Position, ReplyTo};
 pub use error::{Applied, Code, Error};
 pub use event::Event;
+pub use exact::{Exact, ExactError};
 
 pub use id::{Capability, EntityId, Id, Incarnation, Name, Workspace};
 pub use json::Json;

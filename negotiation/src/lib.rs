@@ -1,0 +1,7 @@
+//! One negotiation: a question, those who are asked, rounds of answers, and a decision that anyone can check.
+//!
+//! Pure: no clock, no randomness, no I/O; the same inputs give the same bytes. It knows no transport: the ledger keeps a
+//! negotiation as an entity of its shard, and this crate says what each answer does to it.
+//!
+//! | room | what is decided there |
+//! |---|---|

@@ -1,0 +1,1 @@
+//! The rooms of this crate beside reference results of others, and properties.
