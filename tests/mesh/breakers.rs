@@ -99,7 +99,7 @@ async fn a_coordinator_that_comes_back_leaves_alone_who_failed_before() {
     let name = (Workspace::default_name(), agent.id.parse().expect("an id"));
     eventually("it is kept", LIMIT, || async {
         let kept = store.load(std::slice::from_ref(&name)).await.ok()?.pop()??;
-        kept.0.contains("open").then_some(())
+        kept.0.contains("\"state\":\"open\"").then_some(())
     })
     .await;
     mesh.kill();

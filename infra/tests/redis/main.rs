@@ -62,7 +62,10 @@ impl Bench {
 }
 
 async fn raw(url: &str) -> redis::aio::MultiplexedConnection {
-    redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
+    let client = redis::Client::open(url).unwrap();
+    // No limit of its own: how quick the machine is is not what is tested by it.
+    let patient = redis::AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }
 
 /// Runs one raw command.
