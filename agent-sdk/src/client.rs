@@ -186,18 +186,26 @@ impl Client {
         task_id: &EntityId,
         wait: Duration,
     ) -> Result<Option<Task>, DoorError> {
+        self.held(&format!("/v1/tasks/{}", encoded(task_id.as_str())), wait).await
+    }
+
+    /// An entity as it is when it has ended or when `wait` is over; `None` when nobody answered usefully.
+    pub(crate) async fn held<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        wait: Duration,
+    ) -> Result<Option<T>, DoorError> {
         let http = self.mesh.http();
         if !http.coordinators.possible() {
             return Err(DoorError::NoDoor("a coordinator's URL, or Redis"));
         }
-        let path = format!("/v1/tasks/{}?wait_ms={}", encoded(task_id.as_str()), held_ms(wait));
-        match http.get(&path, held(wait) + MARGIN).await {
+        match http.get(&format!("{path}?wait_ms={}", held_ms(wait)), held(wait) + MARGIN).await {
             Said::Done(202, body) => Ok(http::read(&body).ok()),
             Said::Done(_, body) => Ok(Some(http::read(&body)?)),
             Said::Refused(error) if error.code.is_retryable() => Ok(None),
             Said::Refused(error) => Err(error.into()),
             Said::Silent(why) => {
-                tracing::debug!(%task_id, %why, "nobody answers");
+                tracing::debug!(path, %why, "nobody answers");
                 Ok(None)
             }
         }

@@ -38,6 +38,7 @@ mod lanes;
 mod locks;
 mod memory;
 mod mesh;
+mod negotiation;
 mod queues;
 mod state;
 mod state_changes;
@@ -46,6 +47,7 @@ pub mod testing;
 mod typed;
 mod watch;
 
+pub use agent::Question;
 pub use agent::{
     Agent, AgentBuilder, AgentControl, AgentError, AgentReport, BuildError, Context, Recover, RunningAgent,
     StatusChange, TaskError,
@@ -63,6 +65,7 @@ pub use handle::{TaskHandle, WaitError};
 pub use locks::{LockGuard, LockOptions, Locks, Lost, Semaphores};
 pub use memory::AgentMemory;
 pub use mesh::{ConnectError, KafkaUnusable, Mesh};
+pub use negotiation::{NegotiationError, NegotiationHandle};
 pub use queues::{ConsumeOptions, Consumed, Consumer, Queue, Queues};
 pub use state::{Held, Key, Merge, State};
 pub use state_changes::{StateChange, StateChanges};

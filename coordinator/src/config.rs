@@ -14,6 +14,7 @@ use synod_infra::redis::RedisConfig;
 use synod_infra::telemetry::Metrics;
 use synod_ledger::tenure::Terms;
 use synod_ledger::{Keep, Rules};
+use synod_negotiation::Protocols;
 use synod_protocol::primitives::memory::MemoryLimits;
 use synod_protocol::{Id, Limits};
 
@@ -59,6 +60,8 @@ pub struct CoordinatorConfig {
     pub live_bytes: usize,
     /// How tasks wait, and what they take while they run; the same for all coordinators of a mesh.
     pub rules: Rules,
+    /// How negotiations may be decided: those that there are, and an embedder's own.
+    pub protocols: Protocols,
     /// Records within which each live thing is imaged, 100 to 1,000,000: what a fold has to read at most, and so
     /// what a take-over takes.
     pub image_within: u64,
@@ -115,6 +118,7 @@ impl CoordinatorConfig {
             owed_limit: 8_192,
             live_bytes: synod_ledger::Limits::default().live_bytes,
             rules: Rules::default(),
+            protocols: Protocols::standard(),
             image_within: synod_ledger::Limits::default().image_within,
             keep: Keep::default(),
             view_kept: Some(Duration::from_secs(3_600)),

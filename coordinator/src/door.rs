@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use std::time::Duration;
 use synod_infra::kafka::Outgoing;
 use synod_ledger::tenure::Route;
-use synod_ledger::{Meta, Subject, TaskKey};
+use synod_ledger::{Meta, NegotiationKey, Subject, TaskKey};
 use synod_protocol::http::Message;
 use synod_protocol::{Code, Command, ContentType, EntityId, Envelope, Error, Json, Workspace, topics};
 use tokio::sync::oneshot;
@@ -296,8 +296,31 @@ pub(crate) async fn task(
     wait: Duration,
     came: Came,
 ) -> Result<Json, Error> {
+    let subject = Subject::Task(TaskKey { workspace: workspace.clone(), task: id.clone() });
+    entity(shared, workspace, ("tasks", id), &subject, (wait, came)).await
+}
+
+/// A negotiation, now or once it has ended.
+pub(crate) async fn negotiation(
+    shared: &Shared,
+    workspace: &Workspace,
+    id: &EntityId,
+    wait: Duration,
+    came: Came,
+) -> Result<Json, Error> {
+    let key = NegotiationKey { workspace: workspace.clone(), negotiation: id.clone() };
+    entity(shared, workspace, ("negotiations", id), &Subject::Negotiation(key), (wait, came)).await
+}
+
+/// An entity that ends, now or once it has: `/v1/<collection>/<id>`.
+async fn entity(
+    shared: &Shared,
+    workspace: &Workspace,
+    (collection, id): (&str, &EntityId),
+    subject: &Subject,
+    (wait, came): (Duration, Came),
+) -> Result<Json, Error> {
     let shard = topics::partition(id.root().as_bytes(), shared.config.partitions);
-    let key = TaskKey { workspace: workspace.clone(), task: id.clone() };
     let wait_until = Instant::now() + wait;
     // From the last answer that was none: how long an owner is looked for.
     let mut found_by = Instant::now() + FIND;
@@ -306,9 +329,9 @@ pub(crate) async fn task(
         let left = if shared.closing.is_cancelled() { Duration::ZERO } else { left };
         let asked_at = Instant::now();
         let told = match find(shared, shard, came, found_by).await? {
-            Where::Here => task_here(shared, shard, &key, left).await,
+            Where::Here => entity_here(shared, shard, subject, left).await,
             Where::There(address) => {
-                let path = format!("/v1/tasks/{}?wait_ms={}", escaped(id.as_str()), left.as_millis());
+                let path = format!("/v1/{collection}/{}?wait_ms={}", escaped(id.as_str()), left.as_millis());
                 let limit = left + ANSWER;
                 tokio::select! {
                     told = shared.forward.get(&address, &path, Some(workspace), None, limit) => told.and_then(json),
@@ -333,13 +356,13 @@ pub(crate) async fn task(
     }
 }
 
-async fn task_here(shared: &Shared, shard: u32, key: &TaskKey, wait: Duration) -> Result<Json, Error> {
+async fn entity_here(shared: &Shared, shard: u32, subject: &Subject, wait: Duration) -> Result<Json, Error> {
     certain(shared, shard).await?;
     let handle = &shared.shards[shard as usize];
     if !wait.is_zero() {
-        let task = key.clone();
+        let subject = subject.clone();
         let ended = tokio::select! {
-            ended = handle.ask(Instant::now() + wait, |answer| Ask::Ended { task, answer }) => ended,
+            ended = handle.ask(Instant::now() + wait, |answer| Ask::Ended { subject, answer }) => ended,
             () = shared.closing.cancelled() => Err(Unanswered::Refused(Error::unavailable("this coordinator ends"))),
         };
         match ended.map_err(Error::from) {
@@ -350,7 +373,7 @@ async fn task_here(shared: &Shared, shard: u32, key: &TaskKey, wait: Duration) -
         }
         certain(shared, shard).await?;
     }
-    let subject = Subject::Task(key.clone());
+    let subject = subject.clone();
     let read = handle.ask(Instant::now() + ANSWER, |answer| Ask::Read { subject, answer }).await;
     Ok(read?.0)
 }

@@ -4,11 +4,13 @@
 //! a task nobody is chosen for it; one that halts also takes its attempts back, wherever they run.
 
 use crate::fleet::{Inside, SharedFleet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use synod_fleet::{AgentKey, Choice, Departure, Fleet, Need, RuleError};
+use synod_protocol::command::Delivery;
 use synod_protocol::command::PauseMode;
 use synod_protocol::view::{Pause, Pauses};
-use synod_protocol::{Capability, Incarnation, Workspace};
+use synod_protocol::{Capability, Id, Incarnation, Workspace};
 
 /// The pauses in force, by the newest word of their shard.
 #[derive(Debug, Default)]
@@ -96,6 +98,19 @@ impl Fleet for Inside {
         let halting = self.pauses.covering(workspace, capability).find(|p| p.mode == PauseMode::Halt)?;
         let reason = halting.reason.as_deref().unwrap_or("no reason given");
         Some(format!("it was halted: {reason}"))
+    }
+
+    fn present(&self, agent: &AgentKey) -> Option<(Incarnation, Delivery)> {
+        self.registry.present(agent)
+    }
+
+    fn able(
+        &self,
+        workspace: &Workspace,
+        capability: &Capability,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<Id> {
+        self.registry.able(workspace, capability, labels)
     }
 }
 

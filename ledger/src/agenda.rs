@@ -12,13 +12,14 @@
 //! ```
 
 use crate::decide::Input;
+use crate::negotiations::seats_of;
 use crate::retries::Retries;
 use crate::rules::{Rules, Try};
 use crate::state::{Line, State, TaskKey};
 use crate::task::TaskState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use synod_fleet::Fleet;
 use synod_fleet::queue::{Permit, Queue, Refused, Waiting, Why};
+use synod_fleet::{AgentKey, Fleet};
 use synod_protocol::Timestamp;
 use synod_protocol::event::TaskSubmitted;
 use synod_protocol::view::TaskStatus;
@@ -337,6 +338,10 @@ impl Agenda {
             // Its event takes the timer away: it is fired once.
             return Next::Input(Input::AgentDue(key.clone()));
         }
+        if let Some(due) = state.negotiations.first_due().filter(|(at, _)| *at <= now) {
+            // What it does takes the timer away or puts it off: it is fired once.
+            return Next::Input(Input::NegotiationDue(due.1.clone()));
+        }
         for key in state.wake_retries(now) {
             let capability = state.task(&key).and_then(|task| task.capability().cloned());
             self.retries.hold(key, capability.as_ref());
@@ -487,5 +492,32 @@ fn gone(state: &State, fleet: &dyn Fleet) -> VecDeque<Input> {
             }
         }
     }
+    gone.extend(participants(state, fleet));
     gone
+}
+
+/// Participants of negotiations that go on: whose process is gone, and who runs as what it was not asked as.
+fn participants(state: &State, fleet: &dyn Fleet) -> Vec<Input> {
+    let mut inputs = Vec::new();
+    for (key, it) in state.negotiations.live() {
+        let Some(round) = it.round() else { continue };
+        for id in round.silent() {
+            let agent = AgentKey { workspace: key.workspace.clone(), agent: id.clone() };
+            let Some(seat) = it.asked.get(id) else { continue };
+            let Some(departure) = fleet.gone(&agent, &seat.incarnation) else { continue };
+            // One that was started anew is asked again, and is not gone.
+            if fleet.present(&agent).is_none() {
+                inputs.push(Input::ParticipantGone {
+                    negotiation: key.clone(),
+                    participant: id.clone(),
+                    incarnation: seat.incarnation.clone(),
+                    reason: format!("agent {id} {}", departure.how),
+                });
+            }
+        }
+        if !it.ask(seats_of(it, key, fleet)).is_empty() {
+            inputs.push(Input::ParticipantsThere(key.clone()));
+        }
+    }
+    inputs
 }

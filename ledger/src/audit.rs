@@ -11,7 +11,7 @@
 mod remembered;
 
 use crate::counting::Verdict;
-use crate::record::{Door, Image, Imaged, Record, Step, TaskImage};
+use crate::record::{Door, Image, Imaged, NegotiationImage, Record, Step, TaskImage};
 use crate::seen::Window;
 use remembered::Remembered;
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,7 +71,7 @@ pub enum Wrong {
     #[error("it is {0} and has events all the same")]
     Idle(&'static str),
     /// A task was submitted though it was there.
-    #[error("task {task} is submitted, and was at offset {first}")]
+    #[error("{task} is submitted, and was at offset {first}")]
     Submitted {
         /// Which.
         task: String,
@@ -79,7 +79,7 @@ pub enum Wrong {
         first: u64,
     },
     /// Something happened to a task that nobody submitted.
-    #[error("{event} of task {task}, which nobody submitted")]
+    #[error("{event} of {task}, which nobody submitted")]
     Nobodys {
         /// What.
         event: &'static str,
@@ -97,7 +97,7 @@ pub enum Wrong {
         is: String,
     },
     /// Something happened to a task after its end.
-    #[error("{event} of task {task}, which ended as {ended} at offset {at}")]
+    #[error("{event} of {task}, which ended as {ended} at offset {at}")]
     AfterTheEnd {
         /// What.
         event: &'static str,
@@ -109,7 +109,7 @@ pub enum Wrong {
         at: u64,
     },
     /// An attempt was given twice or left out.
-    #[error("attempt {attempt} of task {task} is given after attempt {before}")]
+    #[error("attempt {attempt} of {task} is given after attempt {before}")]
     Attempt {
         /// Which.
         attempt: u32,
@@ -376,10 +376,13 @@ impl Audit {
 
     fn event(&mut self, offset: u64, workspace: &Workspace, event: &Event) -> Result<(), Wrong> {
         let name = event.what.ce_type();
+        if crate::negotiations::is_about_one(&event.what) {
+            return self.negotiation_event(offset, workspace, event);
+        }
         if !name.starts_with("synod.task.") {
             return Ok(());
         }
-        let (print, task) = (print(workspace, event.entity.as_str()), || event.entity.to_string());
+        let (print, task) = (print(workspace, event.entity.as_str()), || format!("task {}", event.entity));
         if matches!(event.what, What::TaskSubmitted(_)) {
             let first = self.live.get(&print).map(|live| live.since);
             if let Some(first) = first.or_else(|| self.ended.get(&print).map(|ended| ended.at)) {
@@ -420,6 +423,71 @@ impl Audit {
 }
 
 impl Audit {
+    /// A negotiation is opened once, its rounds close one after the other, and it ends once.
+    fn negotiation_event(&mut self, offset: u64, workspace: &Workspace, event: &Event) -> Result<(), Wrong> {
+        let name = event.what.ce_type();
+        let print = print_of(workspace, 1, event.entity.as_str());
+        let task = || format!("negotiation {}", event.entity);
+        if matches!(event.what, What::NegotiationOpened(_)) {
+            let first = self.live.get(&print).map(|live| live.since);
+            if let Some(first) = first.or_else(|| self.ended.get(&print).map(|ended| ended.at)) {
+                return Err(Wrong::Submitted { task: task(), first });
+            }
+            self.live.insert(print, Live { since: offset, attempts: Some(1) });
+            return Ok(());
+        }
+        if self.floor.is_some() && !self.ended.knows(&print) {
+            self.live.entry(print).or_insert(Live { since: offset, attempts: None });
+        }
+        let Some(live) = self.live.get_mut(&print) else {
+            return Err(match self.ended.get(&print) {
+                Some(Ended { at, how }) => {
+                    Wrong::AfterTheEnd { event: name, task: task(), ended: how, at: *at }
+                }
+                None => Wrong::Nobodys { event: name, task: task() },
+            });
+        };
+        match &event.what {
+            What::NegotiationRoundClosed(closed) => {
+                if let Some(open) = live.attempts.filter(|open| *open != closed.round) {
+                    return Err(Wrong::Attempt { attempt: closed.round, task: task(), before: open });
+                }
+                live.attempts = Some(closed.next.as_ref().map_or(closed.round, |next| next.round));
+            }
+            What::NegotiationDecided(_) | What::NegotiationFailed(_) | What::NegotiationCancelled(_) => {
+                self.live.remove(&print);
+                self.ended.insert(self.now, print, Ended { at: offset, how: name });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn negotiation_image(&mut self, offset: u64, image: &NegotiationImage) -> Result<(), Wrong> {
+        let print = print_of(&image.workspace, 1, image.id.as_str());
+        let status = image.state.status;
+        let shows = |is: String| Wrong::Image {
+            of: format!("negotiation {}", image.id),
+            shown: status.as_str().to_owned(),
+            is,
+        };
+        match (self.live.get(&print), self.ended.get(&print)) {
+            (Some(_), _) if status.is_final() => Err(shows("live".to_owned())),
+            (None, Some(ended)) if !status.is_final() => Err(shows(format!("over: {}", ended.how))),
+            (Some(_), _) | (None, Some(_)) => Ok(()),
+            (None, None) if self.floor.is_none() && !status.is_final() => Err(shows("nobody's".to_owned())),
+            (None, None) if status.is_final() => {
+                self.ended.insert(self.now, print, Ended { at: offset, how: "an image shows" });
+                Ok(())
+            }
+            (None, None) => {
+                let round = u32::try_from(image.state.rounds.len()).ok();
+                self.live.insert(print, Live { since: offset, attempts: round });
+                Ok(())
+            }
+        }
+    }
+
     /// What an image shows is what happened, as far as that was met.
     fn image(&mut self, offset: u64, image: &Image) -> Result<(), Wrong> {
         match &image.of {
@@ -436,6 +504,7 @@ impl Audit {
                 }
             },
             Imaged::Task(task) => self.task_image(offset, task),
+            Imaged::Negotiation(it) => self.negotiation_image(offset, it),
             Imaged::Agent(_) | Imaged::Seen(_) => Ok(()),
         }
     }
@@ -481,8 +550,12 @@ fn idle(step: &Step, what: &'static str) -> Result<(), Wrong> {
 }
 
 fn print(workspace: &Workspace, name: &str) -> Print {
+    print_of(workspace, 0, name)
+}
+
+fn print_of(workspace: &Workspace, kind: u8, name: &str) -> Print {
     let mut hash = blake3::Hasher::new();
-    hash.update(workspace.as_str().as_bytes()).update(&[0]).update(name.as_bytes());
+    hash.update(workspace.as_str().as_bytes()).update(&[kind]).update(name.as_bytes());
     let mut print = [0; 16];
     print.copy_from_slice(&hash.finalize().as_bytes()[..16]);
     print

@@ -2,16 +2,19 @@
 
 use crate::agenda::Agenda;
 use crate::agent;
+use crate::negotiations::{self, NegotiationKey};
 use crate::past::Past;
 use crate::planted::{self, Bug};
 use crate::state::{State, TaskKey};
 use crate::task::{self, AttemptState, LOSS_LIMIT, TaskState};
 use std::collections::BTreeMap;
 use synod_fleet::{AgentKey, Choice, Fleet};
+use synod_negotiation::Protocols;
 use synod_protocol::command::{CancelTask, CompleteTask, FailTask, Failure, ReportProgress, SubmitTask};
 use synod_protocol::event::{
     AssignmentSecret, ChoiceMade, Event, GivesBack, TaskAssigned, TaskAttemptFailed, TaskCancelled,
-    TaskCompleted, TaskEnded, TaskProgressed, TaskReassigned, TaskRetryScheduled, TaskStarted, What,
+    TaskCompleted, TaskEnded, TaskProgressed, TaskReassigned, TaskRetryScheduled, TaskStarted, TaskSubmitted,
+    What,
 };
 use synod_protocol::view::TaskStatus;
 use synod_protocol::{
@@ -90,6 +93,21 @@ pub enum Input {
         /// The evidence.
         reason: String,
     },
+    /// A round of a negotiation has used up its time.
+    NegotiationDue(NegotiationKey),
+    /// The process of a participant of a negotiation is gone.
+    ParticipantGone {
+        /// Which negotiation.
+        negotiation: NegotiationKey,
+        /// Who.
+        participant: Id,
+        /// Which process start of it had been asked.
+        incarnation: Incarnation,
+        /// Why it is thought to be gone.
+        reason: String,
+    },
+    /// Participants of a negotiation who are still to answer run now, as what they have not been asked as.
+    ParticipantsThere(NegotiationKey),
     /// An agent's own timer.
     AgentDue(AgentKey),
     /// An agent of this shard has been gone for long.
@@ -141,11 +159,13 @@ pub struct Context<'a> {
     pub seed: [u8; 16],
     /// Who can be chosen.
     pub fleet: &'a dyn Fleet,
+    /// How negotiations are decided.
+    pub protocols: &'a Protocols,
 }
 
 /// What is decided with: the context, and who waits.
 #[derive(Clone, Copy)]
-struct Desk<'a> {
+pub(crate) struct Desk<'a> {
     cx: &'a Context<'a>,
     /// `None`: nobody.
     agenda: Option<&'a Agenda>,
@@ -160,6 +180,13 @@ impl<'a> std::ops::Deref for Desk<'a> {
 }
 
 impl Context<'_> {
+    /// A secret of an entity, which the seed of others' cannot be told from.
+    pub(crate) fn secret(&self, of: &EntityId) -> String {
+        let mut secret = blake3::Hasher::new();
+        secret.update(&self.seed).update(b"secret").update(of.as_str().as_bytes());
+        secret.finalize().to_hex().to_string()
+    }
+
     /// A random number to choose by, from which the seed of the secrets cannot be told.
     fn random(&self) -> u64 {
         let hash = blake3::Hasher::new().update(&self.seed).update(b"choice").finalize();
@@ -168,12 +195,16 @@ impl Context<'_> {
 }
 
 /// The entity that an answer shows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// A task.
     Task(TaskKey),
     /// An agent.
     Agent(AgentKey),
+    /// A negotiation.
+    Negotiation(NegotiationKey),
+    /// The same in short.
+    NegotiationBrief(NegotiationKey),
     /// What of the fleet is paused.
     Fleet,
 }
@@ -221,6 +252,11 @@ fn decide_at(state: &State, cx: Desk<'_>, input: &Input) -> Decision {
             let whats = agent::judged(state.agent(agent), incarnation, *lost, reason);
             about_agent(agent.clone(), Ok(whats))
         }
+        Input::NegotiationDue(key) => negotiations::due(state, cx, key),
+        Input::ParticipantGone { negotiation, participant, incarnation, reason } => {
+            negotiations::gone(state, cx, negotiation, participant, incarnation, reason)
+        }
+        Input::ParticipantsThere(key) => negotiations::seats(state, cx, key),
         Input::AgentDue(key) => about_agent(key.clone(), Ok(agent::due(state.agent(key), cx.now))),
         Input::Forget { agent, incarnation, kept_ms } => {
             let whats = agent::forgotten(state.agent(agent), incarnation, *kept_ms, cx.now);
@@ -253,6 +289,8 @@ fn decide_command(state: &State, cx: Desk<'_>, command: &Command, meta: &Meta) -
         )));
     }
     let task = |id: &EntityId| TaskKey { workspace: meta.workspace.clone(), task: id.clone() };
+    let negotiation =
+        |id: &EntityId| NegotiationKey { workspace: meta.workspace.clone(), negotiation: id.clone() };
     match command {
         Command::SubmitTask(c) => submit(state, cx, task(&c.task_id), c, meta),
         Command::StartTask(c) => asked_of_task(state, cx, task(&c.task_id), |draft| draft.start(c)),
@@ -283,10 +321,19 @@ fn decide_command(state: &State, cx: Desk<'_>, command: &Command, meta: &Meta) -
         }
         Command::PauseFleet(c) => about_fleet(state.shard.pauses.pause(&meta.workspace, c)),
         Command::ResumeFleet(c) => about_fleet(state.shard.pauses.resume(&meta.workspace, c)),
+        Command::OpenNegotiation(c) => {
+            negotiations::opened(state, cx, negotiation(&c.negotiation_id), c, meta)
+        }
+        Command::RespondNegotiation(c) => {
+            negotiations::responded(state, cx, negotiation(&c.negotiation_id), c)
+        }
+        Command::CancelNegotiation(c) => {
+            negotiations::cancelled(state, cx, negotiation(&c.negotiation_id), c)
+        }
     }
 }
 
-fn refused(error: Error) -> Decision {
+pub(crate) fn refused(error: Error) -> Decision {
     Decision { rejected: Some(error), ..Decision::default() }
 }
 
@@ -338,11 +385,50 @@ fn submit(state: &State, cx: Desk<'_>, key: TaskKey, command: &SubmitTask, meta:
     {
         return refused(Error::invalid(format!("strategy: {unknown}")).with_field("/strategy"));
     }
+    let events = submitted_now(cx, &key, submitted);
+    Decision { events, subject: Some(Subject::Task(key)), ..Decision::default() }
+}
+
+/// The task that a decision starts, if one of these events is a decision that does.
+pub(crate) fn started_by(
+    state: &State,
+    cx: Desk<'_>,
+    negotiation: &NegotiationKey,
+    events: &[Event],
+) -> Vec<Event> {
+    let Some(decided) = events.iter().find_map(|event| match &event.what {
+        What::NegotiationDecided(decided) => Some(decided),
+        _ => None,
+    }) else {
+        return Vec::new();
+    };
+    let opened = events.iter().find_map(|event| match &event.what {
+        What::NegotiationOpened(opened) => Some(&**opened),
+        _ => None,
+    });
+    let Some(opened) = opened.or_else(|| state.negotiation(negotiation).map(|it| &*it.opened)) else {
+        return Vec::new();
+    };
+    let Some(command) = synod_negotiation::task_of(opened, decided) else { return Vec::new() };
+    let key = TaskKey { workspace: negotiation.workspace.clone(), task: command.task_id.clone() };
+    if state.task(&key).is_some() || state.seen.task(&key.workspace, &key.task).is_some() {
+        // It was submitted by somebody under this very id.
+        return Vec::new();
+    }
+    let (correlation, trace) = (opened.correlation_id.clone(), opened.traceparent.clone());
+    match task::submission(&command, cx.now, correlation, trace) {
+        Ok(submitted) => submitted_now(cx, &key, submitted),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// What a new task begins with.
+fn submitted_now(cx: Desk<'_>, key: &TaskKey, submitted: TaskSubmitted) -> Vec<Event> {
     let task = TaskState::new(submitted.clone(), cx.now);
     let mut draft = Draft {
         task,
         events: vec![Event { entity: key.task.clone(), what: What::TaskSubmitted(submitted) }],
-        key: &key,
+        key,
         cx,
     };
     if draft.task.submitted.deadline <= cx.now {
@@ -350,8 +436,7 @@ fn submit(state: &State, cx: Desk<'_>, key: TaskKey, command: &SubmitTask, meta:
     } else {
         draft.dispatch_at_once();
     }
-    let events = draft.events;
-    Decision { events, subject: Some(Subject::Task(key)), ..Decision::default() }
+    draft.events
 }
 
 /// What the shell asks of a task that may have moved on meanwhile.

@@ -3,17 +3,20 @@
 //! Each is idempotent by an id that follows from its record, so that a new owner may issue it again.
 
 use crate::decide::Subject;
+use crate::negotiations::NegotiationKey;
 use crate::past::Past;
 use crate::recent::{Had, Recent};
 use crate::record::{Door, Step};
 use crate::rules::Try;
 use crate::state::{State, TaskKey, subject_of};
 use synod_fleet::AgentKey;
+use synod_negotiation::Negotiation;
 use synod_protocol::command::Delivery;
 use synod_protocol::event::{Event, GivesBack, What};
+use synod_protocol::negotiation::{Ask, NegotiationAsked, Seat};
 use synod_protocol::trace::TraceParent;
 use synod_protocol::view::{Assignment, DirectoryEntry, Health, Pauses, Withdrawal};
-use synod_protocol::{Code, EntityId, Envelope, Error, Json, Position, ReplyTo, Timestamp, Workspace};
+use synod_protocol::{Code, EntityId, Envelope, Error, Id, Json, Position, ReplyTo, Timestamp, Workspace};
 
 /// What the shell must do.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,13 +79,17 @@ pub enum Effect {
         /// What to look for.
         past: Past,
     },
-    /// Keep the view of a task that has ended. The ledger has it too: a view that is lost is no harm.
+    /// Keep the view of what has ended. The ledger has it too: a view that is lost is no harm.
     View {
+        /// Of which kind it is, such as `task`.
+        kind: &'static str,
+        /// Its workspace.
+        workspace: Workspace,
         /// Which.
-        key: TaskKey,
+        id: EntityId,
         /// The ledger offset that it stands for.
         offset: u64,
-        /// The task as JSON.
+        /// The entity as JSON.
         value: Json,
     },
     /// Write an agent's entry in the directory.
@@ -99,6 +106,13 @@ pub enum Effect {
         error: Error,
     },
 }
+
+/// The kind under which a task's view is kept.
+pub const TASK: &str = "task";
+/// The kind under which a negotiation's view is kept.
+pub const NEGOTIATION: &str = "negotiation";
+/// The `ce_type` of what a participant is asked.
+const ASKED: &str = "synod.negotiation.asked";
 
 /// By which an inbox knows an attempt.
 pub fn attempt_id(task: &EntityId, attempt: u32) -> String {
@@ -134,7 +148,7 @@ pub(crate) fn effects(state: &State, shard: u32, offset: u64, step: &Step, told:
 
 /// What a recorded step tells who asked.
 pub(crate) fn told(state: &State, recent: &Recent, step: &Step) -> Told {
-    if let (Some(error), Some(task)) = (&step.rejected, ended_task(state, step)) {
+    if let (Some(error), Some(task)) = (&step.rejected, ended(state, step)) {
         return match error.code {
             Code::InvalidTransition => Told::Past(task),
             _ => Told::Now(Err(error.clone())),
@@ -144,6 +158,11 @@ pub(crate) fn told(state: &State, recent: &Recent, step: &Step) -> Told {
         (step.input.repeats, &step.input.body, subject_of(step))
     {
         return Told::Past(Past::Submitted { key, at, body: body.clone() });
+    }
+    if let (Some(at), Some(body), Some(Subject::Negotiation(key))) =
+        (step.input.repeats, &step.input.body, subject_of(step))
+    {
+        return Told::Past(Past::Opened { key, at, body: body.clone() });
     }
     match (&step.rejected, step.input.repeats) {
         (Some(error), _) => Told::Now(Err(error.clone())),
@@ -155,11 +174,19 @@ pub(crate) fn told(state: &State, recent: &Recent, step: &Step) -> Told {
     }
 }
 
-/// A task that a step was about and that is not in memory.
-fn ended_task(state: &State, step: &Step) -> Option<Past> {
-    let Subject::Task(key) = subject_of(step)? else { return None };
-    let at = state.seen.task(&key.workspace, &key.task)?;
-    state.task(&key).is_none().then_some(Past::Ended { key, at })
+/// A task or a negotiation that a step was about and that is not in memory.
+fn ended(state: &State, step: &Step) -> Option<Past> {
+    match subject_of(step)? {
+        Subject::Task(key) => {
+            let at = state.seen.task(&key.workspace, &key.task)?;
+            state.task(&key).is_none().then_some(Past::Ended { key, at })
+        }
+        Subject::Negotiation(key) | Subject::NegotiationBrief(key) => {
+            let at = state.seen.negotiation(&key.workspace, &key.negotiation)?;
+            state.negotiation(&key).is_none().then_some(Past::NegotiationEnded { key, at })
+        }
+        Subject::Agent(_) | Subject::Fleet => None,
+    }
 }
 
 /// What a command that was had by the step at `at` is answered with now.
@@ -185,6 +212,20 @@ pub(crate) fn shown(state: &State, subject: &Subject) -> Told {
         Subject::Agent(key) => match state.agent(key) {
             Some(agent) => Json::of(&agent.view(key)),
             None => return Told::Now(Err(Error::not_found("agent", key.agent.as_str()))),
+        },
+        Subject::Negotiation(key) => match state.negotiation(key) {
+            Some(it) => Json::of(&it.view(&key.workspace)),
+            None => {
+                let at = state.seen.negotiation(&key.workspace, &key.negotiation);
+                return Told::Past(Past::Negotiation { key: key.clone(), at });
+            }
+        },
+        Subject::NegotiationBrief(key) => match state.negotiation(key) {
+            Some(it) => Json::of(&it.brief(&key.workspace)),
+            None => {
+                let at = state.seen.negotiation(&key.workspace, &key.negotiation);
+                return Told::Past(Past::Negotiation { key: key.clone(), at });
+            }
         },
         Subject::Fleet => Json::of(&state.shard.pauses.view()),
     };
@@ -215,7 +256,8 @@ impl Writer<'_> {
             && let Some(task) = self.state.task(&key)
             && let Ok(value) = Json::of(&task.view(workspace))
         {
-            out.push(Effect::View { key: key.clone(), offset: self.offset, value });
+            let (workspace, id) = (key.workspace.clone(), key.task.clone());
+            out.push(Effect::View { kind: TASK, workspace, id, offset: self.offset, value });
         }
         match &event.what {
             What::TaskAssigned(_) => out.extend(self.dispatch(index, event, &key)),
@@ -260,11 +302,35 @@ impl Writer<'_> {
                     out.push(Effect::DirectoryRemoval(key));
                 }
             }
+            What::NegotiationAsked(e) => {
+                let key = NegotiationKey { workspace: workspace.clone(), negotiation: event.entity.clone() };
+                out.extend(self.asks(index, &key, e));
+            }
+            What::NegotiationDecided(_) | What::NegotiationFailed(_) | What::NegotiationCancelled(_) => {
+                let key = NegotiationKey { workspace: workspace.clone(), negotiation: event.entity.clone() };
+                let view = self.state.negotiation(&key).and_then(|it| Json::of(&it.view(workspace)).ok());
+                let (kind, offset) = (NEGOTIATION, self.offset);
+                let (workspace, id) = (key.workspace, key.negotiation);
+                out.extend(view.map(|value| Effect::View { kind, workspace, id, offset, value }));
+            }
             What::FleetPaused(_) | What::FleetResumed(_) => {
                 out.push(Effect::DirectoryPauses(self.state.shard.pauses.view()));
             }
             _ => {}
         }
+    }
+
+    /// What participants are asked, unless it has been overtaken.
+    fn asks(&self, index: usize, key: &NegotiationKey, asked: &NegotiationAsked) -> Vec<Effect> {
+        let Some(it) = self.state.negotiation(key) else { return Vec::new() };
+        let Some(round) = it.round().filter(|round| round.round == asked.round) else { return Vec::new() };
+        let awaited = asked.asked.iter().filter(|(id, _)| !round.answers.contains_key(*id));
+        let of = |(id, seat): (&Id, &Seat)| {
+            let envelope_id = format!("{}-{}-{index}-{id}", self.shard, self.offset);
+            let envelope = self.envelope(envelope_id, ASKED, &key.workspace, id.as_str());
+            ask(it, key, id, seat, envelope)
+        };
+        awaited.filter_map(of).collect()
     }
 
     /// Tells an agent that its status or health has changed. One that is lost hears it when it asks again; one that has
@@ -386,6 +452,62 @@ impl Writer<'_> {
             Told::Past(past) => Effect::ReplyPast { to, envelope, past },
         }
     }
+}
+
+/// What one participant is asked.
+fn ask(
+    it: &Negotiation,
+    key: &NegotiationKey,
+    id: &Id,
+    seat: &Seat,
+    mut envelope: Envelope,
+) -> Option<Effect> {
+    let (round, opened) = (it.round()?, &it.opened);
+    let ask = Ask {
+        negotiation_id: key.negotiation.clone(),
+        protocol: opened.protocol.clone(),
+        round: round.round,
+        kind: round.kind.clone(),
+        question: opened.question.clone(),
+        rules: opened.rules.clone(),
+        content: round.content.clone(),
+        participant: id.clone(),
+        incarnation: seat.incarnation.clone(),
+        closes_at: round.closes_at,
+    };
+    envelope.subject = Some(key.negotiation.to_string());
+    envelope.deadline = Some(round.closes_at);
+    Some(Effect::Deliver {
+        agent: AgentKey { workspace: key.workspace.clone(), agent: id.clone() },
+        delivery: seat.delivery.clone(),
+        attempt_id: Some(format!("{}#r{}#{}", key.negotiation, round.round, seat.incarnation)),
+        root: key.negotiation.root().to_owned(),
+        envelope: Box::new(envelope),
+        value: Json::of(&ask).ok()?,
+    })
+}
+
+/// What the participants of a negotiation who are still to answer were asked, once more: after Redis has lost what it held.
+pub(crate) fn asked_again(state: &State, shard: u32, key: &NegotiationKey, it: &Negotiation) -> Vec<Effect> {
+    let Some(round) = it.round() else { return Vec::new() };
+    let awaited = it
+        .asked
+        .iter()
+        .filter(|(id, seat)| seat.delivery == Delivery::Redis && round.silent().any(|silent| silent == *id));
+    let of = |(id, seat): (&Id, &Seat)| {
+        let envelope = Envelope {
+            time: Some(state.now),
+            workspace: key.workspace.clone(),
+            correlation_id: Some(it.opened.correlation_id.clone()),
+            ..Envelope::new(
+                format!("{shard}-{}-{}-{id}-again", key.negotiation, round.round),
+                format!("/synod/shards/{shard}"),
+                ASKED,
+            )
+        };
+        ask(it, key, id, seat, envelope)
+    };
+    awaited.filter_map(of).collect()
 }
 
 /// What the attempt in force holds, if one is and it takes permits.

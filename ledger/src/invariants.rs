@@ -29,6 +29,7 @@ pub fn invariants(state: &State) -> Result<(), String> {
     counts(state)?;
     arrivals(state)?;
     bases(state)?;
+    state.negotiations.consistent()?;
     state.seen.consistent()
 }
 
@@ -195,7 +196,7 @@ fn bases(state: &State) -> Result<(), String> {
     let tasks = state.tasks.iter().map(|(key, kept)| (kept.base, Thing::Task(key.clone())));
     let agents = state.agents.iter().map(|(key, kept)| (kept.base, Thing::Agent(key.clone())));
     let blocks = state.seen.bases().map(|(block, base)| (base, Thing::Seen(block)));
-    let mut want: BTreeSet<_> = tasks.chain(agents).chain(blocks).collect();
+    let mut want: BTreeSet<_> = tasks.chain(agents).chain(blocks).chain(state.negotiations.bases()).collect();
     if state.by_base.contains(&(state.shard_base, Thing::Shard)) {
         want.insert((state.shard_base, Thing::Shard));
     }

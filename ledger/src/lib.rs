@@ -21,6 +21,7 @@ mod fold;
 mod holding;
 mod invariants;
 mod memory;
+mod negotiations;
 mod owner;
 mod past;
 mod pauses;
@@ -43,18 +44,19 @@ pub use agent::AgentState;
 pub use audit::{Audit, Violation, Wrong};
 pub use counting::{Counting, Verdict};
 pub use decide::{Context, Decision, Input, Meta, Subject, decide};
-pub use effect::{Effect, attempt_id};
+pub use effect::{Effect, NEGOTIATION, TASK, attempt_id};
 pub use fold::{Fold, FoldError, Folded, Owed};
 pub use holding::{End, Holding};
 pub use invariants::invariants;
 pub use memory::{Keep, Thing};
+pub use negotiations::NegotiationKey;
 pub use owner::{Answer, Append, Doubt, Limits, Owner, Released, Ticket};
-pub use past::{Past, Search, life_from, submission};
+pub use past::{Past, Search, life_from, negotiation_from, submission};
 pub use pauses::PausesInForce;
 pub use recent::Had;
 pub use record::{
-    AgentImage, Claim, Door, Image, Imaged, InputRef, Kind, Record, RecordError, Step, TaskImage, VERSION,
-    floor_of,
+    AgentImage, Claim, Door, Image, Imaged, InputRef, Kind, NegotiationImage, Record, RecordError, Step,
+    TaskImage, VERSION, floor_of,
 };
 pub use rules::{Rules, Try};
 pub use seen::{SeenImage, WINDOW_COUNT, WINDOW_MOST, WINDOW_MS, Window};

@@ -5,12 +5,14 @@
 //! Ended tasks and old commands leave memory by rules of the state alone, so that every fold forgets the same.
 
 use crate::agent::AgentState;
-use crate::record::{AgentImage, Imaged, TaskImage};
+use crate::negotiations::NegotiationKey;
+use crate::record::{AgentImage, Imaged, NegotiationImage, TaskImage};
 use crate::seen::{Forgotten, Window};
 use crate::state::{ShardImage, State, TaskKey};
 use crate::task::TaskState;
 use std::collections::BTreeMap;
 use synod_fleet::AgentKey;
+use synod_negotiation::Negotiation;
 use synod_protocol::Timestamp;
 
 /// A thing that is imaged.
@@ -24,6 +26,8 @@ pub enum Thing {
     Agent(AgentKey),
     /// A task.
     Task(TaskKey),
+    /// A negotiation.
+    Negotiation(NegotiationKey),
 }
 
 /// An entity in memory.
@@ -88,6 +92,12 @@ impl State {
         self.rebase(Thing::Agent(key), from, base)
     }
 
+    pub(crate) fn put_negotiation(&mut self, key: NegotiationKey, kept: Kept<Negotiation>) -> Moved {
+        let base = kept.base;
+        let from = self.negotiations.insert(key.clone(), kept);
+        self.rebase(Thing::Negotiation(key), from, base)
+    }
+
     pub(crate) fn block_born(&mut self, offset: u64, block: u64) -> Moved {
         self.rebase(Thing::Seen(block), None, offset)
     }
@@ -133,6 +143,11 @@ impl State {
                 let (workspace, id) = (key.workspace.clone(), key.agent.clone());
                 Imaged::Agent(AgentImage { workspace, id, arrival: kept.arrival, state: kept.state.clone() })
             }
+            Thing::Negotiation(key) => {
+                let Kept { arrival, state, .. } = self.negotiations.kept(key)?.clone();
+                let (workspace, id) = (key.workspace.clone(), key.negotiation.clone());
+                Imaged::Negotiation(Box::new(NegotiationImage { workspace, id, arrival, state }))
+            }
         })
     }
 
@@ -164,6 +179,11 @@ impl State {
                 let key = AgentKey { workspace: agent.workspace.clone(), agent: agent.id.clone() };
                 self.put_agent(agent.arrival, offset, key, agent.state.clone())
             }
+            Imaged::Negotiation(it) => {
+                let key = NegotiationKey { workspace: it.workspace.clone(), negotiation: it.id.clone() };
+                let kept = Kept { arrival: it.arrival, base: offset, state: it.state.clone() };
+                self.put_negotiation(key, kept)
+            }
         };
         moved.push(last);
         Ok(moved)
@@ -180,6 +200,7 @@ impl State {
             Thing::Seen(block) => self.seen.rebase(*block, offset),
             Thing::Task(key) => self.tasks.get_mut(key).map(|k| std::mem::replace(&mut k.base, offset)),
             Thing::Agent(key) => self.agents.get_mut(key).map(|k| std::mem::replace(&mut k.base, offset)),
+            Thing::Negotiation(key) => self.negotiations.rebase(key, offset),
         };
         moved.push(self.rebase(thing.clone(), from, offset));
         moved
@@ -197,6 +218,7 @@ impl State {
             Thing::Seen(block) => self.seen.base(*block),
             Thing::Task(key) => self.tasks.get(key).map(|kept| kept.base),
             Thing::Agent(key) => self.agents.get(key).map(|kept| kept.base),
+            Thing::Negotiation(key) => self.negotiations.kept(key).map(|kept| kept.base),
         }
     }
 
@@ -216,6 +238,12 @@ impl State {
             }
             let key = key.clone();
             moved.push(Moved { from: self.remove_task(&key), to: None });
+        }
+        let (ended_ms, ended_bytes) = (self.keep.ended_ms, self.keep.ended_bytes);
+        while let Some(key) = self.negotiations.to_forget(self.now, ended_ms, ended_bytes) {
+            let Some(from) = self.negotiations.remove(&key) else { break };
+            self.by_base.remove(&(from, Thing::Negotiation(key)));
+            moved.push(Moved { from: Some(from), to: None });
         }
         for Forgotten { block, base, newest } in self.seen.forget(self.now, self.keep.window) {
             self.by_base.remove(&(base, Thing::Seen(block)));

@@ -6,7 +6,7 @@
 
 use crate::agenda::{Agenda, Answered, Next, Wanted};
 use crate::decide::{Context, Decision, Input, Meta, Subject, decide_among};
-use crate::effect::{Effect, Told, again, effects, had, holds, shown, told};
+use crate::effect::{Effect, Told, again, asked_again, effects, had, holds, shown, told};
 use crate::fold::Folded;
 use crate::memory::{Bases, Moved, Thing};
 use crate::past::Past;
@@ -278,6 +278,9 @@ impl Owner {
             work.extend(again(&self.state, self.shard, task));
         }
         effects.append(&mut work);
+        for (key, it) in self.state.negotiations.live() {
+            effects.extend(asked_again(&self.state, self.shard, key, it));
+        }
         match self.flights.back_mut() {
             _ if effects.is_empty() || self.doubt.is_some() => {}
             Some(flight) => flight.tells.push(Tell::Again(effects)),
@@ -347,7 +350,12 @@ impl Owner {
             self.stranded.extend(ticket);
             return None;
         }
-        let cx = Context { now: cx.now.max(self.state.now), seed: cx.seed, fleet: cx.fleet };
+        let cx = Context {
+            now: cx.now.max(self.state.now),
+            seed: cx.seed,
+            fleet: cx.fleet,
+            protocols: cx.protocols,
+        };
         // Deciding changes nothing, so a defect in it leaves everything as it was.
         let decided = catch_unwind(AssertUnwindSafe(|| decide_among(&self.state, &cx, &self.agenda, input)));
         let mut decision = decided.unwrap_or_else(|_| Decision {
@@ -355,8 +363,10 @@ impl Owner {
             ..Decision::default()
         });
         if self.has_no_room(&decision) {
-            let why =
-                format!("the tasks of this shard that have not ended weigh {} bytes", self.state.live_weight);
+            let why = format!(
+                "the tasks and negotiations of this shard that have not ended weigh {} bytes",
+                self.state.live_weight + self.state.negotiations.live_weight()
+            );
             decision =
                 Decision { rejected: Some(Error::overloaded(why, RETRY_AFTER_MS)), ..Decision::default() };
         } else if let Err(error) = self.admit(&cx, &decision, input) {
@@ -382,10 +392,11 @@ impl Owner {
         None
     }
 
-    /// Whether this would be one task too many.
+    /// Whether this would be one task or negotiation too many.
     fn has_no_room(&self, decision: &Decision) -> bool {
-        let is_new = matches!(decision.events.first(), Some(Event { what: What::TaskSubmitted(_), .. }));
-        is_new && self.state.live_weight >= self.limits.live_bytes
+        let first = decision.events.first().map(|event| &event.what);
+        let is_new = matches!(first, Some(What::TaskSubmitted(_) | What::NegotiationOpened(_)));
+        is_new && self.state.live_weight + self.state.negotiations.live_weight() >= self.limits.live_bytes
     }
 
     /// Whether a new task that has to wait is taken in.
@@ -428,7 +439,7 @@ impl Owner {
         let (workspace, root, mut input_ref) = written(input);
         match &decision.past {
             Some(Past::Command { at }) => input_ref.repeats = Some(*at),
-            Some(Past::Submitted { at, body, .. }) => {
+            Some(Past::Submitted { at, body, .. } | Past::Opened { at, body, .. }) => {
                 (input_ref.repeats, input_ref.body) = (Some(*at), Some(body.clone()));
             }
             _ => {}
@@ -533,6 +544,7 @@ impl Owner {
         let key = match thing {
             Thing::Task(key) => key.task.root().to_owned(),
             Thing::Agent(key) => key.agent.to_string(),
+            Thing::Negotiation(key) => key.negotiation.root().to_owned(),
             Thing::Shard | Thing::Seen(_) => String::new(),
         };
         let (effects, tells) = (Vec::new(), Vec::new());
@@ -679,6 +691,9 @@ fn is_recorded(input: &Input, decision: &Decision) -> bool {
         | Input::HolderGone { .. }
         | Input::Unclaimed { .. }
         | Input::Judged { .. }
+        | Input::NegotiationDue(_)
+        | Input::ParticipantGone { .. }
+        | Input::ParticipantsThere(_)
         | Input::AgentDue(_)
         | Input::Forget { .. } => !decision.events.is_empty(),
     }
@@ -748,6 +763,14 @@ fn written(input: &Input) -> (Option<Workspace>, Option<String>, InputRef) {
         | Input::Unclaimed { task: key, .. } => {
             (Some(key.workspace.clone()), Some(key.task.root().to_owned()), InputRef::of(Door::Fleet))
         }
+        Input::NegotiationDue(key) => {
+            let root = key.negotiation.root().to_owned();
+            (Some(key.workspace.clone()), Some(root), InputRef::of(Door::Timer))
+        }
+        Input::ParticipantGone { negotiation: key, .. } | Input::ParticipantsThere(key) => {
+            let root = key.negotiation.root().to_owned();
+            (Some(key.workspace.clone()), Some(root), InputRef::of(Door::Fleet))
+        }
         Input::AgentDue(agent) | Input::Forget { agent, .. } => {
             (Some(agent.workspace.clone()), Some(agent.agent.to_string()), InputRef::of(Door::Timer))
         }
@@ -769,5 +792,8 @@ fn entity_of(command: &Command) -> Option<EntityId> {
         Command::CompleteTask(c) => c.task_id.clone(),
         Command::FailTask(c) | Command::DeclineTask(c) => c.task_id.clone(),
         Command::CancelTask(c) => c.task_id.clone(),
+        Command::OpenNegotiation(c) => c.negotiation_id.clone(),
+        Command::RespondNegotiation(c) => c.negotiation_id.clone(),
+        Command::CancelNegotiation(c) => c.negotiation_id.clone(),
     })
 }

@@ -1,10 +1,11 @@
 //! What has left memory: named here, so that the shell can find it in a view or in the ledger. A step is named by its
 //! place ([`Step::place`](crate::Step::place)), and stands there or a little behind.
 
+use crate::negotiations::NegotiationKey;
 use crate::record::{Record, Step};
 use crate::state::TaskKey;
 use std::ops::ControlFlow;
-use synod_protocol::event::{TaskSubmitted, What};
+use synod_protocol::event::{Event, TaskSubmitted, What};
 
 /// An answer that memory cannot give.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +38,29 @@ pub enum Past {
         /// The step by which it was submitted, or ended; see [`life_from`].
         at: u64,
     },
+    /// A negotiation as it ended.
+    Negotiation {
+        /// Which.
+        key: NegotiationKey,
+        /// The step by which it was opened, or ended.
+        at: Option<u64>,
+    },
+    /// A negotiation that was opened again: with this body it is answered with the negotiation, with another it is refused.
+    Opened {
+        /// Which.
+        key: NegotiationKey,
+        /// The step by which it was opened, or ended.
+        at: u64,
+        /// Fingerprint of the body of the one that came again.
+        body: String,
+    },
+    /// Something was asked of a negotiation that has ended: refused as `invalid_transition`, with how it ended.
+    NegotiationEnded {
+        /// Which.
+        key: NegotiationKey,
+        /// The step by which it was opened, or ended.
+        at: u64,
+    },
 }
 
 /// Where a fold has to begin that is to meet a task whole, by the step under whose place its id is known: at its
@@ -44,6 +68,13 @@ pub enum Past {
 /// that of its end.
 pub fn life_from(offset: u64, step: &Step, key: &TaskKey) -> u64 {
     if submission(step, key).is_some() { offset } else { step.floor }
+}
+
+/// The same of a negotiation.
+pub fn negotiation_from(offset: u64, step: &Step, key: &NegotiationKey) -> u64 {
+    let opens =
+        |event: &Event| matches!(event.what, What::NegotiationOpened(_)) && event.entity == key.negotiation;
+    if step.events.iter().any(opens) { offset } else { step.floor }
 }
 
 /// What submitted this task, if this step did.

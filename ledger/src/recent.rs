@@ -33,10 +33,12 @@ impl Had {
             return None;
         }
         if let Some(at) = step.input.repeats {
-            let (Subject::Task(key), Some(body)) = (subject_of(step)?, step.input.body.clone()) else {
-                return None;
+            let body = step.input.body.clone()?;
+            return match subject_of(step)? {
+                Subject::Task(key) => Some(Had::Submitted(Past::Submitted { key, at, body })),
+                Subject::Negotiation(key) => Some(Had::Submitted(Past::Opened { key, at, body })),
+                Subject::NegotiationBrief(_) | Subject::Agent(_) | Subject::Fleet => None,
             };
-            return Some(Had::Submitted(Past::Submitted { key, at, body }));
         }
         match &step.rejected {
             Some(error) => Some(Had::Refused(Box::new(error.clone()))),

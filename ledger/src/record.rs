@@ -5,6 +5,7 @@ use crate::seen::SeenImage;
 use crate::state::ShardImage;
 use crate::task::TaskState;
 use serde::{Deserialize, Serialize};
+use synod_negotiation::Negotiation;
 use synod_protocol::{Code, EntityId, Error, Event, Id, ReplyTo, Timestamp, Workspace};
 
 /// The version that this build writes; it reads every version up to it.
@@ -93,6 +94,8 @@ pub enum Imaged {
     Task(TaskImage),
     /// An agent.
     Agent(AgentImage),
+    /// A negotiation.
+    Negotiation(Box<NegotiationImage>),
 }
 
 /// A task in an image.
@@ -106,6 +109,19 @@ pub struct TaskImage {
     pub arrival: u64,
     /// All of it.
     pub state: TaskState,
+}
+
+/// A negotiation in an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NegotiationImage {
+    /// Its workspace.
+    pub workspace: Workspace,
+    /// Its id.
+    pub id: EntityId,
+    /// The place of the step by which it was opened.
+    pub arrival: u64,
+    /// All of it.
+    pub state: Negotiation,
 }
 
 /// An agent in an image.

@@ -22,7 +22,7 @@ pub const WINDOW_COUNT: usize = 100_000;
 pub const WINDOW_MOST: usize = 262_144;
 /// Places in the ledger whose commands stand in one block.
 const BLOCK: u64 = 8_192;
-/// Set in a place that is a task's and not a command's.
+/// Set in a place that is an entity's and not a command's.
 const TASK: u16 = 1 << 15;
 
 /// 10 bytes of BLAKE3 of workspace and `ce_id` (or task): that two of the millions in a window are the same is less
@@ -86,7 +86,7 @@ pub struct SeenImage {
     pub block: u64,
     /// The time of its newest command.
     pub newest: Timestamp,
-    /// Base64 of 12 bytes each: the first 10 of BLAKE3 of workspace, 0 and `ce_id` (or workspace, 1 and task), then
+    /// Base64 of 12 bytes each: the first 10 of BLAKE3 of workspace, 0 and `ce_id` (or workspace, 1 and task; or workspace, 2 and negotiation), then
     /// the step's place in the block, with the highest bit set for a task; big-endian, sorted.
     pub entries: String,
 }
@@ -123,6 +123,11 @@ impl Seen {
         self.get(&print(workspace, 1, task.as_str()))
     }
 
+    /// The same of a negotiation.
+    pub(crate) fn negotiation(&self, workspace: &Workspace, negotiation: &EntityId) -> Option<u64> {
+        self.get(&print(workspace, 2, negotiation.as_str()))
+    }
+
     fn get(&self, print: &Print) -> Option<u64> {
         let found = self.blocks.iter().rev().find_map(|(block, b)| Some((block, b.entries.get(print)?)));
         found.map(|(block, place)| block * BLOCK + u64::from(place & !TASK))
@@ -148,6 +153,17 @@ impl Seen {
         task: &EntityId,
     ) -> Option<u64> {
         self.insert(at, now, print(workspace, 1, task.as_str()), TASK)
+    }
+
+    /// The same of a negotiation.
+    pub(crate) fn insert_negotiation(
+        &mut self,
+        at: (u64, u64),
+        now: Timestamp,
+        workspace: &Workspace,
+        negotiation: &EntityId,
+    ) -> Option<u64> {
+        self.insert(at, now, print(workspace, 2, negotiation.as_str()), TASK)
     }
 
     /// `at`: the step's place, and the offset where it stands.

@@ -6,6 +6,7 @@
 use crate::agent::AgentState;
 use crate::decide::Subject;
 use crate::memory::{Keep, Kept, Moved, Thing};
+use crate::negotiations::{NegotiationKey, Negotiations, is_about_one};
 use crate::pauses::PausesInForce;
 use crate::record::Step;
 use crate::seen::Seen;
@@ -56,6 +57,7 @@ pub struct State {
     pub now: Timestamp,
     pub(crate) tasks: BTreeMap<TaskKey, Kept<TaskState>>,
     pub(crate) agents: BTreeMap<AgentKey, Kept<AgentState>>,
+    pub(crate) negotiations: Negotiations,
     pub(crate) timers: BTreeSet<(Timestamp, TaskKey)>,
     pub(crate) retries: BTreeSet<(Timestamp, TaskKey)>,
     pub(crate) agent_timers: BTreeSet<(Timestamp, AgentKey)>,
@@ -187,7 +189,8 @@ impl State {
         let timer = self.timers.first().map(|(at, _)| *at);
         let retry = self.retries.first().map(|(at, _)| *at);
         let agent = self.agent_timers.first().map(|(at, _)| *at);
-        [timer, retry, agent].into_iter().flatten().min()
+        let negotiation = self.negotiations.first_due().map(|(at, _)| *at);
+        [timer, retry, agent, negotiation].into_iter().flatten().min()
     }
 
     /// Those whose back-off is over wait from now on. Not an event: that they wait follows from the time. Who they are.
@@ -255,6 +258,10 @@ impl State {
                 moved.extend(from.map(|from| Moved { from: Some(from), to: None }));
             }
             What::FleetPaused(_) | What::FleetResumed(_) => self.shard.pauses.apply(&event.what, now),
+            what if is_about_one(what) => {
+                let key = NegotiationKey { workspace: workspace.clone(), negotiation: event.entity.clone() };
+                self.apply_to_negotiation((offset, step.place()), now, &key, what, moved);
+            }
             _ => self.apply_to_task(offset, step, workspace, event, moved),
         }
     }
@@ -407,12 +414,18 @@ impl State {
                 let agent = id.as_str().parse().ok()?;
                 Some(Thing::Agent(AgentKey { workspace: workspace.clone(), agent }))
             };
-            let base = self.base_of(&task).or_else(|| self.base_of(&agent()?));
-            least = base.map_or(least, |base| least.min(base));
+            let negotiation =
+                Thing::Negotiation(NegotiationKey { workspace: workspace.clone(), negotiation: id.clone() });
+            let things = [Some(task), agent(), Some(negotiation)];
+            let bases = things.iter().flatten().filter_map(|thing| self.base_of(thing));
+            least = bases.fold(least, u64::min);
         }
         least
     }
 }
+
+/// The command to which a whole negotiation is too long an answer.
+const RESPOND: &str = "synod.negotiation.respond";
 
 /// The entity that a step's input is about.
 pub(crate) fn subject_of(step: &Step) -> Option<Subject> {
@@ -423,6 +436,10 @@ pub(crate) fn subject_of(step: &Step) -> Option<Subject> {
     if step.input.ty.as_deref()?.starts_with("synod.agent.") {
         let agent = entity.as_str().parse().ok()?;
         Some(Subject::Agent(AgentKey { workspace, agent }))
+    } else if step.input.ty.as_deref()?.starts_with("synod.negotiation.") {
+        let key = NegotiationKey { workspace, negotiation: entity };
+        let is_answer = step.input.ty.as_deref() == Some(RESPOND);
+        Some(if is_answer { Subject::NegotiationBrief(key) } else { Subject::Negotiation(key) })
     } else {
         Some(Subject::Task(TaskKey { workspace, task: entity }))
     }

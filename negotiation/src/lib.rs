@@ -5,3 +5,11 @@
 //!
 //! | room | what is decided there |
 //! |---|---|
+
+mod protocol;
+mod session;
+mod then;
+
+pub use protocol::{Call, Decision, Next, Protocol, Protocols, Table, answer};
+pub use session::{Negotiation, Opening, fingerprint, open};
+pub use then::task_of;

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::id::{Capability, EntityId, Id, Incarnation};
 use crate::json::Json;
 use crate::limits::{LIST_ENTRIES, Limits, TEXT_BYTES};
+use crate::negotiation::{CancelNegotiation, OpenNegotiation, RespondNegotiation};
 use crate::time::Timestamp;
 use crate::topics;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,12 @@ pub enum Command {
     DeclineTask(FailTask),
     /// `synod.task.cancel`
     CancelTask(CancelTask),
+    /// `synod.negotiation.open`
+    OpenNegotiation(Box<OpenNegotiation>),
+    /// `synod.negotiation.respond`
+    RespondNegotiation(RespondNegotiation),
+    /// `synod.negotiation.cancel`
+    CancelNegotiation(CancelNegotiation),
 }
 
 /// What is asked of an agent's life.
@@ -326,6 +333,9 @@ impl Command {
             Command::FailTask(_) => "synod.task.fail",
             Command::DeclineTask(_) => "synod.task.decline",
             Command::CancelTask(_) => "synod.task.cancel",
+            Command::OpenNegotiation(_) => "synod.negotiation.open",
+            Command::RespondNegotiation(_) => "synod.negotiation.respond",
+            Command::CancelNegotiation(_) => "synod.negotiation.cancel",
         }
     }
 
@@ -342,12 +352,15 @@ impl Command {
             Command::CompleteTask(c) => c.task_id.root(),
             Command::FailTask(c) | Command::DeclineTask(c) => c.task_id.root(),
             Command::CancelTask(c) => c.task_id.root(),
+            Command::OpenNegotiation(c) => c.negotiation_id.root(),
+            Command::RespondNegotiation(c) => c.negotiation_id.root(),
+            Command::CancelNegotiation(c) => c.negotiation_id.root(),
         }
     }
 
     /// Whether it brings new work, which may be refused under load; all else must always pass.
     pub fn is_admission(&self) -> bool {
-        matches!(self, Command::SubmitTask(_))
+        matches!(self, Command::SubmitTask(_) | Command::OpenNegotiation(_))
     }
 
     /// Reads and checks a command.
@@ -380,6 +393,9 @@ impl Command {
             "synod.task.fail" => Command::FailTask(read(content_type, bytes, limits)?),
             "synod.task.decline" => Command::DeclineTask(read(content_type, bytes, limits)?),
             "synod.task.cancel" => Command::CancelTask(read(content_type, bytes, limits)?),
+            "synod.negotiation.open" => Command::OpenNegotiation(read(content_type, bytes, limits)?),
+            "synod.negotiation.respond" => Command::RespondNegotiation(read(content_type, bytes, limits)?),
+            "synod.negotiation.cancel" => Command::CancelNegotiation(read(content_type, bytes, limits)?),
             other => match AgentChange::ALL.iter().find(|(_, ty)| *ty == other) {
                 Some((change, _)) => Command::ChangeAgent(*change, read(content_type, bytes, limits)?),
                 None => {
@@ -411,6 +427,9 @@ impl Command {
             Command::CompleteTask(c) => codec::encode(content_type, c),
             Command::FailTask(c) | Command::DeclineTask(c) => codec::encode(content_type, c),
             Command::CancelTask(c) => codec::encode(content_type, c),
+            Command::OpenNegotiation(c) => codec::encode(content_type, c),
+            Command::RespondNegotiation(c) => codec::encode(content_type, c),
+            Command::CancelNegotiation(c) => codec::encode(content_type, c),
         }
     }
 
@@ -437,6 +456,9 @@ impl Command {
                 check_text("/error/message", Some(&c.error.message))
             }
             Command::CancelTask(c) => check_text("/reason", c.reason.as_deref()),
+            Command::OpenNegotiation(c) => c.check(),
+            Command::RespondNegotiation(c) => c.check(),
+            Command::CancelNegotiation(c) => c.check(),
         }
     }
 }
@@ -504,9 +526,14 @@ impl SubmitTask {
 
     /// A task for any agent with this capability, all else by default.
     pub fn new(task_id: EntityId, capability: Capability, input: Json) -> SubmitTask {
+        SubmitTask { capability: Some(capability), ..SubmitTask::for_anyone(task_id, input) }
+    }
+
+    /// A task of which it is still to be said for whom it is.
+    pub fn for_anyone(task_id: EntityId, input: Json) -> SubmitTask {
         SubmitTask {
             task_id,
-            capability: Some(capability),
+            capability: None,
             agent_id: None,
             input,
             priority: None,
@@ -581,7 +608,7 @@ impl RetryPolicy {
     }
 }
 
-fn check_range(field: &str, name: &str, value: u64, low: u64, high: u64) -> Result<(), Error> {
+pub(crate) fn check_range(field: &str, name: &str, value: u64, low: u64, high: u64) -> Result<(), Error> {
     if (low..=high).contains(&value) {
         return Ok(());
     }
@@ -597,7 +624,7 @@ fn check_unit(field: &str, value: Option<f64>) -> Result<(), Error> {
     }
 }
 
-fn check_text(field: &str, text: Option<&str>) -> Result<(), Error> {
+pub(crate) fn check_text(field: &str, text: Option<&str>) -> Result<(), Error> {
     match text {
         Some(t) if t.len() > TEXT_BYTES => {
             let name = field.rsplit('/').next().unwrap_or_default();
@@ -608,7 +635,7 @@ fn check_text(field: &str, text: Option<&str>) -> Result<(), Error> {
     }
 }
 
-fn check_labels(field: &str, labels: Option<&BTreeMap<String, String>>) -> Result<(), Error> {
+pub(crate) fn check_labels(field: &str, labels: Option<&BTreeMap<String, String>>) -> Result<(), Error> {
     let Some(labels) = labels else { return Ok(()) };
     check_range(field, "the number of labels", labels.len() as u64, 0, LIST_ENTRIES as u64)?;
     for (name, value) in labels {
@@ -733,6 +760,26 @@ mod tests {
         check(error, r#"{"agent_id":"a","resume_after_ms":5}"#, Err(Some("/resume_after_ms")));
         check(error, r#"{"agent_id":"a","recovery":"pray"}"#, Err(Some("/recovery")));
         check("synod.fleet.pause", r#"{"capability":"c","mode":"halt"}"#, Ok("synod.fleet"));
+        let open = "synod.negotiation.open";
+        let vote = |more: &str| format!(r#"{{"negotiation_id":"n","protocol":"vote"{more}}}"#);
+        check(open, &vote(r#","participants":["a","b"]"#), Ok("n"));
+        check(open, &vote(""), Err(Some("/participants")));
+        check(open, &vote(r#","participants":["a","b","a"]"#), Err(Some("/participants/2")));
+        let many: Vec<String> = (0..1_001).map(|n| format!("\"a{n}\"")).collect();
+        check(open, &vote(&format!(r#","participants":[{}]"#, many.join(","))), Err(Some("/participants")));
+        check(open, &vote(r#","participants":["a"],"weights":{"a":-1}"#), Err(Some("/weights/a")));
+        check(open, &vote(r#","participants":["a"],"quorum":{"share":"4/3"}"#), Err(Some("/quorum/share")));
+        check(open, &vote(r#","participants":["a"],"quorum":{"count":0}"#), Err(Some("/quorum/count")));
+        check(open, &vote(r#","participants":["a"],"round_ms":1"#), Err(Some("/round_ms")));
+        check(open, &vote(r#","participants":["a"],"then":{"task":{}}"#), Err(Some("/then/task")));
+        check(
+            open,
+            r#"{"negotiation_id":"n","protocol":"Vote!","participants":["a"]}"#,
+            Err(Some("/protocol")),
+        );
+        let respond = "synod.negotiation.respond";
+        check(respond, r#"{"negotiation_id":"n:1","participant":"a","abstain":true}"#, Ok("n"));
+        check(respond, r#"{"negotiation_id":"n","participant":"a"}"#, Err(Some("/response")));
         check("synod.fleet.pause", r#"{"workspace":"other"}"#, Err(Some("/workspace")));
         check("synod.fleet.resume", r#"{"everything":true}"#, Ok("synod.fleet"));
     }
@@ -761,6 +808,11 @@ mod tests {
             ("synod.agent.report_error", r#"{"agent_id":"a","recovery":"resume","resume_after_ms":5}"#),
             ("synod.fleet.pause", r#"{"capability":"c","mode":"halt"}"#),
             ("synod.fleet.resume", r#"{"everything":true,"reason":"over"}"#),
+            (
+                "synod.negotiation.open",
+                r#"{"negotiation_id":"n","protocol":"vote","participants":["a"],"weights":{"a":"1/3"},"quorum":{"share":0.5},"on_timeout":{"default":{"x":1}}}"#,
+            ),
+            ("synod.negotiation.respond", r#"{"negotiation_id":"n","participant":"a","response":[1]}"#),
         ]);
         for (ty, body) in samples {
             let first = Command::decode(ty, ContentType::Json, body.as_bytes(), &Limits::default()).unwrap();

@@ -6,6 +6,10 @@ use crate::command::{Delivery, Failure, PauseMode, Recovery, Requires};
 use crate::error::Error;
 use crate::id::{Capability, EntityId, Id, Incarnation, Workspace};
 use crate::json::Json;
+use crate::negotiation::{
+    NegotiationAsked, NegotiationDecided, NegotiationEnded, NegotiationExtended, NegotiationOpened,
+    NegotiationResponded, ParticipantGone, RoundClosed,
+};
 use crate::time::Timestamp;
 use crate::view::{AgentStatus, Health, TaskStatus};
 use serde::{Deserialize, Serialize};
@@ -23,7 +27,7 @@ pub struct Event {
 
 /// Declares the closed list of events: variant, payload and public name in one line each.
 macro_rules! events {
-    ($($(#[$doc:meta])* $variant:ident($payload:ident) = $ty:literal,)*) => {
+    ($($(#[$doc:meta])* $variant:ident($payload:ty) = $ty:literal,)*) => {
         /// What happened; each variant's payload is the event's value.
         #[derive(Clone, Debug, PartialEq)]
         pub enum What { $($(#[$doc])* $variant($payload)),* }
@@ -95,6 +99,24 @@ events! {
     TaskDeadLettered(TaskEnded) = "synod.task.dead_lettered",
     /// Over: somebody cancelled it.
     TaskCancelled(TaskCancelled) = "synod.task.cancelled",
+    /// Participants are asked to decide something.
+    NegotiationOpened(Box<NegotiationOpened>) = "synod.negotiation.opened",
+    /// A participant answered.
+    NegotiationResponded(NegotiationResponded) = "synod.negotiation.responded",
+    /// Processes of participants are asked.
+    NegotiationAsked(NegotiationAsked) = "synod.negotiation.asked",
+    /// A participant will not answer any more.
+    NegotiationParticipantGone(ParticipantGone) = "synod.negotiation.participant_gone",
+    /// A round goes on.
+    NegotiationExtended(NegotiationExtended) = "synod.negotiation.extended",
+    /// A round is over.
+    NegotiationRoundClosed(RoundClosed) = "synod.negotiation.round_closed",
+    /// Over, with an outcome.
+    NegotiationDecided(NegotiationDecided) = "synod.negotiation.decided",
+    /// Over, without one.
+    NegotiationFailed(NegotiationEnded) = "synod.negotiation.failed",
+    /// Over: somebody cancelled it.
+    NegotiationCancelled(NegotiationEnded) = "synod.negotiation.cancelled",
 }
 
 impl What {
@@ -565,6 +587,12 @@ impl Event {
         let public = match &self.what {
             What::TaskAssigned(assigned) if assigned.secret.is_some() => {
                 Json::of(&TaskAssigned { secret: None, ..assigned.clone() })
+            }
+            What::NegotiationOpened(opened) => {
+                Json::of(&NegotiationOpened { secret: None, ..(**opened).clone() })
+            }
+            What::NegotiationResponded(responded) if responded.sealed => {
+                Json::of(&NegotiationResponded { response: None, ..responded.clone() })
             }
             what => what.to_json(),
         };

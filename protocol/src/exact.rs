@@ -66,6 +66,11 @@ impl Exact {
         self.0.is_negative()
     }
 
+    /// The least whole number that is not less; 0 for what is negative, and the greatest there is for what is more.
+    pub fn ceil(&self) -> u64 {
+        if self.is_negative() { 0 } else { self.0.ceil().to_u64().unwrap_or(u64::MAX) }
+    }
+
     /// The fraction itself.
     pub fn as_rational(&self) -> &BigRational {
         &self.0
@@ -191,6 +196,9 @@ impl fmt::Debug for Exact {
 
 impl Serialize for Exact {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if !s.is_human_readable() {
+            return s.collect_str(&self.0);
+        }
         match self.0.is_integer().then(|| self.0.to_i64()).flatten() {
             Some(whole) => s.serialize_i64(whole),
             None => s.collect_str(&self.0),
@@ -220,7 +228,7 @@ impl<'de> Deserialize<'de> for Exact {
                 value.parse().map_err(E::custom)
             }
         }
-        d.deserialize_any(Reads)
+        if d.is_human_readable() { d.deserialize_any(Reads) } else { d.deserialize_str(Reads) }
     }
 }
 

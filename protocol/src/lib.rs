@@ -21,6 +21,7 @@ pub mod http;
 pub mod id;
 pub mod json;
 pub mod limits;
+pub mod negotiation;
 pub mod primitives;
 pub mod snapshot;
 pub mod time;

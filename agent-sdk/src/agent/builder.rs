@@ -2,6 +2,7 @@
 
 use super::checkpoint::{Checkpoint, CheckpointError, CheckpointPolicy, Checkpointing, Restore, Restored};
 use super::handler::{Handler, TaskError, erased};
+use super::seat::{Answering, Question, answering};
 use super::standing::{Callback, StatusChange};
 use super::{Agent, Context};
 use crate::mesh::Mesh;
@@ -20,6 +21,7 @@ pub struct AgentBuilder {
     agent_id: Result<Id, Error>,
     handlers: BTreeMap<Capability, Handler>,
     direct: Option<Handler>,
+    answering: BTreeMap<String, Answering>,
     concurrency: u32,
     labels: BTreeMap<String, String>,
     resources: BTreeMap<String, f64>,
@@ -52,6 +54,7 @@ impl AgentBuilder {
             agent_id,
             handlers: BTreeMap::new(),
             direct: None,
+            answering: BTreeMap::new(),
             concurrency: 1,
             labels: BTreeMap::new(),
             resources: BTreeMap::new(),
@@ -100,6 +103,23 @@ impl AgentBuilder {
         F: Future<Output = Result<O, TaskError>> + Send + 'static,
     {
         self.direct = Some(erased(handler));
+        self
+    }
+
+    /// What to answer when a negotiation asks this agent for such a thing: `ballot`, `bid`, …. `None` abstains; an error is
+    /// logged and leaves the round without an answer of this agent. It runs beside the work and takes none of its room, until
+    /// the round closes.
+    #[must_use]
+    pub fn answers<O, H, F>(mut self, kind: impl Into<String>, handler: H) -> AgentBuilder
+    where
+        O: Serialize,
+        H: Fn(Question) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Option<O>, TaskError>> + Send + 'static,
+    {
+        let kind = kind.into();
+        if self.answering.insert(kind.clone(), answering(handler)).is_some() {
+            self.refuse(Error::invalid(format!("there are two answers to a question for a {kind}")));
+        }
         self
     }
 
@@ -234,6 +254,7 @@ impl AgentBuilder {
             register,
             direct: self.direct.or(only),
             handlers: self.handlers,
+            answering: Arc::new(self.answering),
             drain: self.drain,
             grace: self.grace,
             checkpointing,

@@ -4,11 +4,13 @@
 //! seen while all handlers are busy; what waits here counts as not held and can be withdrawn like what
 //! waits in Redis.
 
+use super::seat::Asked;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use synod_protocol::event::AgentChanged;
 use synod_protocol::http::Message;
+use synod_protocol::negotiation::Ask;
 use synod_protocol::view::{Assignment, Held, Withdrawal};
 use synod_protocol::{EntityId, Envelope, Error, Incarnation, Limits, Timestamp};
 use tokio::time::Instant;
@@ -55,6 +57,8 @@ pub(crate) enum Word {
     Settle(&'static str),
     /// It took back what waited: settle both.
     TookBack(Box<Job>),
+    /// The agent is a participant of a negotiation and is asked something.
+    Asked(Box<Asked>),
     /// The agent's own status or health has changed: settle it.
     Told(Box<AgentChanged>),
     /// It is for a newer process start of this agent, which should have it.
@@ -67,6 +71,8 @@ pub(crate) struct Desk {
     waiting: VecDeque<Job>,
     running: Running,
     lately: Lately,
+    /// Rounds of negotiations that were answered.
+    answered: Lately,
     /// Nothing new begins.
     is_paused: bool,
 }
@@ -96,6 +102,7 @@ impl Desk {
             waiting: VecDeque::new(),
             running: Running::default(),
             lately: Lately::default(),
+            answered: Lately::default(),
             is_paused: false,
         }
     }
@@ -143,6 +150,10 @@ impl Desk {
                 let withdrawal: Withdrawal = serde_json::from_slice(&message.data).map_err(read)?;
                 Ok(self.taken_back(&withdrawal))
             }
+            "synod.negotiation.asked" => {
+                let ask: Ask = serde_json::from_slice(&message.data).map_err(read)?;
+                Ok(self.asked(ask, message.envelope, body))
+            }
             "synod.agent.status_changed" => {
                 serde_json::from_slice(&message.data).map(|told| Word::Told(Box::new(told))).map_err(read)
             }
@@ -170,6 +181,22 @@ impl Desk {
         }
         self.waiting.push_back(job);
         Word::Kept
+    }
+
+    fn asked(&mut self, ask: Ask, envelope: Envelope, body: String) -> Word {
+        if ask.incarnation > self.incarnation {
+            return Word::ForANewerStart;
+        }
+        if ask.incarnation != self.incarnation {
+            return Word::Settle("it was asked of another process start");
+        }
+        let key = (ask.negotiation_id.clone(), ask.round);
+        if self.answered.had(&key) {
+            return Word::Settle("it was asked already");
+        }
+        self.answered.remember(key);
+        let left = time_left(ask.closes_at, envelope.time);
+        Word::Asked(Box::new(Asked { ask, envelope, body, left }))
     }
 
     fn taken_back(&mut self, withdrawal: &Withdrawal) -> Word {

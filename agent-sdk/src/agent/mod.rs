@@ -20,6 +20,7 @@ mod keeper;
 mod life;
 mod run;
 mod running;
+mod seat;
 mod standing;
 
 pub use builder::{AgentBuilder, BuildError};
@@ -30,12 +31,14 @@ pub use context::Context;
 pub use control::{AgentControl, Recover};
 pub use handler::TaskError;
 pub use running::RunningAgent;
+pub use seat::Question;
 pub use standing::StatusChange;
 
 use crate::mesh::Mesh;
 use handler::Handler;
 use keeper::Checkpoints;
 use run::{Run, Turn};
+use seat::Answering;
 use standing::{Listening, Standing};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,6 +73,7 @@ pub struct Agent {
     register: RegisterAgent,
     handlers: BTreeMap<Capability, Handler>,
     direct: Option<Handler>,
+    answering: Arc<BTreeMap<String, Answering>>,
     drain: Duration,
     grace: Duration,
     checkpointing: Option<checkpoint::Checkpointing>,

@@ -6,6 +6,7 @@ use super::attempt::{self, Bench, Ended};
 use super::desk::{Desk, Job, Key, Word};
 use super::keeper::{Checkpoints, Superseded};
 use super::life::{Life, Verdict};
+use super::seat::{self, Asked};
 use super::standing::{Now, Standing};
 use super::{Agent, AgentControl, AgentError, AgentReport, TaskError};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// The wait after an inbox that could not be read, besides the reader's own.
 const UNREADABLE: Duration = Duration::from_millis(50);
 
+/// What a participant may be answering at a time.
+const ANSWERS: usize = 64;
 /// How long nothing is taken once the inbox has shown work for a newer process start: until then the mesh has said whether
 /// there is one.
 const HOLD: Duration = Duration::from_secs(6);
@@ -57,6 +60,8 @@ pub(super) struct Run {
     inbox: InboxReader,
     desk: Desk,
     attempts: JoinSet<(Key, Ended)>,
+    /// What is being answered as a participant of negotiations.
+    answers: JoinSet<()>,
     report: AgentReport,
     standing: Standing,
     /// Wakes the question whether the mesh still knows us.
@@ -101,6 +106,7 @@ impl Run {
             bench: Arc::new(bench),
             inbox,
             attempts: JoinSet::new(),
+            answers: JoinSet::new(),
             report: AgentReport::default(),
             standing: standing.clone(),
             doubt: Arc::new(Notify::new()),
@@ -212,8 +218,9 @@ impl Run {
                 },
                 Ok(()) = stands.changed() => {}
                 Some(ended) = self.attempts.join_next() => self.ended(ended),
+                Some(_) = self.answers.join_next() => {}
                 () = tokio::time::sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => {}
-                taken = self.inbox.take(LOOK), if self.desk.takes() && held.is_none() => match taken {
+                taken = self.inbox.take(LOOK), if self.desk.takes() && self.answers.len() < ANSWERS && held.is_none() => match taken {
                     Ok(Some(body)) => self.took(body).await,
                     Ok(None) => {}
                     Err(error) => {
@@ -233,6 +240,7 @@ impl Run {
                 tracing::debug!(agent_id = %self.bench.agent.agent_id(), why, "nothing to do");
                 self.bench.taken.settle(&body).await
             }
+            Ok(Word::Asked(asked)) => return self.asked(*asked),
             Ok(Word::Told(changed)) => {
                 self.standing.heard(&changed);
                 self.bench.taken.settle(&body).await
@@ -255,6 +263,18 @@ impl Run {
         if let Err(error) = settled {
             tracing::debug!(%error, "Redis was not told that it is settled");
         }
+    }
+
+    /// Answers beside the work: who decides must not wait for who works.
+    fn asked(&mut self, asked: Asked) {
+        let (mesh, answering) = (self.bench.mesh.clone(), self.agent.answering.clone());
+        let taken = self.bench.taken.clone();
+        self.answers.spawn(async move {
+            seat::answer(&mesh, &answering, &asked).await;
+            if let Err(error) = taken.settle(&asked.body).await {
+                tracing::debug!(%error, "Redis was not told that it is settled");
+            }
+        });
     }
 
     fn begin(&mut self, job: Job) {

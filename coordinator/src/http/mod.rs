@@ -8,7 +8,9 @@ mod contexts;
 mod events;
 mod fleet;
 mod gather;
+mod negotiations;
 mod operate;
+mod pages;
 mod primitives;
 mod request;
 mod snapshots;
@@ -60,6 +62,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(fleet::get_attempts))
         .routes(routes!(fleet::pause_fleet))
         .routes(routes!(fleet::resume_fleet))
+        .routes(routes!(negotiations::post_negotiation, negotiations::list_negotiations))
+        .routes(routes!(negotiations::get_negotiation))
+        .routes(routes!(negotiations::post_response))
+        .routes(routes!(negotiations::cancel_negotiation))
         .routes(routes!(events::list_events))
         .routes(routes!(operate::get_status))
         .routes(routes!(operate::livez))

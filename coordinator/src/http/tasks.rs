@@ -1,35 +1,35 @@
 //! Tasks over HTTP.
 
 use super::answer::{self, Problem, Refusal};
-use super::gather::{Cover, gather};
-use super::request::{Caller, JsonBody, Params, named, page_limit, waited};
+use super::pages::Paging;
+use super::request::{Caller, JsonBody, Params, named, waited};
 use crate::Shared;
 use crate::door::{self, Came, Taken};
 use crate::shard::{Ask, TaskFilter};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use synod_ledger::TaskKey;
 use synod_protocol::command::{CancelTask, SubmitTask};
 use synod_protocol::view::{Explanation, Task, TaskStatus};
-use synod_protocol::{
-    Code, Command, ContentType, EntityId, Error, Id, Json, Timestamp, Workspace, codec, topics,
-};
+use synod_protocol::{Code, Command, ContentType, EntityId, Error, Id, Json, Timestamp, codec, topics};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
-
-/// How long a list may take.
-const LIST: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WaitParams {
     /// Answer once it has ended, or after so many milliseconds: 0 to 60,000.
     wait_ms: Option<u64>,
+}
+
+impl WaitParams {
+    pub(super) fn wait_ms(&self) -> Option<u64> {
+        self.wait_ms
+    }
 }
 
 /// As `synod.task.submit`; `task_id` is made here when there is none.
@@ -223,112 +223,26 @@ pub(crate) async fn list_tasks(
     headers: HeaderMap,
     Params(params): Params<ListParams>,
 ) -> Result<Response, Refusal> {
-    let limit = page_limit(params.limit)?;
-    let cover = Cover::of(&headers, shared.config.partitions)?;
-    // Every id sorts after "!", which no id begins with.
-    let after: EntityId = match &params.cursor {
-        Some(cursor) => cursor
-            .parse()
-            .map_err(|_| Error::invalid("this cursor is not of a list of tasks").with_field("/cursor"))?,
-        None => "-".parse().map_err(Refusal)?,
-    };
-    let filter = TaskFilter {
-        after: TaskKey { workspace: caller.workspace, task: after },
-        limit: limit + 1,
-        status: params.status,
-        capability: params.capability.clone(),
-        agent: params.agent.clone(),
-    };
-    let until = Instant::now() + LIST;
-    let path = format!("/v1/tasks?{}", query(&params, limit));
-    let (shared, workspace) = (&*shared, filter.after.workspace.clone());
-    let here = |shards| listed_here(shared, shards, filter.clone(), until).boxed();
-    let there = |address, shards| listed_there(shared, address, shards, &path, &workspace).boxed();
-    let mut tasks: Vec<(EntityId, Json)> = Vec::new();
-    let mut more = false;
-    for part in gather(shared, &cover, until, here, there).await? {
-        more |= part.more;
-        tasks.extend(part.tasks);
-    }
-    tasks.sort_by(|a, b| a.0.cmp(&b.0));
-    more |= tasks.len() > limit;
-    tasks.truncate(limit);
-    let next = if more { tasks.last().map(|(id, _)| id.to_string()) } else { None };
-    let items: Vec<Json> = tasks.into_iter().map(|(_, task)| task).collect();
-    Ok(answer::page(&items, next.as_deref()))
-}
-
-/// What one owner has of a list: tasks in order, and whether there are more of its own.
-struct Part {
-    tasks: Vec<(EntityId, Json)>,
-    more: bool,
-}
-
-impl Part {
-    fn of(items: Vec<Json>, more: bool) -> Result<Part, Error> {
-        #[derive(Deserialize)]
-        struct Named {
-            task_id: EntityId,
-        }
-        let named = |task: Json| match task.to::<Named>() {
-            Ok(named) => Ok((named.task_id, task)),
-            Err(error) => Err(Error::new(Code::Internal, error.to_string())),
-        };
-        Ok(Part { tasks: items.into_iter().map(named).collect::<Result<_, _>>()?, more })
-    }
-}
-
-async fn listed_here(
-    shared: &Shared,
-    shards: Vec<u32>,
-    filter: TaskFilter,
-    until: Instant,
-) -> Result<Part, Error> {
-    let asked = shards.into_iter().map(|shard| {
-        let filter = filter.clone();
-        async move {
-            door::certain(shared, shard).await?;
-            let listed =
-                shared.shards[shard as usize].ask(until, |answer| Ask::List { filter, answer }).await?;
-            listed.0.to::<Vec<Json>>().map_err(|e| Error::new(Code::Internal, e.to_string()))
-        }
-    });
-    let listed = futures::future::try_join_all(asked).await?;
-    Part::of(listed.concat(), false)
-}
-
-async fn listed_there(
-    shared: &Shared,
-    address: String,
-    shards: Vec<u32>,
-    path: &str,
-    workspace: &Workspace,
-) -> Result<Part, Error> {
-    #[derive(Deserialize)]
-    struct Page {
-        items: Vec<Json>,
-        next_cursor: Option<String>,
-    }
-    let body = shared.forward.get(&address, path, Some(workspace), Some(&shards), LIST).await?;
-    let page: Page = serde_json::from_slice(&body)
-        .map_err(|e| Error::unavailable(format!("the list of {address} does not read: {e}")))?;
-    Part::of(page.items, page.next_cursor.is_some())
-}
-
-fn query(params: &ListParams, limit: usize) -> String {
-    let mut query = format!("limit={limit}");
     let given = [
         ("status", params.status.map(|s| s.as_str().to_owned())),
         ("capability", params.capability.clone()),
         ("agent", params.agent.clone()),
-        ("cursor", params.cursor.clone()),
     ];
-    for (name, value) in given {
-        if let Some(value) = value {
-            query.push_str(&format!("&{name}={}", door::escaped(&value)));
-        }
-    }
-    query
+    let paging = Paging {
+        path: "/v1/tasks",
+        id: "task_id",
+        workspace: &caller.workspace,
+        limit: params.limit,
+        cursor: params.cursor.as_deref(),
+        given: given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
+    };
+    let after = TaskKey { workspace: caller.workspace.clone(), task: paging.after()? };
+    let ask = |limit, answer| {
+        let (capability, agent) = (params.capability.clone(), params.agent.clone());
+        let filter = TaskFilter { after: after.clone(), limit, status: params.status, capability, agent };
+        Ask::List { filter, answer }
+    };
+    Ok(paging.page(&shared, &headers, ask).await?)
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]

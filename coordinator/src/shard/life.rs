@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::kafka::{Outgoing, ReadError};
 use synod_infra::telemetry::names;
-use synod_ledger::{Claim, Fold, FoldError, Folded, TaskKey, floor_of};
+use synod_ledger::{Claim, Fold, FoldError, Folded, Subject, floor_of};
 use synod_protocol::{Error, Timestamp, topics};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ const STALL: Duration = Duration::from_secs(15);
 const LOOK_BACK: u64 = 32;
 
 /// Those who wait for a task to end; they outlive an epoch.
-pub(super) type Waiters = BTreeMap<TaskKey, Vec<oneshot::Sender<synod_ledger::Answer>>>;
+pub(super) type Waiters = BTreeMap<Subject, Vec<oneshot::Sender<synod_ledger::Answer>>>;
 
 /// Why a shard could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +141,7 @@ async fn refuse_for_good(
                 | Ask::Explain { answer, .. }
                 | Ask::Ended { answer, .. }
                 | Ask::List { answer, .. }
+                | Ask::Negotiations { answer, .. }
                 | Ask::Attempts { answer, .. }
                 | Ask::Away { answer, .. },
             ) => answer.send(refused()),

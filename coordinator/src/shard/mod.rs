@@ -19,7 +19,8 @@ pub(crate) use life::live;
 use crate::tenure::Grant;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use synod_fleet::AgentKey;
-use synod_ledger::{Answer, Meta, Subject, TaskKey};
+use synod_ledger::{Answer, Meta, NegotiationKey, Subject, TaskKey};
+use synod_protocol::negotiation::NegotiationStatus;
 use synod_protocol::view::{Pause, TaskStatus};
 use synod_protocol::{Command, Error, Incarnation, Json};
 use tokio::sync::{mpsc, oneshot};
@@ -36,8 +37,10 @@ pub(crate) enum Ask {
     Read { subject: Subject, answer: oneshot::Sender<Answer> },
     /// Why a task is where it is.
     Explain { task: TaskKey, answer: oneshot::Sender<Answer> },
-    /// A task once it has ended.
-    Ended { task: TaskKey, answer: oneshot::Sender<Answer> },
+    /// A task or a negotiation once it has ended.
+    Ended { subject: Subject, answer: oneshot::Sender<Answer> },
+    /// Negotiations after this one, in short, in order of their ids.
+    Negotiations { filter: NegotiationFilter, answer: oneshot::Sender<Answer> },
     /// Tasks after this one, in order of their ids.
     List { filter: TaskFilter, answer: oneshot::Sender<Answer> },
     /// A word of the fleet on an agent of this shard.
@@ -60,6 +63,15 @@ pub(crate) struct TaskFilter {
     pub(crate) status: Option<TaskStatus>,
     pub(crate) capability: Option<String>,
     pub(crate) agent: Option<String>,
+}
+
+/// Which negotiations a list shows.
+#[derive(Clone, Debug)]
+pub(crate) struct NegotiationFilter {
+    pub(crate) after: NegotiationKey,
+    pub(crate) limit: usize,
+    pub(crate) status: Option<NegotiationStatus>,
+    pub(crate) protocol: Option<String>,
 }
 
 /// By which a shard is asked.

@@ -154,10 +154,10 @@ impl Performing {
             Effect::Reply { to: ReplyTo::Redis(key), envelope, value } => {
                 Ok(ForRedis::Reply(Reply { key, body: Message::structured(&envelope, &value) }))
             }
-            Effect::View { key, offset, value } => Ok(ForRedis::View(ViewWrite {
-                workspace: key.workspace,
-                kind: archive::TASK,
-                id: key.task,
+            Effect::View { kind, workspace, id, offset, value } => Ok(ForRedis::View(ViewWrite {
+                workspace,
+                kind,
+                id,
                 offset,
                 body: value.as_str().to_owned(),
                 ttl: self.shared.config.view_kept,

@@ -8,7 +8,7 @@ use super::inbound::{self, Read};
 use super::life::Waiters;
 use super::performer::{Done, Performer, Poisonous, directory_record, pauses_record};
 use super::permits::{Asker, Heard, Semaphores};
-use super::{Ask, TaskFilter, archive, fleet};
+use super::{Ask, NegotiationFilter, TaskFilter, archive, fleet};
 use crate::duties;
 use crate::health::Phase;
 use crate::{Shared, snapshots};
@@ -19,8 +19,8 @@ use std::time::Duration;
 use synod_infra::kafka::{PartitionReader, Producer, RawRecord, ReadError, Start};
 use synod_infra::telemetry::names;
 use synod_ledger::{
-    Answer, Answered, Append, Doubt, Effect, Folded, Input, Limits, Next, Owner, Past, Released, Subject,
-    TaskKey, TaskState, Ticket, Wanted,
+    Answer, Answered, Append, Doubt, Effect, Folded, Input, Limits, NegotiationKey, Next, Owner, Past,
+    Released, Subject, TaskKey, TaskState, Ticket, Wanted,
 };
 use synod_protocol::event::{Event, What};
 use synod_protocol::{Error, Json, Timestamp, Workspace, topics};
@@ -261,43 +261,75 @@ impl<'a> Serving<'a> {
     /// Tells those who wait what has happened in memory; nothing leaves by it.
     fn happened(&mut self, workspace: &Workspace, events: &[Event]) {
         for event in events {
-            if !matches!(
-                event.what,
+            match &event.what {
                 What::TaskCompleted(_)
-                    | What::TaskFailed(_)
-                    | What::TaskCancelled(_)
-                    | What::TaskDeadLettered(_)
-            ) {
-                continue;
-            }
-            let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
-            self.tell_waiters(&key);
-            if let Some(task) = self.owner.state().task(&key) {
-                let status = task.status.as_str();
-                metrics::counter!(names::TASKS_ENDED_TOTAL, "status" => status).increment(1);
-                let took = task.completed_at.map_or(0, |at| at.millis_since(task.submitted_at));
-                metrics::histogram!(names::TASK_SECONDS, "status" => status).record(took as f64 / 1000.0);
-                let correlation_id = &task.submitted.correlation_id;
-                tracing::debug!(task = %key.task, correlation_id, status, took, "a task has ended");
+                | What::TaskFailed(_)
+                | What::TaskCancelled(_)
+                | What::TaskDeadLettered(_) => {
+                    let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
+                    self.task_ended(&key);
+                    self.tell_waiters(&Subject::Task(key));
+                }
+                What::NegotiationDecided(_) | What::NegotiationFailed(_) | What::NegotiationCancelled(_) => {
+                    let (workspace, negotiation) = (workspace.clone(), event.entity.clone());
+                    let key = NegotiationKey { workspace, negotiation };
+                    self.negotiation_ended(&key);
+                    self.tell_waiters(&Subject::Negotiation(key));
+                }
+                _ => {}
             }
         }
     }
 
-    fn tell_waiters(&mut self, key: &TaskKey) {
-        for answer in self.waiters.remove(key).unwrap_or_default() {
+    fn task_ended(&self, key: &TaskKey) {
+        let Some(task) = self.owner.state().task(key) else { return };
+        let status = task.status.as_str();
+        metrics::counter!(names::TASKS_ENDED_TOTAL, "status" => status).increment(1);
+        let took = task.completed_at.map_or(0, |at| at.millis_since(task.submitted_at));
+        metrics::histogram!(names::TASK_SECONDS, "status" => status).record(took as f64 / 1000.0);
+        let correlation_id = &task.submitted.correlation_id;
+        tracing::debug!(task = %key.task, correlation_id, status, took, "a task has ended");
+    }
+
+    fn negotiation_ended(&self, key: &NegotiationKey) {
+        let Some(it) = self.owner.state().negotiation(key) else { return };
+        let (status, protocol) = (it.status.as_str(), it.opened.protocol.clone());
+        metrics::counter!(names::NEGOTIATIONS_ENDED_TOTAL, "status" => status, "protocol" => protocol.clone())
+            .increment(1);
+        let took = it.ended_at.map_or(0, |at| at.millis_since(it.opened_at));
+        metrics::histogram!(names::NEGOTIATION_SECONDS, "status" => status, "protocol" => protocol)
+            .record(took as f64 / 1000.0);
+        let correlation_id = &it.opened.correlation_id;
+        tracing::debug!(negotiation = %key.negotiation, correlation_id, status, took, "a negotiation has ended");
+    }
+
+    fn tell_waiters(&mut self, subject: &Subject) {
+        for answer in self.waiters.remove(subject).unwrap_or_default() {
             let ticket = self.ticket(answer);
             let mut released = Vec::new();
-            self.owner.read(ticket, &Subject::Task(key.clone()), &mut released);
+            self.owner.read(ticket, subject, &mut released);
             self.release(released);
         }
     }
 
-    /// Answers those whose task ended while the shard changed epochs.
+    /// Whether it is known here and has not ended.
+    fn goes_on(&self, subject: &Subject) -> bool {
+        let state = self.owner.state();
+        match subject {
+            Subject::Task(key) => state.task(key).is_some_and(|task| !task.status.is_final()),
+            Subject::Negotiation(key) | Subject::NegotiationBrief(key) => {
+                state.negotiation(key).is_some_and(|it| !it.status.is_final())
+            }
+            Subject::Agent(_) | Subject::Fleet => false,
+        }
+    }
+
+    /// Answers those whose task or negotiation ended while the shard changed epochs.
     fn tell_who_waited(&mut self) {
-        let is_over = |key: &&TaskKey| self.owner.state().task(key).is_none_or(|task| task.status.is_final());
-        let over: Vec<TaskKey> = self.waiters.keys().filter(is_over).cloned().collect();
-        for key in over {
-            self.tell_waiters(&key);
+        let over: Vec<Subject> =
+            self.waiters.keys().filter(|subject| !self.goes_on(subject)).cloned().collect();
+        for subject in over {
+            self.tell_waiters(&subject);
         }
     }
 
@@ -513,7 +545,7 @@ impl<'a> Serving<'a> {
                         let waits_for = self.why_waiting(key);
                         self.owner.read_task(ticket, key, waits_for, &mut released);
                     }
-                    Subject::Agent(_) | Subject::Fleet => self.owner.read(ticket, &subject, &mut released),
+                    _ => self.owner.read(ticket, &subject, &mut released),
                 }
                 self.release(released);
                 Ok(())
@@ -523,20 +555,22 @@ impl<'a> Serving<'a> {
                 self.tell(answer, explained);
                 Ok(())
             }
-            Ask::Ended { task, answer } => {
-                match self.owner.state().task(&task) {
-                    Some(known) if !known.status.is_final() => {
-                        let waiting = self.waiters.entry(task).or_default();
-                        waiting.retain(|sender| !sender.is_closed());
-                        waiting.push(answer);
-                    }
-                    _ => {
-                        let ticket = self.ticket(answer);
-                        let mut released = Vec::new();
-                        self.owner.read(ticket, &Subject::Task(task), &mut released);
-                        self.release(released);
-                    }
+            Ask::Ended { subject, answer } => {
+                if self.goes_on(&subject) {
+                    let waiting = self.waiters.entry(subject).or_default();
+                    waiting.retain(|sender| !sender.is_closed());
+                    waiting.push(answer);
+                } else {
+                    let ticket = self.ticket(answer);
+                    let mut released = Vec::new();
+                    self.owner.read(ticket, &subject, &mut released);
+                    self.release(released);
                 }
+                Ok(())
+            }
+            Ask::Negotiations { filter, answer } => {
+                let listed = self.negotiations(&filter);
+                self.tell(answer, listed);
                 Ok(())
             }
             Ask::List { filter, answer } => {
@@ -582,6 +616,21 @@ impl<'a> Serving<'a> {
     fn age(&self, meta: &synod_ledger::Meta) -> u64 {
         // The door has put the command's time, in ms since the epoch, where its age belongs; 0 for none.
         if meta.age_ms == 0 { 0 } else { self.now().millis_since(Timestamp::from_millis(meta.age_ms as i64)) }
+    }
+
+    fn negotiations(&self, filter: &NegotiationFilter) -> Answer {
+        let negotiations = self
+            .owner
+            .state()
+            .negotiations_after(&filter.after)
+            .take_while(|(key, _)| key.workspace == filter.after.workspace)
+            .filter(|(_, it)| filter.status.is_none_or(|status| it.status == status))
+            .filter(|(_, it)| filter.protocol.as_ref().is_none_or(|protocol| it.opened.protocol == *protocol))
+            .take(filter.limit)
+            .map(|(key, it)| it.brief(&key.workspace))
+            .collect::<Vec<_>>();
+        let json = Json::of(&negotiations);
+        json.map(|json| (json, false)).map_err(|e| Error::new(synod_protocol::Code::Internal, e.to_string()))
     }
 
     fn list(&self, filter: &TaskFilter) -> Answer {

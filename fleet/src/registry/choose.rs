@@ -2,9 +2,9 @@
 
 use super::{AgentKey, Member, Registry, RuleError};
 use crate::balance::Figures;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use synod_protocol::command::{Delivery, Requires};
-use synod_protocol::view::{AgentsCounted, Health};
+use synod_protocol::view::{AgentStatus, AgentsCounted, Health};
 use synod_protocol::{Capability, Id, Incarnation, Workspace};
 
 /// What stands for the rule where the task names its agent.
@@ -83,6 +83,17 @@ pub trait Fleet {
     fn halted(&self, _workspace: &Workspace, _capability: Option<&Capability>) -> Option<String> {
         None
     }
+
+    /// The process start of an agent that can be asked something now, however much work it holds, and how it is reached.
+    fn present(&self, agent: &AgentKey) -> Option<(Incarnation, Delivery)>;
+
+    /// Agents that can do this, have these labels and can be asked something now, by id.
+    fn able(
+        &self,
+        workspace: &Workspace,
+        capability: &Capability,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<Id>;
 }
 
 /// How a process start is gone.
@@ -205,4 +216,30 @@ impl Fleet for Registry {
         let member = self.get(agent).filter(|m| m.entry.incarnation == *incarnation)?;
         member.doubts().worst().map(|doubt| doubt.why.as_str())
     }
+
+    fn present(&self, agent: &AgentKey) -> Option<(Incarnation, Delivery)> {
+        let member = self.get(agent).filter(|member| can_be_asked(member))?;
+        Some((member.entry.incarnation.clone(), member.entry.delivery.clone()))
+    }
+
+    fn able(
+        &self,
+        workspace: &Workspace,
+        capability: &Capability,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<Id> {
+        let fits = |member: &Member| {
+            member.entry.capabilities.contains(capability)
+                && labels.iter().all(|(name, value)| member.entry.labels.get(name) == Some(value))
+                && can_be_asked(member)
+        };
+        let ours = self.iter().filter(|(key, member)| key.workspace == *workspace && fits(member));
+        ours.map(|(key, _)| key.agent.clone()).collect()
+    }
+}
+
+/// Whether it runs, takes part and is thought to live.
+fn can_be_asked(member: &Member) -> bool {
+    let takes_part = matches!(member.entry.status, AgentStatus::Idle | AgentStatus::Running);
+    !member.entry.gone && takes_part && matches!(member.health(), Health::Healthy | Health::Suspected)
 }

@@ -44,6 +44,10 @@ pub const STATE_MIRRORED_TOTAL: &str = "synod_state_mirrored_total";
 pub const TASKS_ENDED_TOTAL: &str = "synod_tasks_ended_total";
 /// From a task's submission to its end; `status`.
 pub const TASK_SECONDS: &str = "synod_task_seconds";
+/// Negotiations that ended; `status`, `protocol`.
+pub const NEGOTIATIONS_ENDED_TOTAL: &str = "synod_negotiations_ended_total";
+/// From a negotiation's opening to its end; `status`, `protocol`.
+pub const NEGOTIATION_SECONDS: &str = "synod_negotiation_seconds";
 /// Agents; `health`.
 pub const AGENTS: &str = "synod_agents";
 /// Breakers that changed; `to` (closed, open, half_open).
@@ -80,6 +84,8 @@ const ALL: &[(&str, Kind, &str)] = &[
     (STATE_MIRRORED_TOTAL, Kind::Counter, "Changes of shared state that the mirror has"),
     (TASKS_ENDED_TOTAL, Kind::Counter, "Tasks that ended, by status"),
     (TASK_SECONDS, Kind::Histogram, "From a task's submission to its end, by status"),
+    (NEGOTIATIONS_ENDED_TOTAL, Kind::Counter, "Negotiations that ended, by status and protocol"),
+    (NEGOTIATION_SECONDS, Kind::Histogram, "From a negotiation's opening to its end, by status and protocol"),
     (AGENTS, Kind::Gauge, "Agents, by health"),
     (BREAKER_CHANGES_TOTAL, Kind::Counter, "Breakers that changed, by what to"),
     (HTTP_REQUESTS_TOTAL, Kind::Counter, "HTTP requests, by route, method and status"),
