@@ -118,7 +118,7 @@ impl CoordinatorConfig {
             owed_limit: 8_192,
             live_bytes: synod_ledger::Limits::default().live_bytes,
             rules: Rules::default(),
-            protocols: Protocols::standard(),
+            protocols: Protocols::standard().clone(),
             image_within: synod_ledger::Limits::default().image_within,
             keep: Keep::default(),
             view_kept: Some(Duration::from_secs(3_600)),

@@ -11,7 +11,7 @@
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use synod_protocol::negotiation::{Participant, Round};
 use synod_protocol::{Error, Id, Json, Timestamp};
 
@@ -104,8 +104,9 @@ pub struct Protocols(BTreeMap<&'static str, Arc<dyn Protocol>>);
 
 impl Protocols {
     /// Those of Synod.
-    pub fn standard() -> Protocols {
-        Protocols::none()
+    pub fn standard() -> &'static Protocols {
+        static STANDARD: LazyLock<Protocols> = LazyLock::new(Protocols::none);
+        &STANDARD
     }
 
     /// None.

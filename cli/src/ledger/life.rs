@@ -187,6 +187,10 @@ impl Life {
             Imaged::Agent(agent) => {
                 (&agent.workspace, agent.id.as_str(), agent.state.status.as_str(), 0, false)
             }
+            Imaged::Negotiation(it) => {
+                let (status, id) = (it.state.status, it.id.as_str());
+                (&it.workspace, id, status.as_str(), 0, status.is_final())
+            }
             Imaged::Shard(_) | Imaged::Seen(_) => return,
         };
         if *workspace != self.workspace || id != self.entity.as_str() {

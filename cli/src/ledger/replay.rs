@@ -398,6 +398,7 @@ fn near(entry: &Entry) -> Near {
                 Imaged::Seen(seen) => format!("the commands of block {}", seen.block),
                 Imaged::Task(task) => format!("task {}", task.id),
                 Imaged::Agent(agent) => format!("agent {}", agent.id),
+                Imaged::Negotiation(it) => format!("negotiation {}", it.id),
             };
             format!("image {}/{} of {of}", image.epoch, image.n)
         }

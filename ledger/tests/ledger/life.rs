@@ -303,6 +303,22 @@ impl synod_fleet::Fleet for Halted<'_> {
     ) -> Option<String> {
         (capability.map(|c| c.as_str()) == Some("c")).then(|| "it was halted: fire".to_owned())
     }
+
+    fn present(
+        &self,
+        agent: &AgentKey,
+    ) -> Option<(synod_protocol::Incarnation, synod_protocol::command::Delivery)> {
+        self.0.present(agent)
+    }
+
+    fn able(
+        &self,
+        workspace: &synod_protocol::Workspace,
+        capability: &synod_protocol::Capability,
+        labels: &std::collections::BTreeMap<String, String>,
+    ) -> Vec<synod_protocol::Id> {
+        self.0.able(workspace, capability, labels)
+    }
 }
 
 #[test]
@@ -318,7 +334,12 @@ fn what_is_halted_is_taken_back_at_no_cost_and_waits() {
     let registry = std::mem::take(&mut shard.fleet);
     while let synod_ledger::Next::Input(input) = shard.owner.next(shard.now, &Halted(&registry), true) {
         let mut released = Vec::new();
-        let cx = synod_ledger::Context { now: shard.now, seed: [9; 16], fleet: &Halted(&registry) };
+        let cx = synod_ledger::Context {
+            now: shard.now,
+            seed: [9; 16],
+            fleet: &Halted(&registry),
+            protocols: synod_negotiation::Protocols::standard(),
+        };
         let Some(append) = shard.owner.handle(&cx, &input, None, &mut released) else { continue };
         let offset = shard.log.append(shard.now, append.bytes);
         let released = shard.owner.acked(append.n, Ok(Some(offset))).unwrap();

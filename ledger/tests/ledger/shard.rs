@@ -173,7 +173,12 @@ impl Shard {
         let mut seed = [0; 16];
         seed[..8].copy_from_slice(&self.made.to_le_bytes());
         let mut released = Vec::new();
-        let cx = Context { now: self.now, seed, fleet: &self.fleet };
+        let cx = Context {
+            now: self.now,
+            seed,
+            fleet: &self.fleet,
+            protocols: synod_negotiation::Protocols::standard(),
+        };
         let append = self.owner.handle(&cx, input, ticket, &mut released);
         if let Some(append) = &append {
             self.check(append);

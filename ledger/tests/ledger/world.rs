@@ -344,7 +344,12 @@ impl World {
             }
         }
         let mut released = Vec::new();
-        let append = owner.handle(&Context { now, seed, fleet: &seat.fleet }, input, ticket, &mut released);
+        let append = owner.handle(
+            &Context { now, seed, fleet: &seat.fleet, protocols: synod_negotiation::Protocols::standard() },
+            input,
+            ticket,
+            &mut released,
+        );
         if let Some(append) = append {
             owner.invariants().unwrap();
             self.memory.insert((owner.epoch(), append.n), owner.state().clone());
@@ -447,7 +452,13 @@ impl World {
                     Ok((Json::of(&json!({"agent_id": key.agent})).unwrap(), false))
                 }
                 Had::Taken(Subject::Fleet) => panic!("nobody pauses here"),
+                Had::Taken(Subject::Negotiation(_) | Subject::NegotiationBrief(_)) => {
+                    panic!("nobody negotiates here")
+                }
             },
+            Past::Negotiation { .. } | Past::Opened { .. } | Past::NegotiationEnded { .. } => {
+                panic!("nobody negotiates here")
+            }
             Past::Submitted { key, at, body } if submitted(*at, key) == *body => named(key),
             Past::Submitted { .. } => Err(Error::new(Code::AlreadyExists, "another body")),
             Past::Ended { key, at } => {

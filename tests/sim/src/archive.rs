@@ -9,8 +9,10 @@ use crate::serve::Ask;
 use crate::tally::Met;
 use crate::world::{Issued, Pid, What as Happens, World};
 use synod_ledger::{
-    Answer, Effect, Fold, Had, Keep, Past, Search, Step, Subject, TaskKey, TaskState, life_from, submission,
+    Answer, Effect, Fold, Had, Keep, NEGOTIATION, NegotiationKey, Past, Search, State, Step, Subject, TASK,
+    TaskKey, TaskState, life_from, negotiation_from, submission,
 };
+use synod_negotiation::Negotiation;
 use synod_protocol::view::Task;
 use synod_protocol::{Code, Error, Json, Timestamp};
 
@@ -71,11 +73,58 @@ impl Archive<'_> {
                 let status = ended.status.as_str();
                 Err(Error::invalid_transition(format!("task {} has ended as {status}", key.task), status))
             }
+            Past::Negotiation { key, at } => {
+                let id = (NEGOTIATION, key.workspace.clone(), key.negotiation.clone());
+                if let Some(view) = self.redis.and_then(|redis| redis.view(&id)) {
+                    return Ok((view, false));
+                }
+                let at = at.ok_or_else(|| Error::not_found("negotiation", key.negotiation.as_str()))?;
+                shown(&self.negotiation(&key, at)?, &key)
+            }
+            Past::Opened { key, at, body } => {
+                let found = self.negotiation(&key, at)?;
+                if found.opened.body != body {
+                    return Err(Error::new(Code::AlreadyExists, "it was opened with another body"));
+                }
+                shown(&found, &key)
+            }
+            Past::NegotiationEnded { key, at } => {
+                let status = self.negotiation(&key, at)?.status.as_str();
+                let message = format!("negotiation {} is {status}", key.negotiation);
+                Err(Error::invalid_transition(message, status))
+            }
         }
     }
 
+    /// A negotiation as it ended, by the step under which its id is known.
+    fn negotiation(&self, key: &NegotiationKey, at: u64) -> Result<Negotiation, Error> {
+        let (offset, step) = self.step(at)?;
+        let is_over = |state: &State| state.negotiation(key).is_some_and(|it| it.status.is_final());
+        let state = self.folded(negotiation_from(offset, &step, key), is_over)?;
+        let found = state.negotiation(key).filter(|it| it.status.is_final());
+        found
+            .cloned()
+            .ok_or_else(|| gone(format!("negotiation {} has no end in the ledger", key.negotiation)))
+    }
+
+    /// What a fold from `first` knows once this is so.
+    fn folded(&self, first: u64, enough: impl Fn(&State) -> bool) -> Result<State, Error> {
+        let keep = Keep { ended_ms: u64::MAX, ended_bytes: usize::MAX, ..Keep::default() };
+        let mut fold = Fold::from_floor(keep, first);
+        for offset in first..self.ledger.end() {
+            let Some((_, bytes)) = self.ledger.get(offset) else { break };
+            fold.record(offset, None, bytes).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+            if enough(fold.state()) {
+                break;
+            }
+        }
+        Ok(fold.state().clone())
+    }
+
     fn task(&self, key: &TaskKey, at: Option<u64>) -> Result<Json, Error> {
-        if let Some(view) = self.redis.and_then(|redis| redis.view(key)) {
+        if let Some(view) =
+            self.redis.and_then(|redis| redis.view(&(TASK, key.workspace.clone(), key.task.clone())))
+        {
             return Ok(view);
         }
         let (offset, step) = self.step(at.ok_or_else(|| Error::not_found("task", key.task.as_str()))?)?;
@@ -85,17 +134,10 @@ impl Archive<'_> {
 
     /// A task as it ended, by the step under which its id is known.
     fn life(&self, key: &TaskKey, offset: u64, step: &Step) -> Result<TaskState, Error> {
-        let first = life_from(offset, step, key);
-        let keep = Keep { ended_ms: u64::MAX, ended_bytes: usize::MAX, ..Keep::default() };
-        let mut fold = Fold::from_floor(keep, first);
-        for offset in first..self.ledger.end() {
-            let Some((_, bytes)) = self.ledger.get(offset) else { break };
-            fold.record(offset, None, bytes).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-            if let Some(task) = fold.state().task(key).filter(|task| task.status.is_final()) {
-                return Ok(task.clone());
-            }
-        }
-        Err(gone(format!("task {} has no end in the ledger", key.task)))
+        let is_over = |state: &State| state.task(key).is_some_and(|task| task.status.is_final());
+        let state = self.folded(life_from(offset, step, key), is_over)?;
+        let found = state.task(key).filter(|task| task.status.is_final());
+        found.cloned().ok_or_else(|| gone(format!("task {} has no end in the ledger", key.task)))
     }
 
     /// The step with this place, and where it stands.
@@ -190,4 +232,9 @@ impl World {
 /// Trimmed away, or else a defect: the watch knows which.
 fn gone(why: String) -> Error {
     Error::new(Code::Internal, why)
+}
+
+fn shown(it: &Negotiation, key: &NegotiationKey) -> Answer {
+    let json = Json::of(&it.view(&key.workspace));
+    json.map(|json| (json, false)).map_err(|e| Error::new(Code::Internal, e.to_string()))
 }

@@ -34,9 +34,10 @@ impl World {
                 let (pid, shard, past) = (issued.pid, issued.shard, past.clone());
                 return self.looks_for(pid, shard, past, Waits::Reply(Box::new(issued)));
             }
-            Effect::View { key, offset, value } => {
+            Effect::View { kind, workspace, id, offset, value } => {
                 // Not tried again: the ledger has what it shows.
-                let (key, offset, value) = (key.clone(), *offset, value.clone());
+                let key = (*kind, workspace.clone(), id.clone());
+                let (offset, value) = (*offset, value.clone());
                 self.after(delay, What::Redis(Call::View { key, offset, value }));
                 self.is_performed(&issued);
                 return self.effect_done(issued.pid.node, issued, Outcome::Confirmed);

@@ -1,10 +1,10 @@
 //! What is on its way: requests to the broker, calls to Redis, and who hears of them.
 
 use crate::broker::Produced;
-use crate::redis::Lease;
+use crate::redis::{Lease, ViewKey};
 use crate::world::Pid;
 use std::rc::Rc;
-use synod_ledger::{Effect, State, TaskKey, Wanted};
+use synod_ledger::{Effect, State, Wanted};
 use synod_protocol::Json;
 
 /// What the broker is asked.
@@ -94,7 +94,7 @@ pub(crate) enum Call {
         life: u32,
     },
     View {
-        key: TaskKey,
+        key: ViewKey,
         offset: u64,
         value: Json,
     },

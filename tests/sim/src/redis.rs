@@ -4,8 +4,7 @@
 use crate::bug::Bug;
 use crate::permits::Semaphores;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use synod_ledger::TaskKey;
-use synod_protocol::Json;
+use synod_protocol::{EntityId, Json, Workspace};
 
 /// Entries that an inbox may hold here, far below the real limit: what grows without bound is found early.
 const INBOX_LIMIT: usize = 500;
@@ -43,13 +42,16 @@ pub(crate) struct Memory {
     inboxes: BTreeMap<usize, Inbox>,
     /// By coordinator, and until when.
     leases: BTreeMap<usize, (Lease, u64)>,
-    /// Views of tasks that have ended, with the ledger offset that each stands for.
-    views: BTreeMap<TaskKey, (u64, Json)>,
+    /// Views of what has ended, by kind, with the ledger offset that each stands for.
+    views: BTreeMap<ViewKey, (u64, Json)>,
     /// Which life of the data this is.
     pub(crate) era: u64,
     /// Who holds permits.
     pub(crate) permits: Semaphores,
 }
+
+/// By which a view is found: of which kind it is, whose, and its id.
+pub(crate) type ViewKey = (&'static str, Workspace, EntityId);
 
 /// What a coordinator's lease says.
 #[derive(Clone, Debug, Default)]
@@ -177,15 +179,15 @@ impl Redis {
     }
 
     /// Keeps the view of a task, unless a later record's is there.
-    pub(crate) fn put_view(&mut self, key: &TaskKey, offset: u64, value: &Json) {
+    pub(crate) fn put_view(&mut self, key: &ViewKey, offset: u64, value: &Json) {
         let known = self.memory.views.get(key).map(|(at, _)| *at);
         if known.is_none_or(|at| at <= offset) {
             self.memory.views.insert(key.clone(), (offset, value.clone()));
         }
     }
 
-    /// The view of a task.
-    pub(crate) fn view(&self, key: &TaskKey) -> Option<Json> {
+    /// The view of one thing.
+    pub(crate) fn view(&self, key: &ViewKey) -> Option<Json> {
         self.memory.views.get(key).map(|(_, value)| value.clone())
     }
 }

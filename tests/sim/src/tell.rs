@@ -52,6 +52,7 @@ fn imaged(of: &Imaged) -> String {
         Imaged::Seen(seen) => format!("commands had, block {}", seen.block),
         Imaged::Task(task) => format!("task {}: {}", task.id, task.state.status.as_str()),
         Imaged::Agent(agent) => format!("agent {}", agent.id),
+        Imaged::Negotiation(it) => format!("negotiation {}: {}", it.id, it.state.status.as_str()),
     }
 }
 

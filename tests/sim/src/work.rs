@@ -10,6 +10,7 @@ use crate::world::{Ghost, Issued, Pid, World, stamp};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use synod_ledger::{Append, Context, Doubt, Effect, Holding, Input, Meta, Next, Released, Subject, Ticket};
+use synod_negotiation::Protocols;
 use synod_protocol::Error;
 use synod_protocol::view::Outcome;
 
@@ -111,7 +112,12 @@ impl World {
     ) -> Result<(), Over> {
         let seed = self.rng.bytes();
         let mut released = Vec::new();
-        let cx = Context { now: s.now(self.now), seed, fleet: &self.nodes[node].fleet };
+        let cx = Context {
+            now: s.now(self.now),
+            seed,
+            fleet: &self.nodes[node].fleet,
+            protocols: Protocols::standard(),
+        };
         if let Some(append) = s.owner.handle(&cx, input, ticket, &mut released) {
             self.counts_of(node, shard, s, &append);
             self.append(node, shard, s, append);
@@ -231,7 +237,7 @@ pub(crate) fn id_of(offset: u64, effect: &Effect) -> String {
         | Effect::ReplyPast { envelope, .. } => envelope.id.clone(),
         Effect::HoldPermits { by, .. } => format!("{offset}-hold-{}#{}", by.task.task, by.attempt),
         Effect::GiveBack { by, .. } => format!("{offset}-back-{}#{}", by.task.task, by.attempt),
-        Effect::View { key, .. } => format!("{offset}-view-{}", key.task),
+        Effect::View { kind, id, .. } => format!("{offset}-view-{kind}-{id}"),
         Effect::Directory(entry) => format!("{offset}-directory-{}", entry.agent_id),
         Effect::DirectoryRemoval(key) => format!("{offset}-removal-{}", key.agent),
         Effect::DirectoryPauses(_) => format!("{offset}-pauses"),

@@ -198,7 +198,12 @@ impl Living {
         seed[..8].copy_from_slice(&self.commands.to_le_bytes());
         let mut released = Vec::new();
         let owner = self.owner.as_mut().unwrap();
-        let append = owner.handle(&Context { now, seed, fleet: &fleet }, &input, None, &mut released);
+        let append = owner.handle(
+            &Context { now, seed, fleet: &fleet, protocols: synod_negotiation::Protocols::standard() },
+            &input,
+            None,
+            &mut released,
+        );
         confirm(owner, released);
         self.lands(append.unwrap());
         if let Some(image) = self.owner.as_mut().unwrap().image() {
