@@ -5,3 +5,6 @@
 //!
 //! | room | what is decided there |
 //! |---|---|
+//! | [`voting`] | which candidate the weighted ballots of the participants elect |
+
+pub mod voting;
