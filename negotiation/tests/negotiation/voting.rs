@@ -1,0 +1,426 @@
+//! Votes beside pref_voting, abcvoting and published elections; decisions, ties, bad inputs.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use synod_negotiation::voting::{
+    Base, Elimination, Outcome, Pairwise, Profile, Reason, Roll, Rules, Strength, Voter, by_lot,
+    first_places, instant_runoff, outcome, schulze_paths, undefeated,
+};
+
+#[derive(Deserialize)]
+struct Vectors {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    kind: String,
+    m: usize,
+    ballots: Vec<(Vec<usize>, i64)>,
+    #[serde(default)]
+    margins: Option<Vec<Vec<i64>>>,
+    result: Value,
+}
+
+/// The names of so many candidates; they sort otherwise than they stand.
+fn names(m: usize) -> Vec<String> {
+    (0..m).map(|i| format!("c{}", (i + 3) % m)).collect()
+}
+
+impl Case {
+    /// The outcome by this method.
+    fn by(&self, method: &Value, kind: &str) -> Outcome {
+        let names = names(self.m);
+        let rules = json!({ "candidates": names, "method": method });
+        let voters: Vec<Voter> = (self.ballots.iter().enumerate())
+            .map(|(i, (ballot, weight))| {
+                let ballot: Vec<&String> = ballot.iter().map(|&c| &names[c]).collect();
+                let voter =
+                    json!({ "participant": format!("v{i}"), "weight": weight, "ballot": { kind: ballot } });
+                serde_json::from_value(voter).unwrap()
+            })
+            .collect();
+        let entitled: i64 = self.ballots.iter().map(|(_, weight)| weight).sum();
+        decide(&rules, &voters, &json!({ "entitled": entitled }))
+    }
+
+    /// The winners by index.
+    fn winners(&self, outcome: &Outcome) -> Value {
+        let names = names(self.m);
+        json!(outcome.winners.iter().map(|w| names.iter().position(|n| n == w)).collect::<Vec<_>>())
+    }
+
+    fn check(&self, method: Value, kind: &str, expected: &Value, at: &str) {
+        let outcome = self.by(&method, kind);
+        let got = self.winners(&outcome);
+        let (winners, scores) = match expected {
+            Value::Object(both) => {
+                (&both["winners"], both.get("scores").or(both.get("scores_win_minus_loss")))
+            }
+            winners => (winners, None),
+        };
+        assert_eq!(&got, winners, "{} {at}", self.name);
+        if let Some(scores) = scores {
+            let got: Vec<_> = outcome.tally.scores.iter().map(|score| &score.score).collect();
+            assert_eq!(&json!(got), scores, "{} {at}", self.name);
+        }
+        if let (Some(margins), false) = (&self.margins, outcome.tally.margins.is_empty()) {
+            assert_eq!(json!(outcome.tally.margins), json!(margins), "{}", self.name);
+        }
+    }
+
+    fn check_all(&self) {
+        if self.kind == "approval" {
+            return self.check(json!("approval"), "approved", &self.result, "approval");
+        }
+        for (at, expected) in self.result.as_object().unwrap() {
+            let method = match at.as_str() {
+                "plurality" | "copeland" => json!(at),
+                "borda" => json!({ "borda": {} }),
+                "borda_symmetric" => json!({ "borda": { "truncated": "symmetric" } }),
+                "borda_domination" => json!({ "borda": { "truncated": "domination" } }),
+                "irv_simultaneous" => json!({ "instant_runoff": { "elimination": "simultaneous" } }),
+                "irv_put" => json!({ "instant_runoff": { "elimination": "parallel_universes" } }),
+                "irv_tb_low_index_out_first" => {
+                    json!({ "instant_runoff": { "elimination": "lowest_index_out_first" } })
+                }
+                "irv_tb_high_index_out_first" => {
+                    json!({ "instant_runoff": { "elimination": "highest_index_out_first" } })
+                }
+                "schulze_margins" => json!({ "schulze": { "strength": "margins" } }),
+                "schulze_winning_votes" => json!({ "schulze": { "strength": "winning_votes" } }),
+                "condorcet_winner" => {
+                    let winner = if expected.is_null() { json!([]) } else { json!([expected]) };
+                    self.check(json!("condorcet"), "ranking", &winner, at);
+                    continue;
+                }
+                "weak_condorcet_winners" => {
+                    let outcome = self.by(&json!("condorcet"), "ranking");
+                    let names = names(self.m);
+                    let weak = &outcome.tally.weak_condorcet_winners;
+                    let weak: Vec<_> = weak.iter().map(|w| names.iter().position(|n| n == w)).collect();
+                    assert_eq!(&json!(weak), expected, "{} {at}", self.name);
+                    continue;
+                }
+                other => panic!("{other} is no method of ours"),
+            };
+            self.check(method, "ranking", expected, at);
+        }
+    }
+}
+
+fn decide(rules: &Value, voters: &[Voter], roll: &Value) -> Outcome {
+    let rules: Rules = serde_json::from_value(rules.clone()).unwrap();
+    let roll: Roll = serde_json::from_value(roll.clone()).unwrap();
+    outcome(&rules, voters, &roll).unwrap()
+}
+
+/// Voters as they are written.
+fn voters(voters: Value) -> Vec<Voter> {
+    serde_json::from_value(voters).unwrap()
+}
+
+#[test]
+fn as_pref_voting_and_abcvoting_count() {
+    let vectors: Vectors = serde_json::from_str(include_str!("../vectors/voting.json")).unwrap();
+    assert!(vectors.cases.len() >= 45);
+    vectors.cases.iter().for_each(Case::check_all);
+}
+
+/// `ABCDE` is a ranking; the weights are counts.
+fn ranked(m: usize, ballots: &[(&str, i128)]) -> Profile {
+    let ballots = ballots.iter().map(|(ranking, weight)| {
+        (ranking.bytes().map(|letter| usize::from(letter - b'A')).collect::<Vec<_>>(), *weight)
+    });
+    Profile::new(m, ballots).unwrap()
+}
+
+/// Schulze 2011, section 3.1 in the numbers of 45 voters: the paths are published, E wins.
+#[test]
+fn the_example_of_schulze() {
+    let profile = ranked(
+        5,
+        &[
+            ("ACBED", 5),
+            ("ADECB", 5),
+            ("BEDAC", 8),
+            ("CABED", 3),
+            ("CAEBD", 7),
+            ("CBADE", 2),
+            ("DCEBA", 7),
+            ("EBADC", 8),
+        ],
+    );
+    let paths = schulze_paths(&Pairwise::count(&profile), Strength::WinningVotes);
+    let published = [
+        vec![0, 28, 28, 30, 24],
+        vec![25, 0, 28, 33, 24],
+        vec![25, 29, 0, 29, 24],
+        vec![25, 28, 28, 0, 24],
+        vec![25, 28, 28, 31, 0],
+    ];
+    assert_eq!(paths, published);
+    assert_eq!(undefeated(&paths), [4]);
+}
+
+/// The Tennessee example of many textbooks: four methods, two winners, and the favourite of plurality is last of the duels.
+#[test]
+fn the_capital_of_tennessee() {
+    let profile = ranked(4, &[("ABCD", 42), ("BCDA", 26), ("CDBA", 15), ("DCBA", 17)]);
+    let runoff = instant_runoff(&profile, Elimination::Simultaneous).unwrap();
+    let eliminated: Vec<_> = runoff.rounds.iter().map(|round| round.eliminated.as_slice()).collect();
+    assert_eq!(eliminated, [&[2][..], &[1], &[]]);
+    assert_eq!((runoff.winners.as_slice(), first_places(&profile)), (&[3][..], vec![42, 26, 15, 17]));
+    assert_eq!(Pairwise::count(&profile).condorcet_winner(), Some(1));
+}
+
+/// The run-off for mayor of Burlington, Vermont, 2009 (Kiss, Montroll, Wright; truncated ballots as published by
+/// electology): Montroll beats both others in duels and Kiss is elected.
+#[test]
+fn the_mayor_of_burlington() {
+    let profile = ranked(
+        3,
+        &[
+            ("BAC", 1332),
+            ("BCA", 767),
+            ("B", 455),
+            ("ABC", 2043),
+            ("ACB", 371),
+            ("A", 568),
+            ("CBA", 1513),
+            ("CAB", 495),
+            ("C", 1289),
+        ],
+    );
+    let runoff = instant_runoff(&profile, Elimination::Simultaneous).unwrap();
+    assert_eq!(runoff.winners, [0]);
+    assert_eq!(runoff.rounds[1].votes, [(0, 4314), (2, 4064)]);
+    assert_eq!(runoff.rounds[1].exhausted, 455);
+    let duels = Pairwise::count(&profile);
+    assert_eq!(duels.condorcet_winner(), Some(1));
+    assert_eq!((duels.above(1, 0), duels.above(0, 1)), (4067, 3477));
+}
+
+#[test]
+fn scores_are_summed_or_averaged() {
+    let cast = voters(json!([
+        { "participant": "p", "weight": 2, "ballot": { "scores": { "a": 4, "b": "9/2" } } },
+        { "participant": "q", "weight": "1/2", "ballot": { "scores": { "a": 3 } } },
+        { "participant": "r", "weight": 1, "ballot": { "scores": {} } },
+        { "participant": "s", "weight": 0, "ballot": { "scores": { "c": 5 } } },
+    ]));
+    for (grades, winner, scores) in
+        [("sum", "a", json!(["19/2", 9, null])), ("mean", "b", json!(["19/5", "9/2", null]))]
+    {
+        let method = json!({ "score": { "min": 0, "max": 5, "grades": grades } });
+        let rules = json!({ "candidates": ["a", "b", "c"], "method": method });
+        let outcome = decide(&rules, &cast, &json!({ "entitled": 4 }));
+        let got: Vec<_> = outcome.tally.scores.iter().map(|score| &score.score).collect();
+        assert_eq!((outcome.decided.as_deref(), json!(got)), (Some(winner), scores), "{grades}");
+    }
+}
+
+/// Two of three thirds are two thirds, and no more.
+#[test]
+fn a_threshold_is_met_or_it_is_not() {
+    let third = |participant: &str, choice: Value| json!({ "participant": participant, "weight": "1/3", "ballot": choice });
+    let (yes, no) = (json!({ "choice": "yes" }), json!({ "choice": "no" }));
+    for (of, strictly, third_voter, entitled, decided) in [
+        (Base::Cast, false, no.clone(), 1, Some("yes")),
+        (Base::Cast, true, no.clone(), 1, None),
+        (Base::Cast, true, Value::Null, 1, Some("yes")),
+        (Base::Present, true, Value::Null, 1, None),
+        (Base::Present, false, Value::Null, 2, Some("yes")),
+        (Base::Entitled, false, no.clone(), 1, Some("yes")),
+        (Base::Entitled, false, yes.clone(), 2, None),
+    ] {
+        let rules = Rules::consensus("2/3".parse().unwrap(), of, strictly);
+        let voters =
+            voters(json!([third("p", yes.clone()), third("q", yes.clone()), third("r", third_voter)]));
+        let roll: Roll = serde_json::from_value(json!({ "entitled": entitled })).unwrap();
+        let outcome = outcome(&rules, &voters, &roll).unwrap();
+        assert_eq!(outcome.decided.as_deref(), decided, "{of:?} {strictly} {:?}", outcome.explanation);
+        assert_eq!(outcome.reason, decided.map_or(Some(Reason::BelowThreshold), |_| None));
+    }
+}
+
+#[test]
+fn what_stands_in_the_way() {
+    let base = json!({ "candidates": ["a", "b"], "method": "plurality", "veto": ["q"] });
+    let a = json!({ "choice": "a" });
+    let with = |key: &str, value: Value| {
+        let mut rules = base.clone();
+        rules[key] = value;
+        rules
+    };
+    let two = json!([{ "participant": "p", "weight": 2, "ballot": a }, { "participant": "q", "weight": 1 }]);
+    let mut stopped = two.clone();
+    stopped[1]["veto"] = json!(true);
+    let tie = json!([{ "participant": "p", "weight": 2, "ballot": a },
+                     { "participant": "q", "weight": 2, "ballot": { "ranking": ["b", "a"] } }]);
+    let weightless = json!([{ "participant": "p", "weight": 0, "ballot": a }]);
+    let share = |share: &str, counting: &str| json!({ "share": { "at_least": share, "counting": counting } });
+    let many =
+        |at_least: u32, counting: &str| json!({ "voters": { "at_least": at_least, "counting": counting } });
+    for (rules, cast, reason) in [
+        (base.clone(), &two, None),
+        (base.clone(), &stopped, Some(Reason::Vetoed)),
+        (with("quorum", many(2, "present")), &two, None),
+        (with("quorum", many(2, "cast")), &two, Some(Reason::NoQuorum)),
+        (with("quorum", share("3/4", "present")), &two, None),
+        (with("quorum", share("0.76", "present")), &two, Some(Reason::NoQuorum)),
+        (with("quorum", share("1/2", "cast")), &two, None),
+        (base.clone(), &weightless, Some(Reason::NoBallots)),
+        (base.clone(), &tie, Some(Reason::Tie)),
+        (with("method", json!("condorcet")), &tie, Some(Reason::NoWinner)),
+        (with("support", json!({ "unanimity": "cast" })), &two, None),
+        (with("support", json!({ "unanimity": "present" })), &two, Some(Reason::BelowThreshold)),
+    ] {
+        let outcome = decide(&rules, &voters(cast.clone()), &json!({ "entitled": 4 }));
+        assert_eq!(outcome.reason, reason, "{rules} {:?}", outcome.explanation);
+        assert_eq!(outcome.decided.is_some(), reason.is_none());
+    }
+}
+
+#[test]
+fn a_tie_is_broken_by_the_rule() {
+    let ballot = |chair: Value| {
+        voters(json!([
+            { "participant": "p", "weight": 1, "ballot": { "approved": ["c", "b"] } },
+            { "participant": "chair", "weight": 0, "ballot": chair },
+        ]))
+    };
+    let drawn = ["b", "c"].into_iter().min_by_key(|name| by_lot("s", name)).unwrap();
+    for (ties, chair, decided) in [
+        (json!("order"), json!({ "approved": [] }), Some("b")),
+        (json!("fail"), json!({ "approved": ["c"] }), None),
+        (json!("seed"), json!({ "approved": ["c"] }), Some(drawn)),
+        (json!({ "chair": "chair" }), json!({ "approved": ["a", "c"] }), Some("c")),
+        (json!({ "chair": "chair" }), json!({ "approved": ["c", "b"] }), None),
+        (json!({ "chair": "chair" }), json!({ "approved": ["a"] }), None),
+        (json!({ "chair": "chair" }), Value::Null, None),
+        (json!({ "chair": "nobody" }), json!({ "approved": ["c"] }), None),
+    ] {
+        let rules = json!({ "candidates": ["a", "b", "c"], "method": "approval", "ties": ties });
+        let outcome = decide(&rules, &ballot(chair), &json!({ "entitled": 1, "seed": "s" }));
+        assert_eq!(outcome.decided.as_deref(), decided, "{ties} {:?}", outcome.explanation);
+        assert_eq!(outcome.tied, ["b", "c"]);
+        assert_eq!(outcome.broken_by.is_some(), decided.is_some());
+        assert_eq!(outcome.seed.as_deref(), (ties == json!("seed")).then_some("s"));
+    }
+}
+
+/// The digest of a lot is BLAKE3 of `seed \0 name`, as `printf 's\0b' | b3sum` prints it.
+#[test]
+fn a_lot_can_be_drawn_again() {
+    assert_eq!(by_lot("s", "b"), *blake3::hash(b"s\0b").as_bytes());
+}
+
+#[test]
+fn bad_inputs_are_told() {
+    let rules = json!({ "candidates": ["a", "b"], "method": "plurality" });
+    let with = |key: &str, value: Value| {
+        let mut rules = rules.clone();
+        rules[key] = value;
+        rules
+    };
+    let ballot = |ballot: Value| json!([{ "participant": "p", "weight": 1, "ballot": ballot }]);
+    let good = ballot(json!({ "choice": "a" }));
+    let weight = |weight: Value| json!([{ "participant": "p", "weight": weight }]);
+    let many: Vec<_> = (0..1_001).map(|i| json!({ "participant": format!("p{i}"), "weight": 0 })).collect();
+    let hundred_and_one: Vec<_> = (0..101).map(|i| i.to_string()).collect();
+    let score = with("method", json!({ "score": { "min": 0, "max": 5 } }));
+    let primes = [97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173];
+    let primes: Vec<_> = primes
+        .iter()
+        .map(|prime| json!({ "participant": prime.to_string(), "weight": format!("1/{prime}") }))
+        .collect();
+    let threshold = |share: Value, strictly: bool| {
+        with("support", json!({ "threshold": { "share": share, "strictly": strictly } }))
+    };
+    for (rules, cast, at) in [
+        (with("candidates", json!([])), &good, "/candidates"),
+        (with("candidates", json!(hundred_and_one)), &good, "/candidates"),
+        (with("candidates", json!(["a", "b", "a"])), &good, "/candidates/2"),
+        (with("candidates", json!(["a", ""])), &good, "/candidates/1"),
+        (with("candidates", json!(["a", "x".repeat(257)])), &good, "/candidates/1"),
+        (with("veto", json!(["p", "p"])), &good, "/veto/1"),
+        (with("ties", json!("seed")), &good, "/seed"),
+        (with("ties", json!({ "chair": "" })), &good, "/ties/chair"),
+        (threshold(json!(0), false), &good, "/support/threshold/share"),
+        (threshold(json!("3/2"), false), &good, "/support/threshold/share"),
+        (threshold(json!(1), true), &good, "/support/threshold/share"),
+        (threshold(json!(-1), true), &good, "/support/threshold/share"),
+        (with("quorum", json!({ "voters": { "at_least": 0 } })), &good, "/quorum/voters/at_least"),
+        (with("quorum", json!({ "share": { "at_least": 0 } })), &good, "/quorum/share/at_least"),
+        (with("quorum", json!({ "share": { "at_least": 1.1 } })), &good, "/quorum/share/at_least"),
+        (with("method", json!({ "score": { "min": 5, "max": 5 } })), &good, "/method/score/min"),
+        (rules.clone(), &ballot(json!({ "choice": "c" })), "/voters/0/ballot/choice"),
+        (rules.clone(), &ballot(json!({ "ranking": ["a", "b", "a"] })), "/voters/0/ballot/ranking/2"),
+        (rules.clone(), &ballot(json!({ "approved": ["a"] })), "/voters/0/ballot"),
+        (rules.clone(), &ballot(json!({ "scores": {} })), "/voters/0/ballot"),
+        (score.clone(), &ballot(json!({ "choice": "a" })), "/voters/0/ballot"),
+        (score.clone(), &ballot(json!({ "scores": { "a": 5.5 } })), "/voters/0/ballot/scores/a"),
+        (score.clone(), &ballot(json!({ "scores": { "x/y": 5 } })), "/voters/0/ballot/scores/x~1y"),
+        (
+            with("method", json!("approval")),
+            &ballot(json!({ "approved": ["b", "b"] })),
+            "/voters/0/ballot/approved/1",
+        ),
+        (rules.clone(), &weight(json!(-1)), "/voters/0/weight"),
+        (rules.clone(), &weight(json!(11)), "/entitled"),
+        (rules.clone(), &weight(json!(1e-60)), "/voters"),
+        (rules.clone(), &json!(primes), "/voters"),
+        (rules.clone(), &json!([{ "participant": "", "weight": 1 }]), "/voters/0/participant"),
+        (rules.clone(), &json!([good[0], good[0]]), "/voters/1/participant"),
+        (rules.clone(), &json!([{ "participant": "p", "weight": 1, "veto": true }]), "/voters/0/veto"),
+        (rules.clone(), &json!(many), "/voters"),
+    ] {
+        let rules: Rules = serde_json::from_value(rules).unwrap();
+        let roll: Roll = serde_json::from_value(json!({ "entitled": 10 })).unwrap();
+        let refused = outcome(&rules, &voters(cast.clone()), &roll).unwrap_err();
+        assert_eq!(refused.field.as_deref(), Some(at), "{refused}");
+    }
+    for (place, written) in [
+        ("method", json!("dictator")),
+        ("method", json!({ "score": { "min": 0, "max": 5, "mid": 1 } })),
+        ("quorum", json!({ "voters": { "at_least": -1 } })),
+        ("surprise", json!(1)),
+    ] {
+        let refused = serde_json::from_value::<Rules>(with(place, written.clone()));
+        assert!(refused.is_err(), "{written}");
+    }
+    let universes = Profile::new(17, [(vec![0], 1)]).unwrap();
+    assert!(instant_runoff(&universes, Elimination::ParallelUniverses).is_err());
+    for (m, ballot, weight) in
+        [(0, vec![], 1), (101, vec![], 1), (2, vec![2], 1), (2, vec![0, 0], 1), (2, vec![0], -1)]
+    {
+        assert!(Profile::new(m, [(ballot, weight)]).is_err());
+    }
+    assert!(Profile::new(2, [(vec![0], i128::MAX), (vec![1], i128::MAX)]).is_err());
+}
+
+/// 10,000 different ballots over 20 candidates; what is printed is the goal's measurement.
+#[test]
+fn schulze_goal() {
+    let mut state = 1_u64;
+    let mut next = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let mut ballots = Vec::new();
+    for _ in 0..10_000 {
+        let mut ranking: Vec<usize> = (0..20).collect();
+        (1..20).rev().for_each(|i| ranking.swap(i, next(i + 1)));
+        ballots.push((ranking, 1));
+    }
+    #[expect(clippy::disallowed_methods, reason = "a measurement")]
+    let begun = std::time::Instant::now();
+    let profile = Profile::new(20, ballots).unwrap();
+    let duels = Pairwise::count(&profile);
+    let winners = undefeated(&schulze_paths(&duels, Strength::WinningVotes));
+    println!("schulze, 10,000 ballots over 20 candidates: {:?}", begun.elapsed());
+    assert!(!winners.is_empty());
+    assert!(winners.iter().all(|&w| w < 20) && duels.condorcet_winner().is_none_or(|c| winners == [c]));
+}
