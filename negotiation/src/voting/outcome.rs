@@ -33,7 +33,6 @@ pub enum Reason {
 
 /// A candidate and a number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Score {
     /// Who.
     pub candidate: String,
@@ -44,7 +43,6 @@ pub struct Score {
 
 /// One round of a run-off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Round {
     /// Who is in, in order, and the weight of the ballots that stand for it.
     pub votes: Vec<Score>,
@@ -57,7 +55,6 @@ pub struct Round {
 
 /// The count. What a method does not count is empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Tally {
     /// In the order of the candidates: first places (plurality, run-off), approvals, scores, points, duels won less lost.
     pub scores: Vec<Score>,
@@ -77,7 +74,6 @@ pub struct Tally {
 
 /// Who took part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Turnout {
     /// Voters who cast a ballot.
     pub voters_cast: u32,
@@ -99,7 +95,6 @@ pub struct Turnout {
 
 /// What came of a vote, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Outcome {
     /// What is decided; none: see `reason`.
     pub decided: Option<String>,

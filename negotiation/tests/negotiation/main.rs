@@ -1,4 +1,5 @@
 //! The rooms of this crate beside reference results of others, and properties.
 
 mod voting;
+mod voting_bad_input;
 mod voting_properties;

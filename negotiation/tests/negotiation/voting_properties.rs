@@ -1,5 +1,7 @@
 //! What holds of every vote.
 
+#![allow(clippy::unwrap_used)] // a test's way to fail
+
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::json;
@@ -210,6 +212,9 @@ proptest! {
     }
 }
 
+/// Silence, or a ballot or none, and a veto.
+type Answer = Option<(Option<Vec<usize>>, bool)>;
+
 /// A vote that is under way: its rules, who was heard, who is outstanding, and what these may say.
 #[derive(Clone, Debug)]
 struct UnderWay {
@@ -217,8 +222,8 @@ struct UnderWay {
     heard: Vec<Voter>,
     outstanding: Vec<Outstanding>,
     roll: Roll,
-    /// Of each completion and each of those outstanding: silence, or a ballot or none, and a veto.
-    completions: Vec<Vec<Option<(Option<Vec<usize>>, bool)>>>,
+    /// Of each completion, the answers of those outstanding.
+    completions: Vec<Vec<Answer>>,
 }
 
 fn support() -> impl Strategy<Value = Support> {
@@ -278,7 +283,7 @@ fn under_way() -> impl Strategy<Value = UnderWay> {
 }
 
 impl UnderWay {
-    fn decided(&self, answers: &[Option<(Option<Vec<usize>>, bool)>]) -> Option<String> {
+    fn decided(&self, answers: &[Answer]) -> Option<String> {
         let mut voters = self.heard.clone();
         for (one, answer) in self.outstanding.iter().zip(answers) {
             let Some((said, veto)) = answer else { continue };
@@ -294,7 +299,7 @@ impl UnderWay {
 
     /// What is decided where all are silent, abstain, cast nothing, stop it, or say the same candidate.
     fn extremes(&self) -> Vec<Option<String>> {
-        let all = |answer: Option<(Option<Vec<usize>>, bool)>| self.decided(&vec![answer; 3]);
+        let all = |answer: Answer| self.decided(&vec![answer; 3]);
         let m = self.rules.candidates.len();
         let mut extremes = vec![all(None), all(Some((None, false))), all(Some((Some(vec![]), false)))];
         extremes.push(all(Some((None, true))));
