@@ -2,4 +2,5 @@
 
 mod voting;
 mod voting_bad_input;
+mod voting_decisions;
 mod voting_properties;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test's way to fail
 
+use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::{Value, json};
 use synod_negotiation::voting::{Elimination, Profile, Roll, Rules, Voter, instant_runoff, outcome};
 
@@ -92,4 +94,32 @@ fn profiles_have_bounds() {
         assert!(Profile::new(m, [(ballot, weight)]).is_err());
     }
     assert!(Profile::new(2, [(vec![0], i128::MAX), (vec![1], i128::MAX)]).is_err());
+}
+
+const ODD: [&str; 9] =
+    ["0", "1", "1/3", "1e60", "1e-60", "-1", "123456789012345678901234567890", "0.1", "1/999999937"];
+
+proptest! {
+    /// Whatever the numbers are: counted or refused.
+    #[test]
+    fn odd_numbers_do_no_harm(
+        weights in prop::collection::vec(select(ODD.to_vec()), 0..12),
+        scores in prop::collection::vec(select(ODD.to_vec()), 12),
+        (entitled, min, max, share) in (select(ODD.to_vec()), select(ODD.to_vec()), select(ODD.to_vec()), select(ODD.to_vec())),
+        ranked in any::<bool>(),
+    ) {
+        let method = if ranked { json!({ "borda": {} }) } else { json!({ "score": { "min": min, "max": max } }) };
+        let rules: Rules = serde_json::from_value(json!({
+            "candidates": ["a", "b"], "method": method, "support": { "threshold": { "share": share, "of": "entitled" } },
+        })).unwrap();
+        let cast: Vec<_> = weights.iter().zip(&scores).enumerate().map(|(i, (weight, score))| {
+            let ballot = if ranked { json!({ "ranking": ["b"] }) } else { json!({ "scores": { "a": score } }) };
+            json!({ "participant": i.to_string(), "weight": weight, "ballot": ballot })
+        }).collect();
+        let cast: Vec<Voter> = serde_json::from_value(json!(cast)).unwrap();
+        let roll: Roll = serde_json::from_value(json!({ "entitled": entitled })).unwrap();
+        if let Ok(outcome) = outcome(&rules, &cast, &roll) {
+            prop_assert_eq!(outcome.decided.is_none(), outcome.reason.is_some());
+        }
+    }
 }
