@@ -150,6 +150,7 @@ fn the_lists_above_are_whole() {
                 Imaged::Seen(_) => "image seen".to_owned(),
                 Imaged::Task(_) => "image task".to_owned(),
                 Imaged::Agent(_) => "image agent".to_owned(),
+                Imaged::Negotiation(_) => "image negotiation".to_owned(),
             },
         };
         assert!(shows(&golden.value()).contains(&name), "{}: {name}", golden.path.display());

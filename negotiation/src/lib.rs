@@ -5,10 +5,13 @@
 //!
 //! | room | what is decided there |
 //! |---|---|
+//! | [`voting`] | which candidate the weighted ballots of the participants elect |
 
 mod protocol;
+pub mod protocols;
 mod session;
 mod then;
+pub mod voting;
 
 pub use protocol::{Call, Decision, Next, Protocol, Protocols, Table, answer};
 pub use session::{Negotiation, Opening, fingerprint, open};

@@ -8,6 +8,7 @@
 //!                                                                               `--> Failed
 //! ```
 
+use crate::protocols::{Consensus, Vote};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -63,8 +64,13 @@ pub enum Next {
     Round(Call),
     /// The outcome.
     Decided(Decision),
-    /// There is none, for this reason.
-    Failed(String),
+    /// There is none.
+    Failed {
+        /// Why.
+        reason: String,
+        /// What was found all the same, such as a count without a winner.
+        outcome: Option<Json>,
+    },
 }
 
 /// A way to decide. Pure: the same table gives the same answers, and the order of arrival is none of its business.
@@ -105,7 +111,7 @@ pub struct Protocols(BTreeMap<&'static str, Arc<dyn Protocol>>);
 impl Protocols {
     /// Those of Synod.
     pub fn standard() -> &'static Protocols {
-        static STANDARD: LazyLock<Protocols> = LazyLock::new(Protocols::none);
+        static STANDARD: LazyLock<Protocols> = LazyLock::new(|| Protocols::none().with(Vote).with(Consensus));
         &STANDARD
     }
 

@@ -42,8 +42,10 @@ pub struct Negotiation {
     pub uncounted: Vec<Uncounted>,
     /// What was decided.
     pub decided: Option<NegotiationDecided>,
-    /// Why it has no outcome.
+    /// Why it has no decision.
     pub reason: Option<String>,
+    /// What was found where nothing was decided.
+    pub found: Option<Json>,
     /// When it was over.
     pub ended_at: Option<Timestamp>,
     /// What the answers weigh, in bytes.
@@ -259,6 +261,7 @@ impl Negotiation {
             uncounted: Vec::new(),
             decided: None,
             reason: None,
+            found: None,
             ended_at: None,
             weight,
         }
@@ -306,6 +309,7 @@ impl Negotiation {
             }
             What::NegotiationFailed(e) | What::NegotiationCancelled(e) => {
                 (self.status, self.reason, self.ended_at) = (e.status, e.reason.clone(), Some(now));
+                self.found.clone_from(&e.outcome);
             }
             _ => {}
         }
@@ -342,7 +346,12 @@ impl Negotiation {
         1_000 + opened + self.weight + 100 * self.participants.len() * self.rounds.len()
     }
 
-    /// Whether it has an outcome.
+    /// What was decided, or was found where nothing could be.
+    pub fn outcome(&self) -> Option<&Json> {
+        self.decided.as_ref().map(|decided| &decided.outcome).or(self.found.as_ref())
+    }
+
+    /// Whether there is a decision.
     pub fn is_decided(&self) -> bool {
         self.status == NegotiationStatus::Decided
     }
@@ -478,7 +487,7 @@ impl Negotiation {
     }
 
     fn ended(&self, status: NegotiationStatus, reason: Option<String>) -> NegotiationEnded {
-        NegotiationEnded { negotiation_id: self.id().clone(), status, reason }
+        NegotiationEnded { negotiation_id: self.id().clone(), status, reason, outcome: None }
     }
 
     /// A participant's process is gone; `instead`: whom to ask in its place.
@@ -559,7 +568,7 @@ impl Negotiation {
             round: round.map_or(0, |round| round.round),
             answers: count(round.map_or(0, |round| round.answers.len())),
             awaited: self.round().map_or(0, |round| count(round.awaited())),
-            outcome: self.decided.as_ref().map(|decided| decided.outcome.clone()),
+            outcome: self.outcome().cloned(),
             reason: self.reason.clone(),
             opened_at: self.opened_at,
             ended_at: self.ended_at,
@@ -592,7 +601,7 @@ impl Negotiation {
             participants: self.participants.clone(),
             rounds,
             uncounted: self.uncounted.iter().cloned().map(hidden).collect(),
-            outcome: self.decided.as_ref().map(|decided| decided.outcome.clone()),
+            outcome: self.outcome().cloned(),
             explanation: self.decided.as_ref().map(|decided| decided.explanation.clone()).unwrap_or_default(),
             by_default: self.decided.as_ref().is_some_and(|decided| decided.by_default),
             reason: self.reason.clone(),
@@ -728,9 +737,11 @@ impl<'a> Draft<'a> {
                     self.round_closed(by, None);
                     return self.decide(decision.outcome, decision.explanation, false);
                 }
-                Next::Failed(reason) => {
+                Next::Failed { reason, outcome } => {
                     self.round_closed(by, None);
-                    return self.fail(reason);
+                    let mut ended = self.it.ended(NegotiationStatus::Failed, Some(reason));
+                    ended.outcome = outcome;
+                    return self.emit(What::NegotiationFailed(ended));
                 }
                 Next::Round(_) if number >= ROUNDS => {
                     self.round_closed(by, None);

@@ -15,6 +15,7 @@ pub fn task_of(opened: &NegotiationOpened, decided: &NegotiationDecided) -> Opti
     }
     #[derive(Deserialize)]
     struct Outcome {
+        #[serde(alias = "decided")]
         winner: Id,
     }
     let then = opened.then.as_ref()?.task.as_ref()?;

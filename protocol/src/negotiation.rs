@@ -528,6 +528,9 @@ pub struct NegotiationEnded {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What was found all the same, such as a count without a winner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Json>,
 }
 
 /// What a participant is asked, as it comes into its inbox (`synod.negotiation.asked`).

@@ -145,6 +145,9 @@ impl StandIn {
 impl Memory {
     fn decide(&mut self, envelope: &Envelope, command: &Command) -> Result<(), Error> {
         match command {
+            Command::OpenNegotiation(_) | Command::RespondNegotiation(_) | Command::CancelNegotiation(_) => {
+                return Err(Error::unavailable("the stand-in does not negotiate"));
+            }
             Command::RegisterAgent(r) => {
                 let agent = Agent {
                     agent_id: r.agent_id.clone(),
