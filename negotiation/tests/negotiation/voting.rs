@@ -5,8 +5,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use synod_negotiation::voting::{
-    Base, Elimination, Outcome, Pairwise, Profile, Reason, Roll, Rules, Strength, Voter, by_lot,
-    first_places, instant_runoff, outcome, schulze_paths, undefeated,
+    Elimination, Outcome, Pairwise, Profile, Roll, Rules, Strength, Voter, first_places, instant_runoff,
+    outcome, schulze_paths, undefeated,
 };
 
 #[derive(Deserialize)]
