@@ -5,6 +5,7 @@
 mod examples;
 mod fleet;
 mod life;
+mod negotiations;
 mod work;
 
 use agent_sdk::testing::TestMesh;
