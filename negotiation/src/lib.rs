@@ -5,3 +5,8 @@
 //!
 //! | room | what is decided there |
 //! |---|---|
+//! | [`fusion`] | one value, or one label, from many signals; conflicts between sources |
+//! | [`risk`] | one level of risk from rounds of anonymous estimates, whatever a few of them say |
+
+pub mod fusion;
+pub mod risk;
