@@ -1,1 +1,4 @@
 //! The rooms of this crate beside reference results of others, and properties.
+
+mod fusion;
+mod risk;
