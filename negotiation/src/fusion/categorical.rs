@@ -41,6 +41,8 @@ impl Method {
     }
 }
 
+/// The most categories.
+pub const CATEGORIES_MAX: usize = 100;
 /// How far the sum of a distribution may be from 1.
 pub const SUM_TOLERANCE: f64 = 1e-9;
 /// Pooled probabilities this close to the greatest are a tie with it.
@@ -54,7 +56,7 @@ pub struct Rules {
     /// How labels become one.
     #[serde(default)]
     pub method: Method,
-    /// What may be said, 1 to 1,000; of several alike the first one here wins.
+    /// What may be said, 1 to 100; of several alike the first one here wins.
     pub categories: Vec<String>,
     /// What a source counts, 0 or 1e-15 to 1e15; 1 where it is not named.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -275,10 +277,10 @@ fn compose(rules: &Rules, tally: Tally, weights: BTreeMap<String, f64>, left_out
         _ => explanation.push("Each category is given 0 by somebody, so there is no winner.".to_owned()),
     }
     if !tied.is_empty() {
-        explanation.push(format!("{} are level; the first of the categories wins.", tied.join(", ")));
+        explanation.push(format!("{} are level; the first of the categories wins.", some(&tied)));
     }
     if !vetoed.is_empty() && winner.is_some() {
-        explanation.push(format!("Given 0 by somebody, so they have 0: {}.", vetoed.join(", ")));
+        explanation.push(format!("Given 0 by somebody, so they have 0: {}.", some(&vetoed)));
     }
     if !left_out.is_empty() {
         explanation.push(format!("Left out: {}.", named(&left_out)));
@@ -288,17 +290,32 @@ fn compose(rules: &Rules, tally: Tally, weights: BTreeMap<String, f64>, left_out
     Outcome { winner, tied, margin: tally.margin, scores, vetoed, weights, left_out, explanation }
 }
 
+/// The first few, and how many more.
+fn some(names: &[String]) -> String {
+    let shown = &names[..names.len().min(10)];
+    let more = names.len() - shown.len();
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{tail}", shown.join(", "))
+}
+
 impl Rules {
     /// The weights, where everything else is right too.
     fn checked(&self) -> Result<BTreeMap<String, Exact>, Error> {
-        intake::count(self.categories.len(), "categories", "/rules/categories")?;
+        let len = self.categories.len();
+        intake::count(len, "categories", "/rules/categories")?;
+        if len > CATEGORIES_MAX {
+            return Err(Error::invalid(format!(
+                "{len} categories are too many: at most {CATEGORIES_MAX} are taken"
+            ))
+            .with_field("/rules/categories"));
+        }
         intake::distinct(self.categories.iter().map(String::as_str), "/rules/categories", "")?;
         if let Some(floor) = self.floor {
             if self.method != Method::LogOpinionPool {
                 return Err(Error::invalid("floor is for log_opinion_pool only: leave it out")
                     .with_field("/rules/floor"));
             }
-            let most = 1.0 / self.categories.len() as f64;
+            let most = 1.0 / len as f64;
             if !(f64::MIN_POSITIVE..=most).contains(&floor) {
                 return Err(Error::invalid(format!(
                     "{floor} is no floor: it must be more than 0 and at most {most}, one by the number of categories"

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use synod_protocol::{Error, Exact};
 
-/// Signals, estimates, weights or categories of one question.
+/// The most signals, claims, weights or estimates of a round.
 pub const SOURCES_MAX: usize = 1_000;
 /// The greatest magnitude of a number that is given.
 pub const NUMBER_MAX: f64 = 1e15;
@@ -111,7 +111,7 @@ pub(crate) fn distinct<'a>(names: impl Iterator<Item = &'a str>, list: &str, key
     Ok(())
 }
 
-/// What the rules say of each source, as exact numbers: 0 to `most` each, not all of them 0.
+/// What the rules say of each source, as exact numbers: 0 to `most` each.
 pub(crate) fn weights(
     given: &BTreeMap<String, f64>,
     most: f64,

@@ -11,7 +11,7 @@ use synod_protocol::{Code, Error, Timestamp};
 
 /// What stands there, as the type that is wanted.
 pub(crate) fn read<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{value}: {e}"))
+    serde_json::from_value(value).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Whether it is refused, where, and with which words.
@@ -299,6 +299,8 @@ fn what_is_no_label_is_refused() {
     let x = json!({"source": "x", "label": "a"});
     check(json!({"categories": []}), x.clone(), "/rules/categories", "at least one");
     check(json!({"categories": ["a", "a"]}), x.clone(), "/rules/categories/1", "twice");
+    let many: Vec<String> = (0..101).map(|i| i.to_string()).collect();
+    check(json!({"categories": many}), x.clone(), "/rules/categories", "at most 100");
     check(ab(), json!({"source": "x", "label": "c"}), "/signals/0/label", "none of the categories");
     check(ab(), json!({"source": "x"}), "/signals/0", "one of the two");
     check(
@@ -367,6 +369,7 @@ fn by(method: Method) -> numeric::Rules {
     numeric::Rules { method, ..numeric::Rules::default() }
 }
 
+/// As it goes on the wire.
 fn bytes<T: serde::Serialize>(of: &T) -> String {
     serde_json::to_string(of).unwrap()
 }

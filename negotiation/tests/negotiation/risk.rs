@@ -12,7 +12,9 @@ fn round(values: &[f64]) -> Value {
 
 fn ten(more: Value) -> Rules {
     let mut rules = json!({"scale": {"min": 0, "max": 10, "epsilon": 1}});
-    rules.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    if let (Value::Object(rules), Value::Object(more)) = (&mut rules, more) {
+        rules.extend(more);
+    }
     read(rules)
 }
 
