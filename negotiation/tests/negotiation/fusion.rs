@@ -339,6 +339,19 @@ fn what_is_no_claim_is_refused() {
     check(json!({"unknown_track_record": 0}), values(&[1.0]), "/claims", "zero_weight");
 }
 
+#[test]
+fn what_nobody_knows_is_not_read() {
+    let more = |mut of: Value| {
+        of["colour"] = json!(1);
+        of
+    };
+    assert!(serde_json::from_value::<numeric::Rules>(more(json!({}))).is_err());
+    assert!(serde_json::from_value::<Signal>(more(json!({"source": "a", "value": 1}))).is_err());
+    assert!(serde_json::from_value::<categorical::Rules>(more(json!({"categories": ["a"]}))).is_err());
+    assert!(serde_json::from_value::<conflict::Rules>(more(json!({}))).is_err());
+    assert!(serde_json::from_value::<Claim>(more(json!({"source": "a"}))).is_err());
+}
+
 /// Signals with values that often coincide.
 fn signals() -> impl Strategy<Value = Vec<Signal>> {
     let value = prop_oneof![(-5_i32..5).prop_map(f64::from), -1e6..1e6_f64, -1e15..1e15_f64];
