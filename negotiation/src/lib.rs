@@ -6,9 +6,13 @@
 //! | room | what is decided there |
 //! |---|---|
 //! | [`voting`] | which candidate the weighted ballots of the participants elect |
+//! | [`fusion`] | one value, or one label, from many signals; conflicts between sources |
+//! | [`risk`] | one level of risk from rounds of anonymous estimates, whatever a few of them say |
 
+pub mod fusion;
 mod protocol;
 pub mod protocols;
+pub mod risk;
 mod session;
 mod then;
 pub mod voting;
