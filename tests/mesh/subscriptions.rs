@@ -22,8 +22,13 @@ async fn put(client: &Client, key: &str, value: &Value) -> u64 {
     answer.body["version"].as_u64().expect("a version")
 }
 
+/// Asks again while nothing was done: a busy machine is no finding.
 async fn make(client: &Client, body: &Value) -> Answer {
-    client.post("/v1/subscriptions", body).await
+    eventually("an answer", Duration::from_secs(30), || async {
+        let answer = client.post("/v1/subscriptions", body).await;
+        (answer.status != 503 || answer.body["applied"] != "no").then_some(answer)
+    })
+    .await
 }
 
 async fn made(client: &Client, body: &Value) -> (String, String) {

@@ -314,6 +314,7 @@ mod tests {
             Word::Settle(why) => why,
             Word::TookBack(_) => "took back",
             Word::Told(_) => "told",
+            Word::Asked(_) => "asked",
             Word::ForANewerStart => "for a newer start",
         }
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use synod_infra::primitives::subscriptions::{Kept, Progress, Subscriptions, shown};
 use synod_protocol::primitives::changes::{DeadDelivery, MakeSubscription, Position, Subscription};
-use synod_protocol::{Code, ContentType, Error, Id, Json, codec};
+use synod_protocol::{Applied, Code, ContentType, Error, Id, Json, codec};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -107,8 +107,10 @@ pub(crate) async fn make_subscription(
 /// After all that there is now.
 async fn newest(shared: &Shared) -> Result<Position, Error> {
     let ends = shared.feed.ends().await?;
-    let closed =
-        || Error::unavailable("Redis: the mirror of shared state is being read back; try again in a moment");
+    let closed = || {
+        let said = "Redis: the mirror of shared state is being read back; try again in a moment";
+        Error { applied: Some(Applied::No), ..Error::unavailable(said) }
+    };
     Ok(ends.ok_or_else(closed)?.newest)
 }
 
