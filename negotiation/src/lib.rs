@@ -5,3 +5,15 @@
 //!
 //! | room | what is decided there |
 //! |---|---|
+//! | [`division`] | who gets how much of what is scarce: max-min, dominant resource fairness, tiers with minima |
+//! | [`assignment`] | which agent does which task, at the least cost in all |
+//! | [`auction`] | who buys, and at what price: first and second price, several units, bundles |
+
+pub mod assignment;
+pub mod auction;
+pub mod division;
+mod roster;
+mod scale;
+
+pub use roster::{NAME_BYTES_MAX, PARTICIPANTS_MAX};
+pub use scale::PART_BITS_MAX;
