@@ -168,6 +168,26 @@ fn the_papers_example() {
 }
 
 #[test]
+fn parts_of_tasks_are_rounded_down() {
+    let (mut rules, inputs) =
+        paper("divisible", json!({"user": "c", "per_task": [{"resource": "cpu", "amount": 1}]}));
+    let tasks = |rules: &DrfRules| {
+        let outcome = drf::outcome(rules, &inputs).unwrap();
+        let users: Vec<_> =
+            outcome.users.iter().map(|u| (u.tasks.clone(), u.dominant_share.clone())).collect();
+        let used: Vec<_> = outcome.resources.iter().map(|r| r.used.clone()).collect();
+        json!([users, used])
+    };
+    assert_eq!(tasks(&rules), json!([[["9/5", "2/5"], ["6/5", "2/5"], ["18/5", "2/5"]], [9, "42/5"]]));
+    rules.decimals = Some(1);
+    assert_eq!(tasks(&rules), json!([[["9/5", "2/5"], ["6/5", "2/5"], ["18/5", "2/5"]], [9, "42/5"]]));
+    rules.decimals = Some(0);
+    assert_eq!(tasks(&rules), json!([[[1, "2/9"], [1, "1/3"], [3, "1/3"]], [7, 5]]));
+    rules.decimals = Some(19);
+    assert_eq!(drf::outcome(&rules, &inputs).unwrap_err().field.as_deref(), Some("/rules/decimals"));
+}
+
+#[test]
 fn who_needs_nothing_and_what_there_is_nothing_of() {
     for filling in ["divisible", "discrete_skip", "discrete_stop"] {
         let nothing = json!({"user": "c", "per_task": [], "max_tasks": 1_000_000_000});

@@ -20,6 +20,9 @@ pub use units::COMMON_BITS_MAX;
 use super::{DivisionUser, weights};
 use crate::roster::{PARTICIPANTS_MAX, answers, places};
 use crate::scale;
+use num_bigint::BigInt;
+use num_integer::Integer;
+use num_rational::BigRational;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use synod_protocol::{Error, Exact};
@@ -27,6 +30,8 @@ use units::Units;
 
 /// Most resources.
 pub const RESOURCES_MAX: usize = 64;
+/// Most digits after the point to which numbers of tasks can be rounded down.
+pub const DECIMALS_MAX: u32 = 18;
 
 /// What is divided, among whom and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -39,6 +44,10 @@ pub struct DrfRules {
     /// How tasks are handed out.
     #[serde(default)]
     pub filling: Filling,
+    /// `divisible`: digits after the point that numbers of tasks keep, rounded down, 0 to 18; nothing: they stay exact, and are
+    /// as long as they come out.
+    #[serde(default)]
+    pub decimals: Option<u32>,
 }
 
 /// One resource.
@@ -179,12 +188,30 @@ pub struct Filled {
     pub used: Vec<Exact>,
 }
 
+impl Filled {
+    /// Cuts numbers of tasks off after so many decimals; shares and uses become what the shorter numbers come to.
+    fn round_down(&mut self, tasks: &Tasks, decimals: u32) {
+        let unit = BigInt::from(10).pow(decimals);
+        for (user, count) in self.tasks.iter_mut().enumerate() {
+            let exact = count.as_rational();
+            *count = BigRational::new((exact.numer() * &unit).div_floor(exact.denom()), unit.clone()).into();
+            if let Some(of_one) = self.dominant[user].filter(|&r| !tasks.capacity[r].is_zero()) {
+                self.shares[user] = &(&tasks.per_task[user][of_one] / &tasks.capacity[of_one]) * count;
+            }
+        }
+        for (resource, used) in self.used.iter_mut().enumerate() {
+            *used =
+                self.tasks.iter().zip(&tasks.per_task).map(|(count, needs)| count * &needs[resource]).sum();
+        }
+    }
+}
+
 impl DrfRules {
     /// Whether these rules can be opened.
     ///
     /// # Errors
     /// `invalid_argument` for no resource or more than 64, no user or more than 1,000, a repeated name, a negative capacity,
-    /// a weight of 0 or less.
+    /// a weight of 0 or less, more than 18 decimals.
     pub fn check(&self) -> Result<(), Error> {
         self.places().map(drop)
     }
@@ -201,6 +228,10 @@ impl DrfRules {
             })?;
         }
         weights(self.users.iter().map(|u| &u.weight), "/rules/users", "/weight")?;
+        if let Some(decimals) = self.decimals.filter(|&decimals| decimals > DECIMALS_MAX) {
+            let message = format!("there are {decimals} decimals, there may be 0 to {DECIMALS_MAX}");
+            return Err(Error::invalid(message).with_field("/rules/decimals"));
+        }
         Ok([resources, users])
     }
 }
@@ -216,15 +247,16 @@ pub fn outcome(rules: &DrfRules, inputs: &[DrfDemand]) -> Result<DrfOutcome, Err
     let needs = inputs.iter().enumerate().map(|(number, input)| needs(&resources, number, input));
     let needs: Vec<Vec<Exact>> = needs.collect::<Result<_, _>>()?;
     let nothing = || vec![Exact::zero(); resources.len()];
-    let filled = fill(
-        &Tasks {
-            capacity: rules.resources.iter().map(|r| r.capacity.clone()).collect(),
-            per_task: who.iter().map(|n| n.map_or_else(nothing, |n| needs[n].clone())).collect(),
-            weights: rules.users.iter().map(|u| u.weight.clone()).collect(),
-            max_tasks: who.iter().map(|n| n.map_or(Some(0), |n| inputs[n].max_tasks)).collect(),
-        },
-        rules.filling,
-    )?;
+    let tasks = Tasks {
+        capacity: rules.resources.iter().map(|r| r.capacity.clone()).collect(),
+        per_task: who.iter().map(|n| n.map_or_else(nothing, |n| needs[n].clone())).collect(),
+        weights: rules.users.iter().map(|u| u.weight.clone()).collect(),
+        max_tasks: who.iter().map(|n| n.map_or(Some(0), |n| inputs[n].max_tasks)).collect(),
+    };
+    let mut filled = fill(&tasks, rules.filling)?;
+    if let Some(decimals) = rules.decimals {
+        filled.round_down(&tasks, decimals);
+    }
     let explanation = explain(rules, &filled);
     let name = |resource: Option<usize>| resource.map(|r| rules.resources[r].name.clone());
     let users = rules.users.iter().enumerate().map(|(place, user)| {
