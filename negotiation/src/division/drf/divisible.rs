@@ -7,22 +7,33 @@
 //!   what resource r has left for those who are served = room[r] / over  -  mark * pull[r]
 //! ```
 //!
-//! Only the mark of an event is reduced; all the rest are whole numbers, and `over` is the common denominator of the rooms.
+//! All of these are whole numbers; `over` is the common denominator of the rooms, and grows with each resource that is full.
+//! Nothing is reduced on the way: that takes longer than all the rest, and is done once, for what is handed out exactly.
 
-use super::units::Units;
+use super::units::{Units, User};
 use super::{COMMON_BITS_MAX, DrfEnd, Filled};
 use crate::scale;
 use num_bigint::BigInt;
+use num_integer::Integer;
 use num_rational::BigRational;
 use num_traits::{One, Zero};
 use synod_protocol::{Error, Exact};
 
+/// Bits of the common denominator of what is left of the resources, where parts of tasks stay exact.
+pub const EXACT_BITS_MAX: u64 = 131_072;
+/// The same where they are cut off after some decimals.
+pub const CUT_BITS_MAX: u64 = 1_048_576;
+
 /// Everybody's tasks and shares.
 ///
 /// # Errors
-/// `invalid_argument` where the common measure of the paces has too many bits.
-pub(super) fn fill(units: &Units) -> Result<Filled, Error> {
+/// `invalid_argument` where numbers come to too many bits.
+pub(super) fn fill(units: &Units, decimals: Option<u32>) -> Result<Filled, Error> {
     let mut course = Course::new(units)?;
+    let (bits_max, way_out) = match decimals {
+        None => (EXACT_BITS_MAX, "set decimals"),
+        Some(_) => (CUT_BITS_MAX, "use coarser needs"),
+    };
     let limited = course.by_limit();
     let mut limited = limited.into_iter().peekable();
     loop {
@@ -35,8 +46,14 @@ pub(super) fn fill(units: &Units) -> Result<Filled, Error> {
         }
         let Some(fullest) = course.fullest() else { break };
         course.end_at_full(fullest);
+        if course.over.bits() > bits_max {
+            let message = format!(
+                "the shares would have more than {bits_max} bits: {way_out}, or hand out whole tasks"
+            );
+            return Err(Error::invalid(message).with_field("/inputs"));
+        }
     }
-    Ok(course.filled())
+    Ok(course.filled(decimals))
 }
 
 /// Where a user ended.
@@ -60,7 +77,7 @@ struct Course<'a> {
     room: Vec<BigInt>,
     over: BigInt,
     stop: Vec<Option<Stop>>,
-    /// `dominant share / weight` at which resources became full.
+    /// `dominant share / weight` at which resources became full, not reduced.
     levels: Vec<BigRational>,
 }
 
@@ -146,7 +163,6 @@ impl<'a> Course<'a> {
         let (room, pull) = (self.room[fullest].clone(), self.pull[fullest].clone());
         let full = |r: usize| !self.pull[r].is_zero() && &self.room[r] * &pull == &room * &self.pull[r];
         let full: Vec<usize> = (0..self.pull.len()).filter(|&r| full(r)).collect();
-        let mark = BigRational::new(room, &pull * &self.over);
         let mut released = vec![BigInt::zero(); self.pull.len()];
         let units = self.units;
         for (place, user) in units.users.iter().enumerate() {
@@ -157,54 +173,68 @@ impl<'a> Course<'a> {
                 *released += &self.pace[place] * need;
             }
         }
-        let scaled = mark.numer() * &self.over;
         for (r, released) in released.iter().enumerate() {
-            self.room[r] *= mark.denom();
-            self.room[r] -= &scaled * released;
+            self.room[r] *= &pull;
+            self.room[r] -= &room * released;
             self.pull[r] -= released;
         }
-        self.over *= mark.denom();
-        self.levels.push(mark * &self.common);
+        self.over *= pull;
+        self.levels.push(BigRational::new_raw(room * &self.common, self.over.clone()));
     }
 
-    fn filled(self) -> Filled {
-        let units = self.units;
-        let mut filled = Filled {
-            tasks: Vec::with_capacity(units.users.len()),
-            shares: Vec::with_capacity(units.users.len()),
-            dominant: units.users.iter().map(|u| u.dominant).collect(),
-            ends: Vec::with_capacity(units.users.len()),
-            used: Vec::with_capacity(units.capacity.len()),
+    fn filled(mut self, decimals: Option<u32>) -> Filled {
+        let unit = decimals.map(|decimals| BigInt::from(10).pow(decimals));
+        if unit.is_none() {
+            self.levels = self.levels.into_iter().map(|level| level.reduced()).collect();
+        }
+        let users = || self.units.users.iter().zip(&self.stop);
+        let tasks: Vec<Exact> = users().map(|(user, stop)| self.tasks(user, *stop, unit.as_ref())).collect();
+        let shares = self.units.users.iter().zip(&tasks).map(|(user, tasks)| match user.share.is_zero() {
+            true => Exact::zero(),
+            false => scale::times(tasks.as_rational(), user.share.numer(), user.share.denom()),
+        });
+        let ends = self.stop.iter().map(|stop| match *stop {
+            Some(Stop::Full { resource, .. }) => (DrfEnd::Resource, Some(resource)),
+            Some(Stop::At { end, .. }) => (end, None),
+            None => (DrfEnd::NeedsNothing, None),
+        });
+        Filled {
+            shares: shares.collect(),
+            dominant: self.units.users.iter().map(|u| u.dominant).collect(),
+            ends: ends.collect(),
+            used: (0..self.room.len()).map(|r| self.used(r, &tasks, unit.as_ref()).into()).collect(),
+            tasks,
+        }
+    }
+
+    /// The tasks of who stopped there: exact, or so many whole `1 / unit`.
+    fn tasks(&self, user: &User, stop: Option<Stop>, unit: Option<&BigInt>) -> Exact {
+        match (stop, &user.pace, unit) {
+            (Some(Stop::At { tasks, .. }), _, _) => Exact::from(tasks),
+            (Some(Stop::Full { level, .. }), Some(pace), None) => {
+                scale::times(&self.levels[level], pace.numer(), pace.denom())
+            }
+            (Some(Stop::Full { level, .. }), Some(pace), Some(unit)) => {
+                let (above, below) = (self.levels[level].numer(), self.levels[level].denom());
+                let units = (above * (pace.numer() * unit)).div_floor(&(below * pace.denom()));
+                BigRational::new(units, unit.clone()).into()
+            }
+            _ => Exact::zero(),
+        }
+    }
+
+    /// How much of a resource these tasks take; where they are exact, what no room is left of.
+    fn used(&self, resource: usize, tasks: &[Exact], unit: Option<&BigInt>) -> BigRational {
+        let (capacity, measure) = (&self.units.capacity[resource], &self.units.measure[resource]);
+        let Some(unit) = unit else {
+            let room = &self.room[resource];
+            if room.is_zero() {
+                return BigRational::new(capacity.clone(), measure.clone());
+            }
+            return BigRational::new(capacity * &self.over - room, &self.over * measure);
         };
-        for (user, stop) in units.users.iter().zip(self.stop) {
-            let (tasks, end, full) = match stop {
-                Some(Stop::Full { level, resource }) => {
-                    let tasks = match &user.pace {
-                        Some(pace) => scale::times(&self.levels[level], pace.numer(), pace.denom()),
-                        None => Exact::zero(),
-                    };
-                    (tasks, DrfEnd::Resource, Some(resource))
-                }
-                Some(Stop::At { tasks, end }) => (Exact::from(tasks), end, None),
-                None => (Exact::zero(), DrfEnd::NeedsNothing, None),
-            };
-            let share = &user.share;
-            filled.shares.push(if share.is_zero() {
-                Exact::zero()
-            } else {
-                scale::times(tasks.as_rational(), share.numer(), share.denom())
-            });
-            filled.tasks.push(tasks);
-            filled.ends.push((end, full));
-        }
-        for ((room, capacity), measure) in self.room.iter().zip(&units.capacity).zip(&units.measure) {
-            let used = if room.is_zero() {
-                BigRational::new(capacity.clone(), measure.clone())
-            } else {
-                BigRational::new(capacity * &self.over - room, &self.over * measure)
-            };
-            filled.used.push(used.into());
-        }
-        filled
+        let needs = self.units.users.iter().map(|u| &u.need[resource]);
+        let used: BigInt = needs.zip(tasks).map(|(need, count)| need * scale::whole(count, unit)).sum();
+        BigRational::new(used, unit * measure)
     }
 }

@@ -15,21 +15,19 @@ mod divisible;
 mod units;
 
 pub use discrete::TASKS_MAX;
+pub use divisible::{CUT_BITS_MAX, EXACT_BITS_MAX};
 pub use units::COMMON_BITS_MAX;
 
 use super::{DivisionUser, weights};
 use crate::roster::{PARTICIPANTS_MAX, answers, places};
 use crate::scale;
-use num_bigint::BigInt;
-use num_integer::Integer;
-use num_rational::BigRational;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use synod_protocol::{Error, Exact};
 use units::Units;
 
 /// Most resources.
-pub const RESOURCES_MAX: usize = 64;
+pub const RESOURCES_MAX: usize = 16;
 /// Most digits after the point to which numbers of tasks can be rounded down.
 pub const DECIMALS_MAX: u32 = 18;
 
@@ -37,7 +35,7 @@ pub const DECIMALS_MAX: u32 = 18;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrfRules {
-    /// Of what there is how much, 1 to 64.
+    /// Of what there is how much, 1 to 16.
     pub resources: Vec<DrfResource>,
     /// Among whom, 1 to 1,000. Their order decides the ties of the whole tasks.
     pub users: Vec<DivisionUser>,
@@ -188,29 +186,11 @@ pub struct Filled {
     pub used: Vec<Exact>,
 }
 
-impl Filled {
-    /// Cuts numbers of tasks off after so many decimals; shares and uses become what the shorter numbers come to.
-    fn round_down(&mut self, tasks: &Tasks, decimals: u32) {
-        let unit = BigInt::from(10).pow(decimals);
-        for (user, count) in self.tasks.iter_mut().enumerate() {
-            let exact = count.as_rational();
-            *count = BigRational::new((exact.numer() * &unit).div_floor(exact.denom()), unit.clone()).into();
-            if let Some(of_one) = self.dominant[user].filter(|&r| !tasks.capacity[r].is_zero()) {
-                self.shares[user] = &(&tasks.per_task[user][of_one] / &tasks.capacity[of_one]) * count;
-            }
-        }
-        for (resource, used) in self.used.iter_mut().enumerate() {
-            *used =
-                self.tasks.iter().zip(&tasks.per_task).map(|(count, needs)| count * &needs[resource]).sum();
-        }
-    }
-}
-
 impl DrfRules {
     /// Whether these rules can be opened.
     ///
     /// # Errors
-    /// `invalid_argument` for no resource or more than 64, no user or more than 1,000, a repeated name, a negative capacity,
+    /// `invalid_argument` for no resource or more than 16, no user or more than 1,000, a repeated name, a negative capacity,
     /// a weight of 0 or less, more than 18 decimals.
     pub fn check(&self) -> Result<(), Error> {
         self.places().map(drop)
@@ -253,10 +233,7 @@ pub fn outcome(rules: &DrfRules, inputs: &[DrfDemand]) -> Result<DrfOutcome, Err
         weights: rules.users.iter().map(|u| u.weight.clone()).collect(),
         max_tasks: who.iter().map(|n| n.map_or(Some(0), |n| inputs[n].max_tasks)).collect(),
     };
-    let mut filled = fill(&tasks, rules.filling)?;
-    if let Some(decimals) = rules.decimals {
-        filled.round_down(&tasks, decimals);
-    }
+    let filled = fill(&tasks, rules.filling, rules.decimals)?;
     let explanation = explain(rules, &filled);
     let name = |resource: Option<usize>| resource.map(|r| rules.resources[r].name.clone());
     let users = rules.users.iter().enumerate().map(|(place, user)| {
@@ -289,15 +266,15 @@ fn needs(resources: &BTreeMap<&str, usize>, number: usize, input: &DrfDemand) ->
     Ok(named.into_iter().map(|n| n.map_or_else(Exact::zero, |n| input.per_task[n].amount.clone())).collect())
 }
 
-/// Hands out tasks.
+/// Hands out tasks; parts of tasks are cut off after so many `decimals`, at most [`DECIMALS_MAX`], or left exact.
 ///
 /// # Errors
-/// `invalid_argument` for lists of unequal length, more than 1,000 users or 64 resources, a negative number, a weight of 0 or
-/// less, numbers whose exact result would be too long ([`COMMON_BITS_MAX`]), and more whole tasks than [`TASKS_MAX`].
-pub fn fill(tasks: &Tasks, filling: Filling) -> Result<Filled, Error> {
+/// `invalid_argument` for lists of unequal length, more than 1,000 users or 16 resources, a negative number, a weight of 0 or
+/// less, parts of tasks that are too long ([`COMMON_BITS_MAX`], [`EXACT_BITS_MAX`], [`CUT_BITS_MAX`]), and more whole tasks than [`TASKS_MAX`].
+pub fn fill(tasks: &Tasks, filling: Filling, decimals: Option<u32>) -> Result<Filled, Error> {
     let units = Units::of(tasks)?;
     match filling {
-        Filling::Divisible => divisible::fill(&units),
+        Filling::Divisible => divisible::fill(&units, decimals.map(|d| d.min(DECIMALS_MAX))),
         Filling::DiscreteStop => discrete::fill(&units, true),
         Filling::DiscreteSkip => discrete::fill(&units, false),
     }
