@@ -1,5 +1,7 @@
 //! Assignments: reference cases, brute force, what holds for any, and what is refused.
 
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -94,7 +96,7 @@ fn what_is_no_assignment_is_refused() {
         (json!(["t"]), agents.clone(), json!([{"agent": "c", "costs": []}]), "/inputs/0/agent"),
         (json!(["u"]), agents.clone(), said(json!(1)), "/inputs/0/costs/0/task"),
         (json!(["t"]), agents.clone(), said(json!("1e60")), "/inputs/0/costs/0/cost"),
-        (json!(["t"]), agents.clone(), twice, "/inputs/0/costs/1/task"),
+        (json!(["t"]), agents, twice, "/inputs/0/costs/1/task"),
     ] {
         let rules = json!({"tasks": tasks, "agents": agents});
         let refused = assignment::outcome(&read(&rules), &list(&inputs)).unwrap_err();
@@ -191,21 +193,18 @@ proptest! {
     }
 
     #[test]
-    fn agents_may_change_places((of, places) in problem(1_000, 9), turn in 0_usize..9) {
+    fn agents_may_change_places((of, places) in problem(1_000, 6), turn in 0_usize..6) {
+        // Different pairs come to different sums, so that there is one best assignment.
+        let unequal: Vec<Vec<Option<i64>>> = of.iter().enumerate().map(|(a, row)| row.iter().enumerate()
+            .map(|(t, cost)| cost.map(|cost| (cost << 40) + (1 << (a * 6 + t)))).collect()).collect();
         let turn = turn % of.len();
-        let (mut turned, mut turned_places) = (of.clone(), places.clone());
+        let (mut turned, mut turned_places) = (unequal.clone(), places.clone());
         turned.rotate_left(turn);
         turned_places.rotate_left(turn);
-        let (one, other) = (assign(&costs(&of), &places, false).unwrap(), assign(&costs(&turned), &turned_places, false).unwrap());
-        prop_assert_eq!(total(&one), total(&other));
-        // What of it is decided by costs alone turns along: here checked by making ties impossible.
-        let apart = |agent: usize, task: usize| Exact::from(1_i64 << (agent * 5 % 54)) * Exact::from(3_i64.pow(task as u32));
-        let unequal: Costs = of.iter().enumerate().map(|(a, row)| row.iter().enumerate()
-            .map(|(t, c)| c.map(|c| Exact::from(c) * Exact::from(1_i64 << 60) + apart(a, t))).collect()).collect();
-        let mut unequal_turned = unequal.clone();
-        unequal_turned.rotate_left(turn);
-        let one = assign(&unequal, &places, false).unwrap();
-        let other = assign(&unequal_turned, &turned_places, false).unwrap();
+        let one = assign(&costs(&unequal), &places, false).unwrap();
+        let other = assign(&costs(&turned), &turned_places, false).unwrap();
+        let back: Vec<Option<usize>> = other.agent_of.iter().map(|agent| agent.map(|a| (a + turn) % of.len())).collect();
+        prop_assert_eq!(&one.agent_of, &back);
         prop_assert_eq!(total(&one), total(&other));
     }
 

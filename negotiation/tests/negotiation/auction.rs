@@ -1,5 +1,7 @@
 //! Auctions: reference cases, that truth pays, and what is refused.
 
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use synod_negotiation::auction::combinatorial::{self, BundleBid};

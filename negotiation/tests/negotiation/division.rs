@@ -1,5 +1,7 @@
 //! Divisions: reference cases, the published examples, what holds for any, and what is refused.
 
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -55,7 +57,7 @@ fn drf_of_the_reference_cases() {
     }
 }
 
-fn max_min(capacity: Value, users: Value, demands: &[(&str, Value)]) -> Value {
+fn max_min(capacity: i64, users: &Value, demands: &[(&str, Value)]) -> Value {
     let rules = read(&json!({"capacity": capacity, "users": users}));
     let inputs: Vec<_> =
         demands.iter().map(|(user, demand)| json!({"user": user, "demand": demand})).collect();
@@ -68,7 +70,7 @@ fn max_min(capacity: Value, users: Value, demands: &[(&str, Value)]) -> Value {
 fn keshavs_examples() {
     let users = json!([{"name": "a"}, {"name": "b"}, {"name": "c"}, {"name": "d"}]);
     let all = [("d", json!(5)), ("c", json!(4)), ("b", json!(2.6)), ("a", json!(2))];
-    let outcome = max_min(json!(10), users, &all);
+    let outcome = max_min(10, &users, &all);
     let amounts: Vec<&Value> = outcome["users"].as_array().unwrap().iter().map(|u| &u["amount"]).collect();
     assert_eq!(json!(amounts), json!([2, "13/5", "27/10", "27/10"]));
     assert_eq!(outcome["level"], json!("27/10"));
@@ -87,10 +89,10 @@ fn keshavs_examples() {
 fn everyone_has_all_or_there_is_nothing() {
     let users = json!([{"name": "a"}, {"name": "b", "weight": "1/3"}, {"name": "silent"}]);
     let all = [("a", json!(3)), ("b", json!(7))];
-    let outcome = max_min(json!(10), users.clone(), &all);
+    let outcome = max_min(10, &users, &all);
     assert_eq!((&outcome["level"], &outcome["left"]), (&Value::Null, &json!(0)), "just enough");
     assert_eq!(outcome["users"][2], json!({"user": "silent", "demand": 0, "amount": 0, "satisfied": true}));
-    let outcome = max_min(json!(0), users, &all);
+    let outcome = max_min(0, &users, &all);
     assert_eq!(outcome["level"], json!(0));
     assert_eq!(outcome["users"][1], json!({"user": "b", "demand": 7, "amount": 0, "satisfied": false}));
 }
@@ -232,7 +234,7 @@ fn what_is_no_division_is_refused() {
             json!([{"user": "a", "demand": 1}, {"user": "a", "demand": 1}]),
             "/inputs/1/user",
         ),
-        (json!(1), users.clone(), json!([{"user": "a", "demand": -1}]), "/inputs/0/demand"),
+        (json!(1), users, json!([{"user": "a", "demand": -1}]), "/inputs/0/demand"),
     ] {
         let rules = json!({"capacity": capacity, "users": users});
         let refused = maxmin::outcome(&read(&rules), &list(&inputs)).unwrap_err();
@@ -260,7 +262,7 @@ fn what_is_no_division_of_several_is_refused() {
             needs(json!([{"resource": "cpu", "amount": 1}, {"resource": "cpu", "amount": 1}])),
             "/inputs/0/per_task/1/resource",
         ),
-        (cpu.clone(), needs(json!([{"resource": "cpu", "amount": 1}])), "/inputs"),
+        (cpu, needs(json!([{"resource": "cpu", "amount": 1}])), "/inputs"),
     ] {
         let rules = json!({"resources": resources, "users": [{"name": "a"}], "filling": "discrete_stop"});
         let refused = drf::outcome(&read(&rules), &list(&inputs)).unwrap_err();
@@ -370,7 +372,7 @@ proptest! {
                 prop_assert_eq!(&given, &capacity);
                 let mine = amount / weight;
                 prop_assert_eq!(Some(&mine), filled.level.as_ref());
-                prop_assert!(filled.amounts.iter().zip(&weights).all(|(other, w)| &(other / w) <= &mine));
+                prop_assert!(filled.amounts.iter().zip(&weights).all(|(other, w)| (other / w) <= mine));
             }
         }
     }
