@@ -114,7 +114,9 @@ impl<'a> Plan<'a> {
             }
             looked_at = reached.len();
             // Nobody has a place for every task, so there is always one at a finite distance.
-            let Some(nearest) = (0..open.len()).min_by_key(|&n| (distance[open[n]], open[n])) else { return };
+            // Of equally near ones one with a place ends the search at once.
+            let near = |&n: &usize| (distance[open[n]], !self.has_place(open[n]), open[n]);
+            let Some(nearest) = (0..open.len()).min_by_key(near) else { return };
             let column = open[nearest];
             if self.has_place(column) {
                 break (column, distance[column]);
