@@ -6,17 +6,27 @@
 //! | room | what is decided there |
 //! |---|---|
 //! | [`voting`] | which candidate the weighted ballots of the participants elect |
+//! | [`division`] | who gets how much of what is scarce: max-min, dominant resource fairness, tiers with minima |
+//! | [`assignment`] | which agent does which task, at the least cost in all |
+//! | [`auction`] | who buys, and at what price: first and second price, several units, bundles |
 //! | [`fusion`] | one value, or one label, from many signals; conflicts between sources |
 //! | [`risk`] | one level of risk from rounds of anonymous estimates, whatever a few of them say |
 
+pub mod assignment;
+pub mod auction;
+pub mod division;
 pub mod fusion;
 mod protocol;
 pub mod protocols;
 pub mod risk;
+mod roster;
+mod scale;
 mod session;
 mod then;
 pub mod voting;
 
 pub use protocol::{Call, Decision, Next, Protocol, Protocols, Table, answer};
+pub use roster::{NAME_BYTES_MAX, PARTICIPANTS_MAX};
+pub use scale::PART_BITS_MAX;
 pub use session::{Negotiation, Opening, fingerprint, open};
 pub use then::task_of;

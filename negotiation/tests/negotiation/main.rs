@@ -1,6 +1,9 @@
 //! The rooms of this crate beside reference results of others, and properties.
 #![allow(clippy::unwrap_used)] // a test's way to fail
 
+mod assignment;
+mod auction;
+mod division;
 mod fusion;
 mod risk;
 mod voting;
