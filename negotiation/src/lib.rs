@@ -5,8 +5,16 @@
 //!
 //! | room | what is decided there |
 //! |---|---|
+//! | [`contract_net`], [`calibration`] | to which bidder a piece of work goes, by bids and by what became of earlier ones |
+//! | [`offers`] | which offer is agreed on |
+//! | [`emergency`] | who takes which role of a prepared procedure |
 //! | [`voting`] | which candidate the weighted ballots of the participants elect |
 
+mod bounds;
+pub mod calibration;
+pub mod contract_net;
+pub mod emergency;
+pub mod offers;
 mod protocol;
 pub mod protocols;
 mod session;

@@ -8,7 +8,7 @@
 //!                                                                               `--> Failed
 //! ```
 
-use crate::protocols::{Consensus, Vote};
+use crate::protocols::{Consensus, ContractNet, Emergency, Offers, Vote};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -114,7 +114,9 @@ pub struct Protocols(BTreeMap<&'static str, Arc<dyn Protocol>>);
 impl Protocols {
     /// Those of Synod.
     pub fn standard() -> &'static Protocols {
-        static STANDARD: LazyLock<Protocols> = LazyLock::new(|| Protocols::none().with(Vote).with(Consensus));
+        static STANDARD: LazyLock<Protocols> = LazyLock::new(|| {
+            Protocols::none().with(Vote).with(Consensus).with(ContractNet).with(Offers).with(Emergency)
+        });
         &STANDARD
     }
 
