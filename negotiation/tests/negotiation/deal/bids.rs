@@ -162,3 +162,33 @@ proptest! {
         }
     }
 }
+
+/// Numbers as long as they may be: the outcome still fits into a record of the ledger (921,600 bytes).
+#[test]
+fn the_longest_outcome_fits_into_a_record() {
+    use synod_negotiation::contract_net::{Reply, Standing, follow};
+    let history = |i: u64| -> Value {
+        (0..50_u64)
+            .map(|j| json!({ "promised_ms": 600_000_007 - 2 * (50 * i + j), "actual_ms": 1 + j }))
+            .collect()
+    };
+    let records: serde_json::Map<String, Value> =
+        (0..100).map(|i| (format!("p{i:03}"), json!({ "history": history(i) }))).collect();
+    let rules = json!({ "utility": { "price": "1/7", "time": "1/11", "confidence": "1/13" }, "track_records": records });
+    assert!(rules.to_string().len() < 256 * 1024);
+    let rules: Rules = serde_json::from_value(rules).unwrap();
+    let bidders: Vec<Bidder> = (0..1_000_u64)
+        .map(|i| {
+            let price = format!("{}.{}", i * i + 1, "7".repeat(39));
+            let sure = format!("0.{}{i:03}", "3".repeat(36));
+            let bid = json!({ "price": price, "time_ms": 1_000 + i, "confidence": sure });
+            Bidder { participant: id(&format!("p{i:03}")), bid: serde_json::from_value(bid).unwrap() }
+        })
+        .collect();
+    let lost = Reply::Lost { why: synod_negotiation::contract_net::Why::Silent, said: None };
+    let replies: Vec<Reply> = std::iter::repeat_n(lost, 98).chain([Reply::Accepted]).collect();
+    let Ok(Standing::Won(outcome)) = follow(&rules, &bidders, &replies) else { panic!("nobody won") };
+    let bytes = json!(outcome).to_string().len();
+    println!("{bytes} bytes");
+    assert!(bytes < 900 * 1024);
+}

@@ -1,6 +1,7 @@
 //! Whole negotiations of contract nets, offers and emergencies, event by event.
 
 #![allow(clippy::unwrap_used)] // a test's way to fail
+#![allow(clippy::needless_pass_by_value)] // what is passed is written in place
 
 mod awards;
 mod bad_input;
