@@ -107,7 +107,7 @@ fn nothing_that_this_build_writes_is_without_a_golden_file() {
         .flat_map(|golden| shows(&golden.value()))
         .collect();
     let kinds = ["claim", "step", "a step without events", "image"];
-    let things = ["shard", "seen", "task", "agent"].map(|thing| format!("image {thing}"));
+    let things = ["shard", "seen", "task", "agent", "negotiation"].map(|thing| format!("image {thing}"));
     let task = ["retry_at", "progress", "output", "confidence", "error", "completed_at"]
         .map(|f| format!("task.{f}"));
     let doors = ["door kafka", "door http", "door timer", "door fleet"];

@@ -5,6 +5,9 @@
 //!
 //! | room | what is decided there |
 //! |---|---|
+//! | [`contract_net`], [`calibration`] | to which bidder a piece of work goes, by bids and by what became of earlier ones |
+//! | [`offers`] | which offer is agreed on |
+//! | [`emergency`] | who takes which role of a prepared procedure |
 //! | [`voting`] | which candidate the weighted ballots of the participants elect |
 //! | [`division`] | who gets how much of what is scarce: max-min, dominant resource fairness, tiers with minima |
 //! | [`assignment`] | which agent does which task, at the least cost in all |
@@ -14,8 +17,13 @@
 
 pub mod assignment;
 pub mod auction;
+mod bounds;
+pub mod calibration;
+pub mod contract_net;
 pub mod division;
+pub mod emergency;
 pub mod fusion;
+pub mod offers;
 mod protocol;
 pub mod protocols;
 pub mod risk;

@@ -8,12 +8,12 @@
 //!                                                                               `--> Failed
 //! ```
 
-use crate::protocols::{Consensus, Vote};
+use crate::protocols::{Consensus, ContractNet, Emergency, Offers, Vote};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
-use synod_protocol::negotiation::{Participant, Round};
+use synod_protocol::negotiation::{Participant, ROUNDS, Round};
 use synod_protocol::{Error, Id, Json, Timestamp};
 
 /// A negotiation as its protocol sees it.
@@ -31,6 +31,8 @@ pub struct Table<'a> {
     pub seed: &'a str,
     /// When it was opened.
     pub opened_at: Timestamp,
+    /// When it has to be over.
+    pub deadline: Option<Timestamp>,
     /// When this is asked: when the round closes, in [`Protocol::close`].
     pub now: Timestamp,
 }
@@ -42,7 +44,8 @@ pub struct Call {
     pub kind: String,
     /// What is asked beside the question.
     pub content: Json,
-    /// These participants alone, whether or not a quorum of the others would be there; `None`: everyone who is not gone.
+    /// These participants alone, whether or not a quorum of the others would be there, and nobody in place of one who dies;
+    /// `None`: everyone who is not gone.
     pub asked: Option<BTreeSet<Id>>,
     /// How long the round lasts at most, in milliseconds; `None`: as the opener said.
     pub limit_ms: Option<u64>,
@@ -111,7 +114,9 @@ pub struct Protocols(BTreeMap<&'static str, Arc<dyn Protocol>>);
 impl Protocols {
     /// Those of Synod.
     pub fn standard() -> &'static Protocols {
-        static STANDARD: LazyLock<Protocols> = LazyLock::new(|| Protocols::none().with(Vote).with(Consensus));
+        static STANDARD: LazyLock<Protocols> = LazyLock::new(|| {
+            Protocols::none().with(Vote).with(Consensus).with(ContractNet).with(Offers).with(Emergency)
+        });
         &STANDARD
     }
 
@@ -158,6 +163,11 @@ impl<'a> Table<'a> {
     /// The round that is open, or closes.
     pub fn round(&self) -> Option<&'a Round> {
         self.rounds.last()
+    }
+
+    /// Whether there is time for another round, and a round left: where there is not, `Next::Round` fails the negotiation.
+    pub fn may_go_on(&self) -> bool {
+        self.rounds.len() < ROUNDS && self.deadline.is_none_or(|deadline| deadline > self.now)
     }
 
     /// One of the participants.

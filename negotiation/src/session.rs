@@ -83,6 +83,7 @@ pub fn open(protocols: &Protocols, command: &OpenNegotiation, with: Opening<'_>)
         rounds: &[],
         seed: &with.seed,
         opened_at: with.now,
+        deadline: command.deadline,
         now: with.now,
     };
     let call = protocol.begin(&table)?;
@@ -375,6 +376,7 @@ impl Negotiation {
             rounds: &self.rounds,
             seed: self.seed(),
             opened_at: self.opened_at,
+            deadline: self.opened.deadline,
             now,
         }
     }
@@ -506,7 +508,10 @@ impl Negotiation {
             return Vec::new();
         }
         let Ok(protocol) = protocols.get(&self.opened.protocol) else { return Vec::new() };
-        let may_replace = self.opened.replace.is_some() && self.participants.len() < PARTICIPANTS;
+        // Whom a protocol asks by name nobody stands in for.
+        let is_for_all = round.quorum > 0;
+        let may_replace =
+            is_for_all && self.opened.replace.is_some() && self.participants.len() < PARTICIPANTS;
         let mut draft = Draft::of(self, protocol, now);
         draft.emit(What::NegotiationParticipantGone(ParticipantGone {
             negotiation_id: self.id().clone(),

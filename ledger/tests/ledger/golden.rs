@@ -43,7 +43,23 @@ fn history() -> Shard {
     shard.wait(5_000);
     shard.ask("synod.fleet.pause", &json!({"capability": "c", "mode": "halt", "reason": "fire"})).unwrap();
     shard.ask("synod.fleet.resume", &json!({"capability": "c"})).unwrap();
+    let vote = |id: &str, more: serde_json::Value| {
+        let mut body = json!({"negotiation_id": id, "protocol": "vote", "question": "which?", "round_ms": 1_000,
+            "rules": {"candidates": ["x", "y"], "method": "plurality"}, "participants": ["a", "b"]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let says = |id: &str, who: &str| json!({"negotiation_id": id, "participant": who, "response": "x"});
+    let open = "synod.negotiation.open";
+    shard.ask(open, &vote("n1", json!({"on_timeout": "extend", "labels": {"team": "x"}}))).unwrap();
+    shard.ask("synod.negotiation.respond", &says("n1", "b")).unwrap();
+    shard.ask(open, &vote("n2", json!({"quorum": {"count": 2}, "participants": ["b", "c"]}))).unwrap();
+    shard.ask(open, &vote("n3", json!({"round_ms": 60_000, "weights": {"a": "1/2"}}))).unwrap();
+    shard.ask("synod.negotiation.cancel", &json!({"negotiation_id": "n3", "reason": "never mind"})).unwrap();
+    shard.wait(1_000);
     shard.ask("synod.agent.deregister", &json!({"agent_id": "a"})).unwrap();
+    shard.owner.fleet_changed();
+    shard.turn();
     shard.wait(60_000);
     let (agent, incarnation) = (agent_key("a"), start(2));
     shard.happen(&Input::Forget { agent, incarnation, kept_ms: 60_000 }, None);

@@ -13,6 +13,7 @@ mod history;
 mod life;
 mod limits;
 mod log;
+mod negotiations;
 mod owner;
 mod repeats;
 mod shard;

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use synod_fleet::queue::Permit;
 use synod_fleet::{AgentKey, Registry};
 use synod_ledger::{
-    Answer, Answered, Append, Context, Effect, Holding, Input, Limits as Ceilings, Meta, Next, Owner, Past,
-    Released, Rules, State, Step, Subject, TaskKey, TaskState, Ticket, Try, Wanted, invariants,
+    Answer, Answered, Append, Context, Effect, Holding, Input, Limits as Ceilings, Meta, NegotiationKey,
+    Next, Owner, Past, Released, Rules, State, Step, Subject, TaskKey, TaskState, Ticket, Try, Wanted,
+    invariants,
 };
 use synod_protocol::event::What;
+use synod_protocol::negotiation::{Ask, NegotiationStatus};
 use synod_protocol::view::{Assignment, Pauses};
 use synod_protocol::{
     Code, Command, ContentType, Error, Event, Incarnation, Json, Limits, Timestamp, Workspace,
@@ -53,6 +55,10 @@ pub(crate) fn agent_key(id: &str) -> AgentKey {
     AgentKey { workspace: Workspace::default_name(), agent: id.parse().unwrap() }
 }
 
+pub(crate) fn negotiation_key(id: &str) -> NegotiationKey {
+    NegotiationKey { workspace: Workspace::default_name(), negotiation: id.parse().unwrap() }
+}
+
 /// An agent's how-manieth process start.
 pub(crate) fn start(number: u64) -> Incarnation {
     format!("0190f7a2-7c3e-7cc1-8f5e-{number:012x}").parse().unwrap()
@@ -93,6 +99,8 @@ pub(crate) struct Shard {
     pub(crate) told: Vec<Told>,
     /// Work handed to agents, in order, with whom it was handed to.
     pub(crate) work: Vec<(String, Assignment)>,
+    /// What participants of negotiations were asked, in order.
+    pub(crate) asks: Vec<Ask>,
     /// What of the fleet is paused, by the directory.
     pub(crate) pauses: Pauses,
     /// Word to agents that work is taken back, or that they stand otherwise: to whom, `ce_type`, attempt or revision.
@@ -137,6 +145,7 @@ impl Shard {
             now: at(0),
             told: Vec::new(),
             work: Vec::new(),
+            asks: Vec::new(),
             pauses: Pauses::default(),
             notices: Vec::new(),
             replies: Vec::new(),
@@ -205,6 +214,13 @@ impl Shard {
                     ("", "")
                 }
                 What::FleetPaused(_) | What::FleetResumed(_) => ("", ""),
+                what if what.ce_type().starts_with("synod.negotiation.") => {
+                    let key =
+                        NegotiationKey { workspace: workspace.clone(), negotiation: event.entity.clone() };
+                    let said: Value = event.public_value().unwrap().to().unwrap();
+                    let said: NegotiationStatus = serde_json::from_value(said["status"].clone()).unwrap();
+                    (said.as_str(), self.shadow.negotiation(&key).unwrap().status.as_str())
+                }
                 _ => {
                     let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
                     (status_of(event), self.shadow.task(&key).unwrap().status.as_str())
@@ -264,6 +280,9 @@ impl Shard {
         match effect {
             Effect::Publish { value, .. } => {
                 assert!(!value.as_str().contains("token"), "published: {value:?}");
+            }
+            Effect::Deliver { envelope, value, .. } if envelope.ty == "synod.negotiation.asked" => {
+                self.asks.push(value.to().unwrap());
             }
             Effect::Deliver { agent, attempt_id: Some(_), value, .. } => {
                 self.work.push((agent.agent.to_string(), value.to().unwrap()));
@@ -350,6 +369,13 @@ impl Shard {
         self.happen(&Input::Command { command: Box::new(command(ty, body)), meta }, None);
         self.settle();
         self.replies.last().expect("a reply").clone()
+    }
+
+    /// Asks where the answer may have left memory.
+    pub(crate) fn happen_asked(&mut self, ty: &str, body: &Value) {
+        let ce_id = format!("ce-{}", self.made);
+        let input = Input::Command { command: Box::new(command(ty, body)), meta: meta(&ce_id, None) };
+        self.happen(&input, Some(0));
     }
 
     pub(crate) fn submit(&mut self, id: &str, more: &Value) -> Answer {

@@ -3,6 +3,7 @@
 
 mod assignment;
 mod auction;
+mod deal;
 mod division;
 mod fusion;
 mod risk;
