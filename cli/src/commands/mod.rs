@@ -19,6 +19,7 @@ mod ledger;
 mod limit;
 mod lock;
 mod memory;
+mod negotiation;
 mod place;
 mod queue;
 mod replay;
@@ -96,6 +97,8 @@ pub enum Command {
     Queue(queue::Args),
     /// What an agent remembers
     Memory(memory::Args),
+    /// Agents and others decide together: open, answer, see what was decided and why
+    Negotiation(negotiation::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
@@ -158,6 +161,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Limit(args) => limit::run(args, cli.flags, &mut output),
         Command::Queue(args) => queue::run(args, cli.flags, &mut output),
         Command::Memory(args) => memory::run(args, cli.flags, &mut output),
+        Command::Negotiation(args) => negotiation::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
         Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),
         Command::Replay(args) => replay::run(args, cli.flags, &mut output),
