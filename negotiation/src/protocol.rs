@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
-use synod_protocol::negotiation::{Participant, Round};
+use synod_protocol::negotiation::{Participant, ROUNDS, Round};
 use synod_protocol::{Error, Id, Json, Timestamp};
 
 /// A negotiation as its protocol sees it.
@@ -31,6 +31,8 @@ pub struct Table<'a> {
     pub seed: &'a str,
     /// When it was opened.
     pub opened_at: Timestamp,
+    /// When it has to be over.
+    pub deadline: Option<Timestamp>,
     /// When this is asked: when the round closes, in [`Protocol::close`].
     pub now: Timestamp,
 }
@@ -158,6 +160,11 @@ impl<'a> Table<'a> {
     /// The round that is open, or closes.
     pub fn round(&self) -> Option<&'a Round> {
         self.rounds.last()
+    }
+
+    /// Whether there is time for another round, and a round left: where there is not, `Next::Round` fails the negotiation.
+    pub fn may_go_on(&self) -> bool {
+        self.rounds.len() < ROUNDS && self.deadline.is_none_or(|deadline| deadline > self.now)
     }
 
     /// One of the participants.

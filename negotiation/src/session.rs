@@ -83,6 +83,7 @@ pub fn open(protocols: &Protocols, command: &OpenNegotiation, with: Opening<'_>)
         rounds: &[],
         seed: &with.seed,
         opened_at: with.now,
+        deadline: command.deadline,
         now: with.now,
     };
     let call = protocol.begin(&table)?;
@@ -375,6 +376,7 @@ impl Negotiation {
             rounds: &self.rounds,
             seed: self.seed(),
             opened_at: self.opened_at,
+            deadline: self.opened.deadline,
             now,
         }
     }
