@@ -23,6 +23,7 @@ mod roster;
 mod scale;
 mod session;
 mod then;
+pub mod tools;
 pub mod voting;
 
 pub use protocol::{Call, Decision, Next, Protocol, Protocols, Table, answer};

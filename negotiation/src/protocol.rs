@@ -8,7 +8,7 @@
 //!                                                                               `--> Failed
 //! ```
 
-use crate::protocols::{Consensus, Vote};
+use crate::protocols::{AssessRisk, Assign, Auction, AuctionBundles, Consensus, Divide, Fuse, Resolve, Vote};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -113,7 +113,11 @@ pub struct Protocols(BTreeMap<&'static str, Arc<dyn Protocol>>);
 impl Protocols {
     /// Those of Synod.
     pub fn standard() -> &'static Protocols {
-        static STANDARD: LazyLock<Protocols> = LazyLock::new(|| Protocols::none().with(Vote).with(Consensus));
+        static STANDARD: LazyLock<Protocols> = LazyLock::new(|| {
+            let votes = Protocols::none().with(Vote).with(Consensus);
+            let divisions = votes.with(Divide).with(Assign).with(Auction).with(AuctionBundles);
+            divisions.with(Fuse).with(Resolve).with(AssessRisk)
+        });
         &STANDARD
     }
 
@@ -181,7 +185,7 @@ pub fn answer<T: DeserializeOwned>(response: &Json) -> Result<T, Error> {
     read(response.as_str(), "/response")
 }
 
-fn read<T: DeserializeOwned>(text: &str, under: &str) -> Result<T, Error> {
+pub(crate) fn read<T: DeserializeOwned>(text: &str, under: &str) -> Result<T, Error> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let place = error.path().iter().fold(under.to_owned(), |mut place, segment| {
