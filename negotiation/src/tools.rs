@@ -154,31 +154,34 @@ pub fn coordinate(protocols: &Protocols, input: &Json, now: Timestamp) -> Result
             error.with_field(field)
         })?;
     }
-    let coordinated = match protocol.close(&table) {
-        Next::Decided(decision) => Coordinated {
-            status: NegotiationStatus::Decided,
-            outcome: Some(decision.outcome),
-            reason: None,
-            explanation: decision.explanation,
-        },
-        Next::Failed { reason, outcome } => Coordinated {
-            status: NegotiationStatus::Failed,
-            outcome,
-            reason: Some(reason),
-            explanation: Vec::new(),
-        },
-        Next::Round(call) => {
-            let message = format!(
-                "{} would ask another round, for {}: open a negotiation, where participants can be asked",
-                asked.protocol, call.kind
-            );
-            return Err(Error::new(Code::Unprocessable, message).with_field("/answers"));
-        }
-    };
-    json(&coordinated)
+    json(&asked.told(protocol.close(&table))?)
 }
 
 impl Coordinate {
+    fn told(&self, next: Next) -> Result<Coordinated, Error> {
+        Ok(match next {
+            Next::Decided(decision) => Coordinated {
+                status: NegotiationStatus::Decided,
+                outcome: Some(decision.outcome),
+                reason: None,
+                explanation: decision.explanation,
+            },
+            Next::Failed { reason, outcome } => Coordinated {
+                status: NegotiationStatus::Failed,
+                outcome,
+                reason: Some(reason),
+                explanation: Vec::new(),
+            },
+            Next::Round(call) => {
+                let message = format!(
+                    "{} would ask another round, for {}: open a negotiation, where participants can be asked",
+                    self.protocol, call.kind
+                );
+                return Err(Error::new(Code::Unprocessable, message).with_field("/answers"));
+            }
+        })
+    }
+
     /// Who may answer, in order.
     fn seats(&self) -> Result<Vec<Participant>, Error> {
         let ids: Vec<&Id> = match &self.participants {
@@ -238,22 +241,26 @@ pub fn aggregate_votes(input: &Json) -> Result<Json, Error> {
     };
     let entitled = voters.iter().map(|voter| &voter.weight).sum();
     let counted: Outcome = voting::outcome(&rules, &voters, &Roll { entitled, seed: asked.seed })
-        .map_err(|error| placed(error, &voters))?;
+        .map_err(|error| placed(error, &voters, &asked.ballots))?;
     json(&counted)
 }
 
 /// The error of the room where it stands in [`AggregateVotes`].
-fn placed(error: Error, voters: &[Voter]) -> Error {
+fn placed(error: Error, voters: &[Voter], ballots: &Json) -> Error {
     let field = error.field.clone().unwrap_or_default();
     let of_voter = field.strip_prefix("/voters/").map(|place| place.split_once('/').unwrap_or((place, "")));
     if let Some((number, rest)) = of_voter {
         let voter = number.parse::<usize>().ok().and_then(|number| voters.get(number));
-        let who = voter.map_or_else(|| number.to_owned(), |voter| escaped(&voter.participant));
-        let field = match rest.split_once('/').unwrap_or((rest, "")) {
-            ("weight", _) => format!("/weights/{who}"),
-            ("ballot", "") => format!("/ballots/{who}"),
-            ("ballot", inside) => format!("/ballots/{who}/{inside}"),
-            _ => format!("/ballots/{who}"),
+        let Some(voter) = voter else { return error };
+        let who = escaped(&voter.participant);
+        let given = keyed(ballots, "").ok().and_then(|ballots| ballots.get(&voter.participant).cloned());
+        let is_short = given.is_some_and(|ballot| !ballot.as_str().starts_with('{'));
+        // The room speaks of `ballot/ranking/2`; of a list that stands for a ranking it is `2`.
+        let inside = rest.strip_prefix("ballot/").unwrap_or_default();
+        let inside = if is_short { inside.split_once('/').map_or("", |(_, rest)| rest) } else { inside };
+        let field = match inside {
+            "" => format!("/ballots/{who}"),
+            inside => format!("/ballots/{who}/{inside}"),
         };
         return error.with_field(field);
     }
@@ -281,9 +288,8 @@ impl AggregateVotes {
             return Err(Error::invalid(message).with_field("/weights"));
         }
         let each = ballots.into_iter().map(|(participant, response)| {
-            let weight = weights
-                .get(&participant)
-                .map_or(Ok(Exact::one()), |weight| read_at(weight, &format!("/weights/{participant}")))?;
+            let given = weights.get(&participant);
+            let weight = given.map_or(Ok(Exact::one()), |weight| weight_of(weight, &participant))?;
             let say = ballot(&response, method, &format!("/ballots/{}", escaped(&participant)))?;
             let (ballot, veto) = say.map_or((None, false), Say::said);
             Ok(Voter { participant, weight, ballot, veto })
@@ -329,7 +335,7 @@ fn named(voters: &[Voter]) -> Vec<String> {
         match ballot {
             voting::Ballot::Choice(name) => _ = names.insert(name.clone()),
             voting::Ballot::Ranking(list) | voting::Ballot::Approved(list) => {
-                names.extend(list.iter().cloned())
+                names.extend(list.iter().cloned());
             }
             voting::Ballot::Scores(scores) => names.extend(scores.keys().cloned()),
         }

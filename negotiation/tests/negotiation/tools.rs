@@ -109,8 +109,10 @@ fn votes_in_their_shortest_form() {
         count(json!({ "ballots": ["x", "x", "y"], "threshold": "3/4" })),
         &json!({ "decided": null, "reason": "below_threshold", "winners": ["x"] }),
     );
-    refused(count(json!({ "ballots": ["x", "z"], "candidates": ["x", "y"] })), "/ballots/1/choice");
+    refused(count(json!({ "ballots": ["x", "z"], "candidates": ["x", "y"] })), "/ballots/1");
     refused(count(json!({ "ballots": ["x", 3] })), "/ballots/1");
+    refused(count(json!({ "ballots": [["x", "x"]] })), "/ballots/0/1");
+    refused(count(json!({ "ballots": [{ "ranking": ["x", "x"] }] })), "/ballots/0/ranking/1");
     refused(count(json!({ "ballots": ["x"], "weights": [-1] })), "/weights/0");
     refused(count(json!({ "ballots": ["x"], "weights": [1, 1] })), "/weights");
     refused(count(json!({ "ballots": ["x"], "threshold": 2 })), "/threshold");
