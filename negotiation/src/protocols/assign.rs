@@ -1,11 +1,8 @@
 //! Assignments: every participant is asked, once, what each task costs with it, and is an agent that takes tasks.
 
 use super::said;
-use crate::assignment::{
-    AssignmentAgent, AssignmentCosts, AssignmentRules, COST_BITS_MAX, TaskCost, outcome,
-};
+use crate::assignment::{AssignmentAgent, AssignmentCosts, AssignmentRules, TaskCost, outcome};
 use crate::protocol::{Call, Next, Protocol, Table, answer};
-use crate::scale::{self, PART_BITS_MAX};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use synod_protocol::{Error, Exact, Id, Json};
@@ -33,7 +30,15 @@ pub struct AssignTerms {
 }
 
 /// What a participant answers: a cost by task. One of null, like a task that is not named, it cannot do.
-type Costs = BTreeMap<String, Option<Exact>>;
+fn read(by: &Id, response: &Json) -> Result<AssignmentCosts, Error> {
+    let given: BTreeMap<String, Option<Exact>> = answer(response)?;
+    let costs = given.into_iter().map(|(task, cost)| {
+        let at = || format!("/response/{}", said::escaped(&task));
+        let cost = cost.map(|cost| said::together("the cost", &cost, at)).transpose()?;
+        Ok(TaskCost { task, cost })
+    });
+    Ok(AssignmentCosts { agent: by.to_string(), costs: costs.collect::<Result<_, Error>>()? })
+}
 
 impl Protocol for Assign {
     fn name(&self) -> &'static str {
@@ -55,33 +60,19 @@ impl Protocol for Assign {
 
     fn check(&self, table: &Table<'_>, by: &Id, response: &Json) -> Result<(), Error> {
         let terms: AssignTerms = table.rules()?;
-        let costs: Costs = answer(response)?;
+        let costs = read(by, response)?.costs;
         let tasks: BTreeSet<&str> = terms.tasks.iter().map(String::as_str).collect();
-        for (task, cost) in &costs {
-            let at = || format!("/response/{}", said::escaped(task));
-            if !tasks.contains(task.as_str()) {
-                let shown: String = task.chars().take(80).collect();
-                let message =
-                    format!("{shown} is no task of this negotiation, the rules name those that are");
-                return Err(Error::invalid(message).with_field(at()));
-            }
-            cost.as_ref().map_or(Ok(()), |cost| scale::size("the cost", cost, at))?;
-        }
-        // Costs that cannot be counted together would spoil it for all: the one that comes last is refused.
-        let mut all: Vec<Exact> = costs.into_values().flatten().collect();
-        for (_, response) in said::others(table, by) {
-            all.extend(answer::<Costs>(response)?.into_values().flatten());
-        }
-        said::go_together(&all, PART_BITS_MAX, COST_BITS_MAX)
+        let Some(unknown) = costs.iter().find(|cost| !tasks.contains(cost.task.as_str())) else {
+            return Ok(());
+        };
+        let shown: String = unknown.task.chars().take(80).collect();
+        let message = format!("{shown} is no task of this negotiation, the rules name those that are");
+        Err(Error::invalid(message).with_field(format!("/response/{}", said::escaped(&unknown.task))))
     }
 
     fn close(&self, table: &Table<'_>) -> Next {
         let found = table.rules().and_then(|terms: AssignTerms| {
-            let costs = said::read(table, |participant, response| {
-                let costs = answer::<Costs>(response)?.into_iter();
-                let costs = costs.map(|(task, cost)| TaskCost { task, cost }).collect();
-                Ok(AssignmentCosts { agent: participant.id.to_string(), costs })
-            })?;
+            let costs = said::read(table, |participant, response| read(&participant.id, response))?;
             outcome(&terms.of(table), &costs)
         });
         said::decided_unless(

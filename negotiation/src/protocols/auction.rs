@@ -2,7 +2,7 @@
 
 use super::said;
 use crate::auction::combinatorial::{
-    self, BUNDLES_MAX, CombinatorialBids, CombinatorialBundle, CombinatorialRules, VALUE_BITS_MAX,
+    self, BUNDLES_MAX, CombinatorialBids, CombinatorialBundle, CombinatorialRules,
 };
 use crate::auction::{self, AuctionBid, AuctionRules, Pricing};
 use crate::protocol::{Call, Next, Protocol, Table, answer};
@@ -132,32 +132,26 @@ impl Protocol for AuctionBundles {
 
     fn check(&self, table: &Table<'_>, by: &Id, response: &Json) -> Result<(), Error> {
         let terms: BundleTerms = table.rules()?;
-        let own: Bundles = answer(response)?;
-        check_bundles(&terms, &own)?;
-        let each = (BUNDLES_MAX / table.participants.len().max(1)).max(1);
-        let mut all: Vec<Exact> = own.bundles.into_iter().map(|bundle| bundle.value).collect();
-        let count = all.len();
-        for (_, response) in said::others(table, by) {
-            all.extend(answer::<Bundles>(response)?.bundles.into_iter().map(|bundle| bundle.value));
+        let own = bundles(by, response)?;
+        check_items(&terms, &own)?;
+        let (count, there) = (own.bundles.len(), table.participants.len());
+        let each = (BUNDLES_MAX / there.max(1)).max(1);
+        let mut all = count;
+        for (other, response) in said::others(table, by) {
+            all += bundles(&other.id, response)?.bundles.len();
         }
-        if count > each || all.len() > BUNDLES_MAX {
-            let message = format!(
-                "{count} bundles are too many: each of {} participants may name {each}, and all of them {BUNDLES_MAX}",
-                table.participants.len()
-            );
-            return Err(Error::invalid(message).with_field("/response/bundles"));
+        if count <= each && all <= BUNDLES_MAX {
+            return Ok(());
         }
-        // Values that cannot be counted together would spoil it for all: the one that comes last is refused.
-        all.push(Exact::zero());
-        said::go_together(&all, VALUE_BITS_MAX, VALUE_BITS_MAX)
+        let message = format!(
+            "{count} bundles are too many: each of {there} participants may name {each}, and all together {BUNDLES_MAX}"
+        );
+        Err(Error::invalid(message).with_field("/response/bundles"))
     }
 
     fn close(&self, table: &Table<'_>) -> Next {
         let found = table.rules().and_then(|terms: BundleTerms| {
-            let bids = said::read(table, |participant, response| {
-                let bundles = answer::<Bundles>(response)?.bundles;
-                Ok(CombinatorialBids { bidder: participant.id.to_string(), bundles })
-            })?;
+            let bids = said::read(table, |participant, response| bundles(&participant.id, response))?;
             combinatorial::outcome(&terms.of(table), &bids)
         });
         said::decided_unless(
@@ -176,18 +170,25 @@ impl BundleTerms {
     }
 }
 
-/// Looks at the bundles of one participant: their values here, their items as the room does, which has nothing to search
-/// where no bundle is worth anything.
-fn check_bundles(terms: &BundleTerms, own: &Bundles) -> Result<(), Error> {
-    for (place, bundle) in own.bundles.iter().enumerate() {
-        scale::amount("the value", &bundle.value, || format!("/response/bundles/{place}/value"))?;
+/// What a participant bids, its values as they can be counted.
+fn bundles(by: &Id, response: &Json) -> Result<CombinatorialBids, Error> {
+    let mut given: Bundles = answer(response)?;
+    for (place, bundle) in given.bundles.iter_mut().enumerate() {
+        let at = || format!("/response/bundles/{place}/value");
+        bundle.value = said::together("the value", &bundle.value, at)?;
+        scale::amount("the value", &bundle.value, at)?;
     }
+    Ok(CombinatorialBids { bidder: by.to_string(), bundles: given.bundles })
+}
+
+/// Looks at the items as the room does, which has nothing to search where no bundle is worth anything.
+fn check_items(terms: &BundleTerms, own: &CombinatorialBids) -> Result<(), Error> {
     let worthless = |bundle: &CombinatorialBundle| CombinatorialBundle {
         items: bundle.items.clone(),
         value: Exact::zero(),
     };
-    let bids =
-        CombinatorialBids { bidder: "one".to_owned(), bundles: own.bundles.iter().map(worthless).collect() };
-    let rules = CombinatorialRules { bidders: vec!["one".to_owned()], items: terms.items.clone() };
+    let bundles = own.bundles.iter().map(worthless).collect();
+    let rules = CombinatorialRules { bidders: vec![own.bidder.clone()], items: terms.items.clone() };
+    let bids = CombinatorialBids { bidder: own.bidder.clone(), bundles };
     said::own_fault(combinatorial::outcome(&rules, &[bids]), "/inputs/0")
 }

@@ -3,6 +3,8 @@
 use crate::protocol::{Decision, Next, Table, answer};
 use crate::scale;
 use num_bigint::BigInt;
+use num_integer::Integer;
+use num_rational::BigRational;
 use serde::{Deserialize, Serialize};
 use synod_protocol::negotiation::Participant;
 use synod_protocol::{Error, Exact, Id, Json};
@@ -124,19 +126,25 @@ pub(super) fn amount<T: for<'de> Deserialize<'de>>(
     Ok(value)
 }
 
-/// Numbers that the room can count together: whole ones of a common measure that lie no farther from each other than 2^`bits`.
-pub(super) fn go_together(numbers: &[Exact], measure_bits: u64, bits: u64) -> Result<(), Error> {
-    let refused = || {
-        let message =
-            "together with the other answers this has too many digits to be counted exactly: use fewer";
-        Error::invalid(message).with_field("/response")
-    };
-    let measure = scale::measure(numbers, measure_bits, "/response").map_err(|_| refused())?;
-    let whole: Vec<BigInt> = numbers.iter().map(|number| scale::whole(number, &measure)).collect();
-    match (whole.iter().min(), whole.iter().max()) {
-        (Some(least), Some(greatest)) if (greatest - least).bits() > bits => Err(refused()),
-        _ => Ok(()),
+/// The greatest magnitude of a number that is counted together with those of others.
+const TOGETHER_MAX: u64 = 1_000_000_000_000;
+/// Ten to the power of as many digits after the point as are counted of one.
+const TOGETHER_PARTS: u64 = 10_000_000_000_000_000;
+
+/// A number that can be counted together with whatever others answer, so that nobody can spoil it for all: from -1e12 to 1e12,
+/// rounded to 16 digits after the point, half away from 0. The 2e28 such parts between them are 95 bits.
+pub(super) fn together(what: &str, value: &Exact, at: impl Fn() -> String) -> Result<Exact, Error> {
+    let most = Exact::from(TOGETHER_MAX);
+    if *value > most || *value < &Exact::zero() - &most {
+        let message = format!("{what} is {}, it must be from -1e12 to 1e12", scale::told(value));
+        return Err(Error::invalid(message).with_field(at()));
     }
+    let (number, parts) = (value.as_rational(), BigInt::from(TOGETHER_PARTS));
+    if parts.is_multiple_of(number.denom()) {
+        return Ok(value.clone());
+    }
+    let whole = (number * &parts).round().to_integer();
+    Ok(Exact::from(BigRational::new(whole, parts)))
 }
 
 /// A key as a JSON pointer writes it.

@@ -171,19 +171,10 @@ fn answers_that_are_none_are_refused_and_harm_nobody() {
     }
 }
 
-/// What cannot be counted together is refused when it comes, so that nobody can spoil it for the others.
+/// What does not go together is refused when it comes, so that nobody can spoil it for the others.
 #[test]
 fn one_answer_does_not_spoil_the_others() {
-    let fine = "1/170141183460469231731687303715884105727";
     for (protocol, rules, first, then, field) in [
-        ("assign", json!({ "tasks": ["t"] }), json!({ "t": 1 }), json!({ "t": fine }), "/response"),
-        (
-            "auction_bundles",
-            json!({ "items": ["i"] }),
-            json!({ "bundles": [{ "items": ["i"], "value": 1 }] }),
-            json!({ "bundles": [{ "items": ["i"], "value": fine }] }),
-            "/response",
-        ),
         (
             "fuse",
             json!({ "numeric": {} }),
@@ -200,6 +191,35 @@ fn one_answer_does_not_spoil_the_others() {
         life.time_is_up();
         assert_eq!(life.status(), "decided", "{protocol}: {:?}", life.it.reason);
     }
+}
+
+/// Numbers as far apart as they may be are counted with each other; the finest are rounded.
+#[test]
+fn the_greatest_and_the_finest_numbers_are_counted() {
+    let mut life = Life::open(opened("assign", json!({ "tasks": ["t", "u", "v"] }))).unwrap();
+    let (prime, seventh) = ("1/170141183460469231731687303715884105727", "-1/7");
+    life.answers(&json!({
+        "a": { "t": 1e12 }, "b": { "u": -1e12, "t": prime }, "c": { "v": seventh, "t": 0.1234567890123456 },
+        "d": { "t": "1000000000000.1" }
+    }))
+    .unwrap_err();
+    life.answer("d", &Value::Null).unwrap();
+    let costs = json!([1_000_000_000_000_u64, -1_000_000_000_000_i64, "-1428571428571429/10000000000000000"]);
+    let outcome = life.outcome();
+    let found: Vec<&Value> = outcome["pairs"].as_array().unwrap().iter().map(|pair| &pair["cost"]).collect();
+    assert_eq!(json!(found), costs, "{outcome}");
+
+    let mut life = Life::open(opened("auction_bundles", json!({ "items": ["i", "j"] }))).unwrap();
+    let bid = |item: &str, value: Value| json!({ "bundles": [{ "items": [item], "value": value }] });
+    life.answer("a", &bid("i", json!(1e12))).unwrap();
+    life.answer("b", &bid("j", json!("1/7"))).unwrap();
+    let refused = life.answer("c", &bid("j", json!(1e13))).err().unwrap();
+    assert_eq!(refused.field.as_deref(), Some("/response/bundles/0/value"));
+    life.answers(&json!({ "c": bid("j", json!(prime)), "d": null })).unwrap();
+    assert!(holds(
+        &life.outcome(),
+        &json!({ "winners": [{ "bidder": "a" }, { "bidder": "b" }], "unsold": [] })
+    ));
 }
 
 #[test]
