@@ -24,7 +24,7 @@ use synod_protocol::{Code, Error, Exact, Id, Json, Timestamp};
 pub struct Coordinate {
     /// How it is decided, such as `auction`.
     pub protocol: String,
-    /// What is decided; shown to nobody.
+    /// What is decided.
     #[serde(default)]
     pub question: Json,
     /// The protocol's own settings; `{}` by default.

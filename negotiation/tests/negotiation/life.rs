@@ -16,14 +16,19 @@ pub(crate) struct Life {
 
 impl Life {
     /// Opened with these members of the command.
-    pub(crate) fn open(mut command: Value) -> Result<Life, Error> {
+    pub(crate) fn open(command: Value) -> Result<Life, Error> {
+        Life::with(command, &[])
+    }
+
+    /// Opened with these members of the command, and these agents found.
+    pub(crate) fn with(mut command: Value, invited: &[&str]) -> Result<Life, Error> {
         command["negotiation_id"] = json!("n1");
         let command: OpenNegotiation = serde_json::from_value(command).unwrap();
         let now = Timestamp::from_millis(1_800_000_000_000);
         let with = Opening {
             now,
             seed: "00ff".into(),
-            invited: Vec::new(),
+            invited: invited.iter().map(|id| id.parse().unwrap()).collect(),
             correlation_id: "c1".into(),
             traceparent: None,
         };
@@ -82,16 +87,11 @@ impl Life {
         }
     }
 
-    /// This one dies.
-    pub(crate) fn dies(&mut self, who: &str) {
-        let events = self.it.gone(
-            Protocols::standard(),
-            &who.parse().unwrap(),
-            &incarnation(),
-            "died",
-            None,
-            self.now,
-        );
+    /// This one dies, and that one stands in for it.
+    pub(crate) fn dies(&mut self, who: &str, instead: Option<&str>) {
+        let instead = instead.map(|id| id.parse().unwrap());
+        let who: Id = who.parse().unwrap();
+        let events = self.it.gone(Protocols::standard(), &who, &incarnation(), "died", instead, self.now);
         assert!(!events.is_empty(), "{who} was awaited");
         self.apply(events);
         self.ask();

@@ -256,7 +256,7 @@ fn the_silent_the_abstaining_and_the_gone() {
         let mut life = Life::open(opened(protocol, rules)).unwrap();
         life.answer("b", &Value::Null).unwrap();
         life.answer("a", &given).unwrap();
-        life.dies("c");
+        life.dies("c", None);
         assert_eq!(life.status(), "collecting", "{protocol} waits for d");
         life.time_is_up();
         assert_eq!(life.status(), "decided", "{protocol}: {:?}", life.it.reason);
@@ -336,7 +336,7 @@ fn risk_is_asked_in_rounds() {
     let told = content.to_string();
     assert!(!told.contains("participant") && !told.contains("\"b\""), "{told}");
     // A round that decides nothing is used up; the one before it decides.
-    life.dies("d");
+    life.dies("d", None);
     life.answers(&json!({ "a": null, "b": null, "c": null })).unwrap();
     assert_eq!(life.it.rounds.len(), 3);
     assert_eq!(life.it.rounds[2].asked.len(), 3, "who is gone is not asked again");
@@ -368,6 +368,58 @@ fn too_few_estimates_fail_it() {
     }
     assert_eq!((life.status(), &life.outcome()["verdict"]), ("failed", &json!("too_few")));
     assert_eq!(life.it.reason.as_deref(), Some("too few answered: no round had 4 answers"));
+}
+
+/// Whoever comes in place of one that died is one of those among whom it is decided, the last of them.
+#[test]
+fn who_stands_in_for_another() {
+    let command = |protocol: &str, rules: Value| json!({ "protocol": protocol, "rules": rules, "replace": true, "invite": { "capability": "c" } });
+    let mut life = Life::with(command("auction", json!({})), &["a", "b"]).unwrap();
+    life.dies("b", Some("a0"));
+    life.answers(&json!({ "a0": 3, "a": 3 })).unwrap();
+    assert!(holds(&life.outcome(), &json!({ "winner": "a", "price_each": 3 })), "{}", life.outcome());
+
+    let mut life =
+        Life::with(command("divide", json!({ "max_min": { "capacity": 4 } })), &["a", "b"]).unwrap();
+    life.dies("b", Some("a0"));
+    life.answers(&json!({ "a0": 3, "a": 3 })).unwrap();
+    let amounts =
+        json!([{ "user": "a", "amount": 2 }, { "user": "b", "amount": 0 }, { "user": "a0", "amount": 2 }]);
+    assert!(holds(&life.outcome(), &json!({ "users": amounts })), "{}", life.outcome());
+
+    // More can bid than there were at first, and one who was thought to be gone: the bundles of all are not too many.
+    let mut life = Life::with(command("auction_bundles", json!({ "items": ["i"] })), &["a", "b"]).unwrap();
+    let bundles = |count| json!({ "bundles": vec![json!({ "items": ["i"], "value": 1 }); count] });
+    life.answer("a", &bundles(100)).unwrap();
+    life.dies("b", Some("x"));
+    life.answer("b", &bundles(66)).unwrap();
+    let refused = life.answer("x", &bundles(66)).err().unwrap();
+    assert_eq!(refused.field.as_deref(), Some("/response/bundles"));
+    life.answer("x", &bundles(34)).unwrap();
+    assert_eq!(life.status(), "decided");
+}
+
+/// As many as there may be, each answer looked at when it comes.
+#[test]
+fn a_thousand_participants() {
+    let names: Vec<String> = (0..1_000).map(|i| format!("p{i:03}")).collect();
+    for (protocol, rules) in [
+        ("divide", json!({ "max_min": { "capacity": 5_000 } })),
+        ("assign", json!({ "tasks": ["t", "u"] })),
+        ("auction", json!({ "units": 10 })),
+        ("fuse", json!({ "numeric": {} })),
+        ("resolve", json!({})),
+        ("assess_risk", json!({ "scale": { "min": 0, "max": 10, "epsilon": 10 }, "faults": 333 })),
+    ] {
+        let answer = |i: usize| match protocol {
+            "assign" => json!({ "t": i % 7, "u": 9 - i % 9 }),
+            _ => json!(i % 10),
+        };
+        let answers: serde_json::Map<String, Value> =
+            names.iter().enumerate().map(|(i, name)| (name.clone(), answer(i))).collect();
+        let life = Life::open(json!({ "protocol": protocol, "rules": rules, "answers": answers })).unwrap();
+        assert_eq!(life.status(), "decided", "{protocol}: {:?}", life.it.reason);
+    }
 }
 
 proptest! {

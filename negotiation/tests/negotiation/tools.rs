@@ -139,3 +139,22 @@ fn conflicts() {
     refused(resolve(json!({ "claims": claims, "rules": { "tolerance": -1 } })), "/rules/tolerance");
     refused(resolve(json!({ "claims": [{ "source": "a" }] })), "/claims/0");
 }
+
+/// The page of the tools says what is so.
+#[test]
+fn the_examples_of_the_page_are_so() {
+    let page = include_str!("../../../docs/negotiation/tools.md");
+    let mut ran = 0;
+    for block in page.split("```json\n").skip(1) {
+        let example: Value = serde_json::from_str(block.split("```").next().unwrap()).unwrap();
+        let input: Json = example["input"].clone().into();
+        let found = match example["tool"].as_str().unwrap() {
+            "coordinate" => coordinate(Protocols::standard(), &input, now()),
+            "aggregate_votes" => aggregate_votes(&input),
+            _ => resolve_conflict(&input, now()),
+        };
+        check(found, &example["answer"]);
+        ran += 1;
+    }
+    assert_eq!(ran, 4);
+}
