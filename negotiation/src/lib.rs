@@ -14,6 +14,8 @@
 //! | [`auction`] | who buys, and at what price: first and second price, several units, bundles |
 //! | [`fusion`] | one value, or one label, from many signals; conflicts between sources |
 //! | [`risk`] | one level of risk from rounds of anonymous estimates, whatever a few of them say |
+//!
+//! [`protocols`] makes each room something that participants are asked; [`tools`] decides in one go what is answered already.
 
 pub mod assignment;
 pub mod auction;
@@ -31,6 +33,7 @@ mod roster;
 mod scale;
 mod session;
 mod then;
+pub mod tools;
 pub mod voting;
 
 pub use protocol::{Call, Decision, Next, Protocol, Protocols, Table, answer};

@@ -8,7 +8,10 @@
 //!                                                                               `--> Failed
 //! ```
 
-use crate::protocols::{Consensus, ContractNet, Emergency, Offers, Vote};
+use crate::protocols::{
+    AssessRisk, Assign, Auction, AuctionBundles, Consensus, ContractNet, Divide, Emergency, Fuse, Offers,
+    Resolve, Vote,
+};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -115,7 +118,10 @@ impl Protocols {
     /// Those of Synod.
     pub fn standard() -> &'static Protocols {
         static STANDARD: LazyLock<Protocols> = LazyLock::new(|| {
-            Protocols::none().with(Vote).with(Consensus).with(ContractNet).with(Offers).with(Emergency)
+            let votes = Protocols::none().with(Vote).with(Consensus);
+            let deals = votes.with(ContractNet).with(Offers).with(Emergency);
+            let divisions = deals.with(Divide).with(Assign).with(Auction).with(AuctionBundles);
+            divisions.with(Fuse).with(Resolve).with(AssessRisk)
         });
         &STANDARD
     }
@@ -184,7 +190,7 @@ pub fn answer<T: DeserializeOwned>(response: &Json) -> Result<T, Error> {
     read(response.as_str(), "/response")
 }
 
-fn read<T: DeserializeOwned>(text: &str, under: &str) -> Result<T, Error> {
+pub(crate) fn read<T: DeserializeOwned>(text: &str, under: &str) -> Result<T, Error> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let place = error.path().iter().fold(under.to_owned(), |mut place, segment| {

@@ -82,6 +82,8 @@ pub struct AuctionWinner {
 pub struct AuctionOutcome {
     /// The highest bid first, of equal ones the first in the rules.
     pub winners: Vec<AuctionWinner>,
+    /// Who that is, where it is one.
+    pub winner: Option<String>,
     /// `second_price`: what each winner pays; nothing where there is none, and with `first_price`.
     #[schema(value_type = serde_json::Value)]
     pub price_each: Option<Exact>,
@@ -155,6 +157,10 @@ pub fn outcome(rules: &AuctionRules, inputs: &[AuctionBid]) -> Result<AuctionOut
         price_each: (rules.pricing == Pricing::SecondPrice && !winners.is_empty()).then_some(price),
         unsold: rules.units - winners.len() as u32,
         best_losing_bid,
+        winner: match &winners[..] {
+            [one] => Some(one.bidder.clone()),
+            _ => None,
+        },
         winners,
         explanation: Vec::new(),
     };

@@ -62,16 +62,20 @@ impl Say {
         answer(response)
     }
 
-    fn voter(self, participant: &Id, weight: Exact) -> Voter {
-        let participant = participant.to_string();
-        let (ballot, veto) = match self {
+    /// The ballot, and whether it is a veto.
+    pub(crate) fn said(self) -> (Option<Ballot>, bool) {
+        match self {
             Say::Choice(candidate) => (Some(Ballot::Choice(candidate)), false),
             Say::Ranking(candidates) => (Some(Ballot::Ranking(candidates)), false),
             Say::Approved(candidates) => (Some(Ballot::Approved(candidates)), false),
             Say::Scores(scores) => (Some(Ballot::Scores(scores)), false),
             Say::Veto(veto) => (None, veto),
-        };
-        Voter { participant, weight, ballot, veto }
+        }
+    }
+
+    fn voter(self, participant: &Id, weight: Exact) -> Voter {
+        let (ballot, veto) = self.said();
+        Voter { participant: participant.to_string(), weight, ballot, veto }
     }
 }
 
