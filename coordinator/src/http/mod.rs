@@ -16,6 +16,7 @@ mod request;
 mod snapshots;
 mod statistics;
 mod tasks;
+mod tools;
 
 use crate::Shared;
 use axum::Router;
@@ -66,6 +67,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(negotiations::get_negotiation))
         .routes(routes!(negotiations::post_response))
         .routes(routes!(negotiations::cancel_negotiation))
+        .routes(routes!(tools::list_tools))
+        .routes(routes!(tools::post_coordinate))
+        .routes(routes!(tools::post_aggregate_votes))
+        .routes(routes!(tools::post_resolve_conflict))
         .routes(routes!(events::list_events))
         .routes(routes!(operate::get_status))
         .routes(routes!(operate::livez))
