@@ -17,6 +17,7 @@ mod locks;
 mod loss;
 mod mirror;
 mod mirror_load;
+mod negotiations;
 mod outages;
 mod placement;
 mod queues;

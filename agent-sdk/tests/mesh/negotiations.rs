@@ -102,7 +102,8 @@ async fn one_that_dies_is_replaced_where_that_is_wanted() {
 async fn a_process_that_comes_again_is_asked_again() {
     let mesh = mesh().await;
     let first = run(&mesh, mute("a")).await;
-    let handle = mesh.client().negotiate(among(vote("n", &["sea", "hills"]), &["a", "somebody"])).await.unwrap();
+    let handle =
+        mesh.client().negotiate(among(vote("n", &["sea", "hills"]), &["a", "somebody"])).await.unwrap();
     first.kill();
     let second = run(&mesh, voter("a", Some("sea"))).await;
     let answered = async {

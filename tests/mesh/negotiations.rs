@@ -1,0 +1,146 @@
+//! Negotiations over HTTP, on real brokers too, and over the death of who keeps them.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use synod_tests::{Answer, Client, Ground, Mesh, eventually, fresh};
+
+/// How long anything may take, the machine being what it is.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A vote among a, b and c.
+fn vote(id: &str, more: &Value) -> Value {
+    let mut body = json!({"negotiation_id": id, "protocol": "vote", "participants": ["a", "b", "c"],
+        "rules": {"candidates": ["x", "y"], "method": "plurality"}, "round_ms": 600_000});
+    body.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+    body
+}
+
+/// Asks again while the shard is between two owners: under one idempotency key it is one answer.
+async fn says(client: &Client, id: &str, who: &str, what: &str) -> Answer {
+    let key = fresh("answer");
+    let path = format!("/v1/negotiations/{id}/responses");
+    eventually("an answer", LIMIT, || async {
+        let request = client.request("POST", &path).header("idempotency-key", &key);
+        let answer = client.send(request.json(&json!({"participant": who, "response": what}))).await;
+        (answer.status != 503).then_some(answer)
+    })
+    .await
+}
+
+async fn told(client: &Client, id: &str) -> Value {
+    eventually("it is shown", LIMIT, || async {
+        let answer = client.get(&format!("/v1/negotiations/{id}")).await;
+        (answer.status != 503).then(|| answer.is(200).body.clone())
+    })
+    .await
+}
+
+async fn lives(ground: Ground) {
+    let mesh = Mesh::shared(ground).await;
+    let client = Client::of(&mesh);
+    let id = fresh("negotiation");
+    let made = client.post("/v1/negotiations", &vote(&id, &json!({}))).await;
+    assert_eq!(made.is(201).body["status"], "open");
+    client.post("/v1/negotiations", &vote(&id, &json!({}))).await.is(200);
+    let other = client.post("/v1/negotiations", &vote(&id, &json!({"round_ms": 700_000}))).await;
+    other.is_problem(409, "already_exists");
+    says(&client, &id, "z", "x").await.is_problem(403, "permission_denied");
+    assert_eq!(
+        says(&client, &id, "a", "tofu").await.is_problem(400, "invalid_argument").body["field"],
+        "/response"
+    );
+    assert_eq!(says(&client, &id, "a", "x").await.is(200).body["awaited"], 2);
+    let path = format!("/v1/negotiations/{id}/responses");
+    let both = json!({"participant": "b", "response": "x", "abstain": true});
+    client.post(&path, &both).await.is_problem(400, "invalid_argument");
+    let elsewhere = json!({"negotiation_id": "other", "participant": "b", "response": "x"});
+    assert_eq!(
+        client.post(&path, &elsewhere).await.is_problem(400, "invalid_argument").body["field"],
+        "/negotiation_id"
+    );
+    assert_eq!(says(&client, &id, "b", "x").await.is(200).body["status"], "decided");
+    says(&client, &id, "c", "y").await.is_problem(409, "invalid_transition");
+    let shown = told(&client, &id).await;
+    assert_eq!(
+        (&shown["outcome"]["decided"], &shown["rounds"][0]["closed_by"]),
+        (&json!("x"), &json!("settled"))
+    );
+    client
+        .post(&format!("/v1/negotiations/{id}/cancel"), &json!({}))
+        .await
+        .is_problem(409, "invalid_transition");
+    let listed = client.get("/v1/negotiations?status=decided&limit=1000").await;
+    let listed = listed.is(200).body["items"].as_array().expect("items").clone();
+    assert!(listed.iter().any(|it| it["negotiation_id"] == *id), "{listed:?}");
+    client.get("/v1/negotiations/nobody").await.is_problem(404, "not_found");
+    let types: Vec<String> = client.events(&id).await.into_iter().map(|event| event.envelope.ty).collect();
+    assert_eq!(types.last().map(String::as_str), Some("synod.negotiation.decided"), "{types:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_negotiation_lives_in_an_embedded_mesh() {
+    lives(Ground::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_negotiation_lives_on_real_brokers() {
+    lives(Ground::Real).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_negotiation_outlives_its_coordinator() {
+    let (services, _turn) = super::outages::services().await;
+    let mesh = Mesh::coordinator(&services.kafka, &services.redis);
+    mesh.ready(LIMIT).await;
+    let client = Client::of(&mesh);
+    let (id, waits) = (fresh("negotiation"), fresh("negotiation"));
+    client.post("/v1/negotiations", &vote(&id, &json!({}))).await.is(201);
+    client
+        .post("/v1/negotiations", &vote(&waits, &json!({"round_ms": 2_000, "on_timeout": {"default": "d"}})))
+        .await
+        .is(201);
+    says(&client, &id, "a", "y").await.is(200);
+    mesh.kill();
+    mesh.start_again();
+    mesh.ready(LIMIT).await;
+    assert_eq!(told(&client, &id).await["status"], "collecting", "the answer stands");
+    says(&client, &id, "c", "y").await.is(200);
+    let decided = told(&client, &id).await;
+    assert_eq!(decided["outcome"]["decided"], "y");
+    // Its round closes by itself, whoever has the shard.
+    eventually("time is up", LIMIT, || async {
+        (told(&client, &waits).await["status"] == "decided").then_some(())
+    })
+    .await;
+    mesh.kill();
+    mesh.start_again();
+    mesh.ready(LIMIT).await;
+    assert_eq!(told(&client, &id).await, decided, "decided once");
+    says(&client, &id, "b", "x").await.is_problem(409, "invalid_transition");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_decide_what_is_answered_already() {
+    let mesh = Mesh::shared(Ground::Embedded).await;
+    let client = Client::of(&mesh);
+    let votes = json!({"ballots": ["tea", "tea", "coffee"]});
+    let counted = client.post("/v1/tools/aggregate_votes", &votes).await;
+    assert_eq!(counted.is(200).body["decided"], "tea");
+    let claims = json!({"claims": [{"source": "a", "value": 10.0}, {"source": "b", "value": 10.2},
+        {"source": "c", "value": 99.0}, {"source": "d", "value": 10.1}]});
+    let resolved = client.post("/v1/tools/resolve_conflict", &claims).await;
+    assert_eq!(resolved.is(200).body["verdict"], "agreed", "{resolved:?}");
+    let auction =
+        json!({"protocol": "auction", "rules": {"pricing": "second_price"}, "answers": {"a": 5, "b": 8}});
+    let sold = client.post("/v1/tools/coordinate", &auction).await;
+    assert_eq!(
+        (&sold.is(200).body["status"], &sold.body["outcome"]["winner"]),
+        (&json!("decided"), &json!("b")),
+        "{sold:?}"
+    );
+    client
+        .post("/v1/tools/coordinate", &json!({"protocol": "nope", "answers": {}}))
+        .await
+        .is_problem(400, "invalid_argument");
+    assert_eq!(client.get("/v1/tools").await.is(200).body["items"].as_array().map(Vec::len), Some(3));
+}
