@@ -9,6 +9,7 @@
 
 mod protocol;
 pub mod protocols;
+mod said;
 mod session;
 mod then;
 pub mod voting;
