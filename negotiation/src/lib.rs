@@ -5,8 +5,10 @@
 //!
 //! | room | what is decided there |
 //! |---|---|
+//! | [`certificate`] | what of a negotiation that has ended is put on record, so that anyone can check it |
 //! | [`voting`] | which candidate the weighted ballots of the participants elect |
 
+pub mod certificate;
 mod protocol;
 pub mod protocols;
 mod said;
@@ -14,6 +16,7 @@ mod session;
 mod then;
 pub mod voting;
 
+pub use certificate::{Certificate, certificate, explain, verify};
 pub use protocol::{Call, Decision, Next, Protocol, Protocols, Table, answer};
 pub use session::{Negotiation, Opening, fingerprint, open};
 pub use then::task_of;

@@ -20,7 +20,7 @@ use synod_protocol::{Code, EntityId, Error, Exact, Id, Incarnation, Json, Timest
 /// Answers that do not count, of one negotiation, that are kept.
 pub(crate) const UNCOUNTED: usize = 200;
 /// With more participants than this it is not asked after every answer whether it is settled, but so many times.
-const LOOKS: usize = 64;
+pub(crate) const LOOKS: usize = 64;
 
 /// All of one negotiation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
