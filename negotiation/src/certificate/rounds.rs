@@ -56,6 +56,7 @@ pub(super) fn check(it: &Certificate, found: &mut Findings) -> bool {
         one.closed(found);
     }
     uncounted(it, found);
+    in_turn(it, found);
     places(it, found);
     ending(it, found);
     true
@@ -90,9 +91,10 @@ fn in_their_order(it: &Certificate, found: &mut Findings) {
         });
     }
     let Some(invite) = &it.replace else { return };
-    let (min, max) = (invite.min.unwrap_or(1) as usize, invite.max.unwrap_or(u32::MAX) as usize);
-    found.unless((min..=max).contains(&invited), "/replace", || {
-        format!("{invited} were found; there had to be {min} to {max}")
+    // Who was found and was named already stands among those named.
+    let (least, most) = (invite.min.unwrap_or(1) as usize, invite.max.unwrap_or(u32::MAX) as usize);
+    found.unless(least <= people.len() && invited <= most, "/replace", || {
+        format!("{invited} of {} were found and not named; {least} to {most} were to be found", people.len())
     });
 }
 
@@ -195,13 +197,13 @@ impl One<'_> {
         let came = new.iter().find(|one| one.id == *id);
         let is_plain = |one: &Participant| one.invited && one.role.is_none() && one.weight == Exact::one();
         self.unless(found, came.is_some_and(is_plain), &member, || {
-            format!("{id} came in place of {of}: it stands behind those who were there, is invited, weighs 1 and has no role")
+            format!("{id} came in place of {of}: so it is invited, weighs 1, has no role, and stands behind those who were there")
         });
         self.unless(
             found,
-            before.iter().chain(new).any(|one| one.id == *of && one.id != *id),
+            before.iter().chain(new).any(|one| one.id == *of && one.id != *id && one.invited),
             &member,
-            || format!("{id} came in place of {of}, who was not there"),
+            || format!("{id} came in place of {of}, who was not there, or was named and is not replaced"),
         );
     }
 
@@ -286,16 +288,21 @@ impl One<'_> {
         self.unless(found, answers >= quorum || defaults, "quorum", || {
             format!("{answers} answered, {quorum} were needed: such a round fails")
         });
-        let last = in_order(self.round).last().map(|(_, answer)| answer.at);
+        let last = in_order(self.round).last().copied();
+        let is_new = last.is_none_or(|(by, _)| !self.has_replaced(by));
+        let last = last.map(|(_, answer)| answer.at);
         match by {
             ClosedBy::Complete => {
                 self.unless(found, awaited == 0, "closed_by", || {
                     format!("it ended as complete, and {awaited} were still to answer")
                 });
                 let by_then = last.unwrap_or(self.round.opened_at);
-                self.unless(found, at == by_then || !self.round.gone.is_empty(), "closed_at", || {
-                    "it was complete with the last answer, and ended at another time".to_owned()
-                });
+                self.unless(
+                    found,
+                    at == by_then && is_new || !self.round.gone.is_empty(),
+                    "closed_at",
+                    || "it was complete with the last who had not answered, and ended otherwise".to_owned(),
+                );
             }
             ClosedBy::Settled => {
                 self.unless(found, awaited > 0, "closed_by", || {
@@ -307,6 +314,12 @@ impl One<'_> {
             }
             ClosedBy::Time => self.by_time(found, at, awaited, defaults),
         }
+    }
+
+    /// Whether an answer of his to this round was replaced by a later one.
+    fn has_replaced(&self, by: &Id) -> bool {
+        let of_round = |one: &&Uncounted| one.round == self.round.round && one.participant == *by;
+        self.it.repeated == Repeated::Last && self.it.uncounted.iter().any(|one| of_round(&one))
     }
 
     fn by_time(&self, found: &mut Findings, at: Timestamp, awaited: usize, defaults: bool) {
@@ -364,6 +377,33 @@ fn uncounted(it: &Certificate, found: &mut Findings) {
     }
 }
 
+/// The next answer of the same participant to the same round, where that does not count either.
+fn replaced_by<'a>(it: &'a Certificate, one: &Uncounted, counted: &Answer) -> Option<&'a Uncounted> {
+    let same = it.uncounted.iter().filter(|other| {
+        (&other.participant, other.round) == (&one.participant, one.round)
+            && other.position > one.position
+            && other.position < counted.position
+    });
+    same.min_by_key(|other| other.position)
+}
+
+/// They stand in the order in which they ceased to count.
+fn in_turn(it: &Certificate, found: &mut Findings) {
+    let mut last = None;
+    for (at, one) in it.uncounted.iter().enumerate() {
+        let round = it.rounds.get((one.round as usize).wrapping_sub(1));
+        let Some(counted) = round.and_then(|round| round.answers.get(&one.participant)) else { continue };
+        let turn = match it.repeated {
+            Repeated::Last => replaced_by(it, one, counted).map_or(counted.position, |later| later.position),
+            Repeated::First | Repeated::Refused => one.position,
+        };
+        found.unless(last.is_none_or(|last| turn > last), &format!("/uncounted/{at}/position"), || {
+            "it stands behind one that came, or was replaced, after it".to_owned()
+        });
+        last = last.max(Some(turn));
+    }
+}
+
 /// Each answer stands at a place of its own in the ledger; but those that were known at the opening stand all where it does.
 fn places(it: &Certificate, found: &mut Findings) {
     let mut at_one: BTreeMap<u64, Vec<(String, bool)>> = BTreeMap::new();
@@ -402,7 +442,12 @@ fn because(it: &Certificate, one: &Uncounted, counted: &Answer, place: &str, fou
                 && one.position > counted.position
                 && (is_secret || one.response != counted.response)
         }
-        Repeated::Last => one.reason == said::REPLACED && one.position < counted.position,
+        Repeated::Last => {
+            let then = replaced_by(it, one, counted).map_or(&counted.response, |later| &later.response);
+            one.reason == said::REPLACED
+                && one.position < counted.position
+                && (is_secret || one.response != *then)
+        }
         Repeated::Refused => false,
     };
     found.unless(holds, &format!("{place}/reason"), || {

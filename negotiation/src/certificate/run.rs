@@ -142,7 +142,9 @@ impl Run<'_> {
             open.answers.insert(step.by.clone(), step.answer.clone());
             // What was known at the opening came all at once.
             let is_whole = steps.get(at + 1).is_none_or(|next| next.answer.position != step.answer.position);
-            let ends = at + 1 == steps.len() && round.closed_at == Some(step.answer.at);
+            let ends = at + 1 == steps.len()
+                && round.closed_at == Some(step.answer.at)
+                && round.closed_by != Some(ClosedBy::Time);
             if is_whole && !ends && self.is_settled(round, step.answer.at) {
                 found.say(step.place.clone(), "this answer settled the round, which did not end with it");
             }

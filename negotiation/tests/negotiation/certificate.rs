@@ -113,14 +113,14 @@ fn a_secret_stays_one() {
             .to_owned()
     ));
     assert!(so_far.iter().all(|line| !line.contains("abstain") && !line.contains("An abstention")));
-    life.to_the_end();
+    life.run_out();
     let it = certified(&life);
     assert_eq!(it.reason.as_deref(), Some("time was up in round 1, and 1 had not answered"));
     assert!(it.rounds[0].answers.values().all(|answer| answer.response.is_none()));
     assert!(verify(&it.text(), Protocols::standard()).holds());
     let open = certified(&{
         let mut life = a_vote(&json!({ "on_timeout": "fail", "sealed": false }));
-        life.to_the_end();
+        life.run_out();
         life
     });
     assert!(open.rounds[0].answers[&id("ann")].response.is_some());
@@ -252,7 +252,7 @@ fn other(value: &Value, how: usize) -> Value {
         Value::String(text) => {
             if let Ok(time) = Timestamp::parse(text) {
                 let ms = [1, 1_000, 400][how % 3];
-                return json!(if how % 2 == 0 { time.plus_millis(ms) } else { time.minus_millis(ms) });
+                return json!(if how.is_multiple_of(2) { time.plus_millis(ms) } else { time.minus_millis(ms) });
             }
             let swap = swaps.iter().find(|(from, _)| from == text);
             json!(swap.map_or_else(|| format!("{text}x"), |(_, to)| (*to).to_owned()))
@@ -283,7 +283,7 @@ proptest! {
         let again: Certificate = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(&again.text(), &text);
         if it.withheld().is_none() {
-            prop_assert_eq!(&lived_again(&it), &Some(text), "what is told can be lived");
+            prop_assert!(lived_again(&it).contains(&text), "what is told can be lived: {text}");
         }
         prop_assert!(!explain(&life.it.view(&Workspace::default_name())).is_empty());
     }
@@ -304,7 +304,7 @@ proptest! {
             it.digest = it.digest_of_content();
             let found = verify(&it.text(), &protocols());
             if found.holds() && it.withheld().is_none() {
-                prop_assert_eq!(lived_again(&it), Some(it.text()), "{} of {}", place, whole);
+                prop_assert!(lived_again(&it).contains(&it.text()), "{place} of {whole}");
             }
         }
     }

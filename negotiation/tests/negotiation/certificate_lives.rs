@@ -149,7 +149,7 @@ impl Life {
         self.apply(&whats);
     }
 
-    pub(crate) fn to_the_end(&mut self) {
+    pub(crate) fn run_out(&mut self) {
         while let Some(at) = self.it.timer() {
             self.now = self.now.max(at).plus_millis(1);
             self.due();
@@ -223,7 +223,7 @@ impl Script {
                 Act::Due => life.due(),
             }
         }
-        life.to_the_end();
+        life.run_out();
         Some(life)
     }
 }
@@ -316,7 +316,12 @@ pub(crate) fn script() -> impl Strategy<Value = Script> {
 }
 
 /// Lives what a certificate tells, by the session alone, and certifies it: what can be lived so is a valid run.
-pub(crate) fn lived_again(told: &Certificate) -> Option<String> {
+pub(crate) fn lived_again(told: &Certificate) -> Vec<String> {
+    // When somebody was replaced is not on record: as early as can be, or as late.
+    [true, false].into_iter().filter_map(|early| lived(told, early)).collect()
+}
+
+fn lived(told: &Certificate, early: bool) -> Option<String> {
     let came: usize = told.rounds.iter().map(|round| round.replaced.len()).sum();
     let people = &told.participants[..told.participants.len() - came];
     let known = known(told);
@@ -333,7 +338,7 @@ pub(crate) fn lived_again(told: &Certificate) -> Option<String> {
     if let OnTimeout::Default(stated) = &told.on_timeout {
         command.on_timeout = Some(OnTimeout::Default(stated.clone()));
     }
-    let invited = people.iter().filter(|one| one.invited).map(|one| one.id.clone()).collect();
+    let invited = people.iter().map(|one| one.id.clone()).collect();
     let first = told.rounds[0].answers.values().map(|a| a.position);
     let first = first.chain(told.uncounted.iter().map(|one| one.position)).min().unwrap_or_default();
     let place = if known.is_empty() { 0 } else { first };
@@ -342,7 +347,7 @@ pub(crate) fn lived_again(told: &Certificate) -> Option<String> {
         if life.over() || life.it.rounds.last().unwrap().round > round.round {
             continue;
         }
-        round_again(&mut life, told, round, if round.round == 1 { &known } else { &NOBODY });
+        round_again(&mut life, told, round, if round.round == 1 { &known } else { &NOBODY }, early);
     }
     Some(certificate(&told.workspace, &life.it).ok()?.text())
 }
@@ -366,7 +371,7 @@ fn known(told: &Certificate) -> BTreeMap<Id, Json> {
 }
 
 /// Answers at their places and times; who is gone goes as late as possible.
-fn round_again(life: &mut Life, told: &Certificate, round: &Round, known: &BTreeMap<Id, Json>) {
+fn round_again(life: &mut Life, told: &Certificate, round: &Round, known: &BTreeMap<Id, Json>, early: bool) {
     let end = round.closed_at.unwrap_or(told.ended_at);
     let mut steps: Vec<(u64, Timestamp, &Id, Option<Json>)> = round
         .answers
@@ -383,17 +388,29 @@ fn round_again(life: &mut Life, told: &Certificate, round: &Round, known: &BTree
     let known_at = steps.first().map(|step| step.0).filter(|_| !known.is_empty());
     steps.retain(|step| Some(step.0) != known_at);
     let new = |id: &Id| round.replaced.contains_key(id) || round.replaced.values().any(|of| of == id);
-    let last_counts = steps.iter().rposition(|step| round.answers.contains_key(step.2)).unwrap_or(0);
-    let ends_by_answer =
-        steps.last().is_some_and(|step| step.1 == end) && round.closed_by != Some(ClosedBy::Time);
-    let gone_before = match ends_by_answer {
-        true => steps.iter().position(|step| new(step.2)).unwrap_or(last_counts).min(last_counts),
-        false => steps.iter().position(|step| new(step.2)).unwrap_or(steps.len()),
+    let counts = |step: &(u64, Timestamp, &Id, Option<Json>)| {
+        round.answers.get(step.2).is_some_and(|a| a.position == step.0)
     };
+    let last_counts = steps.iter().rposition(counts).unwrap_or(0);
+    let is_first = |steps: &[(u64, Timestamp, &Id, Option<Json>)]| {
+        steps.iter().filter(|step| Some(step.2) == steps.last().map(|s| s.2)).count() == 1
+    };
+    let ends_by_answer = round.closed_at.is_some()
+        && round.closed_by != Some(ClosedBy::Time)
+        && steps.last().is_some_and(counts)
+        && (round.closed_by == Some(ClosedBy::Settled)
+            || steps.last().is_some_and(|step| !known.contains_key(step.2) && is_first(&steps)))
+        && steps.last().is_some_and(|step| step.1 == end);
+    let replaced_before = steps.iter().position(|step| new(step.2)).unwrap_or(steps.len());
+    let gone_before = if ends_by_answer { last_counts } else { steps.len() };
+    let replaced_before = if early { 0 } else { replaced_before.min(gone_before) };
     let mut extended = round.extended_at.is_none();
     for (at, (position, time, by, response)) in steps.iter().enumerate() {
+        if at == replaced_before {
+            replace(life, told, round);
+        }
         if at == gone_before {
-            go(life, told, round);
+            go(life, round);
         }
         let time = life.now.max(*time);
         if let Some(when) = round.extended_at.filter(|when| !extended && *when <= time) {
@@ -413,8 +430,11 @@ fn round_again(life: &mut Life, told: &Certificate, round: &Round, known: &BTree
         if !by_time {
             life.now = life.now.max(end);
         }
+        if replaced_before >= steps.len() {
+            replace(life, told, round);
+        }
         if gone_before >= steps.len() {
-            go(life, told, round);
+            go(life, round);
         }
     }
     if is_open(life) {
@@ -424,21 +444,25 @@ fn round_again(life: &mut Life, told: &Certificate, round: &Round, known: &BTree
     }
 }
 
-/// Those who are gone at the end of the round go, and those who were replaced, whether or not they came back.
-fn go(life: &mut Life, told: &Certificate, round: &Round) {
-    let mut went: Vec<(&Id, Option<&Id>)> = Vec::new();
+/// Those who were replaced go, whether or not they came back.
+fn replace(life: &mut Life, told: &Certificate, round: &Round) {
     for one in &told.participants {
-        if let Some(of) = round.replaced.get(&one.id) {
-            went.push((of, Some(&one.id)));
+        let Some(of) = round.replaced.get(&one.id) else { continue };
+        let start = (life.position % 200) as u8 + 3;
+        if life.it.round().is_some_and(|open| open.gone.contains_key(of)) {
+            life.back(of, start);
+        }
+        let why = round.gone.get(of).map_or("came back", String::as_str);
+        life.gone(of, why, Some(one.id.clone()));
+        if !round.gone.contains_key(of) {
+            life.back(of, start + 1);
         }
     }
-    let other = round.gone.keys().filter(|id| !round.replaced.values().any(|of| of == *id));
-    let plain: Vec<_> = other.map(|id| (id, None)).collect();
-    for (of, instead) in went.into_iter().chain(plain) {
-        let why = round.gone.get(of).map_or("came back", String::as_str);
-        life.gone(of, why, instead.cloned());
-        if !round.gone.contains_key(of) {
-            life.back(of, 2);
-        }
+}
+
+/// Those who are gone at the end of the round go.
+fn go(life: &mut Life, round: &Round) {
+    for (id, why) in &round.gone {
+        life.gone(id, why, None);
     }
 }
