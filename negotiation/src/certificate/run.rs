@@ -144,7 +144,12 @@ impl Run<'_> {
             let is_whole = steps.get(at + 1).is_none_or(|next| next.answer.position != step.answer.position);
             let ends = at + 1 == steps.len()
                 && round.closed_at == Some(step.answer.at)
-                && round.closed_by != Some(ClosedBy::Time);
+                && match round.closed_by {
+                    Some(ClosedBy::Settled) => true,
+                    // Who answers once more makes no round complete.
+                    Some(ClosedBy::Complete) => !steps[..at].iter().any(|before| before.by == step.by),
+                    Some(ClosedBy::Time) | None => false,
+                };
             if is_whole && !ends && self.is_settled(round, step.answer.at) {
                 found.say(step.place.clone(), "this answer settled the round, which did not end with it");
             }

@@ -317,11 +317,11 @@ pub(crate) fn script() -> impl Strategy<Value = Script> {
 
 /// Lives what a certificate tells, by the session alone, and certifies it: what can be lived so is a valid run.
 pub(crate) fn lived_again(told: &Certificate) -> Vec<String> {
-    // When somebody was replaced is not on record: as early as can be, or as late.
-    [true, false].into_iter().filter_map(|early| lived(told, early)).collect()
+    // When somebody was replaced is not on record: as late as can be, as early, or early and it came back in between.
+    [(false, false), (true, false), (true, true)].into_iter().filter_map(|how| lived(told, how)).collect()
 }
 
-fn lived(told: &Certificate, early: bool) -> Option<String> {
+fn lived(told: &Certificate, (early, back): (bool, bool)) -> Option<String> {
     let came: usize = told.rounds.iter().map(|round| round.replaced.len()).sum();
     let people = &told.participants[..told.participants.len() - came];
     let known = known(told);
@@ -347,7 +347,7 @@ fn lived(told: &Certificate, early: bool) -> Option<String> {
         if life.over() || life.it.rounds.last().unwrap().round > round.round {
             continue;
         }
-        round_again(&mut life, told, round, if round.round == 1 { &known } else { &NOBODY }, early);
+        round_again(&mut life, told, round, if round.round == 1 { &known } else { &NOBODY }, (early, back));
     }
     Some(certificate(&told.workspace, &life.it).ok()?.text())
 }
@@ -371,7 +371,13 @@ fn known(told: &Certificate) -> BTreeMap<Id, Json> {
 }
 
 /// Answers at their places and times; who is gone goes as late as possible.
-fn round_again(life: &mut Life, told: &Certificate, round: &Round, known: &BTreeMap<Id, Json>, early: bool) {
+fn round_again(
+    life: &mut Life,
+    told: &Certificate,
+    round: &Round,
+    known: &BTreeMap<Id, Json>,
+    (early, back): (bool, bool),
+) {
     let end = round.closed_at.unwrap_or(told.ended_at);
     let mut steps: Vec<(u64, Timestamp, &Id, Option<Json>)> = round
         .answers
@@ -407,7 +413,7 @@ fn round_again(life: &mut Life, told: &Certificate, round: &Round, known: &BTree
     let mut extended = round.extended_at.is_none();
     for (at, (position, time, by, response)) in steps.iter().enumerate() {
         if at == replaced_before {
-            replace(life, told, round);
+            replace(life, told, round, back);
         }
         if at == gone_before {
             go(life, round);
@@ -431,7 +437,7 @@ fn round_again(life: &mut Life, told: &Certificate, round: &Round, known: &BTree
             life.now = life.now.max(end);
         }
         if replaced_before >= steps.len() {
-            replace(life, told, round);
+            replace(life, told, round, back);
         }
         if gone_before >= steps.len() {
             go(life, round);
@@ -445,7 +451,7 @@ fn round_again(life: &mut Life, told: &Certificate, round: &Round, known: &BTree
 }
 
 /// Those who were replaced go, whether or not they came back.
-fn replace(life: &mut Life, told: &Certificate, round: &Round) {
+fn replace(life: &mut Life, told: &Certificate, round: &Round, back: bool) {
     for one in &told.participants {
         let Some(of) = round.replaced.get(&one.id) else { continue };
         let start = (life.position % 200) as u8 + 3;
@@ -454,7 +460,7 @@ fn replace(life: &mut Life, told: &Certificate, round: &Round) {
         }
         let why = round.gone.get(of).map_or("came back", String::as_str);
         life.gone(of, why, Some(one.id.clone()));
-        if !round.gone.contains_key(of) {
+        if back || !round.gone.contains_key(of) {
             life.back(of, start + 1);
         }
     }
