@@ -312,11 +312,36 @@ pub(crate) async fn negotiation(
     entity(shared, workspace, ("negotiations", id), &Subject::Negotiation(key), (wait, came)).await
 }
 
+/// What is on record of a negotiation that has ended.
+pub(crate) async fn certificate(
+    shared: &Shared,
+    workspace: &Workspace,
+    id: &EntityId,
+    came: Came,
+) -> Result<Json, Error> {
+    let subject =
+        Subject::Certificate(NegotiationKey { workspace: workspace.clone(), negotiation: id.clone() });
+    let part = format!("{}/certificate", escaped(id.as_str()));
+    entity_at(shared, workspace, (&format!("negotiations/{part}"), id), &subject, (Duration::ZERO, came))
+        .await
+}
+
 /// An entity that ends, now or once it has: `/v1/<collection>/<id>`.
 async fn entity(
     shared: &Shared,
     workspace: &Workspace,
     (collection, id): (&str, &EntityId),
+    subject: &Subject,
+    how: (Duration, Came),
+) -> Result<Json, Error> {
+    let path = format!("{collection}/{}", escaped(id.as_str()));
+    entity_at(shared, workspace, (&path, id), subject, how).await
+}
+
+async fn entity_at(
+    shared: &Shared,
+    workspace: &Workspace,
+    (path, id): (&str, &EntityId),
     subject: &Subject,
     (wait, came): (Duration, Came),
 ) -> Result<Json, Error> {
@@ -331,7 +356,10 @@ async fn entity(
         let told = match find(shared, shard, came, found_by).await? {
             Where::Here => entity_here(shared, shard, subject, left).await,
             Where::There(address) => {
-                let path = format!("/v1/{collection}/{}?wait_ms={}", escaped(id.as_str()), left.as_millis());
+                let path = match left.as_millis() {
+                    0 => format!("/v1/{path}"),
+                    ms => format!("/v1/{path}?wait_ms={ms}"),
+                };
                 let limit = left + ANSWER;
                 tokio::select! {
                     told = shared.forward.get(&address, &path, Some(workspace), None, limit) => told.and_then(json),

@@ -205,6 +205,8 @@ pub enum Subject {
     Negotiation(NegotiationKey),
     /// The same in short.
     NegotiationBrief(NegotiationKey),
+    /// What is on record of one that has ended.
+    Certificate(NegotiationKey),
     /// What of the fleet is paused.
     Fleet,
 }

@@ -10,7 +10,7 @@ use crate::record::{Door, Step};
 use crate::rules::Try;
 use crate::state::{State, TaskKey, subject_of};
 use synod_fleet::AgentKey;
-use synod_negotiation::Negotiation;
+use synod_negotiation::{Negotiation, certificate};
 use synod_protocol::command::Delivery;
 use synod_protocol::event::{Event, GivesBack, What};
 use synod_protocol::negotiation::{Ask, NegotiationAsked, Seat};
@@ -185,7 +185,7 @@ fn ended(state: &State, step: &Step) -> Option<Past> {
             let at = state.seen.negotiation(&key.workspace, &key.negotiation)?;
             state.negotiation(&key).is_none().then_some(Past::NegotiationEnded { key, at })
         }
-        Subject::Agent(_) | Subject::Fleet => None,
+        Subject::Certificate(_) | Subject::Agent(_) | Subject::Fleet => None,
     }
 }
 
@@ -225,6 +225,19 @@ pub(crate) fn shown(state: &State, subject: &Subject) -> Told {
             None => {
                 let at = state.seen.negotiation(&key.workspace, &key.negotiation);
                 return Told::Past(Past::Negotiation { key: key.clone(), at });
+            }
+        },
+        Subject::Certificate(key) => match state.negotiation(key) {
+            Some(it) => match certificate(&key.workspace, it) {
+                Ok(certificate) => Json::of(&certificate),
+                Err(error) => {
+                    let status = error.status.as_str();
+                    return Told::Now(Err(Error::invalid_transition(error.to_string(), status)));
+                }
+            },
+            None => {
+                let at = state.seen.negotiation(&key.workspace, &key.negotiation);
+                return Told::Past(Past::Certificate { key: key.clone(), at });
             }
         },
         Subject::Fleet => Json::of(&state.shard.pauses.view()),

@@ -45,6 +45,13 @@ pub enum Past {
         /// The step by which it was opened, or ended.
         at: Option<u64>,
     },
+    /// What is on record of a negotiation that has ended.
+    Certificate {
+        /// Which.
+        key: NegotiationKey,
+        /// The step by which it was opened, or ended.
+        at: Option<u64>,
+    },
     /// A negotiation that was opened again: with this body it is answered with the negotiation, with another it is refused.
     Opened {
         /// Which.

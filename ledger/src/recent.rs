@@ -37,7 +37,10 @@ impl Had {
             return match subject_of(step)? {
                 Subject::Task(key) => Some(Had::Submitted(Past::Submitted { key, at, body })),
                 Subject::Negotiation(key) => Some(Had::Submitted(Past::Opened { key, at, body })),
-                Subject::NegotiationBrief(_) | Subject::Agent(_) | Subject::Fleet => None,
+                Subject::NegotiationBrief(_)
+                | Subject::Certificate(_)
+                | Subject::Agent(_)
+                | Subject::Fleet => None,
             };
         }
         match &step.rejected {

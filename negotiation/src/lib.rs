@@ -8,6 +8,7 @@
 //! | [`contract_net`], [`calibration`] | to which bidder a piece of work goes, by bids and by what became of earlier ones |
 //! | [`offers`] | which offer is agreed on |
 //! | [`emergency`] | who takes which role of a prepared procedure |
+//! | [`certificate`] | what of a negotiation that has ended is put on record, so that anyone can check it |
 //! | [`voting`] | which candidate the weighted ballots of the participants elect |
 //! | [`division`] | who gets how much of what is scarce: max-min, dominant resource fairness, tiers with minima |
 //! | [`assignment`] | which agent does which task, at the least cost in all |
@@ -21,6 +22,7 @@ pub mod assignment;
 pub mod auction;
 mod bounds;
 pub mod calibration;
+pub mod certificate;
 pub mod contract_net;
 pub mod division;
 pub mod emergency;
@@ -30,12 +32,14 @@ mod protocol;
 pub mod protocols;
 pub mod risk;
 mod roster;
+mod said;
 mod scale;
 mod session;
 mod then;
 pub mod tools;
 pub mod voting;
 
+pub use certificate::{Certificate, certificate, explain, verify};
 pub use protocol::{Call, Decision, Next, Protocol, Protocols, Table, answer};
 pub use roster::{NAME_BYTES_MAX, PARTICIPANTS_MAX};
 pub use scale::PART_BITS_MAX;

@@ -4,6 +4,7 @@
 //! whenever the ledger is folded.
 
 use crate::protocol::{Call, Next, Protocol, Protocols, Table};
+use crate::said;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use synod_protocol::event::What;
@@ -17,9 +18,9 @@ use synod_protocol::negotiation::{
 use synod_protocol::{Code, EntityId, Error, Exact, Id, Incarnation, Json, Timestamp, Workspace};
 
 /// Answers that do not count, of one negotiation, that are kept.
-const UNCOUNTED: usize = 200;
+pub(crate) const UNCOUNTED: usize = 200;
 /// With more participants than this it is not asked after every answer whether it is settled, but so many times.
-const LOOKS: usize = 64;
+pub(crate) const LOOKS: usize = 64;
 
 /// All of one negotiation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -201,7 +202,8 @@ fn participants(command: &OpenNegotiation, invited: &[Id]) -> Result<Vec<Partici
         .collect())
 }
 
-fn next_round(
+/// How a round is asked that a protocol calls for.
+pub(crate) fn next_round(
     call: &Call,
     round: u32,
     (participants, gone): (&[Participant], &BTreeSet<Id>),
@@ -285,6 +287,7 @@ impl Negotiation {
                 round.gone.insert(e.participant.clone(), e.reason.clone());
                 if let Some(id) = &e.replaced_by {
                     round.asked.insert(id.clone());
+                    round.replaced.insert(id.clone(), e.participant.clone());
                     let weight = Exact::one();
                     self.participants.push(Participant { id: id.clone(), weight, role: None, invited: true });
                 }
@@ -292,7 +295,7 @@ impl Negotiation {
             What::NegotiationExtended(e) => {
                 self.extended = true;
                 if let Some(round) = self.rounds.last_mut() {
-                    round.closes_at = e.closes_at;
+                    (round.closes_at, round.extended_at) = (e.closes_at, Some(now));
                 }
             }
             What::NegotiationRoundClosed(e) => {
@@ -332,7 +335,7 @@ impl Negotiation {
         round.gone.remove(&e.participant);
         let answer = Answer { response: e.response.clone(), at: now, position };
         if let Some(before) = round.answers.insert(e.participant.clone(), answer) {
-            uncounted(before.response, before.position, "replaced by a later answer");
+            uncounted(before.response, before.position, said::REPLACED);
         }
     }
 
@@ -429,7 +432,7 @@ impl Negotiation {
             Some(before) if before.response == command.response => return Ok(Vec::new()),
             Some(_) => match self.opened.repeated {
                 Repeated::Last => None,
-                Repeated::First => Some("an earlier answer counts".to_owned()),
+                Repeated::First => Some(said::EARLIER_COUNTS.to_owned()),
                 Repeated::Refused => {
                     let message = format!("{by} has answered round {wanted} of negotiation {}", self.id());
                     return Err(Error::new(Code::AlreadyExists, message));
@@ -483,8 +486,7 @@ impl Negotiation {
     /// By a build that does not know the protocol, whose time is up all the same.
     fn unknown_protocol(&self, now: Timestamp) -> Vec<What> {
         let Some(round) = self.round().filter(|round| round.closes_at <= now) else { return Vec::new() };
-        let reason =
-            format!("protocol {} is not known to who decides round {}", self.opened.protocol, round.round);
+        let reason = said::unknown_protocol(&self.opened.protocol, round.round);
         vec![What::NegotiationFailed(self.ended(NegotiationStatus::Failed, Some(reason)))]
     }
 
@@ -588,7 +590,9 @@ impl Negotiation {
         {
             open.answers.values_mut().for_each(|answer| answer.response = None);
         }
-        let open = self.round().map(|round| round.round).filter(|_| self.opened.sealed);
+        // A round that never closed stays secret.
+        let unclosed = self.rounds.last().filter(|round| round.closed_at.is_none());
+        let open = unclosed.map(|round| round.round).filter(|_| self.opened.sealed);
         let hidden = |mut one: Uncounted| {
             if Some(one.round) == open {
                 one.response = None;
@@ -664,7 +668,7 @@ impl<'a> Draft<'a> {
     }
 
     fn no_quorum(&mut self, answers: usize, quorum: usize) {
-        self.fail(format!("no quorum: {answers} answered, {quorum} were needed"));
+        self.fail(said::no_quorum(answers, quorum));
     }
 
     fn fail(&mut self, reason: String) {
@@ -680,7 +684,7 @@ impl<'a> Draft<'a> {
             // A protocol's own question to some is the protocol's own matter.
             _ if quorum == 0 => self.close(ClosedBy::Time),
             OnTimeout::Fail => {
-                self.fail(format!("time was up in round {number}, and {silent} had not answered"));
+                self.fail(said::time_was_up(number, silent));
             }
             OnTimeout::Default(outcome) => self.by_default(outcome, number),
             OnTimeout::Extend if !self.it.extended && !self.is_past_deadline() => {
@@ -701,7 +705,7 @@ impl<'a> Draft<'a> {
 
     fn by_default(&mut self, outcome: Json, round: u32) {
         self.round_closed(ClosedBy::Time, None);
-        let explanation = vec![format!("Time was up in round {round}: this is the default that was stated.")];
+        let explanation = vec![said::by_default(round)];
         self.decide(outcome, explanation, true);
     }
 
@@ -750,13 +754,11 @@ impl<'a> Draft<'a> {
                 }
                 Next::Round(_) if number >= ROUNDS => {
                     self.round_closed(by, None);
-                    return self.fail(format!("there was no decision in {ROUNDS} rounds"));
+                    return self.fail(said::too_many_rounds(ROUNDS));
                 }
                 Next::Round(_) if self.is_past_deadline() => {
                     self.round_closed(by, None);
-                    return self.fail(format!(
-                        "the deadline passed in round {number}, and there is no decision yet"
-                    ));
+                    return self.fail(said::deadline_passed(number));
                 }
                 Next::Round(call) => {
                     let next = self.next(&call, number as u32 + 1);

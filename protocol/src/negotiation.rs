@@ -264,6 +264,9 @@ pub struct Round {
     pub opened_at: Timestamp,
     /// Its time is up then.
     pub closes_at: Timestamp,
+    /// When its time was up and it was given as much again, where that is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extended_at: Option<Timestamp>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Timestamp>,
@@ -276,6 +279,9 @@ pub struct Round {
     /// Who will not answer any more, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gone: BTreeMap<Id, String>,
+    /// Who came into it in place of whom.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replaced: BTreeMap<Id, Id>,
 }
 
 /// An answer that counts.
@@ -791,10 +797,12 @@ impl Round {
             quorum: next.quorum,
             opened_at: now,
             closes_at: next.closes_at,
+            extended_at: None,
             closed_at: None,
             closed_by: None,
             answers: BTreeMap::new(),
             gone: BTreeMap::new(),
+            replaced: BTreeMap::new(),
         }
     }
 

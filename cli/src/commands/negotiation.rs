@@ -4,12 +4,15 @@ use super::place::Place;
 use crate::mesh::{Api, run as on_runtime, segment};
 use crate::output::{Column, Output, Stop};
 use crate::settings::Flags;
+use crate::terminal::harmless;
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use synod_protocol::{EntityId, Id};
+use synod_negotiation::{Protocols, explain, verify};
+use synod_protocol::negotiation::NegotiationView;
+use synod_protocol::{EntityId, Error, Id};
 
 /// What a file may have.
 const FILE_BYTES: u64 = 4 << 20;
@@ -35,6 +38,19 @@ enum Verb {
     Respond(Respond),
     /// Want it no more
     Cancel(Cancel),
+    /// Tell in sentences what was asked, who answered, and how the decision followed
+    Explain(Which),
+    /// Write the certificate of one that has ended, to be verified by anyone
+    Certificate(Which),
+    /// Recompute a certificate with nothing but its file, and say what does not hold
+    Verify(Verify),
+}
+
+#[derive(Debug, clap::Args)]
+struct Verify {
+    /// The file; - is stdin
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -113,6 +129,10 @@ const COLUMNS: [Column; 6] = [
 ];
 
 pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
+    if let Verb::Verify(Verify { file }) = &args.verb {
+        // It takes no mesh.
+        return verified(&text(file)?, output);
+    }
     let settings = args.place.quiet_settings(flags)?;
     on_runtime(async {
         let api = Api::of(&settings)?;
@@ -138,6 +158,19 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
                 let path = path(&respond.which, "/responses");
                 output.entity(&api.post(&path, &[], &body, Duration::ZERO).await?.1)
             }
+            Verb::Explain(which) => {
+                let view = api.get(&path(&which, ""), &[], Duration::ZERO).await?;
+                let view: NegotiationView = serde_json::from_value(view)
+                    .map_err(|error| Error::unavailable(format!("the answer does not read: {error}")))?;
+                explain(&view)
+                    .iter()
+                    .try_for_each(|sentence| output.text(&format!("{}\n", harmless(sentence))))
+            }
+            Verb::Certificate(which) => {
+                let made = api.get(&path(&which, "/certificate"), &[], Duration::ZERO).await?;
+                output.text(&format!("{made}\n"))
+            }
+            Verb::Verify(_) => Ok(()),
             Verb::Cancel(Cancel { which, reason }) => {
                 let body = json!({ "reason": reason });
                 output.entity(&api.post(&path(&which, "/cancel"), &[], &body, Duration::ZERO).await?.1)
@@ -173,11 +206,36 @@ fn answer(respond: &Respond) -> Value {
 
 /// One JSON value of a file, or of stdin.
 fn read(file: &Path) -> Result<Value, Stop> {
+    serde_json::from_str(&text(file)?)
+        .map_err(|error| Stop::Usage(format!("{}: no JSON: {error}", file.display())))
+}
+
+fn text(file: &Path) -> Result<String, Stop> {
     let mut text = String::new();
     let read = match file.as_os_str().as_encoded_bytes() {
         b"-" => std::io::stdin().take(FILE_BYTES).read_to_string(&mut text),
         _ => std::fs::File::open(file).and_then(|file| file.take(FILE_BYTES).read_to_string(&mut text)),
     };
     read.map_err(|error| Stop::Usage(format!("{}: {error}", file.display())))?;
-    serde_json::from_str(&text).map_err(|error| Stop::Usage(format!("{}: no JSON: {error}", file.display())))
+    Ok(text)
+}
+
+/// Says what does not hold, a line for each; that all of it does, in one.
+fn verified(text: &str, output: &mut Output<impl Write>) -> Result<(), Stop> {
+    let verification = verify(text, Protocols::standard());
+    for finding in &verification.findings {
+        output.text(&harmless(&format!("{}: {}", finding.at, finding.what)))?;
+        output.text("\n")?;
+    }
+    if let Some(note) = &verification.note {
+        output.text(&format!("{}\n", harmless(note)))?;
+    }
+    if !verification.holds() {
+        let count = verification.findings.len();
+        return Err(Stop::Failed(format!(
+            "the certificate does not hold: {count} things are not as they were"
+        )));
+    }
+    let how = if verification.recomputed { ", and its decision follows from what was answered" } else { "" };
+    output.text(&format!("The certificate is what was written{how}.\n"))
 }

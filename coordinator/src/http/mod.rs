@@ -65,6 +65,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(fleet::resume_fleet))
         .routes(routes!(negotiations::post_negotiation, negotiations::list_negotiations))
         .routes(routes!(negotiations::get_negotiation))
+        .routes(routes!(negotiations::get_certificate))
         .routes(routes!(negotiations::post_response))
         .routes(routes!(negotiations::cancel_negotiation))
         .routes(routes!(tools::list_tools))

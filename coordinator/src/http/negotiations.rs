@@ -150,6 +150,20 @@ pub(crate) async fn get_negotiation(
     Ok(answer::entity(status, &entity, Some(format!("/v1/negotiations/{id}"))))
 }
 
+/// What is on record of a negotiation that has ended: `synod negotiation verify` recomputes it with nothing else.
+#[utoipa::path(get, path = "/v1/negotiations/{id}/certificate", params(("id" = String, Path, description = "The negotiation's id")), responses(
+    (status = 200, description = "The certificate", body = serde_json::Value),
+    (status = "4XX", description = "Refused; `invalid_transition` while it goes on", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn get_certificate(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let entity = door::certificate(&shared, &caller.workspace, &named(&id)?, caller.came).await?;
+    Ok(answer::entity(StatusCode::OK, &entity, None))
+}
+
 /// Answers the round that is open, as a participant: `participant`, and `response` or `abstain`.
 #[utoipa::path(post, path = "/v1/negotiations/{id}/responses", params(("id" = String, Path, description = "The negotiation's id")), request_body = RespondNegotiation, responses(
     (status = 200, description = "Taken", body = NegotiationBrief),

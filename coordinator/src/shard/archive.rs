@@ -12,7 +12,7 @@ use synod_ledger::{
     Answer, Fold, Had, Keep, NEGOTIATION, NegotiationKey, Past, Search, State, Step, Subject, TASK, TaskKey,
     TaskState, life_from, negotiation_from, submission,
 };
-use synod_negotiation::Negotiation;
+use synod_negotiation::{Negotiation, certificate};
 use synod_protocol::negotiation::NegotiationView;
 use synod_protocol::view::Task;
 use synod_protocol::{Code, EntityId, Error, Json, Workspace, topics};
@@ -73,6 +73,13 @@ async fn look(shared: &Shared, shard: u32, past: Past) -> Answer {
             Err(Error::invalid_transition(format!("task {} has ended as {status}", key.task), status))
         }
         Past::Negotiation { key, at } => negotiation(shared, shard, &key, at).await.map(|json| (json, false)),
+        Past::Certificate { key, at } => {
+            let at = at.ok_or_else(|| Error::not_found("negotiation", key.negotiation.as_str()))?;
+            let found = negotiation_life(shared, shard, &key, at).await?;
+            let made = certificate(&key.workspace, &found)
+                .map_err(|error| Error::invalid_transition(error.to_string(), error.status.as_str()))?;
+            Json::of(&made).map(|json| (json, false)).map_err(|e| Error::new(Code::Internal, e.to_string()))
+        }
         Past::Opened { key, at, body } => {
             let found = negotiation_life(shared, shard, &key, at).await?;
             if found.opened.body != body {

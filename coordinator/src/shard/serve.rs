@@ -320,7 +320,7 @@ impl<'a> Serving<'a> {
             Subject::Negotiation(key) | Subject::NegotiationBrief(key) => {
                 state.negotiation(key).is_some_and(|it| !it.status.is_final())
             }
-            Subject::Agent(_) | Subject::Fleet => false,
+            Subject::Certificate(_) | Subject::Agent(_) | Subject::Fleet => false,
         }
     }
 

@@ -452,11 +452,16 @@ impl World {
                     Ok((Json::of(&json!({"agent_id": key.agent})).unwrap(), false))
                 }
                 Had::Taken(Subject::Fleet) => panic!("nobody pauses here"),
-                Had::Taken(Subject::Negotiation(_) | Subject::NegotiationBrief(_)) => {
+                Had::Taken(
+                    Subject::Negotiation(_) | Subject::NegotiationBrief(_) | Subject::Certificate(_),
+                ) => {
                     panic!("nobody negotiates here")
                 }
             },
-            Past::Negotiation { .. } | Past::Opened { .. } | Past::NegotiationEnded { .. } => {
+            Past::Negotiation { .. }
+            | Past::Certificate { .. }
+            | Past::Opened { .. }
+            | Past::NegotiationEnded { .. } => {
                 panic!("nobody negotiates here")
             }
             Past::Submitted { key, at, body } if submitted(*at, key) == *body => named(key),

@@ -3,6 +3,9 @@
 
 mod assignment;
 mod auction;
+mod certificate;
+mod certificate_found;
+mod certificate_lives;
 mod deal;
 mod division;
 mod fusion;

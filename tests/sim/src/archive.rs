@@ -81,6 +81,7 @@ impl Archive<'_> {
                 let at = at.ok_or_else(|| Error::not_found("negotiation", key.negotiation.as_str()))?;
                 shown(&self.negotiation(&key, at)?, &key)
             }
+            Past::Certificate { .. } => Err(Error::new(Code::Internal, "nobody asks for a certificate here")),
             Past::Opened { key, at, body } => {
                 let found = self.negotiation(&key, at)?;
                 if found.opened.body != body {
