@@ -94,6 +94,23 @@ enum Op {
         which: u8,
         count: u8,
     },
+    Open {
+        who: bool,
+        kafka: bool,
+        which: u8,
+    },
+    Respond {
+        who: bool,
+        kafka: bool,
+        which: u8,
+        by: u8,
+        what: u8,
+    },
+    EndNegotiation {
+        who: bool,
+        kafka: bool,
+        which: u8,
+    },
     Junk {
         kind: u8,
     },
@@ -109,6 +126,7 @@ enum Op {
 
 const TASKS: u8 = 12;
 const AGENTS: u8 = 3;
+const NEGOTIATIONS: u8 = 6;
 
 fn op() -> impl Strategy<Value = Op> {
     let (b, n) = (any::<bool>, any::<u8>);
@@ -136,6 +154,10 @@ fn op() -> impl Strategy<Value = Op> {
         20 => (seat(), n(), prop::bool::weighted(0.01)).prop_map(|(who, which, fails)| Op::Ack { who, which, fails }),
         50 => (seat(), 0..6u8).prop_map(|(who, confirm)| Op::Flush { who, confirm }),
         15 => (seat(), n(), 1..3u8).prop_map(|(who, which, count)| Op::Confirm { who, which, count }),
+        12 => (seat(), b(), 0..NEGOTIATIONS).prop_map(|(who, kafka, which)| Op::Open { who, kafka, which }),
+        24 => (seat(), b(), 0..NEGOTIATIONS, 0..4u8, 0..4u8)
+            .prop_map(|(who, kafka, which, by, what)| Op::Respond { who, kafka, which, by, what }),
+        2 => (seat(), b(), 0..NEGOTIATIONS).prop_map(|(who, kafka, which)| Op::EndNegotiation { who, kafka, which }),
         2 => n().prop_map(|kind| Op::Junk { kind }),
         3 => Just(Op::Ghost),
         4 => b().prop_map(|who| Op::Crash { who }),
@@ -200,6 +222,29 @@ impl World {
                 (0..confirm).for_each(|_| self.confirm(who.into(), 0, usize::MAX));
             }
             Op::Confirm { who, which, count } => self.confirm(who.into(), which.into(), count.into()),
+            Op::Open { who, kafka, which } => {
+                let on_timeout = ["decide", "extend", "fail"][usize::from(which) % 3];
+                let body = json!({"negotiation_id": format!("n{which}"), "protocol": "vote", "round_ms": 500,
+                    "rules": {"candidates": ["x", "y"], "method": "plurality"}, "on_timeout": on_timeout,
+                    "participants": ["a0", "a1", "outsider"], "repeated": if which % 2 == 0 { "last" } else { "first" },
+                    "then": {"task": {"capability": "c"}}});
+                self.send(who.into(), kafka, "synod.negotiation.open", &body);
+            }
+            Op::Respond { who, kafka, which, by, what } => {
+                let by = ["a0", "a1", "outsider", "stranger"][usize::from(by) % 4];
+                let mut body = json!({"negotiation_id": format!("n{which}"), "participant": by});
+                match what {
+                    0 => body["abstain"] = json!(true),
+                    1 => body["response"] = json!("x"),
+                    2 => body["response"] = json!("y"),
+                    _ => body["response"] = json!("z"),
+                }
+                self.send(who.into(), kafka, "synod.negotiation.respond", &body);
+            }
+            Op::EndNegotiation { who, kafka, which } => {
+                let body = json!({"negotiation_id": format!("n{which}")});
+                self.send(who.into(), kafka, "synod.negotiation.cancel", &body);
+            }
             Op::Junk { kind } => self.junk(kind),
             Op::Ghost => self.ghost(),
             Op::Crash { who } => self.drop_owner(who.into()),

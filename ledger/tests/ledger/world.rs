@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use synod_fleet::{AgentKey, Registry};
 use synod_ledger::{
-    Answer, Context, Effect, Folded, Had, Image, Input, Keep, Limits, Meta, Next, Owed, Owner, Past, Record,
-    Released, State, Step, Subject, TaskKey, invariants,
+    Answer, Context, Effect, Folded, Had, Image, Input, Keep, Limits, Meta, NegotiationKey, Next, Owed,
+    Owner, Past, Record, Released, State, Step, Subject, TaskKey, invariants,
 };
-use synod_protocol::event::What;
 use synod_protocol::view::Assignment;
 use synod_protocol::{Code, Error, Incarnation, Json, Timestamp};
 
@@ -390,6 +389,7 @@ impl World {
 
     fn perform(&mut self, offset: u64, effect: Effect) {
         match effect {
+            Effect::Deliver { envelope, .. } if envelope.ty == "synod.negotiation.asked" => {}
             Effect::Deliver { attempt_id: Some(_), value, .. } => self.work.push(value.to().unwrap()),
             Effect::Directory(entry) => {
                 self.seats[0].fleet.learn((*entry).clone(), offset);
@@ -430,14 +430,19 @@ impl World {
         };
         let submitted = |at: u64, key: &TaskKey| {
             let step = step(at);
-            let What::TaskSubmitted(submitted) = &step.events[0].what else {
-                panic!("{key:?} was not submitted at {at}")
-            };
-            assert_eq!(submitted.task_id, key.task);
-            submitted.body.clone()
+            let submitted = synod_ledger::submission(&step, key);
+            submitted.unwrap_or_else(|| panic!("{key:?} was not submitted at {at}")).body.clone()
         };
         let found = Json::of(&json!({"task_id": "?"})).unwrap();
         let named = |key: &TaskKey| Ok((Json::of(&json!({"task_id": key.task})).unwrap_or(found), false));
+        let negotiated = |key: &NegotiationKey| {
+            Ok((Json::of(&json!({"negotiation_id": key.negotiation})).unwrap(), false))
+        };
+        // It was opened by that step, or ended long after.
+        let opened = |at: u64, key: &NegotiationKey| {
+            let found = step(at);
+            assert!(found.events.iter().any(|event| event.entity == key.negotiation), "{key:?} at {at}");
+        };
         let answer = match past {
             Past::Task { at: None, .. } => return,
             Past::Task { key, at: Some(at) } => {
@@ -453,16 +458,21 @@ impl World {
                 }
                 Had::Taken(Subject::Fleet) => panic!("nobody pauses here"),
                 Had::Taken(
-                    Subject::Negotiation(_) | Subject::NegotiationBrief(_) | Subject::Certificate(_),
-                ) => {
-                    panic!("nobody negotiates here")
-                }
+                    Subject::Negotiation(key) | Subject::NegotiationBrief(key) | Subject::Certificate(key),
+                ) => negotiated(&key),
             },
-            Past::Negotiation { .. }
-            | Past::Certificate { .. }
-            | Past::Opened { .. }
-            | Past::NegotiationEnded { .. } => {
-                panic!("nobody negotiates here")
+            Past::Negotiation { at: None, .. } | Past::Certificate { .. } => return,
+            Past::Negotiation { key, at: Some(at) } => {
+                opened(*at, key);
+                negotiated(key)
+            }
+            Past::Opened { key, at, .. } => {
+                opened(*at, key);
+                negotiated(key)
+            }
+            Past::NegotiationEnded { key, at } => {
+                opened(*at, key);
+                Err(Error::new(Code::InvalidTransition, "it has ended"))
             }
             Past::Submitted { key, at, body } if submitted(*at, key) == *body => named(key),
             Past::Submitted { .. } => Err(Error::new(Code::AlreadyExists, "another body")),
@@ -478,7 +488,7 @@ impl World {
     fn learn(&mut self, ce_id: &str, answer: &Answer) {
         let told = answer.clone().map_err(|error| error.code).map(|(entity, _)| {
             let entity: Value = entity.to().unwrap();
-            let id = entity["task_id"].as_str().or(entity["agent_id"].as_str());
+            let id = ["task_id", "agent_id", "negotiation_id"].iter().find_map(|id| entity[*id].as_str());
             id.unwrap().to_owned()
         });
         let first = self.answered.entry(ce_id.to_owned()).or_insert_with(|| told.clone());

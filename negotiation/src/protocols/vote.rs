@@ -157,8 +157,10 @@ fn check(rules: &Rules, table: &Table<'_>, by: &Id, response: &Json) -> Result<(
     let weight = table.participant(by).map_or_else(Exact::zero, |participant| participant.weight.clone());
     let voter = Say::read(response)?.voter(by, weight);
     rules.check_voter(&voter).map_err(|error| {
-        let inside =
-            error.field.as_deref().and_then(|field| field.strip_prefix("/ballot")).map(str::to_owned);
+        // A text is the choice itself.
+        let is_short = response.as_str().starts_with('"');
+        let inside = error.field.as_deref().and_then(|field| field.strip_prefix("/ballot"));
+        let inside = inside.filter(|_| !is_short).map(str::to_owned);
         error.with_field(format!("/response{}", inside.unwrap_or_default()))
     })
 }
