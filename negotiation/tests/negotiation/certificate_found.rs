@@ -29,7 +29,7 @@ fn a_changed_vote_is_found() {
     assert!(places(&it, |_| ()).is_empty());
     for (place, to, first) in [
         ("/rounds/0/answers/ann/response", json!("blue"), "/outcome/broken_by"),
-        ("/rounds/0/answers/ann/response", json!("red"), "/rounds/0/answers/ann/response/choice"),
+        ("/rounds/0/answers/ann/response", json!("red"), "/rounds/0/answers/ann/response"),
         ("/rounds/0/answers/ann/at", json!(at(-1)), "/rounds/0/answers/ann/at"),
         ("/rounds/0/answers/cid/at", json!(at(31)), "/rounds/0/answers/cid/at"),
         ("/rounds/0/answers/bob/position", json!(101), "/rounds/0/answers/ann/position"),
@@ -60,7 +60,7 @@ fn a_changed_vote_is_found() {
         ("/uncounted/0/reason", json!("too late"), "/uncounted/0/reason"),
         ("/uncounted/0/participant", json!("dora"), "/uncounted/0"),
         ("/uncounted/0/position", json!(102), "/uncounted/0/reason"),
-        ("/uncounted/0/response", json!("red"), "/uncounted/0/response/choice"),
+        ("/uncounted/0/response", json!("red"), "/uncounted/0/response"),
         ("/outcome/winners", json!(["blue"]), "/outcome/winners/0"),
         ("/tie_break/broken_by", json!("order"), "/tie_break"),
         ("/explanation/0", json!("So it is."), "/explanation/0"),
