@@ -64,6 +64,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// How often it is looked whether a coordinator that starts is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// A running coordinator. Dropping it stops it without waiting; see [`Coordinator::shutdown`].
 pub struct Coordinator {
     address: SocketAddr,
@@ -224,9 +227,20 @@ impl Coordinator {
         format!("http://{}", self.address)
     }
 
-    /// Waits until every shard serves; `false` when the time is over first.
+    /// Waits until every shard serves, and shared state is served; `false` when the time is over first.
     pub async fn ready(&self, wait: Duration) -> bool {
-        tokio::time::timeout(wait, self.shared.status.wait_ready()).await.is_ok()
+        let ready = async {
+            self.shared.status.wait_ready().await;
+            self.state_is_served().await;
+        };
+        tokio::time::timeout(wait, ready).await.is_ok()
+    }
+
+    /// Every range of shared state has been read back from its mirror, by whichever coordinator has it.
+    async fn state_is_served(&self) {
+        while !matches!(self.shared.feed.ends().await, Ok(Some(_))) {
+            tokio::time::sleep(LOOK_EVERY).await; // between two looks at the condition
+        }
     }
 
     /// Hands its shards over in good order, then closes its door and ends; what is left after `limit` is cut off,

@@ -163,7 +163,7 @@ async fn a_consumer_keeps_what_it_handles_and_gives_back_what_fails() {
         queue.enqueue(&n).await.unwrap();
     }
     queue.enqueue("no number").await.unwrap();
-    let visibility = Duration::from_millis(300);
+    let visibility = Duration::from_millis(1_500); // longer than any stall of a busy machine
     let options = ConsumeOptions {
         visibility,
         concurrency: 4,
