@@ -152,13 +152,17 @@ struct Inside {
     broken: Option<String>,
     /// Why Redis is not used, although it answers.
     unfit: Option<String>,
+    /// It has looked at Kafka, Redis and the directory. Until then others may hold every shard, and yet nothing is known
+    /// of whether this one can work.
+    joined: bool,
 }
 
 impl Status {
     pub(crate) fn new(partitions: u32) -> Status {
         let shards = (0..partitions).map(|shard| ShardStatus { shard, ..ShardStatus::default() }).collect();
         let away = |who: &str| Err(format!("{who} has not been reached yet"));
-        let inside = Inside { shards, kafka: away("Kafka"), redis: away("Redis"), broken: None, unfit: None };
+        let (kafka, redis) = (away("Kafka"), away("Redis"));
+        let inside = Inside { shards, kafka, redis, broken: None, unfit: None, joined: false };
         Status { inside: Mutex::new(inside), changed: watch::channel(()).0 }
     }
 
@@ -187,6 +191,12 @@ impl Status {
     /// Redis answers, and is not to be used; or is, from now on.
     pub(crate) fn unfit(&self, why: Option<String>) {
         self.lock().unfit = why;
+        self.changed.send_replace(());
+    }
+
+    /// It knows what it stands on, and begins.
+    pub(crate) fn joined(&self) {
+        self.lock().joined = true;
         self.changed.send_replace(());
     }
 
@@ -258,6 +268,7 @@ impl Status {
     pub(crate) fn troubles(&self) -> Vec<String> {
         let inside = self.lock();
         let mut out: Vec<String> = inside.broken.iter().cloned().collect();
+        out.extend((!inside.joined).then(|| "it has not joined the mesh yet".to_owned()));
         out.extend(inside.kafka.as_ref().err().map(|why| format!("Kafka: {why}")));
         out.extend(inside.redis.as_ref().err().map(|why| format!("Redis: {why}")));
         out.extend(inside.unfit.as_ref().map(|why| format!("Redis: {why}")));
@@ -298,6 +309,7 @@ mod tests {
         let status = Status::new(2);
         status.kafka(Ok(()));
         status.redis(Ok(()));
+        status.joined();
         status.elsewhere(1, Some("other".into()));
         status.shard(0, |s| {
             s.phase = Phase::Serving;
@@ -330,6 +342,17 @@ mod tests {
         shard.moved_to_at(14, 5, at(81));
         assert_eq!(told(&mut shard, 90), (6, Some(21_000), true));
         assert_eq!(told(&mut shard, 92), (6, Some(23_000), false));
+    }
+
+    #[test]
+    fn one_that_has_not_looked_at_what_it_stands_on_is_not_ready() {
+        let status = Status::new(1);
+        status.kafka(Ok(()));
+        status.redis(Ok(()));
+        status.elsewhere(0, Some("one that is about to be lost".into()));
+        assert_eq!(status.troubles(), ["it has not joined the mesh yet"]);
+        status.joined();
+        assert_eq!(status.troubles(), Vec::<String>::new());
     }
 
     #[test]

@@ -306,6 +306,7 @@ async fn join(
         work.spawn(shard::live(shared.clone(), inbox));
     }
     joined.cancel();
+    shared.status.joined();
     while let Some(ended) = work.join_next().await {
         if let Err(error) = ended
             && error.is_panic()

@@ -356,10 +356,26 @@ fn redis_cli(services: &Services, words: &[&str]) {
     assert!(done.status.success(), "{done:?}");
 }
 
+/// A Redis that throws things away, until this is dropped: who comes after must not find it so.
+struct ThrowsAway<'a>(&'a Services);
+
+impl<'a> ThrowsAway<'a> {
+    fn set(services: &'a Services) -> ThrowsAway<'a> {
+        redis_cli(services, &["config", "set", "maxmemory-policy", "allkeys-lru"]);
+        ThrowsAway(services)
+    }
+}
+
+impl Drop for ThrowsAway<'_> {
+    fn drop(&mut self) {
+        redis_cli(self.0, &["config", "set", "maxmemory-policy", "noeviction"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_throws_things_away_is_not_used() {
     let (services, _turn) = services().await;
-    redis_cli(&services, &["config", "set", "maxmemory-policy", "allkeys-lru"]);
+    let throws_away = ThrowsAway::set(&services);
     let mesh = Mesh::coordinator(&services.kafka, &services.redis);
     let client = Client::of(&mesh);
     let why = eventually("it says why it waits", Duration::from_secs(20), || async {
@@ -368,7 +384,7 @@ async fn a_redis_that_throws_things_away_is_not_used() {
         answer.text().await.ok().filter(|why| why.contains("maxmemory-policy is allkeys-lru"))
     })
     .await;
-    redis_cli(&services, &["config", "set", "maxmemory-policy", "noeviction"]);
+    drop(throws_away);
     mesh.ready(Duration::from_secs(40)).await;
     assert!(why.contains("--accept-eviction"), "{why}");
 }
