@@ -180,21 +180,37 @@ impl Client {
         }
     }
 
-    /// The task as it is when it has ended or when `wait` is over; `None` when nobody answered usefully.
-    pub(crate) async fn long_poll(
+    /// An entity once it is over, however long that takes. `queued`: only Kafka had it when it was accepted, and a coordinator
+    /// may not know it yet.
+    pub(crate) async fn ended<T: DeserializeOwned>(
         &self,
-        task_id: &EntityId,
-        wait: Duration,
-    ) -> Result<Option<Task>, DoorError> {
-        self.held(&format!("/v1/tasks/{}", encoded(task_id.as_str())), wait).await
+        path: &str,
+        queued: bool,
+        deadline: Instant,
+        is_over: impl Fn(&T) -> bool,
+    ) -> Result<T, DoorError> {
+        let mut backoff = waits();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let pause = match self.held::<T>(path, left).await {
+                Ok(Some(entity)) if is_over(&entity) => return Ok(entity),
+                Ok(Some(_)) => {
+                    // It was held as long as asked for, or a coordinator that goes answered early.
+                    backoff = waits();
+                    Duration::from_millis(5)
+                }
+                Ok(None) => backoff.next().unwrap_or(Duration::from_secs(1)),
+                Err(error) if queued && error.code() == Some(Code::NotFound) => {
+                    backoff.next().unwrap_or(Duration::from_secs(1))
+                }
+                Err(error) => return Err(error),
+            };
+            tokio::time::sleep(pause).await; // the backoff itself
+        }
     }
 
     /// An entity as it is when it has ended or when `wait` is over; `None` when nobody answered usefully.
-    pub(crate) async fn held<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        wait: Duration,
-    ) -> Result<Option<T>, DoorError> {
+    async fn held<T: DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<Option<T>, DoorError> {
         let http = self.mesh.http();
         if !http.coordinators.possible() {
             return Err(DoorError::NoDoor("a coordinator's URL, or Redis"));

@@ -1,13 +1,14 @@
 //! A submitted task in its submitter's hands: wait, watch, cancel.
 
 use crate::client::Client;
-use crate::door::{DoorError, waits};
+use crate::door::DoorError;
+use crate::http::encoded;
 use crate::task::TaskResult;
 use crate::watch::{Watch, watch};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
+use synod_protocol::EntityId;
 use synod_protocol::view::{Task, TaskStatus};
-use synod_protocol::{Code, EntityId};
 use tokio::time::Instant;
 
 /// A submitted task; a cheap clone. Dropping it changes nothing: the task goes on.
@@ -94,24 +95,9 @@ impl TaskHandle {
 
     /// The task once it has ended, however long that takes.
     async fn ended(&self, deadline: Instant) -> Result<Task, DoorError> {
-        let mut backoff = waits();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let pause = match self.client.long_poll(&self.task_id, left).await {
-                Ok(Some(task)) if task.status.is_final() => return Ok(task),
-                Ok(Some(_)) => {
-                    // It was held as long as asked for, or a coordinator that goes answered early.
-                    backoff = waits();
-                    Duration::from_millis(5)
-                }
-                Ok(None) => backoff.next().unwrap_or(Duration::from_secs(1)),
-                Err(error) if self.queued && error.code() == Some(Code::NotFound) => {
-                    backoff.next().unwrap_or(Duration::from_secs(1))
-                }
-                Err(error) => return Err(error),
-            };
-            tokio::time::sleep(pause).await; // the backoff itself
-        }
+        let path = format!("/v1/tasks/{}", encoded(self.task_id.as_str()));
+        let is_over = |task: &Task| task.status.is_final();
+        self.client.ended(&path, self.queued, deadline, is_over).await
     }
 
     /// What happens to it, from its submission to its end, one event after the other.

@@ -1,13 +1,13 @@
 //! Who wants something decided: open, wait, answer, cancel.
 
 use crate::client::Client;
-use crate::door::{Accepted, DoorError, waits};
+use crate::door::{Accepted, DoorError};
 use crate::http::encoded;
 use std::time::Duration;
 use synod_protocol::negotiation::{
     CancelNegotiation, NegotiationStatus, NegotiationView, OpenNegotiation, RespondNegotiation,
 };
-use synod_protocol::{Code, Command, EntityId, Id, Json};
+use synod_protocol::{Command, EntityId, Id, Json};
 use tokio::time::Instant;
 
 /// A negotiation that was opened; a cheap clone. Dropping it changes nothing: it goes on.
@@ -84,8 +84,7 @@ impl NegotiationHandle {
     /// # Errors
     /// `Refused` with `not_found`, among others; `NoAnswer`.
     pub async fn get(&self) -> Result<NegotiationView, DoorError> {
-        let path = format!("/v1/negotiations/{}", encoded(self.negotiation_id.as_str()));
-        self.client.ask(&path, self.client.mesh().config().command_limit).await
+        self.client.ask(&self.path(), self.client.mesh().config().command_limit).await
     }
 
     /// Waits for its decision, up to `limit`.
@@ -111,25 +110,12 @@ impl NegotiationHandle {
 
     /// The negotiation once it has ended, however long that takes.
     async fn ended(&self, deadline: Instant) -> Result<NegotiationView, DoorError> {
-        let mut backoff = waits();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let path = format!("/v1/negotiations/{}", encoded(self.negotiation_id.as_str()));
-            let pause = match self.client.held::<NegotiationView>(&path, left).await {
-                Ok(Some(view)) if view.status.is_final() => return Ok(view),
-                Ok(Some(_)) => {
-                    // It was held as long as asked for, or a coordinator that goes answered early.
-                    backoff = waits();
-                    Duration::from_millis(5)
-                }
-                Ok(None) => backoff.next().unwrap_or(Duration::from_secs(1)),
-                Err(error) if self.queued && error.code() == Some(Code::NotFound) => {
-                    backoff.next().unwrap_or(Duration::from_secs(1))
-                }
-                Err(error) => return Err(error),
-            };
-            tokio::time::sleep(pause).await; // the backoff itself
-        }
+        let is_over = |view: &NegotiationView| view.status.is_final();
+        self.client.ended(&self.path(), self.queued, deadline, is_over).await
+    }
+
+    fn path(&self) -> String {
+        format!("/v1/negotiations/{}", encoded(self.negotiation_id.as_str()))
     }
 
     /// Answers the round that is open, as this participant; `None`: it abstains.

@@ -54,6 +54,21 @@ pub(crate) enum Taken {
     Accepted,
 }
 
+impl Taken {
+    /// The entity, and whether the command made it; where nothing else is taken for an answer.
+    ///
+    /// # Errors
+    /// `internal`: it was only accepted.
+    pub(crate) fn entity(self) -> Result<(Json, bool), Error> {
+        match self {
+            Taken::Decided { entity, made } => Ok((entity, made)),
+            Taken::Accepted => {
+                Err(Error::new(Code::Internal, "a command was accepted without being decided"))
+            }
+        }
+    }
+}
+
 /// Finds out who owns a shard; waits while it changes hands.
 ///
 /// # Errors
@@ -297,7 +312,8 @@ pub(crate) async fn task(
     came: Came,
 ) -> Result<Json, Error> {
     let subject = Subject::Task(TaskKey { workspace: workspace.clone(), task: id.clone() });
-    entity(shared, workspace, ("tasks", id), &subject, (wait, came)).await
+    let path = format!("tasks/{}", escaped(id.as_str()));
+    entity(shared, workspace, (&path, id), &subject, (wait, came)).await
 }
 
 /// A negotiation, now or once it has ended.
@@ -309,7 +325,8 @@ pub(crate) async fn negotiation(
     came: Came,
 ) -> Result<Json, Error> {
     let key = NegotiationKey { workspace: workspace.clone(), negotiation: id.clone() };
-    entity(shared, workspace, ("negotiations", id), &Subject::Negotiation(key), (wait, came)).await
+    let path = format!("negotiations/{}", escaped(id.as_str()));
+    entity(shared, workspace, (&path, id), &Subject::Negotiation(key), (wait, came)).await
 }
 
 /// What is on record of a negotiation that has ended.
@@ -319,26 +336,13 @@ pub(crate) async fn certificate(
     id: &EntityId,
     came: Came,
 ) -> Result<Json, Error> {
-    let subject =
-        Subject::Certificate(NegotiationKey { workspace: workspace.clone(), negotiation: id.clone() });
-    let part = format!("{}/certificate", escaped(id.as_str()));
-    entity_at(shared, workspace, (&format!("negotiations/{part}"), id), &subject, (Duration::ZERO, came))
-        .await
+    let key = NegotiationKey { workspace: workspace.clone(), negotiation: id.clone() };
+    let path = format!("negotiations/{}/certificate", escaped(id.as_str()));
+    entity(shared, workspace, (&path, id), &Subject::Certificate(key), (Duration::ZERO, came)).await
 }
 
-/// An entity that ends, now or once it has: `/v1/<collection>/<id>`.
+/// An entity that ends, now or once it has: `/v1/<path>`.
 async fn entity(
-    shared: &Shared,
-    workspace: &Workspace,
-    (collection, id): (&str, &EntityId),
-    subject: &Subject,
-    how: (Duration, Came),
-) -> Result<Json, Error> {
-    let path = format!("{collection}/{}", escaped(id.as_str()));
-    entity_at(shared, workspace, (&path, id), subject, how).await
-}
-
-async fn entity_at(
     shared: &Shared,
     workspace: &Workspace,
     (path, id): (&str, &EntityId),

@@ -384,24 +384,9 @@ impl Audit {
         }
         let (print, task) = (print(workspace, event.entity.as_str()), || format!("task {}", event.entity));
         if matches!(event.what, What::TaskSubmitted(_)) {
-            let first = self.live.get(&print).map(|live| live.since);
-            if let Some(first) = first.or_else(|| self.ended.get(&print).map(|ended| ended.at)) {
-                return Err(Wrong::Submitted { task: task(), first });
-            }
-            self.live.insert(print, Live { since: offset, attempts: Some(0) });
-            return Ok(());
+            return self.begins(offset, print, 0, task);
         }
-        if self.floor.is_some() && !self.ended.knows(&print) {
-            self.live.entry(print).or_insert(Live { since: offset, attempts: None });
-        }
-        let Some(live) = self.live.get_mut(&print) else {
-            return Err(match self.ended.get(&print) {
-                Some(Ended { at, how }) => {
-                    Wrong::AfterTheEnd { event: name, task: task(), ended: how, at: *at }
-                }
-                None => Wrong::Nobodys { event: name, task: task() },
-            });
-        };
+        let live = self.goes_on(offset, print, name, task)?;
         match &event.what {
             What::TaskAssigned(assigned) => {
                 let before = live.attempts.replace(assigned.attempt);
@@ -423,30 +408,49 @@ impl Audit {
 }
 
 impl Audit {
+    /// Something begins, once.
+    fn begins(
+        &mut self,
+        offset: u64,
+        print: Print,
+        attempts: u32,
+        task: impl Fn() -> String,
+    ) -> Result<(), Wrong> {
+        let first = self.live.get(&print).map(|live| live.since);
+        if let Some(first) = first.or_else(|| self.ended.get(&print).map(|ended| ended.at)) {
+            return Err(Wrong::Submitted { task: task(), first });
+        }
+        self.live.insert(print, Live { since: offset, attempts: Some(attempts) });
+        Ok(())
+    }
+
+    /// What an event happens to: it has begun and is not over. Behind a floor it may have begun before.
+    fn goes_on(
+        &mut self,
+        offset: u64,
+        print: Print,
+        event: &'static str,
+        task: impl Fn() -> String,
+    ) -> Result<&mut Live, Wrong> {
+        if self.floor.is_some() && !self.ended.knows(&print) {
+            self.live.entry(print).or_insert(Live { since: offset, attempts: None });
+        }
+        let ended = &self.ended;
+        self.live.get_mut(&print).ok_or_else(|| match ended.get(&print) {
+            Some(Ended { at, how }) => Wrong::AfterTheEnd { event, task: task(), ended: how, at: *at },
+            None => Wrong::Nobodys { event, task: task() },
+        })
+    }
+
     /// A negotiation is opened once, its rounds close one after the other, and it ends once.
     fn negotiation_event(&mut self, offset: u64, workspace: &Workspace, event: &Event) -> Result<(), Wrong> {
         let name = event.what.ce_type();
         let print = print_of(workspace, 1, event.entity.as_str());
         let task = || format!("negotiation {}", event.entity);
         if matches!(event.what, What::NegotiationOpened(_)) {
-            let first = self.live.get(&print).map(|live| live.since);
-            if let Some(first) = first.or_else(|| self.ended.get(&print).map(|ended| ended.at)) {
-                return Err(Wrong::Submitted { task: task(), first });
-            }
-            self.live.insert(print, Live { since: offset, attempts: Some(1) });
-            return Ok(());
+            return self.begins(offset, print, 1, task);
         }
-        if self.floor.is_some() && !self.ended.knows(&print) {
-            self.live.entry(print).or_insert(Live { since: offset, attempts: None });
-        }
-        let Some(live) = self.live.get_mut(&print) else {
-            return Err(match self.ended.get(&print) {
-                Some(Ended { at, how }) => {
-                    Wrong::AfterTheEnd { event: name, task: task(), ended: how, at: *at }
-                }
-                None => Wrong::Nobodys { event: name, task: task() },
-            });
-        };
+        let live = self.goes_on(offset, print, name, task)?;
         match &event.what {
             What::NegotiationRoundClosed(closed) => {
                 if let Some(open) = live.attempts.filter(|open| *open != closed.round) {

@@ -213,33 +213,27 @@ pub(crate) fn shown(state: &State, subject: &Subject) -> Told {
             Some(agent) => Json::of(&agent.view(key)),
             None => return Told::Now(Err(Error::not_found("agent", key.agent.as_str()))),
         },
-        Subject::Negotiation(key) => match state.negotiation(key) {
-            Some(it) => Json::of(&it.view(&key.workspace)),
-            None => {
-                let at = state.seen.negotiation(&key.workspace, &key.negotiation);
-                return Told::Past(Past::Negotiation { key: key.clone(), at });
+        Subject::Negotiation(key) | Subject::NegotiationBrief(key) | Subject::Certificate(key) => {
+            let Some(it) = state.negotiation(key) else {
+                let (key, at) = (key.clone(), state.seen.negotiation(&key.workspace, &key.negotiation));
+                let wants_certificate = matches!(subject, Subject::Certificate(_));
+                return Told::Past(match wants_certificate {
+                    true => Past::Certificate { key, at },
+                    false => Past::Negotiation { key, at },
+                });
+            };
+            match subject {
+                Subject::NegotiationBrief(_) => Json::of(&it.brief(&key.workspace)),
+                Subject::Certificate(_) => match certificate(&key.workspace, it) {
+                    Ok(certificate) => Json::of(&certificate),
+                    Err(error) => {
+                        let status = error.status.as_str();
+                        return Told::Now(Err(Error::invalid_transition(error.to_string(), status)));
+                    }
+                },
+                _ => Json::of(&it.view(&key.workspace)),
             }
-        },
-        Subject::NegotiationBrief(key) => match state.negotiation(key) {
-            Some(it) => Json::of(&it.brief(&key.workspace)),
-            None => {
-                let at = state.seen.negotiation(&key.workspace, &key.negotiation);
-                return Told::Past(Past::Negotiation { key: key.clone(), at });
-            }
-        },
-        Subject::Certificate(key) => match state.negotiation(key) {
-            Some(it) => match certificate(&key.workspace, it) {
-                Ok(certificate) => Json::of(&certificate),
-                Err(error) => {
-                    let status = error.status.as_str();
-                    return Told::Now(Err(Error::invalid_transition(error.to_string(), status)));
-                }
-            },
-            None => {
-                let at = state.seen.negotiation(&key.workspace, &key.negotiation);
-                return Told::Past(Past::Certificate { key: key.clone(), at });
-            }
-        },
+        }
         Subject::Fleet => Json::of(&state.shard.pauses.view()),
     };
     let json = json.map_err(|e| Error::new(Code::Internal, format!("an entity cannot be written: {e}")));
@@ -503,10 +497,7 @@ fn ask(
 /// What the participants of a negotiation who are still to answer were asked, once more: after Redis has lost what it held.
 pub(crate) fn asked_again(state: &State, shard: u32, key: &NegotiationKey, it: &Negotiation) -> Vec<Effect> {
     let Some(round) = it.round() else { return Vec::new() };
-    let awaited = it
-        .asked
-        .iter()
-        .filter(|(id, seat)| seat.delivery == Delivery::Redis && round.silent().any(|silent| silent == *id));
+    let awaited = it.asked.iter().filter(|(id, seat)| seat.delivery == Delivery::Redis && round.awaits(id));
     let of = |(id, seat): (&Id, &Seat)| {
         let envelope = Envelope {
             time: Some(state.now),

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
+use synod_protocol::codec::read_at;
 use synod_protocol::negotiation::{Participant, ROUNDS, Round};
 use synod_protocol::{Error, Id, Json, Timestamp};
 
@@ -163,7 +164,7 @@ impl<'a> Table<'a> {
     /// They are not that, with the place under `/rules`.
     pub fn rules<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let text = if self.rules.as_str() == "null" { "{}" } else { self.rules.as_str() };
-        read(text, "/rules")
+        read_at(text, "/rules")
     }
 
     /// The round that is open, or closes.
@@ -187,21 +188,5 @@ impl<'a> Table<'a> {
 /// # Errors
 /// It is not that, with the place under `/response`.
 pub fn answer<T: DeserializeOwned>(response: &Json) -> Result<T, Error> {
-    read(response.as_str(), "/response")
-}
-
-pub(crate) fn read<T: DeserializeOwned>(text: &str, under: &str) -> Result<T, Error> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let place = error.path().iter().fold(under.to_owned(), |mut place, segment| {
-            use serde_path_to_error::Segment;
-            match segment {
-                Segment::Seq { index } => place.push_str(&format!("/{index}")),
-                Segment::Map { key } | Segment::Enum { variant: key } => place.push_str(&format!("/{key}")),
-                Segment::Unknown => {}
-            }
-            place
-        });
-        Error::invalid(error.inner().to_string()).with_field(place)
-    })
+    read_at(response.as_str(), "/response")
 }

@@ -37,8 +37,6 @@ pub struct Negotiation {
     pub rounds: Vec<Round>,
     /// Which process start of each participant has been asked in the round that is open.
     pub asked: BTreeMap<Id, Seat>,
-    /// Whether the round that is open has been extended.
-    extended: bool,
     /// Answers that do not count.
     pub uncounted: Vec<Uncounted>,
     /// What was decided.
@@ -135,11 +133,10 @@ pub fn open(protocols: &Protocols, command: &OpenNegotiation, with: Opening<'_>)
         body,
         secret: Some(NegotiationSecret { seed: with.seed, answers }),
     };
-    let weighs: usize = opened.secret.iter().flat_map(|secret| secret.answers.values()).map(weight_of).sum();
-    fits(weighs)?;
-    let known = Negotiation::new(&opened, with.now, 0);
-    let mut draft =
-        Draft { events: vec![What::NegotiationOpened(Box::new(opened))], it: known, protocol, now: with.now };
+    let it = Negotiation::new(&opened, with.now, 0);
+    fits(it.weight)?;
+    let events = vec![What::NegotiationOpened(Box::new(opened))];
+    let mut draft = Draft { it, events, protocol, now: with.now };
     draft.check_known_answers()?;
     draft.look(true);
     Ok(draft.events)
@@ -260,7 +257,6 @@ impl Negotiation {
             participants: opened.participants.clone(),
             rounds: vec![round],
             asked: BTreeMap::new(),
-            extended: false,
             uncounted: Vec::new(),
             decided: None,
             reason: None,
@@ -293,7 +289,6 @@ impl Negotiation {
                 }
             }
             What::NegotiationExtended(e) => {
-                self.extended = true;
                 if let Some(round) = self.rounds.last_mut() {
                     (round.closes_at, round.extended_at) = (e.closes_at, Some(now));
                 }
@@ -305,7 +300,6 @@ impl Negotiation {
                 if let Some(next) = &e.next {
                     self.rounds.push(Round::begins(next, now));
                     self.asked.clear();
-                    self.extended = false;
                 }
             }
             What::NegotiationDecided(e) => {
@@ -397,7 +391,7 @@ impl Negotiation {
         Error::invalid_transition(format!("negotiation {} is {status}", self.id()), status)
     }
 
-    /// What an answer does. `Err` beside events: it is refused, and that is on record.
+    /// What an answer does.
     ///
     /// # Errors
     /// Who answers was not asked, it comes late, or it is no answer.
@@ -505,8 +499,9 @@ impl Negotiation {
         now: Timestamp,
     ) -> Vec<What> {
         let Some(round) = self.round() else { return Vec::new() };
-        let is_awaited = round.silent().any(|id| id == participant);
-        if !is_awaited || self.asked.get(participant).is_none_or(|seat| seat.incarnation != *incarnation) {
+        if !round.awaits(participant)
+            || self.asked.get(participant).is_none_or(|seat| seat.incarnation != *incarnation)
+        {
             return Vec::new();
         }
         let Ok(protocol) = protocols.get(&self.opened.protocol) else { return Vec::new() };
@@ -585,20 +580,15 @@ impl Negotiation {
 
     /// As a reader sees it: what is secret is not shown.
     pub fn view(&self, workspace: &Workspace) -> NegotiationView {
-        let mut rounds = self.rounds.clone();
-        if let Some(open) = rounds.last_mut().filter(|round| self.opened.sealed && round.closed_at.is_none())
-        {
-            open.answers.values_mut().for_each(|answer| answer.response = None);
-        }
+        let (mut rounds, mut uncounted) = (self.rounds.clone(), self.uncounted.clone());
         // A round that never closed stays secret.
-        let unclosed = self.rounds.last().filter(|round| round.closed_at.is_none());
-        let open = unclosed.map(|round| round.round).filter(|_| self.opened.sealed);
-        let hidden = |mut one: Uncounted| {
-            if Some(one.round) == open {
-                one.response = None;
-            }
-            one
-        };
+        if let Some(secret) =
+            rounds.last_mut().filter(|round| self.opened.sealed && round.closed_at.is_none())
+        {
+            secret.answers.values_mut().for_each(|answer| answer.response = None);
+            let of_it = uncounted.iter_mut().filter(|one| one.round == secret.round);
+            of_it.for_each(|one| one.response = None);
+        }
         NegotiationView {
             negotiation_id: self.id().clone(),
             workspace: workspace.clone(),
@@ -609,7 +599,7 @@ impl Negotiation {
             rules: self.opened.rules.clone(),
             participants: self.participants.clone(),
             rounds,
-            uncounted: self.uncounted.iter().cloned().map(hidden).collect(),
+            uncounted,
             outcome: self.outcome().cloned(),
             explanation: self.decided.as_ref().map(|decided| decided.explanation.clone()).unwrap_or_default(),
             by_default: self.decided.as_ref().is_some_and(|decided| decided.by_default),
@@ -680,6 +670,7 @@ impl<'a> Draft<'a> {
         let Some(round) = self.it.round() else { return };
         let (number, answers, quorum) = (round.round, round.answers.len(), round.quorum as usize);
         let (silent, length_ms) = (round.awaited(), round.closes_at.millis_since(round.opened_at));
+        let was_extended = round.extended_at.is_some();
         match self.it.opened.on_timeout.clone() {
             // A protocol's own question to some is the protocol's own matter.
             _ if quorum == 0 => self.close(ClosedBy::Time),
@@ -687,7 +678,7 @@ impl<'a> Draft<'a> {
                 self.fail(said::time_was_up(number, silent));
             }
             OnTimeout::Default(outcome) => self.by_default(outcome, number),
-            OnTimeout::Extend if !self.it.extended && !self.is_past_deadline() => {
+            OnTimeout::Extend if !was_extended && !self.is_past_deadline() => {
                 let later = self.now.plus_millis(length_ms);
                 let closes_at = self.it.opened.deadline.map_or(later, |deadline| later.min(deadline));
                 let (negotiation_id, status) = (self.it.id().clone(), self.it.status);

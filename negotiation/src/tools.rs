@@ -357,7 +357,7 @@ fn read<T: DeserializeOwned>(input: &Json) -> Result<T, Error> {
 }
 
 fn read_at<T: DeserializeOwned>(input: &Json, field: &str) -> Result<T, Error> {
-    crate::protocol::read(input.as_str(), field)
+    synod_protocol::codec::read_at(input.as_str(), field)
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Json, Error> {

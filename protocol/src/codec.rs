@@ -104,6 +104,18 @@ fn decode_json<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, 
     }
 }
 
+/// Reads JSON text that stands in a larger payload, at the place `under`.
+///
+/// # Errors
+/// `invalid_argument`, with the offending place.
+pub fn read_at<T: DeserializeOwned>(text: &str, under: &str) -> Result<T, Error> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut reader).map_err(|placed| {
+        let place = format!("{under}{}", pointer(placed.path()));
+        Error::invalid(strip_position(&placed.inner().to_string())).with_field(place)
+    })
+}
+
 fn explain_json<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Error {
     let sentence = strip_position(&error.to_string());
     if !error.is_data() {
@@ -128,7 +140,8 @@ fn strip_position(sentence: &str) -> String {
     sentence.rfind(" at line ").map_or(sentence, |cut| &sentence[..cut]).to_owned()
 }
 
-fn pointer(path: &serde_path_to_error::Path) -> String {
+/// A place as a JSON pointer (RFC 6901).
+pub fn pointer(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     path.iter()
         .filter_map(|segment| match segment {

@@ -811,9 +811,14 @@ impl Round {
         self.asked.len().saturating_sub(self.answers.len() + self.gone.len())
     }
 
+    /// Whether this one is still to answer.
+    pub fn awaits(&self, id: &Id) -> bool {
+        self.asked.contains(id) && !self.answers.contains_key(id) && !self.gone.contains_key(id)
+    }
+
     /// Who is still to answer.
     pub fn silent(&self) -> impl Iterator<Item = &Id> {
-        self.asked.iter().filter(|id| !self.answers.contains_key(*id) && !self.gone.contains_key(*id))
+        self.asked.iter().filter(|id| self.awaits(id))
     }
 
     /// What was answered, abstentions left out, by participant.

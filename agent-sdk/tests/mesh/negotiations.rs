@@ -2,7 +2,9 @@
 
 use super::{SOON, mesh, run};
 use agent_sdk::protocol::negotiation::{Invite, NegotiationStatus, OpenNegotiation, Then, ThenTask};
-use agent_sdk::{Agent, AgentBuilder, Context, Json, NegotiationError, Question, TaskError};
+use agent_sdk::{
+    Agent, AgentBuilder, Context, Json, NegotiationError, NegotiationHandle, Question, TaskError,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -41,6 +43,16 @@ fn mute(id: &str) -> AgentBuilder {
     Agent::builder(id).capability("decide", name).answers("ballot", answer)
 }
 
+/// The first round has an answer.
+async fn somebody_answered(handle: &NegotiationHandle) {
+    let answered = async {
+        while handle.get().await.unwrap().rounds[0].answers.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await; // between two looks at the condition
+        }
+    };
+    tokio::time::timeout(SOON, answered).await.expect("somebody answers in time");
+}
+
 fn outcome(json: Option<&Json>) -> Value {
     json.map_or(Value::Null, |json| json.to().unwrap())
 }
@@ -70,12 +82,7 @@ async fn whoever_dies_is_not_waited_for() {
     let a = run(&mesh, voter("a", Some("sea"))).await;
     let b = run(&mesh, mute("b")).await;
     let handle = mesh.client().negotiate(invited(vote("n", &["sea", "hills"]))).await.unwrap();
-    let answered = async {
-        while handle.get().await.unwrap().rounds[0].answers.is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await; // between two looks at the condition
-        }
-    };
-    tokio::time::timeout(SOON, answered).await.expect("a answers");
+    somebody_answered(&handle).await;
     b.kill();
     let view = handle.wait(SOON).await.unwrap();
     assert_eq!(outcome(view.outcome.as_ref())["decided"], "sea");
@@ -106,12 +113,7 @@ async fn a_process_that_comes_again_is_asked_again() {
         mesh.client().negotiate(among(vote("n", &["sea", "hills"]), &["a", "somebody"])).await.unwrap();
     first.kill();
     let second = run(&mesh, voter("a", Some("sea"))).await;
-    let answered = async {
-        while handle.get().await.unwrap().rounds[0].answers.is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await; // between two looks at the condition
-        }
-    };
-    tokio::time::timeout(SOON, answered).await.expect("it is asked again");
+    somebody_answered(&handle).await;
     // Whoever is no agent answers by itself.
     handle.respond(&"somebody".parse().unwrap(), Some(Json::of("sea").unwrap())).await.unwrap();
     assert_eq!(outcome(handle.wait(SOON).await.unwrap().outcome.as_ref())["decided"], "sea");

@@ -29,6 +29,7 @@ mod state;
 mod status;
 mod subscription;
 mod task;
+mod text;
 mod up;
 mod validate;
 

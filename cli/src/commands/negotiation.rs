@@ -1,13 +1,14 @@
 //! `synod negotiation …`: open one, answer it, see how it stands.
 
 use super::place::Place;
+use super::text;
 use crate::mesh::{Api, run as on_runtime, segment};
 use crate::output::{Column, Output, Stop};
 use crate::settings::Flags;
 use crate::terminal::harmless;
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use synod_negotiation::{Protocols, explain, verify};
@@ -131,7 +132,7 @@ const COLUMNS: [Column; 6] = [
 pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
     if let Verb::Verify(Verify { file }) = &args.verb {
         // It takes no mesh.
-        return verified(&text(file)?, output);
+        return verified(&text::read("the certificate", file, FILE_BYTES)?, output);
     }
     let settings = args.place.quiet_settings(flags)?;
     on_runtime(async {
@@ -206,18 +207,8 @@ fn answer(respond: &Respond) -> Value {
 
 /// One JSON value of a file, or of stdin.
 fn read(file: &Path) -> Result<Value, Stop> {
-    serde_json::from_str(&text(file)?)
+    serde_json::from_str(&text::read("the negotiation", file, FILE_BYTES)?)
         .map_err(|error| Stop::Usage(format!("{}: no JSON: {error}", file.display())))
-}
-
-fn text(file: &Path) -> Result<String, Stop> {
-    let mut text = String::new();
-    let read = match file.as_os_str().as_encoded_bytes() {
-        b"-" => std::io::stdin().take(FILE_BYTES).read_to_string(&mut text),
-        _ => std::fs::File::open(file).and_then(|file| file.take(FILE_BYTES).read_to_string(&mut text)),
-    };
-    read.map_err(|error| Stop::Usage(format!("{}: {error}", file.display())))?;
-    Ok(text)
 }
 
 /// Says what does not hold, a line for each; that all of it does, in one.

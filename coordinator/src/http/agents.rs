@@ -4,7 +4,7 @@ use super::answer::{self, Problem, Refusal};
 use super::request::{Caller, JsonBody, json_body, named};
 use super::tasks::reason;
 use crate::Shared;
-use crate::door::{self, Came, Taken};
+use crate::door::{self, Came};
 use crate::shard::Ask;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -170,17 +170,9 @@ async fn changed(
 async fn told(shared: &Shared, caller: &Caller, agent_id: Id, command: Command) -> Result<Response, Refusal> {
     command.check()?;
     let envelope = caller.envelope(command.ce_type(), agent_id.as_str());
-    match door::decided(shared, command, &envelope, None, caller.came).await? {
-        Taken::Decided { entity, .. } => {
-            let key = AgentKey { workspace: caller.workspace.clone(), agent: agent_id };
-            // What is volatile is added by the owner, where the agent is still in the fleet.
-            if let Ok(json) = view(shared, &key, caller.came).await {
-                return Ok(answer::entity(StatusCode::OK, &json, None));
-            }
-            Ok(answer::entity(StatusCode::OK, &entity, None))
-        }
-        Taken::Accepted => {
-            Err(Error::new(Code::Internal, "a command was accepted without being decided").into())
-        }
-    }
+    let (entity, _) = door::decided(shared, command, &envelope, None, caller.came).await?.entity()?;
+    let key = AgentKey { workspace: caller.workspace.clone(), agent: agent_id };
+    // What is volatile is added by the owner, where the agent is still in the fleet.
+    let shown = view(shared, &key, caller.came).await.unwrap_or(entity);
+    Ok(answer::entity(StatusCode::OK, &shown, None))
 }

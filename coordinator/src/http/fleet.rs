@@ -5,7 +5,7 @@ use super::answer::{self, Problem, Refusal};
 use super::gather::{Cover, gather};
 use super::request::{Caller, JsonBody, Params, json_body};
 use crate::Shared;
-use crate::door::{self, Came, Taken};
+use crate::door::{self, Came};
 use crate::shard::{Ask, Attempts, NAMED, Running};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -188,12 +188,8 @@ fn pause_of(
 async fn decided(shared: &Shared, caller: &Caller, command: Command) -> Result<Pauses, Error> {
     command.check()?;
     let envelope = caller.envelope(command.ce_type(), topics::FLEET_ROOT);
-    match door::decided(shared, command, &envelope, None, caller.came).await? {
-        Taken::Decided { entity, .. } => {
-            entity.to().map_err(|e| Error::new(Code::Internal, format!("the pauses do not read: {e}")))
-        }
-        Taken::Accepted => Err(Error::new(Code::Internal, "a command was accepted without being decided")),
-    }
+    let (entity, _) = door::decided(shared, command, &envelope, None, caller.came).await?.entity()?;
+    entity.to().map_err(|e| Error::new(Code::Internal, format!("the pauses do not read: {e}")))
 }
 
 /// The pauses, as the owner of their shard has them.

@@ -2,10 +2,10 @@
 
 use super::answer::{self, Problem, Refusal};
 use super::pages::Paging;
-use super::request::{Caller, JsonBody, Params, named, waited};
+use super::request::{Caller, JsonBody, Params, named, of_key, waited};
 use super::tasks::{Reason, WaitParams, reason};
 use crate::Shared;
-use crate::door::{self, Taken};
+use crate::door;
 use crate::shard::{Ask, NegotiationFilter};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -19,7 +19,7 @@ use synod_protocol::negotiation::{
     CancelNegotiation, NegotiationBrief, NegotiationStatus, NegotiationView, OpenNegotiation,
     RespondNegotiation,
 };
-use synod_protocol::{Code, Command, ContentType, EntityId, Error, Id, Json, codec};
+use synod_protocol::{Command, ContentType, EntityId, Error, Id, Json, codec};
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
@@ -42,28 +42,17 @@ pub(crate) async fn post_negotiation(
 ) -> Result<Response, Refusal> {
     let wait = waited(params.wait_ms())?;
     let until = Instant::now() + wait;
-    let (id, body) = match id_in(&body, &shared)? {
-        Some(id) => (id, body.to_vec()),
-        None => {
-            let id: EntityId = match &caller.idempotency_key {
-                Some(key) => Id::derived("neg_", &caller.workspace, key).into(),
-                None => Id::made("neg_", uuid::Uuid::now_v7()).into(),
-            };
-            let body = with_id(&body, &id);
-            (id, body)
-        }
+    let named = id_in(&body, &shared)?;
+    let derived = named.is_none() && caller.idempotency_key.is_some();
+    let (id, body) = match (named, &caller.idempotency_key) {
+        (Some(id), _) => (id, body.to_vec()),
+        (None, Some(key)) => made_with(&body, Id::derived("neg_", &caller.workspace, key)),
+        (None, None) => made_with(&body, Id::made("neg_", uuid::Uuid::now_v7())),
     };
     let open: OpenNegotiation = codec::decode(ContentType::Json, &body, &shared.config.limits)?;
-    let derived = caller.idempotency_key.is_some() && open.negotiation_id.as_str().starts_with("neg_");
-    let (entity, made) = decided(&shared, &caller, Command::OpenNegotiation(Box::new(open)), id.as_str())
-        .await
-        .map_err(|mut error| {
-            if derived && error.code == Code::AlreadyExists {
-                error.code = Code::Unprocessable;
-                error.message = "this Idempotency-Key was used with another body".into();
-            }
-            error
-        })?;
+    let command = Command::OpenNegotiation(Box::new(open));
+    let decided = decided(&shared, &caller, command, id.as_str()).await;
+    let (entity, made) = decided.map_err(|error| of_key(error, derived))?;
     let location = Some(format!("/v1/negotiations/{id}"));
     if !wait.is_zero() {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
@@ -83,6 +72,12 @@ fn id_in(body: &[u8], shared: &Shared) -> Result<Option<EntityId>, Error> {
         id.to::<EntityId>().map_err(|e| Error::invalid(e.to_string()).with_field(format!("/{ID}")))
     };
     id.map(read).transpose()
+}
+
+fn made_with(body: &[u8], id: Id) -> (EntityId, Vec<u8>) {
+    let id = EntityId::from(id);
+    let body = with_id(body, &id);
+    (id, body)
 }
 
 /// The same body, an object, with the id as its first member.
@@ -117,10 +112,7 @@ async fn decided(
         // The negotiation's own id is what makes it idempotent here; the key has gone into it.
         envelope.id = uuid::Uuid::now_v7().to_string();
     }
-    match door::decided(shared, command, &envelope, None, caller.came).await? {
-        Taken::Decided { entity, made } => Ok((entity, made)),
-        Taken::Accepted => Err(Error::new(Code::Internal, "a command was accepted without being decided")),
-    }
+    door::decided(shared, command, &envelope, None, caller.came).await?.entity()
 }
 
 fn is_final(entity: &Json) -> bool {

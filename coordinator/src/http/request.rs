@@ -250,3 +250,12 @@ pub(crate) fn unknown_media(said: &str) -> Response {
 pub(crate) fn now() -> Timestamp {
     crate::fleet::wall_clock()
 }
+
+/// The refusal of a body under an id; `derived`: the id was made of an `Idempotency-Key`, which is what was used twice then.
+pub(crate) fn of_key(mut error: Error, derived: bool) -> Error {
+    if derived && error.code == Code::AlreadyExists {
+        error.code = Code::Unprocessable;
+        error.message = "this Idempotency-Key was used with another body".into();
+    }
+    error
+}

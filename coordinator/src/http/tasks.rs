@@ -2,7 +2,7 @@
 
 use super::answer::{self, Problem, Refusal};
 use super::pages::Paging;
-use super::request::{Caller, JsonBody, Params, named, waited};
+use super::request::{Caller, JsonBody, Params, named, of_key, waited};
 use crate::Shared;
 use crate::door::{self, Came, Taken};
 use crate::shard::{Ask, TaskFilter};
@@ -111,18 +111,9 @@ pub(crate) async fn post_task(
     // The task's own id is what makes it idempotent here; the key has gone into it.
     let mut envelope = caller.envelope(command.ce_type(), task_id.as_str());
     envelope.id = uuid::Uuid::now_v7().to_string();
-    let taken =
-        door::decided(&shared, command, &envelope, None, caller.came).await.map_err(|mut error| {
-            if derived && error.code == Code::AlreadyExists {
-                error.code = Code::Unprocessable;
-                error.message = "this Idempotency-Key was used with another body".into();
-            }
-            error
-        })?;
+    let taken = door::decided(&shared, command, &envelope, None, caller.came).await;
+    let (entity, made) = taken.and_then(Taken::entity).map_err(|error| of_key(error, derived))?;
     let location = Some(format!("/v1/tasks/{task_id}"));
-    let Taken::Decided { entity, made } = taken else {
-        return Err(Error::new(Code::Internal, "a task was accepted without being decided").into());
-    };
     if !wait.is_zero() {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let entity = door::task(&shared, &caller.workspace, &task_id, left, caller.came).await?;
@@ -275,10 +266,6 @@ pub(crate) async fn cancel_task(
     let command = Command::CancelTask(CancelTask { task_id: named(&id)?, reason: reason(&body, &shared)? });
     command.check()?;
     let envelope = caller.envelope(command.ce_type(), &id);
-    match door::decided(&shared, command, &envelope, None, caller.came).await? {
-        Taken::Decided { entity, .. } => Ok(answer::entity(StatusCode::OK, &entity, None)),
-        Taken::Accepted => {
-            Err(Error::new(Code::Internal, "a command was accepted without being decided").into())
-        }
-    }
+    let (entity, _) = door::decided(&shared, command, &envelope, None, caller.came).await?.entity()?;
+    Ok(answer::entity(StatusCode::OK, &entity, None))
 }

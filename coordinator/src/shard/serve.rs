@@ -2,13 +2,14 @@
 
 mod explain;
 mod holdings;
+mod lists;
 mod unclaimed;
 
 use super::inbound::{self, Read};
 use super::life::Waiters;
 use super::performer::{Done, Performer, Poisonous, directory_record, pauses_record};
 use super::permits::{Asker, Heard, Semaphores};
-use super::{Ask, NegotiationFilter, TaskFilter, archive, fleet};
+use super::{Ask, archive, fleet};
 use crate::duties;
 use crate::health::Phase;
 use crate::{Shared, snapshots};
@@ -23,7 +24,7 @@ use synod_ledger::{
     Released, Subject, TaskKey, TaskState, Ticket, Wanted,
 };
 use synod_protocol::event::{Event, What};
-use synod_protocol::{Error, Json, Timestamp, Workspace, topics};
+use synod_protocol::{Error, Timestamp, Workspace, topics};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -616,43 +617,6 @@ impl<'a> Serving<'a> {
     fn age(&self, meta: &synod_ledger::Meta) -> u64 {
         // The door has put the command's time, in ms since the epoch, where its age belongs; 0 for none.
         if meta.age_ms == 0 { 0 } else { self.now().millis_since(Timestamp::from_millis(meta.age_ms as i64)) }
-    }
-
-    fn negotiations(&self, filter: &NegotiationFilter) -> Answer {
-        let negotiations = self
-            .owner
-            .state()
-            .negotiations_after(&filter.after)
-            .take_while(|(key, _)| key.workspace == filter.after.workspace)
-            .filter(|(_, it)| filter.status.is_none_or(|status| it.status == status))
-            .filter(|(_, it)| filter.protocol.as_ref().is_none_or(|protocol| it.opened.protocol == *protocol))
-            .take(filter.limit)
-            .map(|(key, it)| it.brief(&key.workspace))
-            .collect::<Vec<_>>();
-        let json = Json::of(&negotiations);
-        json.map(|json| (json, false)).map_err(|e| Error::new(synod_protocol::Code::Internal, e.to_string()))
-    }
-
-    fn list(&self, filter: &TaskFilter) -> Answer {
-        let tasks = self
-            .owner
-            .state()
-            .tasks_after(&filter.after)
-            .take_while(|(key, _)| key.workspace == filter.after.workspace)
-            .filter(|(_, task)| filter.status.is_none_or(|status| task.status == status))
-            .filter(|(_, task)| {
-                let capability = task.submitted.capability.as_ref().map(|c| c.as_str());
-                filter.capability.is_none() || capability == filter.capability.as_deref()
-            })
-            .filter(|(_, task)| {
-                let wanted = filter.agent.as_deref();
-                wanted.is_none() || task.attempts.last().map(|a| a.seen.agent_id.as_str()) == wanted
-            })
-            .take(filter.limit)
-            .map(|(key, task)| task.view(&key.workspace))
-            .collect::<Vec<_>>();
-        let json = Json::of(&tasks);
-        json.map(|json| (json, false)).map_err(|e| Error::new(synod_protocol::Code::Internal, e.to_string()))
     }
 
     /// What the shard does of its own accord: fires what is due, takes back what is held by those who are gone, gives

@@ -6,6 +6,7 @@ use crate::Protocols;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use synod_protocol::Json;
+use synod_protocol::codec::pointer;
 use synod_protocol::limits::check_nesting;
 
 /// Levels of nested arrays and objects that are read: those of an answer, and those of the certificate around it.
@@ -164,20 +165,6 @@ fn typed(whole: &str, found: &mut Findings) -> Option<Certificate> {
         _ => found.say("", "it cannot be written again"),
     }
     Some(it)
-}
-
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    path.iter().fold(String::new(), |mut place, segment| {
-        match segment {
-            Segment::Seq { index } => place.push_str(&format!("/{index}")),
-            Segment::Map { key } | Segment::Enum { variant: key } => {
-                place.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1")));
-            }
-            Segment::Unknown => {}
-        }
-        place
-    })
 }
 
 /// The seed is the one whose digest was published at the opening.

@@ -1,5 +1,6 @@
 //! A contract net: everyone is asked for a bid, then the best bidder alone to commit itself, and perhaps for its result.
 
+use super::said::under;
 use crate::bounds;
 use crate::contract_net::{Bid, Bidder, Outcome, Reply, Rules, Stage, Standing, Why, follow};
 use crate::protocol::{Call, Decision, Next, Protocol, Table, answer};
@@ -166,9 +167,4 @@ fn follows(rules: &Rules, standing: Standing, table: &Table<'_>) -> Next {
 
 fn json(outcome: &Outcome) -> Json {
     Json::of(outcome).unwrap_or_default()
-}
-
-fn under(place: &str, error: Error) -> Error {
-    let field = format!("{place}{}", error.field.as_deref().unwrap_or_default());
-    error.with_field(field)
 }

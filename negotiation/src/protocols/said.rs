@@ -54,6 +54,12 @@ pub(super) fn decided_unless<T: Serialize>(
     }
 }
 
+/// The error, whose place is below this one.
+pub(super) fn under(place: &str, error: Error) -> Error {
+    let field = format!("{place}{}", error.field.as_deref().unwrap_or_default());
+    error.with_field(field)
+}
+
 /// The error, at `to` where it was at `from` or below.
 pub(super) fn moved(error: Error, from: &str, to: &str) -> Error {
     match below(&error, from).map(|rest| format!("{to}{rest}")) {

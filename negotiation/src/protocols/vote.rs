@@ -1,5 +1,6 @@
 //! Votes: every participant is asked for a ballot, once.
 
+use super::said::under;
 use crate::protocol::{Call, Decision, Next, Protocol, Table, answer};
 use crate::voting::{Ballot, Base, Outcome, Outstanding, Reason, Roll, Rules, Voter, outcome, settled};
 use serde::{Deserialize, Serialize};
@@ -220,9 +221,4 @@ fn told(counted: &Outcome) -> Next {
             Next::Failed { reason: why, outcome: Some(outcome) }
         }
     }
-}
-
-fn under(place: &str, error: Error) -> Error {
-    let field = format!("{place}{}", error.field.as_deref().unwrap_or_default());
-    error.with_field(field)
 }

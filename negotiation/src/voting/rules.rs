@@ -4,6 +4,7 @@ use super::{
     Ballot, Base, CANDIDATES_MAX, Elimination, Method, NAME_MAX, Roll, Rules, Support, Threshold, Ties,
     UNIVERSE_CANDIDATES_MAX, VOTERS_MAX, Voter, runoff,
 };
+use crate::protocols::escaped;
 use std::collections::{BTreeMap, BTreeSet};
 use synod_protocol::{Error, Exact};
 
@@ -242,9 +243,4 @@ fn all_different(what: &str, names: &[String], at: &str) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// A key as a JSON pointer writes it.
-fn escaped(key: &str) -> String {
-    key.chars().take(80).collect::<String>().replace('~', "~0").replace('/', "~1")
 }

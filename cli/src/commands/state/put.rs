@@ -1,10 +1,11 @@
 //! `synod state put KEY VALUE`.
 
 use super::path;
+use crate::commands::text;
 use crate::mesh::Api;
 use crate::output::{Output, Stop};
 use reqwest::Method;
-use std::io::{Read as _, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use synod_protocol::primitives::state::{
     Durability, LockHeld, Metadata, Put, Rule, Rules, Strategy, VALUE_BYTES,
@@ -80,7 +81,7 @@ pub(super) async fn run(
 ) -> Result<(), Stop> {
     let text = match (&args.value, &args.file) {
         (Some(value), _) => value.clone(),
-        (None, Some(file)) => read(file)?,
+        (None, Some(file)) => text::read("the value", file, READ_BYTES)?,
         (None, None) => return Err(Stop::Usage("name a VALUE or a --file".to_owned())),
     };
     let value = Json::parse(text.trim()).map_err(|error| {
@@ -103,20 +104,4 @@ pub(super) async fn run(
     // As text, so that a number is not read and written again on its way.
     let body = serde_json::to_string(&put).map_err(|error| Stop::Failed(error.to_string()))?;
     output.entity(&api.ask(Method::PUT, &path(&args.key), &headers, Some(body)).await?.1)
-}
-
-fn read(file: &PathBuf) -> Result<String, Stop> {
-    let failed = |error: std::io::Error| Stop::Usage(format!("cannot read the value from {file:?}: {error}"));
-    let mut text = String::new();
-    let read = if file.as_os_str() == "-" {
-        std::io::stdin().take(READ_BYTES + 1).read_to_string(&mut text)
-    } else {
-        std::fs::File::open(file).map_err(failed)?.take(READ_BYTES + 1).read_to_string(&mut text)
-    };
-    match read.map_err(failed)? as u64 {
-        bytes if bytes > READ_BYTES => {
-            Err(Stop::Usage(format!("the value has more than {READ_BYTES} bytes")))
-        }
-        _ => Ok(text),
-    }
 }

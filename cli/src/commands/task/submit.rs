@@ -1,9 +1,10 @@
 //! `synod task submit`, and waiting for a task's end.
 
+use crate::commands::text;
 use crate::mesh::Api;
 use crate::output::{Output, Stop};
 use serde_json::Value;
-use std::io::{Read as _, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use synod_protocol::command::{RetryPolicy, SubmitTask};
@@ -105,14 +106,7 @@ fn body(args: Args, id: &EntityId) -> Result<SubmitTask, Stop> {
 }
 
 fn read(path: &Path) -> Result<String, Stop> {
-    let failed = |error: std::io::Error| Stop::Usage(format!("cannot read the input {path:?}: {error}"));
-    let mut text = String::new();
-    let taken = match path.as_os_str().as_encoded_bytes() {
-        b"-" => std::io::stdin().take(INPUT_BYTES).read_to_string(&mut text),
-        _ => std::fs::File::open(path).and_then(|file| file.take(INPUT_BYTES).read_to_string(&mut text)),
-    };
-    taken.map_err(failed)?;
-    Ok(text)
+    text::read("the input", path, INPUT_BYTES)
 }
 
 /// The task once it has ended, or as it is when time is up.
