@@ -12,6 +12,8 @@ target_dir=${CARGO_TARGET_DIR:-$root/target}
 if [[ -n ${CI:-} && -z ${CARGO_TARGET_DIR:-} ]]; then
     # Fresh checkouts one after another: they share what is built.
     target_dir=$cache/target
+    # Each checkout is new, so that nothing would be built upon; and it takes more room than all the rest.
+    export CARGO_INCREMENTAL=0
 fi
 export CARGO_TARGET_DIR=$target_dir
 

@@ -23,7 +23,7 @@ pub(crate) struct Signs {
     inbox: InboxReader,
     presence: Option<PresenceHold>,
     redis: Redis,
-    _beats: JoinSet<()>,
+    beats: JoinSet<()>,
 }
 
 impl Signs {
@@ -43,12 +43,12 @@ impl Signs {
         let (workspace, agent): (_, Id) = (Workspace::default_name(), id.parse().expect("an id"));
         let presence = hold(&redis, &agent, &incarnation).await;
         let mut beats = JoinSet::new();
-        beats.spawn(beat(redis.clone(), agent.clone(), incarnation.clone()));
+        beats.spawn(beat(redis.clone(), agent.clone(), incarnation.clone(), 1));
         let value = json!({"agent_id": id, "incarnation": incarnation.to_string(), "capabilities": [capability],
             "max_concurrency": max_concurrency});
         client.command(&fresh("register"), "synod.agent.register", &value).await.is(200);
         let inbox = InboxReader::new(redis.clone(), &workspace, &agent, &incarnation);
-        Signs { id, incarnation, inbox, presence: Some(presence), redis, _beats: beats }
+        Signs { id, incarnation, inbox, presence: Some(presence), redis, beats }
     }
 
     /// The next piece of work: `(task, attempt)`.
@@ -83,6 +83,19 @@ impl Signs {
         client.command(&fresh("leave"), "synod.agent.deregister", &value).await.is(200);
     }
 
+    /// Nothing is heard of it any more, as if its network were cut.
+    async fn vanishes(&mut self) {
+        drop(self.presence.take());
+        self.beats.shutdown().await;
+    }
+
+    /// It is heard of again.
+    async fn returns(&mut self) {
+        let (agent, next): (Id, _) = (self.id.parse().expect("an id"), self.beats().await + 1);
+        self.presence = Some(hold(&self.redis, &agent, &self.incarnation).await);
+        self.beats.spawn(beat(self.redis.clone(), agent, self.incarnation.clone(), next));
+    }
+
     /// Its subscription breaks and is there again, as after a reconnect.
     async fn reconnects(&mut self) {
         drop(self.presence.take());
@@ -96,10 +109,10 @@ async fn hold(redis: &Redis, agent: &Id, incarnation: &Incarnation) -> PresenceH
     presence
 }
 
-async fn beat(redis: Redis, agent_id: Id, incarnation: Incarnation) {
+async fn beat(redis: Redis, agent_id: Id, incarnation: Incarnation, first: u64) {
     let (heartbeats, workspace) = (Heartbeats::new(redis), Workspace::default_name());
     let mut every = tokio::time::interval(Duration::from_secs(1));
-    for beat in 1.. {
+    for beat in first.. {
         every.tick().await;
         let (workspace, agent_id, incarnation) = (workspace.clone(), agent_id.clone(), incarnation.clone());
         let beat =
@@ -222,6 +235,47 @@ async fn who_reconnects_keeps_its_work() {
     }
     for agent in agents {
         agent.leaves(&client).await;
+    }
+}
+
+/// Nine of ten vanish, their heartbeats too, for less than what loses an agent: it is the network, and nobody is given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn most_vanish_for_a_moment_and_all_keep_their_work() {
+    let mesh = Mesh::own(&[]).await;
+    let (client, capability) = (Client::of(&mesh), fresh("cap"));
+    let mut agents = Vec::new();
+    for _ in 0..20 {
+        agents.push(Signs::of(&mesh, &client, &capability, 1).await);
+    }
+    let mut tasks = Vec::new();
+    for _ in &agents {
+        tasks.push(submit(&client, &capability, &json!({"retry_on_suspect": false})).await);
+    }
+    for agent in &mut agents {
+        assert!(tasks.contains(&agent.given().await.0));
+        agent.is_seen().await;
+    }
+    let (most, _) = agents.split_at_mut(18);
+    futures::future::join_all(most.iter_mut().map(Signs::vanishes)).await;
+    eventually("they are missed", SOON, || async {
+        let status = client.get("/v1/status").await.body;
+        let duties = status["duties"].as_array().cloned().unwrap_or_default();
+        duties.iter().any(|duty| duty["duty"] == "presence" && duty["result"] == "18 away").then_some(())
+    })
+    .await;
+    // As long as it takes to give up five times over those who vanish by themselves: this wait is what is tested.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    futures::future::join_all(most.iter_mut().map(Signs::returns)).await;
+    futures::future::join_all(agents.iter().map(|agent| async {
+        let until = agent.beats().await + 2;
+        eventually("two heartbeats", SOON, || async { (agent.beats().await >= until).then_some(()) }).await;
+        assert_eq!(health(&client, &agent.id).await, "healthy");
+    }))
+    .await;
+    for id in &tasks {
+        let seen = task(&client, id).await;
+        assert_eq!(seen["attempts"].as_array().map(Vec::len), Some(1), "{seen}");
+        assert_eq!(seen["attempts"][0].get("outcome"), None, "{seen}");
     }
 }
 
