@@ -2,6 +2,8 @@
 //!
 //! Each is idempotent by an id that follows from its record, so that a new owner may issue it again.
 
+mod started;
+
 use crate::decide::Subject;
 use crate::negotiations::NegotiationKey;
 use crate::past::Past;
@@ -14,9 +16,12 @@ use synod_negotiation::{Negotiation, certificate};
 use synod_protocol::command::Delivery;
 use synod_protocol::event::{Event, GivesBack, What};
 use synod_protocol::negotiation::{Ask, NegotiationAsked, Seat};
+use synod_protocol::primitives::state::Put;
 use synod_protocol::trace::TraceParent;
 use synod_protocol::view::{Assignment, DirectoryEntry, Health, Pauses, Withdrawal};
-use synod_protocol::{Code, EntityId, Envelope, Error, Id, Json, Position, ReplyTo, Timestamp, Workspace};
+use synod_protocol::{
+    Code, EntityId, Envelope, Error, Id, Json, Name, Position, ReplyTo, Timestamp, Workspace,
+};
 
 /// What the shell must do.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +96,17 @@ pub enum Effect {
         offset: u64,
         /// The entity as JSON.
         value: Json,
+    },
+    /// Write to shared state, once for this request.
+    PutState {
+        /// In which workspace.
+        workspace: Workspace,
+        /// Which key.
+        key: Name,
+        /// What is written.
+        put: Box<Put>,
+        /// The negotiation whose decision it is: who writes, and by which a repeat is known.
+        by: EntityId,
     },
     /// Write an agent's entry in the directory.
     Directory(Box<DirectoryEntry>),
@@ -265,6 +281,9 @@ impl Writer<'_> {
         {
             let (workspace, id) = (key.workspace.clone(), key.task.clone());
             out.push(Effect::View { kind: TASK, workspace, id, offset: self.offset, value });
+        }
+        if let What::NegotiationDecided(decided) = &event.what {
+            out.extend(self.started(index, decided, workspace));
         }
         match &event.what {
             What::TaskAssigned(_) => out.extend(self.dispatch(index, event, &key)),
@@ -569,6 +588,7 @@ impl Effect {
             Effect::HoldPermits { .. } | Effect::GiveBack { .. } => "permits",
             Effect::Reply { .. } | Effect::ReplyPast { .. } => "reply",
             Effect::View { .. } => "view",
+            Effect::PutState { .. } => "state",
             Effect::Directory(_) | Effect::DirectoryRemoval(_) | Effect::DirectoryPauses(_) => "directory",
             Effect::DeadLetter { .. } => "dead_letter",
         }

@@ -368,7 +368,7 @@ fn about(state: &State, cx: Desk<'_>, key: NegotiationKey, mut whats: Vec<What>)
     let entity = key.negotiation.clone();
     let mut events: Vec<Event> =
         whats.into_iter().map(|what| Event { entity: entity.clone(), what }).collect();
-    events.extend(crate::decide::started_by(state, cx, &key, &events));
+    crate::decide::started_by(state, cx, &key, &mut events);
     Decision { events, subject: Some(Subject::Negotiation(key)), ..Decision::default() }
 }
 

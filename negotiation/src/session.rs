@@ -603,6 +603,7 @@ impl Negotiation {
             outcome: self.outcome().cloned(),
             explanation: self.decided.as_ref().map(|decided| decided.explanation.clone()).unwrap_or_default(),
             by_default: self.decided.as_ref().is_some_and(|decided| decided.by_default),
+            starts: self.decided.as_ref().and_then(|decided| decided.starts.clone()),
             reason: self.reason.clone(),
             opened_at: self.opened_at,
             deadline: self.opened.deadline,
@@ -709,6 +710,7 @@ impl<'a> Draft<'a> {
             by_default,
             seed: self.it.seed().to_owned(),
             deciding_ms: self.now.millis_since(self.it.opened_at),
+            starts: None,
         };
         self.emit(What::NegotiationDecided(decided));
     }

@@ -1,12 +1,64 @@
-//! What a decision starts.
+//! What a decision starts. What cannot be started is told with the decision, never passed over in silence.
 
 use serde::{Deserialize, Serialize};
 use synod_protocol::command::SubmitTask;
-use synod_protocol::negotiation::{NegotiationDecided, NegotiationOpened};
-use synod_protocol::{EntityId, Id, Json};
+use synod_protocol::negotiation::{
+    NegotiationDecided, NegotiationOpened, STARTS_BYTES, Starts, ThenEvent, ThenState, ThenTask, task_id,
+};
+use synod_protocol::{EntityId, Error, Id, Json, Limits};
 
-/// The task that this decision starts, if it starts one. Where it is for the winner and the outcome names none, there is none.
-pub fn task_of(opened: &NegotiationOpened, decided: &NegotiationDecided) -> Option<SubmitTask> {
+/// What this decision starts, and the task among it; `None` where nothing was wanted.
+pub fn starts(
+    opened: &NegotiationOpened,
+    decided: &NegotiationDecided,
+) -> Option<(Starts, Option<SubmitTask>)> {
+    let then = opened.then.as_ref()?;
+    let mut starts = Starts::default();
+    // All of it stands in one record with the decision.
+    let mut left = STARTS_BYTES.saturating_sub(decided.outcome.as_str().len());
+    let mut fits = |what: &str, bytes: usize| match left.checked_sub(bytes) {
+        Some(rest) => {
+            left = rest;
+            Ok(())
+        }
+        None => Err(format!(
+            "{what}: the decision and what it starts would have more than {STARTS_BYTES} bytes together"
+        )),
+    };
+    let mut task = None;
+    if let Some(wanted) = &then.task {
+        let made = task_of(opened, decided, wanted);
+        match made.and_then(|made| fits("the task", made.input.as_str().len()).map(|()| made)) {
+            Ok(made) => task = Some(made),
+            Err(why) => starts.not_started.push(why),
+        }
+    }
+    if let Some(wanted) = &then.state {
+        let bytes = wanted.value.as_ref().map_or(0, |value| value.as_str().len());
+        let checked = wanted.put(&decided.outcome).map_err(|error| not_written(wanted, &error));
+        match checked.and_then(|_| fits("the write of shared state", bytes)) {
+            Ok(()) => starts.state = Some(wanted.clone()),
+            Err(why) => starts.not_started.push(why),
+        }
+    }
+    if let Some(wanted) = &then.event {
+        match fits("the event", wanted.data.as_ref().map_or(0, |data| data.as_str().len())) {
+            Ok(()) => starts.event = Some(wanted.clone()),
+            Err(why) => starts.not_started.push(why),
+        }
+    }
+    Some((starts, task))
+}
+
+fn not_written(wanted: &ThenState, error: &Error) -> String {
+    format!("the write of shared state under {}: {}", wanted.key, error.message)
+}
+
+fn task_of(
+    opened: &NegotiationOpened,
+    decided: &NegotiationDecided,
+    wanted: &ThenTask,
+) -> Result<SubmitTask, String> {
     #[derive(Serialize)]
     struct Input<'a> {
         negotiation_id: &'a EntityId,
@@ -18,23 +70,42 @@ pub fn task_of(opened: &NegotiationOpened, decided: &NegotiationDecided) -> Opti
         #[serde(alias = "decided")]
         winner: Id,
     }
-    let then = opened.then.as_ref()?.task.as_ref()?;
-    let winner = then.winner == Some(true);
-    let agent_id = match winner {
-        true => Some(decided.outcome.to::<Outcome>().ok()?.winner),
-        false => then.agent_id.clone(),
+    let agent_id = match wanted.winner == Some(true) {
+        true => {
+            let named = decided.outcome.to::<Outcome>();
+            Some(named.map_err(|_| "the task: the outcome names no winner".to_owned())?.winner)
+        }
+        false => wanted.agent_id.clone(),
     };
     let none = Json::null();
     let input = Input {
         negotiation_id: &opened.negotiation_id,
         outcome: &decided.outcome,
-        input: then.input.as_ref().unwrap_or(&none),
+        input: wanted.input.as_ref().unwrap_or(&none),
     };
-    let task_id = format!("{}:then", opened.negotiation_id).parse().ok()?;
-    Some(SubmitTask {
-        capability: then.capability.clone(),
+    let input =
+        Json::of(&input).map_err(|error| format!("the task: its input cannot be written: {error}"))?;
+    let why = |error: Error| format!("the task: {}", error.message);
+    Limits::default().check_size(input.as_str().len()).map_err(why)?;
+    Ok(SubmitTask {
+        capability: wanted.capability.clone(),
         agent_id,
-        timeout_ms: then.timeout_ms,
-        ..SubmitTask::for_anyone(task_id, Json::of(&input).ok()?)
+        timeout_ms: wanted.timeout_ms,
+        ..SubmitTask::for_anyone(task_id(&opened.negotiation_id).map_err(why)?, input)
     })
+}
+
+/// The value of the event that this decision publishes.
+///
+/// # Errors
+/// It cannot be written.
+pub fn event_value(decided: &NegotiationDecided, event: &ThenEvent) -> Result<Json, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Value<'a> {
+        negotiation_id: &'a EntityId,
+        outcome: &'a Json,
+        data: &'a Option<Json>,
+    }
+    let (negotiation_id, outcome) = (&decided.negotiation_id, &decided.outcome);
+    Json::of(&Value { negotiation_id, outcome, data: &event.data })
 }

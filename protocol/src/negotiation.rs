@@ -1,5 +1,9 @@
 //! The words of negotiations: what is asked of one, what happens to it, and how it is shown.
 
+mod then;
+
+pub use then::{STARTS_BYTES, Starts, Then, ThenEvent, ThenState, ThenTask, task_id};
+
 use crate::command::{Delivery, check_labels, check_range, check_text};
 use crate::error::Error;
 use crate::exact::Exact;
@@ -134,36 +138,6 @@ pub enum OnTimeout {
     Fail,
     /// This is the outcome.
     Default(Json),
-}
-
-/// What a decision starts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Then {
-    /// A task, `<negotiation>:then`, whose input is `{"negotiation_id", "outcome", "input"}`.
-    #[serde(default)]
-    pub task: Option<ThenTask>,
-}
-
-/// A task that a decision starts; one of `capability`, `agent_id` and `winner`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ThenTask {
-    /// For any agent that can do this.
-    #[serde(default)]
-    pub capability: Option<Capability>,
-    /// For this agent.
-    #[serde(default)]
-    pub agent_id: Option<Id>,
-    /// For the agent that the outcome names as `winner`.
-    #[serde(default)]
-    pub winner: Option<bool>,
-    /// Handed to it beside the outcome.
-    #[serde(default)]
-    pub input: Option<Json>,
-    /// The time limit of one attempt, 1 ms to 7 days; 30,000 by default.
-    #[serde(default)]
-    pub timeout_ms: Option<u64>,
 }
 
 /// `synod.negotiation.respond`
@@ -522,6 +496,9 @@ pub struct NegotiationDecided {
     pub seed: String,
     /// From its opening to this.
     pub deciding_ms: u64,
+    /// What it starts, where that was wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<Starts>,
 }
 
 /// `synod.negotiation.failed`, `.cancelled`
@@ -602,6 +579,9 @@ pub struct NegotiationView {
     /// Whether it is the default that was stated for when time is up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_default: bool,
+    /// What the decision starts, where that was wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<Starts>,
     /// Why it has no outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -730,8 +710,8 @@ impl OpenNegotiation {
             let message = "who is to replace a participant that dies is found by invite, which is missing";
             return Err(Error::invalid(message).with_field("/replace"));
         }
-        if let Some(task) = self.then.as_ref().and_then(|then| then.task.as_ref()) {
-            task.check()?;
+        if let Some(then) = &self.then {
+            then.check(&self.negotiation_id)?;
         }
         check_labels("/labels", self.labels.as_ref())
     }
@@ -755,18 +735,6 @@ impl Invite {
         let (min, max) = (u64::from(self.min.unwrap_or(1)), u64::from(self.max.unwrap_or(1_000)));
         check_range("/invite/min", "min", min, 0, most)?;
         check_range("/invite/max", "max", max, min.max(1), most)
-    }
-}
-
-impl ThenTask {
-    fn check(&self) -> Result<(), Error> {
-        let named = [self.capability.is_some(), self.agent_id.is_some(), self.winner == Some(true)];
-        if named.iter().filter(|is_named| **is_named).count() != 1 {
-            let message = "the task that a decision starts names one of capability, agent_id and winner";
-            return Err(Error::invalid(message).with_field("/then/task"));
-        }
-        let most = 7 * 24 * 3_600_000;
-        check_range("/then/task/timeout_ms", "timeout_ms", self.timeout_ms.unwrap_or(1), 1, most)
     }
 }
 

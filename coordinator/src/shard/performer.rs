@@ -4,6 +4,8 @@
 //! order. What fails for now is tried again; what its receiver refuses because a newer owner has been there
 //! is never confirmed: the newer owner issues it again, and ours is over.
 
+mod state;
+
 use super::archive;
 use super::permits::{Fenced, Semaphores};
 use crate::Shared;
@@ -214,6 +216,7 @@ impl Performing {
                 }
             }
             Effect::ReplyPast { to, envelope, past } => self.look_up(offset, to, envelope, past),
+            Effect::PutState { workspace, key, put, by } => self.put_state(offset, workspace, key, put, by),
             Effect::Deliver { delivery: Delivery::Redis, .. }
             | Effect::HoldPermits { .. }
             | Effect::GiveBack { .. }

@@ -264,6 +264,91 @@ fn a_take_over_at_any_moment_loses_nothing_and_decides_once() {
     }
 }
 
+/// What a decision puts into shared state and publishes, of what an owner has released.
+fn started(released: &[Released]) -> Vec<String> {
+    let effects = released.iter().flat_map(|one| match one {
+        Released::Again(effects) | Released::Effects { effects, .. } => effects.as_slice(),
+        _ => &[],
+    });
+    let told = effects.filter_map(|effect| match effect {
+        Effect::PutState { key, put, by, .. } => Some(format!("{by} puts {key} {}", put.value.as_str())),
+        Effect::Publish { envelope, value, .. } if !envelope.ty.starts_with("synod.") => {
+            Some(format!("{} {} {}", envelope.id, envelope.ty, value.as_str()))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_decision_starts_a_task_a_write_and_an_event_also_under_the_next_owner() {
+    for by_default in [false, true] {
+        let mut shard = Shard::with(&["w"]);
+        let more = json!({"then": {
+            "task": {"capability": "c"},
+            "state": {"key": "chosen", "tags": ["vote"], "ttl_ms": 60_000},
+            "event": {"type": "shop.chosen", "data": {"by": "us"}},
+        }, "round_ms": 1_000, "on_timeout": {"default": {"decided": "z"}}});
+        open(&mut shard, "n", &more);
+        if by_default {
+            shard.wait(1_000);
+        } else {
+            taken(&shard.ask(RESPOND, &says("n", "a", "x")));
+            taken(&shard.ask(RESPOND, &says("n", "b", "x")));
+        }
+        let outcome = it(&shard, "n").outcome().unwrap().to::<Value>().unwrap();
+        assert_eq!(shard.written, [("chosen".to_owned(), "n".to_owned(), outcome.clone())]);
+        let [(ce_id, ty, value)] = &shard.announced[..] else { panic!("{:?}", shard.announced) };
+        assert_eq!(ty, "shop.chosen");
+        assert_eq!(*value, json!({"negotiation_id": "n", "outcome": outcome, "data": {"by": "us"}}));
+        let starts = it(&shard, "n").decided.as_ref().unwrap().starts.clone().unwrap();
+        assert_eq!(starts.task, Some("n:then".parse().unwrap()));
+        assert!(starts.not_started.is_empty(), "{starts:?}");
+        // The owner dies before it has heard that they are done; when the next one comes, the negotiation has left memory.
+        let ce_id = ce_id.clone();
+        shard.now = shard.now.plus_millis(1_000_000);
+        let again = started(&shard.succeed());
+        assert!(shard.owner.state().negotiation(&negotiation_key("n")).is_none());
+        let outcome = synod_protocol::Json::of(&outcome).unwrap();
+        assert_eq!(again.len(), 2, "{again:?}");
+        assert!(again[0].starts_with("n puts chosen "), "{again:?}");
+        assert!(again[1].starts_with(&format!("{ce_id} shop.chosen ")), "{again:?} {outcome:?}");
+    }
+}
+
+#[test]
+fn what_a_decision_cannot_start_is_told_with_it() {
+    let then = json!({"task": {"capability": "c"}, "state": {"key": "k"}, "event": {"type": "t"}});
+    let told = |outcome: &Value, then: &Value, is_there: bool| {
+        let mut shard = Shard::with(&[]);
+        if is_there {
+            taken(&shard.ask("synod.task.submit", &json!({"task_id": "n:then", "capability": "c"})));
+        }
+        let more = json!({"then": then, "round_ms": 1_000, "on_timeout": {"default": outcome}});
+        open(&mut shard, "n", &more);
+        shard.wait(1_000);
+        it(&shard, "n").decided.as_ref().unwrap().starts.clone().unwrap()
+    };
+    let all = told(&json!({"decided": "z"}), &then, false);
+    assert!(all.task.is_some() && all.state.is_some() && all.event.is_some() && all.not_started.is_empty());
+    let twice = told(&json!({"decided": "z"}), &then, true);
+    assert_eq!(
+        (twice.task, twice.not_started),
+        (None, vec!["the task: there is a task n:then already".into()])
+    );
+    let nobody = told(&json!(7), &json!({"task": {"winner": true}, "event": {"type": "t"}}), false);
+    assert_eq!(nobody.not_started, ["the task: the outcome names no winner"]);
+    assert!(nobody.event.is_some(), "the rest is started");
+    // A task's input is the outcome and more: too large for a command, though the outcome is not.
+    let large = told(&json!("z".repeat(261_000)), &then, false);
+    let input = "i".repeat(2_000);
+    let larger =
+        told(&json!("z".repeat(259_000)), &json!({"task": {"capability": "c", "input": input}}), false);
+    assert!(large.task.is_some() && large.state.is_some() && large.event.is_some(), "{large:?}");
+    assert_eq!(larger.task, None);
+    assert!(larger.not_started[0].starts_with("the task: the payload has "), "{:?}", larger.not_started);
+}
+
 #[test]
 fn the_same_again_is_answered_with_it_and_another_is_refused() {
     let mut shard = Shard::with(&[]);

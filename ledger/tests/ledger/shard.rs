@@ -101,6 +101,10 @@ pub(crate) struct Shard {
     pub(crate) work: Vec<(String, Assignment)>,
     /// What participants of negotiations were asked, in order.
     pub(crate) asks: Vec<Ask>,
+    /// What decisions wrote to shared state, in order: key, by whom, value.
+    pub(crate) written: Vec<(String, String, Value)>,
+    /// Events of decisions' own types, in order: `ce_id`, `ce_type`, value.
+    pub(crate) announced: Vec<(String, String, Value)>,
     /// What of the fleet is paused, by the directory.
     pub(crate) pauses: Pauses,
     /// Word to agents that work is taken back, or that they stand otherwise: to whom, `ce_type`, attempt or revision.
@@ -146,6 +150,8 @@ impl Shard {
             told: Vec::new(),
             work: Vec::new(),
             asks: Vec::new(),
+            written: Vec::new(),
+            announced: Vec::new(),
             pauses: Pauses::default(),
             notices: Vec::new(),
             replies: Vec::new(),
@@ -278,8 +284,14 @@ impl Shard {
 
     fn effect(&mut self, offset: u64, effect: Effect) {
         match effect {
-            Effect::Publish { value, .. } => {
+            Effect::Publish { envelope, value, .. } => {
                 assert!(!value.as_str().contains("token"), "published: {value:?}");
+                if !envelope.ty.starts_with("synod.") {
+                    self.announced.push((envelope.id, envelope.ty, value.to().unwrap()));
+                }
+            }
+            Effect::PutState { key, put, by, .. } => {
+                self.written.push((key.to_string(), by.to_string(), put.value.to().unwrap()));
             }
             Effect::Deliver { envelope, value, .. } if envelope.ty == "synod.negotiation.asked" => {
                 self.asks.push(value.to().unwrap());
