@@ -167,8 +167,8 @@ fn participants(command: &OpenNegotiation, invited: &[Id]) -> Result<Vec<Partici
     if let Some(invite) = &command.invite {
         let (found, min) = (invited.len(), invite.min.unwrap_or(1) as usize);
         if found < min {
-            let message =
-                format!("{found} agents can do {}, at least {min} are to be asked", invite.capability);
+            let can = invite.capability.as_ref().map_or("are there".to_owned(), |what| format!("can do {what}"));
+            let message = format!("{found} agents {can}, at least {min} are to be asked");
             return Err(Error::new(Code::Unprocessable, message).with_field("/invite/min"));
         }
     }

@@ -109,3 +109,49 @@ pub fn event_value(decided: &NegotiationDecided, event: &ThenEvent) -> Result<Js
     let (negotiation_id, outcome) = (&decided.negotiation_id, &decided.outcome);
     Json::of(&Value { negotiation_id, outcome, data: &event.data })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Opening, Protocols, open};
+    use serde_json::{Value, json};
+    use synod_protocol::Timestamp;
+    use synod_protocol::event::What;
+
+    /// What is started by an outcome, and why the rest is not.
+    fn check(then: &Value, outcome: &Value, want: (bool, bool, bool), why: &[&str]) {
+        let body = json!({"negotiation_id": "n", "protocol": "vote", "participants": ["a"], "then": then,
+            "rules": {"candidates": ["x"], "method": "plurality"}});
+        let now = Timestamp::from_millis(1_000);
+        let (seed, invited, correlation_id) = ("00".to_owned(), Vec::new(), "n".to_owned());
+        let opening = Opening { now, seed, invited, correlation_id, traceparent: None };
+        let command = serde_json::from_value(body).unwrap();
+        let events = open(Protocols::standard(), &command, opening).unwrap();
+        let What::NegotiationOpened(opened) = &events[0] else { panic!("{events:?}") };
+        let decided = serde_json::from_value(json!({"negotiation_id": "n", "status": "decided",
+            "outcome": outcome, "explanation": [], "seed": "00", "deciding_ms": 1}));
+        let (starts, task) = starts(opened, &decided.unwrap()).unwrap();
+        assert_eq!((task.is_some(), starts.state.is_some(), starts.event.is_some()), want);
+        let told: Vec<bool> =
+            starts.not_started.iter().zip(why).map(|(told, why)| told.starts_with(why)).collect();
+        assert!(told.len() == starts.not_started.len() && !told.contains(&false), "{:?}", starts.not_started);
+    }
+
+    #[test]
+    fn what_only_the_outcome_shows_is_told() {
+        let all = json!({"task": {"capability": "c"}, "state": {"key": "k"}, "event": {"type": "t"}});
+        check(&all, &json!("z"), (true, true, true), &[]);
+        let winner = json!({"task": {"winner": true}, "event": {"type": "t"}});
+        check(&winner, &json!({"winner": "a"}), (true, false, true), &[]);
+        check(&winner, &json!(7), (false, false, true), &["the task: the outcome names no winner"]);
+        // An input has room for less than an outcome, shared state for more.
+        let outcome = json!("z".repeat(270_000));
+        check(&all, &outcome, (false, true, true), &["the task: the payload has 2700"]);
+        let outcome = json!("z".repeat(530_000));
+        let why = ["the task: the payload", "the write of shared state under k: the value has 5300"];
+        check(&all, &outcome, (false, false, true), &why);
+        // Not in one record with the decision.
+        let event = json!({"event": {"type": "t", "data": "d".repeat(200_000)}});
+        check(&event, &outcome, (false, false, false), &["the event: the decision and what it starts"]);
+    }
+}

@@ -40,7 +40,7 @@ pub struct OpenNegotiation {
     /// Who is asked, by name; an agent of the fleet through its inbox, anyone else answers by itself.
     #[serde(default)]
     pub participants: Option<Vec<Id>>,
-    /// Who is asked besides: agents of the fleet that can do something.
+    /// Who is asked besides: agents of the fleet, by what they can do, by labels, or all of them.
     #[serde(default)]
     pub invite: Option<Invite>,
     /// How much each counts, where the protocol weighs; 1 by default.
@@ -85,11 +85,12 @@ pub struct OpenNegotiation {
 impl Eq for OpenNegotiation {}
 
 /// Agents of the fleet that are asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Invite {
-    /// Whoever can do this.
-    pub capability: Capability,
+    /// Whoever can do this; any agent by default.
+    #[serde(default)]
+    pub capability: Option<Capability>,
     /// Each with exactly this value.
     #[serde(default)]
     pub labels: Option<BTreeMap<String, String>>,
@@ -665,7 +666,7 @@ impl OpenNegotiation {
         let named = self.participants.as_deref().unwrap_or_default();
         if named.is_empty() && self.invite.is_none() && self.answers.as_ref().is_none_or(BTreeMap::is_empty) {
             let message =
-                "a negotiation needs somebody to ask: participants by name, or invite by capability";
+                "a negotiation needs somebody to ask: participants by name, or invite";
             return Err(Error::invalid(message).with_field("/participants"));
         }
         check_range(

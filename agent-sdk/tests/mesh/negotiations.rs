@@ -24,8 +24,8 @@ fn among(mut open: OpenNegotiation, participants: &[&str]) -> OpenNegotiation {
 
 /// Whoever can `decide`.
 fn invited(open: OpenNegotiation) -> OpenNegotiation {
-    let capability = "decide".parse().unwrap();
-    OpenNegotiation { invite: Some(Invite { capability, labels: None, min: None, max: None }), ..open }
+    let capability = Some("decide".parse().unwrap());
+    OpenNegotiation { invite: Some(Invite { capability, ..Invite::default() }), ..open }
 }
 
 async fn name(context: Context, _: Value) -> Result<String, TaskError> {

@@ -125,6 +125,8 @@ pub(crate) struct Shard {
     pub(crate) asked: usize,
     /// Whether the answers do not come.
     pub(crate) unanswered: bool,
+    /// Whether the owner does not hear that its effects are performed.
+    pub(crate) unheard: bool,
     pub(crate) rules: Rules,
     shadow: State,
     made: u64,
@@ -162,6 +164,7 @@ impl Shard {
             no_permits: None,
             asked: 0,
             unanswered: false,
+            unheard: false,
             rules,
             shadow: State::default(),
             made: 0,
@@ -276,7 +279,9 @@ impl Shard {
                 Released::Effects { offset, effects } => {
                     let count = effects.len();
                     effects.into_iter().for_each(|effect| self.effect(offset, effect));
-                    self.owner.confirmed(offset, count);
+                    if !self.unheard {
+                        self.owner.confirmed(offset, count);
+                    }
                 }
             }
         }
