@@ -43,6 +43,8 @@ pub enum Effect {
         delivery: Delivery,
         /// `<task>#<attempt>` for work, by which the receiver drops what it has; `None` for a notice.
         attempt_id: Option<String>,
+        /// Whether it goes ahead of what waits.
+        urgent: bool,
         /// The record's key where it goes by Kafka.
         root: String,
         /// Its headers.
@@ -373,6 +375,7 @@ impl Writer<'_> {
         Some(Effect::Deliver {
             delivery: agent.registered.delivery.clone(),
             attempt_id: None,
+            urgent: false,
             root: key.agent.to_string(),
             agent: key,
             envelope: Box::new(envelope),
@@ -438,6 +441,7 @@ impl Writer<'_> {
             agent: AgentKey { workspace: key.workspace.clone(), agent: assigned.agent_id.clone() },
             delivery: current.delivery.clone(),
             attempt_id: Some(attempt_id),
+            urgent: false,
             root: key.task.root().to_owned(),
             envelope: Box::new(envelope),
             value: Json::of(&assignment).ok()?,
@@ -456,6 +460,7 @@ impl Writer<'_> {
             agent: AgentKey { workspace: key.workspace.clone(), agent: given.seen.agent_id.clone() },
             delivery: given.delivery.clone(),
             attempt_id: None,
+            urgent: false,
             root: key.task.root().to_owned(),
             envelope: Box::new(envelope),
             value: Json::of(&withdrawal).ok()?,
@@ -500,6 +505,7 @@ fn ask(
         participant: id.clone(),
         incarnation: seat.incarnation.clone(),
         closes_at: round.closes_at,
+        urgent: opened.urgent,
     };
     envelope.subject = Some(key.negotiation.to_string());
     envelope.deadline = Some(round.closes_at);
@@ -507,6 +513,7 @@ fn ask(
         agent: AgentKey { workspace: key.workspace.clone(), agent: id.clone() },
         delivery: seat.delivery.clone(),
         attempt_id: Some(format!("{}#r{}#{}", key.negotiation, round.round, seat.incarnation)),
+        urgent: opened.urgent,
         root: key.negotiation.root().to_owned(),
         envelope: Box::new(envelope),
         value: Json::of(&ask).ok()?,
@@ -573,6 +580,7 @@ pub(crate) fn again(state: &State, shard: u32, key: &TaskKey) -> Option<Effect> 
         agent: AgentKey { workspace: key.workspace.clone(), agent: current.seen.agent_id.clone() },
         delivery: current.delivery.clone(),
         attempt_id: Some(attempt_id),
+        urgent: false,
         root: key.task.root().to_owned(),
         envelope: Box::new(envelope),
         value: Json::of(&assignment).ok()?,

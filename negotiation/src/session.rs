@@ -125,6 +125,7 @@ pub fn open(protocols: &Protocols, command: &OpenNegotiation, with: Opening<'_>)
         repeated: command.repeated.unwrap_or_default(),
         on_timeout: command.on_timeout.clone().unwrap_or_default(),
         then: command.then.clone(),
+        urgent: command.urgent.unwrap_or_else(|| protocol.urgent()),
         labels: command.labels.clone().unwrap_or_default(),
         correlation_id: with.correlation_id,
         traceparent: with.traceparent.map(str::to_owned),
@@ -167,7 +168,8 @@ fn participants(command: &OpenNegotiation, invited: &[Id]) -> Result<Vec<Partici
     if let Some(invite) = &command.invite {
         let (found, min) = (invited.len(), invite.min.unwrap_or(1) as usize);
         if found < min {
-            let can = invite.capability.as_ref().map_or("are there".to_owned(), |what| format!("can do {what}"));
+            let can =
+                invite.capability.as_ref().map_or("are there".to_owned(), |what| format!("can do {what}"));
             let message = format!("{found} agents {can}, at least {min} are to be asked");
             return Err(Error::new(Code::Unprocessable, message).with_field("/invite/min"));
         }

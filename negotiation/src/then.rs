@@ -7,6 +7,9 @@ use synod_protocol::negotiation::{
 };
 use synod_protocol::{EntityId, Error, Id, Json, Limits};
 
+/// The priority of a task that an urgent decision starts.
+const FIRST: u8 = 9;
+
 /// What this decision starts, and the task among it; `None` where nothing was wanted.
 pub fn starts(
     opened: &NegotiationOpened,
@@ -91,6 +94,7 @@ fn task_of(
         capability: wanted.capability.clone(),
         agent_id,
         timeout_ms: wanted.timeout_ms,
+        priority: wanted.priority.or(opened.urgent.then_some(FIRST)),
         ..SubmitTask::for_anyone(task_id(&opened.negotiation_id).map_err(why)?, input)
     })
 }

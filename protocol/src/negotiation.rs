@@ -77,6 +77,9 @@ pub struct OpenNegotiation {
     /// What the decision starts.
     #[serde(default)]
     pub then: Option<Then>,
+    /// Whether what is asked goes ahead of ordinary work; by default as the protocol says: true for `emergency`, else false.
+    #[serde(default)]
+    pub urgent: Option<bool>,
     /// Free labels to find it by.
     #[serde(default)]
     pub labels: Option<BTreeMap<String, String>>,
@@ -355,6 +358,9 @@ pub struct NegotiationOpened {
     /// What the decision starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<Then>,
+    /// Whether what is asked goes ahead of ordinary work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
     /// Free labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -543,6 +549,9 @@ pub struct Ask {
     pub incarnation: Incarnation,
     /// The round's time is up then.
     pub closes_at: Timestamp,
+    /// Whether it goes ahead of ordinary work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
 }
 
 /// A negotiation as a reader sees it.
@@ -657,6 +666,7 @@ impl OpenNegotiation {
             on_timeout: None,
             replace: None,
             then: None,
+            urgent: None,
             labels: None,
         }
     }
@@ -665,8 +675,7 @@ impl OpenNegotiation {
         check_protocol(&self.protocol)?;
         let named = self.participants.as_deref().unwrap_or_default();
         if named.is_empty() && self.invite.is_none() && self.answers.as_ref().is_none_or(BTreeMap::is_empty) {
-            let message =
-                "a negotiation needs somebody to ask: participants by name, or invite";
+            let message = "a negotiation needs somebody to ask: participants by name, or invite";
             return Err(Error::invalid(message).with_field("/participants"));
         }
         check_range(

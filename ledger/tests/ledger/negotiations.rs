@@ -222,6 +222,48 @@ fn an_invitation_without_a_capability_is_for_everyone_with_the_labels() {
 }
 
 #[test]
+fn an_emergency_is_urgent_and_so_is_whatever_is_said_to_be() {
+    let rules = json!({"procedure": "p", "roles": {"lead": ["a"]}});
+    let emergency = json!({"protocol": "emergency", "rules": rules, "participants": ["a"]});
+    let mut calm = emergency.clone();
+    calm["urgent"] = json!(false);
+    for (more, urgent) in
+        [(json!({}), false), (json!({"urgent": true}), true), (emergency, true), (calm, false)]
+    {
+        let mut shard = Shard::with(&["a"]);
+        open(&mut shard, "n", &more);
+        assert_eq!((it(&shard, "n").opened.urgent, shard.asks[0].urgent), (urgent, urgent), "{more}");
+        // The next owner asks again as urgently.
+        let asks: Vec<bool> = shard
+            .succeed()
+            .iter()
+            .flat_map(|one| match one {
+                Released::Again(effects) | Released::Effects { effects, .. } => effects.as_slice(),
+                _ => &[],
+            })
+            .filter_map(|effect| match effect {
+                Effect::Deliver { urgent, .. } => Some(*urgent),
+                _ => None,
+            })
+            .collect();
+        assert!(!asks.is_empty() && asks.iter().all(|it| *it == urgent), "{asks:?}");
+    }
+}
+
+#[test]
+fn the_task_of_an_urgent_decision_goes_first_unless_its_priority_is_said() {
+    for (urgent, priority, want) in [(false, None, 5), (true, None, 9), (true, Some(3), 3)] {
+        let mut shard = Shard::with(&[]);
+        let then = json!({"task": {"capability": "c", "priority": priority}});
+        open(&mut shard, "n", &json!({"urgent": urgent, "then": then}));
+        taken(&shard.ask(RESPOND, &says("n", "a", "x")));
+        taken(&shard.ask(RESPOND, &says("n", "b", "x")));
+        let task = shard.owner.state().task(&crate::shard::task_key("n:then")).expect("a task");
+        assert_eq!(task.submitted.priority, want);
+    }
+}
+
+#[test]
 fn what_is_secret_is_neither_shown_nor_published_before_the_round_closes() {
     let mut shard = Shard::with(&[]);
     open(&mut shard, "n", &json!({"participants": ["a", "b"]}));

@@ -49,6 +49,9 @@ pub struct ThenTask {
     /// The time limit of one attempt, 1 ms to 7 days; 30,000 by default.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+    /// 0 (may wait) to 9 (goes first); 9 where the negotiation is urgent, else 5.
+    #[serde(default)]
+    pub priority: Option<u8>,
 }
 
 /// A write of shared state that a decision starts, whole and without a condition; the key's policy applies.
@@ -129,6 +132,7 @@ impl ThenTask {
             let message = "the task that a decision starts names one of capability, agent_id and winner";
             return Err(Error::invalid(message).with_field("/then/task"));
         }
+        check_range("/then/task/priority", "priority", self.priority.unwrap_or(5).into(), 0, 9)?;
         let most = 7 * 24 * 3_600_000;
         check_range("/then/task/timeout_ms", "timeout_ms", self.timeout_ms.unwrap_or(1), 1, most)
     }
@@ -192,6 +196,8 @@ mod tests {
         check("n", &json!({"task": {}}), Some("/then/task"));
         check("n", &json!({"task": {"agent_id": "a", "winner": true}}), Some("/then/task"));
         check("n", &json!({"task": {"winner": true, "timeout_ms": 0}}), Some("/then/task/timeout_ms"));
+        check("n", &json!({"task": {"winner": true, "priority": 9}}), None);
+        check("n", &json!({"task": {"winner": true, "priority": 10}}), Some("/then/task/priority"));
         check("n", &json!({"state": {"key": "a/b", "tags": ["t"], "ttl_ms": 1}}), None);
         check("n", &json!({"state": {"key": "k", "ttl_ms": 0}}), Some("/then/state/ttl_ms"));
         check("n", &json!({"state": {"key": "k", "tags": ["t".repeat(9_000)]}}), Some("/then/state/tags"));
