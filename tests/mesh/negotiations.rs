@@ -191,6 +191,51 @@ async fn what_a_decision_starts_outlives_its_coordinator() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn statistics_tell_how_negotiations_went() {
+    let mesh = Mesh::shared(Ground::Embedded).await;
+    let client = Client::of(&mesh);
+    // Nobody else counts in this workspace.
+    let workspace = fresh("counted");
+    let send = async |method: &str, path: &str, body: Value| {
+        let request = client.request(method, path).header("synod-workspace", &workspace);
+        client.send(if method == "GET" { request } else { request.json(&body) }).await
+    };
+    let before = send("GET", "/v1/statistics", Value::Null).await;
+    assert_eq!(before.is(200).body["negotiations"], json!({}));
+    for (more, answers) in [
+        (json!({}), vec![json!({"response": "x"}), json!({"response": "x"})]),
+        (json!({}), vec![json!({"response": "x"}), json!({"abstain": true}), json!({"response": "y"})]),
+        (json!({"round_ms": 1_000, "on_timeout": {"default": 7}}), vec![]),
+        (json!({"round_ms": 1_000, "on_timeout": "fail"}), vec![json!({"response": "x"})]),
+    ] {
+        let id = fresh("negotiation");
+        send("POST", "/v1/negotiations", vote(&id, &more)).await.is(201);
+        for (who, mut answer) in ["a", "b", "c"].iter().zip(answers) {
+            answer["participant"] = json!(who);
+            send("POST", &format!("/v1/negotiations/{id}/responses"), answer).await.is(200);
+        }
+        let path = format!("/v1/negotiations/{id}");
+        eventually("it is over", LIMIT, || async {
+            let shown = send("GET", &path, Value::Null).await;
+            matches!(shown.body["status"].as_str(), Some("decided" | "failed")).then_some(())
+        })
+        .await;
+    }
+    let after = send("GET", "/v1/statistics", Value::Null).await;
+    let votes = &after.is(200).body["negotiations"]["vote"];
+    let figures =
+        ["opened", "decided", "by_default", "failed", "cancelled", "rounds"].map(|name| &votes[name]);
+    assert_eq!(figures, [4, 3, 1, 1, 0, 4].map(|n| json!(n)).each_ref(), "{votes}");
+    assert_eq!((&votes["success_rate"], &votes["failure_rate"]), (&json!(0.75), &json!(0.25)));
+    let took_part = json!({"asked": 12, "answered": 5, "abstained": 1, "silent": 6, "gone": 0});
+    assert_eq!(votes["participation"], took_part);
+    assert!(votes["deciding"]["p99_ms"].as_u64() >= Some(1_000), "one took its whole round: {votes}");
+    let metrics = client.request("GET", "/metrics").send().await.expect("an answer");
+    let text = metrics.text().await.expect("a text");
+    assert!(text.contains("synod_negotiation_participants_total"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tools_decide_what_is_answered_already() {
     let mesh = Mesh::shared(Ground::Embedded).await;
     let client = Client::of(&mesh);
