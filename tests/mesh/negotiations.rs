@@ -177,8 +177,9 @@ async fn what_a_decision_starts_outlives_its_coordinator() {
     let mesh = Mesh::coordinator(&services.kafka, &services.redis);
     mesh.ready(LIMIT).await;
     let client = Client::of(&mesh);
-    for _ in 0..3 {
-        let (id, key) = (fresh("negotiation"), fresh("key"));
+    let started: Vec<(String, String)> = (0..3).map(|_| (fresh("negotiation"), fresh("key"))).collect();
+    for (id, key) in &started {
+        let (id, key) = (id.clone(), key.clone());
         client.post("/v1/negotiations", &vote(&id, &starting(&key))).await.is(201);
         says(&client, &id, "a", "x").await.is(200);
         says(&client, &id, "b", "x").await.is(200);
@@ -187,6 +188,10 @@ async fn what_a_decision_starts_outlives_its_coordinator() {
         mesh.start_again();
         mesh.ready(LIMIT).await;
         has_started(&client, &id, &key).await;
+    }
+    // By now whatever was owed has been performed again, and none of it twice.
+    for (id, key) in &started {
+        has_started(&client, id, key).await;
     }
 }
 
