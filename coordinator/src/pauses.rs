@@ -107,7 +107,7 @@ impl Fleet for Inside {
     fn able(
         &self,
         workspace: &Workspace,
-        capability: &Capability,
+        capability: Option<&Capability>,
         labels: &BTreeMap<String, String>,
     ) -> Vec<Id> {
         self.registry.able(workspace, capability, labels)

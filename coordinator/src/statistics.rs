@@ -4,10 +4,15 @@
 //! all coordinators that answer, so that it is the same from each; the part of one that ends goes with it. How long they took is
 //! a histogram with eight buckets to each doubling: a percentile is the upper bound of its bucket, at most 9.1 % above.
 
+mod negotiations;
+
+pub(crate) use negotiations::{NegotiationStatisticsView, Participation, Tallies, merge};
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use synod_fleet::AgentKey;
+use synod_negotiation::Negotiation;
 use synod_protocol::Workspace;
 use synod_protocol::view::Outcome;
 use utoipa::ToSchema;
@@ -188,6 +193,7 @@ impl StatisticsView {
 struct Book {
     agents: BTreeMap<AgentKey, Counts>,
     workspaces: BTreeMap<Workspace, Counts>,
+    negotiations: BTreeMap<Workspace, Tallies>,
 }
 
 /// What this coordinator has counted.
@@ -232,6 +238,26 @@ impl Statistics {
     #[allow(dead_code, reason = "breakers are asked by the coordinator in a change of their own")]
     pub(crate) fn breaker_opened(&self, key: &AgentKey) {
         self.count(key, |counts| counts.breaker_opened += 1);
+    }
+
+    /// A negotiation was opened.
+    pub(crate) fn negotiation_opened(&self, workspace: &Workspace, protocol: &str) {
+        negotiations::opened(self.lock().negotiations.entry(workspace.clone()).or_default(), protocol);
+    }
+
+    /// One has ended.
+    pub(crate) fn negotiation_ended(
+        &self,
+        workspace: &Workspace,
+        it: &Negotiation,
+        took_part: &Participation,
+    ) {
+        negotiations::ended(self.lock().negotiations.entry(workspace.clone()).or_default(), it, took_part);
+    }
+
+    /// What was counted of all negotiations, by protocol.
+    pub(crate) fn of_negotiations(&self, workspace: &Workspace) -> Tallies {
+        self.lock().negotiations.get(workspace).cloned().unwrap_or_default()
     }
 
     /// An agent is forgotten; what it did still counts for its workspace.

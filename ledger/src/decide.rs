@@ -16,6 +16,7 @@ use synod_protocol::event::{
     TaskCompleted, TaskEnded, TaskProgressed, TaskReassigned, TaskRetryScheduled, TaskStarted, TaskSubmitted,
     What,
 };
+use synod_protocol::negotiation::NegotiationOpened;
 use synod_protocol::view::TaskStatus;
 use synod_protocol::{
     Code, Command, EntityId, Error, Id, Incarnation, ReplyTo, Timestamp, Workspace, topics,
@@ -392,36 +393,46 @@ fn submit(state: &State, cx: Desk<'_>, key: TaskKey, command: &SubmitTask, meta:
 }
 
 /// The task that a decision starts, if one of these events is a decision that does.
-pub(crate) fn started_by(
-    state: &State,
-    cx: Desk<'_>,
-    negotiation: &NegotiationKey,
-    events: &[Event],
-) -> Vec<Event> {
-    let Some(decided) = events.iter().find_map(|event| match &event.what {
-        What::NegotiationDecided(decided) => Some(decided),
-        _ => None,
-    }) else {
-        return Vec::new();
-    };
+pub(crate) fn started_by(state: &State, cx: Desk<'_>, negotiation: &NegotiationKey, events: &mut Vec<Event>) {
+    let is_decided = |event: &Event| matches!(event.what, What::NegotiationDecided(_));
+    let Some(at) = events.iter().position(is_decided) else { return };
     let opened = events.iter().find_map(|event| match &event.what {
         What::NegotiationOpened(opened) => Some(&**opened),
         _ => None,
     });
     let Some(opened) = opened.or_else(|| state.negotiation(negotiation).map(|it| &*it.opened)) else {
-        return Vec::new();
+        return;
     };
-    let Some(command) = synod_negotiation::task_of(opened, decided) else { return Vec::new() };
+    let What::NegotiationDecided(decided) = &events[at].what else { return };
+    let Some((mut starts, task)) = synod_negotiation::starts(opened, decided) else { return };
+    let mut of_task = Vec::new();
+    match task.map(|command| submitted_by(state, cx, negotiation, opened, &command)) {
+        Some(Ok((id, events))) => (starts.task, of_task) = (Some(id), events),
+        Some(Err(why)) => starts.not_started.push(why),
+        None => {}
+    }
+    if let What::NegotiationDecided(decided) = &mut events[at].what {
+        decided.starts = Some(starts);
+    }
+    events.extend(of_task);
+}
+
+/// The task that a decision starts, as it is submitted; or why it is not.
+fn submitted_by(
+    state: &State,
+    cx: Desk<'_>,
+    negotiation: &NegotiationKey,
+    opened: &NegotiationOpened,
+    command: &SubmitTask,
+) -> Result<(EntityId, Vec<Event>), String> {
     let key = TaskKey { workspace: negotiation.workspace.clone(), task: command.task_id.clone() };
     if state.task(&key).is_some() || state.seen.task(&key.workspace, &key.task).is_some() {
-        // It was submitted by somebody under this very id.
-        return Vec::new();
+        return Err(format!("the task: there is a task {} already", key.task));
     }
     let (correlation, trace) = (opened.correlation_id.clone(), opened.traceparent.clone());
-    match task::submission(&command, cx.now, correlation, trace) {
-        Ok(submitted) => submitted_now(cx, &key, submitted),
-        Err(_) => Vec::new(),
-    }
+    let submitted = task::submission(command, cx.now, correlation, trace)
+        .map_err(|error| format!("the task: {}", error.message))?;
+    Ok((key.task.clone(), submitted_now(cx, &key, submitted)))
 }
 
 /// What a new task begins with.

@@ -2,6 +2,8 @@
 //!
 //! Each is idempotent by an id that follows from its record, so that a new owner may issue it again.
 
+mod started;
+
 use crate::decide::Subject;
 use crate::negotiations::NegotiationKey;
 use crate::past::Past;
@@ -14,9 +16,12 @@ use synod_negotiation::{Negotiation, certificate};
 use synod_protocol::command::Delivery;
 use synod_protocol::event::{Event, GivesBack, What};
 use synod_protocol::negotiation::{Ask, NegotiationAsked, Seat};
+use synod_protocol::primitives::state::Put;
 use synod_protocol::trace::TraceParent;
 use synod_protocol::view::{Assignment, DirectoryEntry, Health, Pauses, Withdrawal};
-use synod_protocol::{Code, EntityId, Envelope, Error, Id, Json, Position, ReplyTo, Timestamp, Workspace};
+use synod_protocol::{
+    Code, EntityId, Envelope, Error, Id, Json, Name, Position, ReplyTo, Timestamp, Workspace,
+};
 
 /// What the shell must do.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +43,8 @@ pub enum Effect {
         delivery: Delivery,
         /// `<task>#<attempt>` for work, by which the receiver drops what it has; `None` for a notice.
         attempt_id: Option<String>,
+        /// Whether it goes ahead of what waits.
+        urgent: bool,
         /// The record's key where it goes by Kafka.
         root: String,
         /// Its headers.
@@ -91,6 +98,17 @@ pub enum Effect {
         offset: u64,
         /// The entity as JSON.
         value: Json,
+    },
+    /// Write to shared state, once for this request.
+    PutState {
+        /// In which workspace.
+        workspace: Workspace,
+        /// Which key.
+        key: Name,
+        /// What is written.
+        put: Box<Put>,
+        /// The negotiation whose decision it is: who writes, and by which a repeat is known.
+        by: EntityId,
     },
     /// Write an agent's entry in the directory.
     Directory(Box<DirectoryEntry>),
@@ -266,6 +284,9 @@ impl Writer<'_> {
             let (workspace, id) = (key.workspace.clone(), key.task.clone());
             out.push(Effect::View { kind: TASK, workspace, id, offset: self.offset, value });
         }
+        if let What::NegotiationDecided(decided) = &event.what {
+            out.extend(self.started(index, decided, workspace));
+        }
         match &event.what {
             What::TaskAssigned(_) => out.extend(self.dispatch(index, event, &key)),
             What::TaskAttemptFailed(e) if e.timed_out => {
@@ -354,6 +375,7 @@ impl Writer<'_> {
         Some(Effect::Deliver {
             delivery: agent.registered.delivery.clone(),
             attempt_id: None,
+            urgent: false,
             root: key.agent.to_string(),
             agent: key,
             envelope: Box::new(envelope),
@@ -419,6 +441,7 @@ impl Writer<'_> {
             agent: AgentKey { workspace: key.workspace.clone(), agent: assigned.agent_id.clone() },
             delivery: current.delivery.clone(),
             attempt_id: Some(attempt_id),
+            urgent: false,
             root: key.task.root().to_owned(),
             envelope: Box::new(envelope),
             value: Json::of(&assignment).ok()?,
@@ -437,6 +460,7 @@ impl Writer<'_> {
             agent: AgentKey { workspace: key.workspace.clone(), agent: given.seen.agent_id.clone() },
             delivery: given.delivery.clone(),
             attempt_id: None,
+            urgent: false,
             root: key.task.root().to_owned(),
             envelope: Box::new(envelope),
             value: Json::of(&withdrawal).ok()?,
@@ -481,6 +505,7 @@ fn ask(
         participant: id.clone(),
         incarnation: seat.incarnation.clone(),
         closes_at: round.closes_at,
+        urgent: opened.urgent,
     };
     envelope.subject = Some(key.negotiation.to_string());
     envelope.deadline = Some(round.closes_at);
@@ -488,6 +513,7 @@ fn ask(
         agent: AgentKey { workspace: key.workspace.clone(), agent: id.clone() },
         delivery: seat.delivery.clone(),
         attempt_id: Some(format!("{}#r{}#{}", key.negotiation, round.round, seat.incarnation)),
+        urgent: opened.urgent,
         root: key.negotiation.root().to_owned(),
         envelope: Box::new(envelope),
         value: Json::of(&ask).ok()?,
@@ -554,6 +580,7 @@ pub(crate) fn again(state: &State, shard: u32, key: &TaskKey) -> Option<Effect> 
         agent: AgentKey { workspace: key.workspace.clone(), agent: current.seen.agent_id.clone() },
         delivery: current.delivery.clone(),
         attempt_id: Some(attempt_id),
+        urgent: false,
         root: key.task.root().to_owned(),
         envelope: Box::new(envelope),
         value: Json::of(&assignment).ok()?,
@@ -569,6 +596,7 @@ impl Effect {
             Effect::HoldPermits { .. } | Effect::GiveBack { .. } => "permits",
             Effect::Reply { .. } | Effect::ReplyPast { .. } => "reply",
             Effect::View { .. } => "view",
+            Effect::PutState { .. } => "state",
             Effect::Directory(_) | Effect::DirectoryRemoval(_) | Effect::DirectoryPauses(_) => "directory",
             Effect::DeadLetter { .. } => "dead_letter",
         }

@@ -227,7 +227,7 @@ pub(crate) fn opened(
 ) -> Decision {
     let able = |invite: &synod_protocol::negotiation::Invite| {
         let labels = invite.labels.clone().unwrap_or_default();
-        let mut able = cx.fleet.able(&key.workspace, &invite.capability, &labels);
+        let mut able = cx.fleet.able(&key.workspace, invite.capability.as_ref(), &labels);
         able.truncate(invite.max.unwrap_or(u32::MAX) as usize);
         able
     };
@@ -323,7 +323,7 @@ pub(crate) fn gone(
     let Some(it) = state.negotiation(key) else { return Decision::default() };
     let instead = it.replaces(participant).and_then(|invite| {
         let labels = invite.labels.clone().unwrap_or_default();
-        let able = cx.fleet.able(&key.workspace, &invite.capability, &labels);
+        let able = cx.fleet.able(&key.workspace, invite.capability.as_ref(), &labels);
         able.into_iter().find(|id| it.participant(id).is_none())
     });
     let whats = it.gone(cx.protocols, participant, incarnation, reason, instead, cx.now);
@@ -368,7 +368,7 @@ fn about(state: &State, cx: Desk<'_>, key: NegotiationKey, mut whats: Vec<What>)
     let entity = key.negotiation.clone();
     let mut events: Vec<Event> =
         whats.into_iter().map(|what| Event { entity: entity.clone(), what }).collect();
-    events.extend(crate::decide::started_by(state, cx, &key, &events));
+    crate::decide::started_by(state, cx, &key, &mut events);
     Decision { events, subject: Some(Subject::Negotiation(key)), ..Decision::default() }
 }
 

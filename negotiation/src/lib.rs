@@ -44,4 +44,4 @@ pub use protocol::{Call, Decision, Next, Protocol, Protocols, Table, answer};
 pub use roster::{NAME_BYTES_MAX, PARTICIPANTS_MAX};
 pub use scale::PART_BITS_MAX;
 pub use session::{Negotiation, Opening, fingerprint, open};
-pub use then::task_of;
+pub use then::{event_value, starts};

@@ -90,6 +90,11 @@ pub trait Protocol: fmt::Debug + Send + Sync {
         1
     }
 
+    /// Whether what it asks goes ahead of ordinary work where the opener does not say.
+    fn urgent(&self) -> bool {
+        false
+    }
+
     /// The first round, if the rules and the question make sense for these participants.
     ///
     /// # Errors

@@ -125,6 +125,7 @@ pub fn open(protocols: &Protocols, command: &OpenNegotiation, with: Opening<'_>)
         repeated: command.repeated.unwrap_or_default(),
         on_timeout: command.on_timeout.clone().unwrap_or_default(),
         then: command.then.clone(),
+        urgent: command.urgent.unwrap_or_else(|| protocol.urgent()),
         labels: command.labels.clone().unwrap_or_default(),
         correlation_id: with.correlation_id,
         traceparent: with.traceparent.map(str::to_owned),
@@ -167,8 +168,9 @@ fn participants(command: &OpenNegotiation, invited: &[Id]) -> Result<Vec<Partici
     if let Some(invite) = &command.invite {
         let (found, min) = (invited.len(), invite.min.unwrap_or(1) as usize);
         if found < min {
-            let message =
-                format!("{found} agents can do {}, at least {min} are to be asked", invite.capability);
+            let can =
+                invite.capability.as_ref().map_or("are there".to_owned(), |what| format!("can do {what}"));
+            let message = format!("{found} agents {can}, at least {min} are to be asked");
             return Err(Error::new(Code::Unprocessable, message).with_field("/invite/min"));
         }
     }
@@ -603,6 +605,7 @@ impl Negotiation {
             outcome: self.outcome().cloned(),
             explanation: self.decided.as_ref().map(|decided| decided.explanation.clone()).unwrap_or_default(),
             by_default: self.decided.as_ref().is_some_and(|decided| decided.by_default),
+            starts: self.decided.as_ref().and_then(|decided| decided.starts.clone()),
             reason: self.reason.clone(),
             opened_at: self.opened_at,
             deadline: self.opened.deadline,
@@ -709,6 +712,7 @@ impl<'a> Draft<'a> {
             by_default,
             seed: self.it.seed().to_owned(),
             deciding_ms: self.now.millis_since(self.it.opened_at),
+            starts: None,
         };
         self.emit(What::NegotiationDecided(decided));
     }

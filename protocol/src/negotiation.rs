@@ -1,5 +1,9 @@
 //! The words of negotiations: what is asked of one, what happens to it, and how it is shown.
 
+mod then;
+
+pub use then::{STARTS_BYTES, Starts, Then, ThenEvent, ThenState, ThenTask, task_id};
+
 use crate::command::{Delivery, check_labels, check_range, check_text};
 use crate::error::Error;
 use crate::exact::Exact;
@@ -36,7 +40,7 @@ pub struct OpenNegotiation {
     /// Who is asked, by name; an agent of the fleet through its inbox, anyone else answers by itself.
     #[serde(default)]
     pub participants: Option<Vec<Id>>,
-    /// Who is asked besides: agents of the fleet that can do something.
+    /// Who is asked besides: agents of the fleet, by what they can do, by labels, or all of them.
     #[serde(default)]
     pub invite: Option<Invite>,
     /// How much each counts, where the protocol weighs; 1 by default.
@@ -73,6 +77,9 @@ pub struct OpenNegotiation {
     /// What the decision starts.
     #[serde(default)]
     pub then: Option<Then>,
+    /// Whether what is asked goes ahead of ordinary work; by default as the protocol says: true for `emergency`, else false.
+    #[serde(default)]
+    pub urgent: Option<bool>,
     /// Free labels to find it by.
     #[serde(default)]
     pub labels: Option<BTreeMap<String, String>>,
@@ -81,11 +88,12 @@ pub struct OpenNegotiation {
 impl Eq for OpenNegotiation {}
 
 /// Agents of the fleet that are asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Invite {
-    /// Whoever can do this.
-    pub capability: Capability,
+    /// Whoever can do this; any agent by default.
+    #[serde(default)]
+    pub capability: Option<Capability>,
     /// Each with exactly this value.
     #[serde(default)]
     pub labels: Option<BTreeMap<String, String>>,
@@ -134,36 +142,6 @@ pub enum OnTimeout {
     Fail,
     /// This is the outcome.
     Default(Json),
-}
-
-/// What a decision starts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Then {
-    /// A task, `<negotiation>:then`, whose input is `{"negotiation_id", "outcome", "input"}`.
-    #[serde(default)]
-    pub task: Option<ThenTask>,
-}
-
-/// A task that a decision starts; one of `capability`, `agent_id` and `winner`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ThenTask {
-    /// For any agent that can do this.
-    #[serde(default)]
-    pub capability: Option<Capability>,
-    /// For this agent.
-    #[serde(default)]
-    pub agent_id: Option<Id>,
-    /// For the agent that the outcome names as `winner`.
-    #[serde(default)]
-    pub winner: Option<bool>,
-    /// Handed to it beside the outcome.
-    #[serde(default)]
-    pub input: Option<Json>,
-    /// The time limit of one attempt, 1 ms to 7 days; 30,000 by default.
-    #[serde(default)]
-    pub timeout_ms: Option<u64>,
 }
 
 /// `synod.negotiation.respond`
@@ -380,6 +358,9 @@ pub struct NegotiationOpened {
     /// What the decision starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<Then>,
+    /// Whether what is asked goes ahead of ordinary work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
     /// Free labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -522,6 +503,9 @@ pub struct NegotiationDecided {
     pub seed: String,
     /// From its opening to this.
     pub deciding_ms: u64,
+    /// What it starts, where that was wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<Starts>,
 }
 
 /// `synod.negotiation.failed`, `.cancelled`
@@ -565,6 +549,9 @@ pub struct Ask {
     pub incarnation: Incarnation,
     /// The round's time is up then.
     pub closes_at: Timestamp,
+    /// Whether it goes ahead of ordinary work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
 }
 
 /// A negotiation as a reader sees it.
@@ -602,6 +589,9 @@ pub struct NegotiationView {
     /// Whether it is the default that was stated for when time is up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_default: bool,
+    /// What the decision starts, where that was wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<Starts>,
     /// Why it has no outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -676,6 +666,7 @@ impl OpenNegotiation {
             on_timeout: None,
             replace: None,
             then: None,
+            urgent: None,
             labels: None,
         }
     }
@@ -684,8 +675,7 @@ impl OpenNegotiation {
         check_protocol(&self.protocol)?;
         let named = self.participants.as_deref().unwrap_or_default();
         if named.is_empty() && self.invite.is_none() && self.answers.as_ref().is_none_or(BTreeMap::is_empty) {
-            let message =
-                "a negotiation needs somebody to ask: participants by name, or invite by capability";
+            let message = "a negotiation needs somebody to ask: participants by name, or invite";
             return Err(Error::invalid(message).with_field("/participants"));
         }
         check_range(
@@ -730,8 +720,8 @@ impl OpenNegotiation {
             let message = "who is to replace a participant that dies is found by invite, which is missing";
             return Err(Error::invalid(message).with_field("/replace"));
         }
-        if let Some(task) = self.then.as_ref().and_then(|then| then.task.as_ref()) {
-            task.check()?;
+        if let Some(then) = &self.then {
+            then.check(&self.negotiation_id)?;
         }
         check_labels("/labels", self.labels.as_ref())
     }
@@ -755,18 +745,6 @@ impl Invite {
         let (min, max) = (u64::from(self.min.unwrap_or(1)), u64::from(self.max.unwrap_or(1_000)));
         check_range("/invite/min", "min", min, 0, most)?;
         check_range("/invite/max", "max", max, min.max(1), most)
-    }
-}
-
-impl ThenTask {
-    fn check(&self) -> Result<(), Error> {
-        let named = [self.capability.is_some(), self.agent_id.is_some(), self.winner == Some(true)];
-        if named.iter().filter(|is_named| **is_named).count() != 1 {
-            let message = "the task that a decision starts names one of capability, agent_id and winner";
-            return Err(Error::invalid(message).with_field("/then/task"));
-        }
-        let most = 7 * 24 * 3_600_000;
-        check_range("/then/task/timeout_ms", "timeout_ms", self.timeout_ms.unwrap_or(1), 1, most)
     }
 }
 

@@ -119,6 +119,127 @@ async fn a_negotiation_outlives_its_coordinator() {
     says(&client, &id, "b", "x").await.is_problem(409, "invalid_transition");
 }
 
+/// What a decision starts besides a task, with its key and its event's type.
+fn starting(key: &str) -> Value {
+    let state = json!({"key": key, "tags": ["decided"]});
+    let event = json!({"type": "tests.chosen", "data": {"why": "asked"}});
+    json!({"then": {"state": state, "event": event}})
+}
+
+/// It is written once, and whoever drops repeats by `ce_id` sees its event once.
+async fn has_started(client: &Client, id: &str, key: &str) {
+    let entry = eventually("the write of shared state", LIMIT, || async {
+        let answer = client.get(&format!("/v1/state/{key}")).await;
+        (answer.status == 200).then_some(answer.body)
+    })
+    .await;
+    assert_eq!((&entry["value"]["decided"], &entry["updated_by"]), (&json!("x"), &json!(id)), "{entry}");
+    assert_eq!(entry["metadata"]["tags"], json!(["decided"]));
+    let event = eventually("the event", LIMIT, || async {
+        let mut events = client.events(id).await;
+        events.retain(|event| event.envelope.ty == "tests.chosen");
+        events.dedup_by(|a, b| a.envelope.id == b.envelope.id);
+        assert!(events.len() <= 1, "{events:?}");
+        events.pop()
+    })
+    .await;
+    assert_eq!(event.value["outcome"], entry["value"]);
+    assert_eq!((&event.value["negotiation_id"], &event.value["data"]["why"]), (&json!(id), &json!("asked")));
+    assert!(event.envelope.position.is_some(), "{event:?}");
+    let history = client.get(&format!("/v1/state/{key}/history")).await;
+    let lines = history.is(200).body["items"].as_array().expect("items").len();
+    assert_eq!(lines, 1, "written once: {history:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_starts_a_write_and_an_event() {
+    let mesh = Mesh::shared(Ground::Embedded).await;
+    let client = Client::of(&mesh);
+    let (id, key) = (fresh("negotiation"), fresh("key"));
+    for (then, field) in [
+        (json!({"event": {"type": "synod.task.completed"}}), "/then/event/type"),
+        (json!({"state": {"key": "k", "ttl_ms": 0}}), "/then/state/ttl_ms"),
+        (json!({"task": {"capability": "c", "winner": true}}), "/then/task"),
+    ] {
+        let refused = client.post("/v1/negotiations", &vote(&id, &json!({"then": then}))).await;
+        assert_eq!(refused.is_problem(400, "invalid_argument").body["field"], field, "{then}");
+    }
+    client.post("/v1/negotiations", &vote(&id, &starting(&key))).await.is(201);
+    says(&client, &id, "a", "x").await.is(200);
+    says(&client, &id, "b", "x").await.is(200);
+    has_started(&client, &id, &key).await;
+    assert_eq!(told(&client, &id).await["starts"]["state"]["key"], *key);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_decision_starts_outlives_its_coordinator() {
+    let (services, _turn) = super::outages::services().await;
+    let mesh = Mesh::coordinator(&services.kafka, &services.redis);
+    mesh.ready(LIMIT).await;
+    let client = Client::of(&mesh);
+    let started: Vec<(String, String)> = (0..3).map(|_| (fresh("negotiation"), fresh("key"))).collect();
+    for (id, key) in &started {
+        let (id, key) = (id.clone(), key.clone());
+        client.post("/v1/negotiations", &vote(&id, &starting(&key))).await.is(201);
+        says(&client, &id, "a", "x").await.is(200);
+        says(&client, &id, "b", "x").await.is(200);
+        // It dies with whatever of the decision's effects is not performed, or not known to be.
+        mesh.kill();
+        mesh.start_again();
+        mesh.ready(LIMIT).await;
+        has_started(&client, &id, &key).await;
+    }
+    // By now whatever was owed has been performed again, and none of it twice.
+    for (id, key) in &started {
+        has_started(&client, id, key).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_tell_how_negotiations_went() {
+    let mesh = Mesh::shared(Ground::Embedded).await;
+    let client = Client::of(&mesh);
+    // Nobody else counts in this workspace.
+    let workspace = fresh("counted");
+    let send = async |method: &str, path: &str, body: Value| {
+        let request = client.request(method, path).header("synod-workspace", &workspace);
+        client.send(if method == "GET" { request } else { request.json(&body) }).await
+    };
+    let before = send("GET", "/v1/statistics", Value::Null).await;
+    assert_eq!(before.is(200).body["negotiations"], json!({}));
+    for (more, answers) in [
+        (json!({}), vec![json!({"response": "x"}), json!({"response": "x"})]),
+        (json!({}), vec![json!({"response": "x"}), json!({"abstain": true}), json!({"response": "y"})]),
+        (json!({"round_ms": 1_000, "on_timeout": {"default": 7}}), vec![]),
+        (json!({"round_ms": 1_000, "on_timeout": "fail"}), vec![json!({"response": "x"})]),
+    ] {
+        let id = fresh("negotiation");
+        send("POST", "/v1/negotiations", vote(&id, &more)).await.is(201);
+        for (who, mut answer) in ["a", "b", "c"].iter().zip(answers) {
+            answer["participant"] = json!(who);
+            send("POST", &format!("/v1/negotiations/{id}/responses"), answer).await.is(200);
+        }
+        let path = format!("/v1/negotiations/{id}");
+        eventually("it is over", LIMIT, || async {
+            let shown = send("GET", &path, Value::Null).await;
+            matches!(shown.body["status"].as_str(), Some("decided" | "failed")).then_some(())
+        })
+        .await;
+    }
+    let after = send("GET", "/v1/statistics", Value::Null).await;
+    let votes = &after.is(200).body["negotiations"]["vote"];
+    let figures =
+        ["opened", "decided", "by_default", "failed", "cancelled", "rounds"].map(|name| &votes[name]);
+    assert_eq!(figures, [4, 3, 1, 1, 0, 4].map(|n| json!(n)).each_ref(), "{votes}");
+    assert_eq!((&votes["success_rate"], &votes["failure_rate"]), (&json!(0.75), &json!(0.25)));
+    let took_part = json!({"asked": 12, "answered": 5, "abstained": 1, "silent": 6, "gone": 0});
+    assert_eq!(votes["participation"], took_part);
+    assert!(votes["deciding"]["p99_ms"].as_u64() >= Some(1_000), "one took its whole round: {votes}");
+    let metrics = client.request("GET", "/metrics").send().await.expect("an answer");
+    let text = metrics.text().await.expect("a text");
+    assert!(text.contains("synod_negotiation_participants_total"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tools_decide_what_is_answered_already() {
     let mesh = Mesh::shared(Ground::Embedded).await;

@@ -24,8 +24,8 @@ fn among(mut open: OpenNegotiation, participants: &[&str]) -> OpenNegotiation {
 
 /// Whoever can `decide`.
 fn invited(open: OpenNegotiation) -> OpenNegotiation {
-    let capability = "decide".parse().unwrap();
-    OpenNegotiation { invite: Some(Invite { capability, labels: None, min: None, max: None }), ..open }
+    let capability = Some("decide".parse().unwrap());
+    OpenNegotiation { invite: Some(Invite { capability, ..Invite::default() }), ..open }
 }
 
 async fn name(context: Context, _: Value) -> Result<String, TaskError> {
@@ -125,10 +125,9 @@ async fn a_decision_starts_a_task_for_the_winner() {
     let mesh = mesh().await;
     let a = run(&mesh, voter("a", Some("b"))).await;
     let b = run(&mesh, voter("b", Some("b"))).await;
-    let task =
-        ThenTask { capability: None, agent_id: None, winner: Some(true), input: None, timeout_ms: None };
+    let task = ThenTask { winner: Some(true), ..ThenTask::default() };
     let open = OpenNegotiation {
-        then: Some(Then { task: Some(task) }),
+        then: Some(Then { task: Some(task), ..Then::default() }),
         ..among(vote("n", &["a", "b"]), &["a", "b"])
     };
     mesh.client().decide(open, SOON).await.unwrap();

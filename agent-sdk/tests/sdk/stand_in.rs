@@ -351,7 +351,15 @@ fn delivery(task: &Task, agent: &Id, ty: &str, data: &Json, attempt_id: Option<S
         ..Envelope::new(uuid::Uuid::now_v7().to_string(), "/synod", ty)
     };
     let body = Message::structured(&envelope, data);
-    Delivery { workspace: task.workspace.clone(), agent: agent.clone(), shard: 0, epoch: 1, attempt_id, body }
+    Delivery {
+        workspace: task.workspace.clone(),
+        agent: agent.clone(),
+        shard: 0,
+        epoch: 1,
+        attempt_id,
+        urgent: false,
+        body,
+    }
 }
 
 fn now() -> Timestamp {

@@ -1,4 +1,4 @@
-//! What agents have done, over HTTP: of one, and of a workspace.
+//! What agents have done, over HTTP: of one, and of a workspace, with how its negotiations went.
 //!
 //! A client is answered with the sum over all coordinators; one coordinator asks another for its part.
 
@@ -7,7 +7,7 @@ use super::request::{Caller, named};
 use crate::Shared;
 use crate::door::Came;
 use crate::fleet::wall_clock;
-use crate::statistics::{Counts, StatisticsView};
+use crate::statistics::{Counts, NegotiationStatisticsView, StatisticsView, Tallies, merge};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -28,6 +28,9 @@ const ASK: Duration = Duration::from_secs(1);
 #[derive(Debug, Serialize, Deserialize)]
 struct Part {
     counts: Counts,
+    /// Of negotiations, by protocol.
+    #[serde(default)]
+    negotiations: Tallies,
     /// How long it has counted, in ms.
     counted_ms: u64,
 }
@@ -53,7 +56,7 @@ pub(crate) struct AgentStatisticsView {
     missing: Vec<String>,
 }
 
-/// What all agents of a workspace have done.
+/// What all agents of a workspace have done, and how its negotiations went.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct FleetStatisticsView {
     /// How many there are, by status.
@@ -66,6 +69,8 @@ pub(crate) struct FleetStatisticsView {
     restarts: u64,
     /// Attempts.
     attempts: StatisticsView,
+    /// Negotiations, by protocol.
+    negotiations: BTreeMap<String, NegotiationStatisticsView>,
     /// Coordinators that did not answer: their part is missing.
     missing: Vec<String>,
 }
@@ -81,9 +86,9 @@ pub(crate) async fn agent_statistics(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let key = AgentKey { workspace: caller.workspace.clone(), agent: named(&id)? };
-    let ours = shared.statistics.of_agent(&key);
+    let ours = part(&shared, shared.statistics.of_agent(&key), Tallies::new());
     if caller.came == Came::PassedOn {
-        return json(&part(&shared, ours));
+        return json(&ours);
     }
     let now = wall_clock();
     let known = {
@@ -100,7 +105,7 @@ pub(crate) async fn agent_statistics(
         return Err(Error::not_found("agent", key.agent.as_str()).into());
     };
     let path = format!("/v1/agents/{}/statistics", crate::door::escaped(key.agent.as_str()));
-    let (counts, counted_ms, missing) = gathered(&shared, &caller.workspace, &path, ours).await;
+    let (Part { counts, counted_ms, .. }, missing) = gathered(&shared, &caller.workspace, &path, ours).await;
     let attempts = StatisticsView::of(&counts, slots.saturating_mul(uptime_ms.min(counted_ms)));
     let agent_id = key.agent;
     json(&AgentStatisticsView { agent_id, status, health, breaker, uptime_ms, restarts, attempts, missing })
@@ -114,11 +119,17 @@ pub(crate) async fn fleet_statistics(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
 ) -> Result<Response, Refusal> {
-    let ours = shared.statistics.of_workspace(&caller.workspace);
+    let (counts, negotiations) = (
+        shared.statistics.of_workspace(&caller.workspace),
+        shared.statistics.of_negotiations(&caller.workspace),
+    );
+    let ours = part(&shared, counts, negotiations);
     if caller.came == Came::PassedOn {
-        return json(&part(&shared, ours));
+        return json(&ours);
     }
-    let (counts, counted_ms, missing) = gathered(&shared, &caller.workspace, "/v1/statistics", ours).await;
+    let (Part { counts, negotiations, counted_ms }, missing) =
+        gathered(&shared, &caller.workspace, "/v1/statistics", ours).await;
+    let negotiations = NegotiationStatisticsView::of(&negotiations);
     let now = wall_clock();
     let mut agents: BTreeMap<String, u64> = BTreeMap::new();
     let (mut capacity, mut in_flight, mut restarts, mut slot_ms) = (0_u64, 0_u64, 0_u64, 0_u64);
@@ -135,7 +146,7 @@ pub(crate) async fn fleet_statistics(
         }
     }
     let attempts = StatisticsView::of(&counts, slot_ms);
-    json(&FleetStatisticsView { agents, capacity, in_flight, restarts, attempts, missing })
+    json(&FleetStatisticsView { agents, capacity, in_flight, restarts, attempts, negotiations, missing })
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Response, Refusal> {
@@ -143,18 +154,13 @@ fn json<T: Serialize>(value: &T) -> Result<Response, Refusal> {
     Ok(answer::json(StatusCode::OK, text))
 }
 
-fn part(shared: &Shared, counts: Counts) -> Part {
-    Part { counts, counted_ms: shared.fleet.now_ms() }
+fn part(shared: &Shared, counts: Counts, negotiations: Tallies) -> Part {
+    Part { counts, negotiations, counted_ms: shared.fleet.now_ms() }
 }
 
 /// The sum over all coordinators, since when the longest of them counts, and who did not answer.
-async fn gathered(
-    shared: &Shared,
-    workspace: &Workspace,
-    path: &str,
-    ours: Counts,
-) -> (Counts, u64, Vec<String>) {
-    let Part { mut counts, mut counted_ms } = part(shared, ours);
+async fn gathered(shared: &Shared, workspace: &Workspace, path: &str, ours: Part) -> (Part, Vec<String>) {
+    let mut sum = ours;
     let others = shared.tenures.others();
     let asked = others.iter().map(|(id, address)| async move {
         let body = shared.forward.get(address, path, Some(workspace), None, ASK).await;
@@ -168,8 +174,9 @@ async fn gathered(
     for (id, told) in join_all(asked).await {
         match told {
             Ok(part) => {
-                counts.merge(&part.counts);
-                counted_ms = counted_ms.max(part.counted_ms);
+                sum.counts.merge(&part.counts);
+                merge(&mut sum.negotiations, &part.negotiations);
+                sum.counted_ms = sum.counted_ms.max(part.counted_ms);
             }
             Err(error) => {
                 tracing::debug!(coordinator = %id, %error, "its part of the statistics is missing");
@@ -177,5 +184,5 @@ async fn gathered(
             }
         }
     }
-    (counts, counted_ms, missing)
+    (sum, missing)
 }

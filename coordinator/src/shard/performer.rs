@@ -4,6 +4,9 @@
 //! order. What fails for now is tried again; what its receiver refuses because a newer owner has been there
 //! is never confirmed: the newer owner issues it again, and ours is over.
 
+mod state;
+mod todo;
+
 use super::archive;
 use super::permits::{Fenced, Semaphores};
 use crate::Shared;
@@ -23,12 +26,16 @@ use synod_protocol::command::Delivery;
 use synod_protocol::http::Message;
 use synod_protocol::view::{DirectoryEntry, Pauses};
 use synod_protocol::{Envelope, Id, Json, Position, ReplyTo, Workspace, topics};
+use todo::{Todo, Work};
 use tokio::sync::mpsc;
 
 /// Effects of Redis in one pipeline.
 const BATCH: usize = 256;
 /// First and longest pause before trying again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// The header by which an agent with a topic of its own knows what goes ahead of ordinary work.
+const URGENT: &str = "synod-urgent";
 
 /// What the performer says to the serving loop.
 pub(super) enum Done {
@@ -45,7 +52,7 @@ pub(super) type Poisonous = Arc<Mutex<BTreeMap<u64, RawRecord>>>;
 
 /// The serving loop's side.
 pub(super) struct Performer {
-    work: mpsc::UnboundedSender<(u64, Effect)>,
+    work: Work,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -59,16 +66,15 @@ impl Performer {
         semaphores: Semaphores,
         done: mpsc::UnboundedSender<Done>,
     ) -> Performer {
-        let (work, todo) = mpsc::unbounded_channel();
-        let again = work.clone();
+        let (work, todo) = todo::channel();
+        let again = work.again();
         let performing = Performing { shared, shard, epoch, poisonous, semaphores, done, again };
         Performer { work, task: tokio::spawn(performing.run(todo)) }
     }
 
     /// Takes an effect of the step at `offset`.
     pub(super) fn perform(&self, offset: u64, effect: Effect) {
-        // It ends only with us.
-        let _ = self.work.send((offset, effect));
+        self.work.add(offset, effect);
     }
 }
 
@@ -99,22 +105,30 @@ enum ForRedis {
     GiveBack(Box<Try>, Vec<String>),
 }
 
+impl ForRedis {
+    fn is_urgent(&self) -> bool {
+        matches!(self, ForRedis::Deliver(delivery) if delivery.urgent)
+    }
+}
+
 impl Performing {
-    async fn run(self, mut todo: mpsc::UnboundedReceiver<(u64, Effect)>) {
+    async fn run(self, mut todo: Todo) {
         let mut redis: VecDeque<(u64, ForRedis)> = VecDeque::new();
         let mut pause = PAUSE.0;
         let (mut batch, mut kafka) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         loop {
-            if redis.is_empty() && todo.recv_many(&mut batch, BATCH).await == 0 {
+            if redis.is_empty() && !todo.wait(&mut batch).await {
                 return;
             }
-            while batch.len() < BATCH
-                && let Ok(next) = todo.try_recv()
-            {
-                batch.push(next);
-            }
+            todo.fill(&mut batch);
+            // What is urgent goes ahead of what waits to be tried again, too.
+            let mut ahead = redis.iter().take_while(|(_, item)| item.is_urgent()).count();
             for (offset, effect) in batch.drain(..) {
                 match self.for_redis(effect) {
+                    Ok(item) if item.is_urgent() => {
+                        redis.insert(ahead, (offset, item));
+                        ahead += 1;
+                    }
                     Ok(item) => redis.push_back((offset, item)),
                     Err(effect) => kafka.push((offset, effect)),
                 }
@@ -138,7 +152,9 @@ impl Performing {
     /// What of this is for Redis; the effect itself if it is not.
     fn for_redis(&self, effect: Effect) -> Result<ForRedis, Box<Effect>> {
         match effect {
-            Effect::Deliver { agent, delivery: Delivery::Redis, attempt_id, envelope, value, .. } => {
+            Effect::Deliver {
+                agent, delivery: Delivery::Redis, attempt_id, urgent, envelope, value, ..
+            } => {
                 let envelope = Envelope { epoch: Some(self.epoch), ..*envelope };
                 Ok(ForRedis::Deliver(inbox::Delivery {
                     workspace: agent.workspace,
@@ -146,6 +162,7 @@ impl Performing {
                     shard: self.shard,
                     epoch: self.epoch,
                     attempt_id,
+                    urgent,
                     body: Message::structured(&envelope, &value),
                 }))
             }
@@ -197,10 +214,15 @@ impl Performing {
                     self.confirm(offset, kind);
                 }
             },
-            Effect::Deliver { delivery: Delivery::Kafka { topic }, root, envelope, value, .. } => {
+            Effect::Deliver {
+                delivery: Delivery::Kafka { topic }, urgent, root, envelope, value, ..
+            } => {
                 let envelope = Envelope { epoch: Some(self.epoch), ..*envelope };
                 if self.topic_is_there(&topic).await {
-                    self.produce(offset, kind, record(&topic, &envelope, &root, &value)).await;
+                    let out = record(&topic, &envelope, &root, &value);
+                    // A topic has one order: the receiver may look for this ahead of its turn.
+                    let out = if urgent { out.header(URGENT, "true") } else { out };
+                    self.produce(offset, kind, out).await;
                 } else {
                     self.confirm(offset, kind);
                 }
@@ -214,6 +236,7 @@ impl Performing {
                 }
             }
             Effect::ReplyPast { to, envelope, past } => self.look_up(offset, to, envelope, past),
+            Effect::PutState { workspace, key, put, by } => self.put_state(offset, workspace, key, put, by),
             Effect::Deliver { delivery: Delivery::Redis, .. }
             | Effect::HoldPermits { .. }
             | Effect::GiveBack { .. }

@@ -12,6 +12,7 @@ use super::permits::{Asker, Heard, Semaphores};
 use super::{Ask, archive, fleet};
 use crate::duties;
 use crate::health::Phase;
+use crate::statistics::Participation;
 use crate::{Shared, snapshots};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
@@ -271,6 +272,11 @@ impl<'a> Serving<'a> {
                     self.task_ended(&key);
                     self.tell_waiters(&Subject::Task(key));
                 }
+                What::NegotiationOpened(opened) => {
+                    let protocol = opened.protocol.clone();
+                    self.shared.statistics.negotiation_opened(workspace, &protocol);
+                    metrics::counter!(names::NEGOTIATIONS_OPENED_TOTAL, "protocol" => protocol).increment(1);
+                }
                 What::NegotiationDecided(_) | What::NegotiationFailed(_) | What::NegotiationCancelled(_) => {
                     let (workspace, negotiation) = (workspace.clone(), event.entity.clone());
                     let key = NegotiationKey { workspace, negotiation };
@@ -298,8 +304,21 @@ impl<'a> Serving<'a> {
         metrics::counter!(names::NEGOTIATIONS_ENDED_TOTAL, "status" => status, "protocol" => protocol.clone())
             .increment(1);
         let took = it.ended_at.map_or(0, |at| at.millis_since(it.opened_at));
-        metrics::histogram!(names::NEGOTIATION_SECONDS, "status" => status, "protocol" => protocol)
+        metrics::histogram!(names::NEGOTIATION_SECONDS, "status" => status, "protocol" => protocol.clone())
             .record(took as f64 / 1000.0);
+        metrics::counter!(names::NEGOTIATION_ROUNDS_TOTAL, "protocol" => protocol.clone())
+            .increment(it.rounds.len() as u64);
+        let took_part = Participation::of(&it.rounds);
+        self.shared.statistics.negotiation_ended(&key.workspace, it, &took_part);
+        for (how, many) in [
+            ("answered", took_part.answered),
+            ("abstained", took_part.abstained),
+            ("silent", took_part.silent),
+            ("gone", took_part.gone),
+        ] {
+            metrics::counter!(names::NEGOTIATION_PARTICIPANTS_TOTAL, "protocol" => protocol.clone(), "how" => how)
+                .increment(many);
+        }
         let correlation_id = &it.opened.correlation_id;
         tracing::debug!(negotiation = %key.negotiation, correlation_id, status, took, "a negotiation has ended");
     }

@@ -87,11 +87,11 @@ pub trait Fleet {
     /// The process start of an agent that can be asked something now, however much work it holds, and how it is reached.
     fn present(&self, agent: &AgentKey) -> Option<(Incarnation, Delivery)>;
 
-    /// Agents that can do this, have these labels and can be asked something now, by id.
+    /// Agents that can do this (`None`: whatever they can), have these labels and can be asked something now, by id.
     fn able(
         &self,
         workspace: &Workspace,
-        capability: &Capability,
+        capability: Option<&Capability>,
         labels: &BTreeMap<String, String>,
     ) -> Vec<Id>;
 }
@@ -225,11 +225,11 @@ impl Fleet for Registry {
     fn able(
         &self,
         workspace: &Workspace,
-        capability: &Capability,
+        capability: Option<&Capability>,
         labels: &BTreeMap<String, String>,
     ) -> Vec<Id> {
         let fits = |member: &Member| {
-            member.entry.capabilities.contains(capability)
+            capability.is_none_or(|wanted| member.entry.capabilities.contains(wanted))
                 && labels.iter().all(|(name, value)| member.entry.labels.get(name) == Some(value))
                 && can_be_asked(member)
         };

@@ -25,6 +25,8 @@ pub use super::inbox_reader::{InboxReader, Taken};
 
 /// Entries that an inbox may hold; more are refused as `Full`.
 pub const INBOX_LIMIT: u64 = 10_000;
+/// Entries that it may hold besides, where what comes is urgent.
+pub const URGENT_ROOM: u64 = 1_000;
 /// How long a delivered attempt is remembered.
 pub const SEEN_FOR: Duration = Duration::from_secs(3600);
 /// How many delivered attempts are remembered per agent.
@@ -69,6 +71,8 @@ pub struct Delivery {
     pub epoch: u64,
     /// `<task>#<n>` for an attempt, delivered once; `None` for a notice, delivered as often as it is issued.
     pub attempt_id: Option<String>,
+    /// Whether it is taken before all that waits, the newest such first. A full inbox has some room left for it.
+    pub urgent: bool,
     /// What the agent reads.
     pub body: String,
 }
@@ -169,7 +173,8 @@ impl Inboxes {
 }
 
 fn call(delivery: Delivery) -> Call {
-    let Delivery { workspace, agent, shard, epoch, attempt_id, body } = delivery;
+    let Delivery { workspace, agent, shard, epoch, attempt_id, urgent, body } = delivery;
+    let limit = if urgent { INBOX_LIMIT + URGENT_ROOM } else { INBOX_LIMIT };
     Call {
         keys: vec![
             keys::inbox(&workspace, &agent),
@@ -183,8 +188,10 @@ fn call(delivery: Delivery) -> Call {
             body,
             SEEN_FOR.as_millis().to_string(),
             SEEN_LIMIT.to_string(),
-            INBOX_LIMIT.to_string(),
+            limit.to_string(),
             GUARD_FOR.as_millis().to_string(),
+            // The agent takes from the left.
+            if urgent { "LPUSH" } else { "RPUSH" }.to_owned(),
         ],
     }
 }

@@ -46,6 +46,12 @@ pub const TASKS_ENDED_TOTAL: &str = "synod_tasks_ended_total";
 pub const TASK_SECONDS: &str = "synod_task_seconds";
 /// Negotiations that ended; `status`, `protocol`.
 pub const NEGOTIATIONS_ENDED_TOTAL: &str = "synod_negotiations_ended_total";
+/// Negotiations that were opened; `protocol`.
+pub const NEGOTIATIONS_OPENED_TOTAL: &str = "synod_negotiations_opened_total";
+/// Rounds of negotiations that ended; `protocol`.
+pub const NEGOTIATION_ROUNDS_TOTAL: &str = "synod_negotiation_rounds_total";
+/// Participants asked in rounds of negotiations that ended; `protocol`, `how` (`answered`, `abstained`, `silent`, `gone`).
+pub const NEGOTIATION_PARTICIPANTS_TOTAL: &str = "synod_negotiation_participants_total";
 /// From a negotiation's opening to its end; `status`, `protocol`.
 pub const NEGOTIATION_SECONDS: &str = "synod_negotiation_seconds";
 /// Agents; `health`.
@@ -85,6 +91,13 @@ const ALL: &[(&str, Kind, &str)] = &[
     (TASKS_ENDED_TOTAL, Kind::Counter, "Tasks that ended, by status"),
     (TASK_SECONDS, Kind::Histogram, "From a task's submission to its end, by status"),
     (NEGOTIATIONS_ENDED_TOTAL, Kind::Counter, "Negotiations that ended, by status and protocol"),
+    (NEGOTIATIONS_OPENED_TOTAL, Kind::Counter, "Negotiations that were opened, by protocol"),
+    (NEGOTIATION_ROUNDS_TOTAL, Kind::Counter, "Rounds of negotiations that ended, by protocol"),
+    (
+        NEGOTIATION_PARTICIPANTS_TOTAL,
+        Kind::Counter,
+        "Participants asked in rounds of negotiations that ended, by protocol and how they took part",
+    ),
     (NEGOTIATION_SECONDS, Kind::Histogram, "From a negotiation's opening to its end, by status and protocol"),
     (AGENTS, Kind::Gauge, "Agents, by health"),
     (BREAKER_CHANGES_TOTAL, Kind::Counter, "Breakers that changed, by what to"),

@@ -30,6 +30,34 @@ impl Bench {
 }
 
 #[tokio::test]
+async fn what_is_urgent_is_taken_before_a_thousand_that_wait() {
+    let bench = Bench::start().await;
+    let work = (0..1_000).map(|n| bench.attempt(0, 5, &format!("t{n}#1"))).collect();
+    assert!(
+        bench.inboxes().deliver(work).await.iter().all(|outcome| matches!(outcome, Ok(Delivered::Accepted)))
+    );
+    let urgent = || Delivery { urgent: true, ..bench.attempt(0, 5, "n#r1#start") };
+    assert_eq!(bench.deliver_one(urgent()).await, Delivered::Accepted);
+    assert_eq!(bench.deliver_one(urgent()).await, Delivered::AlreadyThere, "once, as everything else");
+    let mut reader = bench.reader();
+    for wanted in ["body of n#r1#start", "body of t0#1", "body of t1#1"] {
+        assert_eq!(reader.take(SECOND).await.unwrap().as_deref(), Some(wanted));
+    }
+}
+
+#[tokio::test]
+async fn a_full_inbox_has_room_for_what_is_urgent() {
+    let bench = Bench::start().await;
+    let notices = (0..INBOX_LIMIT).map(|n| bench.notice(format!("n{n}"))).collect();
+    bench.inboxes().deliver(notices).await;
+    let more = bench.inboxes().deliver(vec![bench.attempt(0, 5, "t#1")]).await.remove(0);
+    assert!(matches!(more, Err(RedisError::Full { .. })), "{more:?}");
+    let urgent = Delivery { urgent: true, ..bench.attempt(0, 5, "n#r1#start") };
+    assert_eq!(bench.deliver_one(urgent).await, Delivered::Accepted);
+    assert_eq!(bench.reader().take(SECOND).await.unwrap().as_deref(), Some("body of n#r1#start"));
+}
+
+#[tokio::test]
 async fn a_deposed_owner_is_refused_per_shard_and_an_attempt_is_there_once() {
     use Delivered::{Accepted, AlreadyThere, Fenced};
     let bench = Bench::start().await;

@@ -10,7 +10,7 @@ use synod_infra::redis::inbox::{Delivered, Delivery, Inboxes};
 impl Bench {
     pub(super) fn notice(&self, body: String) -> Delivery {
         let (workspace, agent) = (self.workspace.clone(), self.agent.clone());
-        Delivery { workspace, agent, shard: 0, epoch: 1, attempt_id: None, body }
+        Delivery { workspace, agent, shard: 0, epoch: 1, attempt_id: None, urgent: false, body }
     }
 }
 

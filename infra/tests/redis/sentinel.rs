@@ -130,7 +130,7 @@ impl Guarded {
 
 fn notice(workspace: &Workspace, agent: &Id, body: &str) -> Delivery {
     let (workspace, agent) = (workspace.clone(), agent.clone());
-    Delivery { workspace, agent, shard: 0, epoch: 1, attempt_id: None, body: body.to_owned() }
+    Delivery { workspace, agent, shard: 0, epoch: 1, attempt_id: None, urgent: false, body: body.to_owned() }
 }
 
 /// Every kind of connection that a handle has: the shared one, a pooled one, a blocking one, a subscription.

@@ -314,7 +314,7 @@ impl synod_fleet::Fleet for Halted<'_> {
     fn able(
         &self,
         workspace: &synod_protocol::Workspace,
-        capability: &synod_protocol::Capability,
+        capability: Option<&synod_protocol::Capability>,
         labels: &std::collections::BTreeMap<String, String>,
     ) -> Vec<synod_protocol::Id> {
         self.0.able(workspace, capability, labels)

@@ -205,6 +205,65 @@ fn one_that_dies_is_replaced_by_another_that_can() {
 }
 
 #[test]
+fn an_invitation_without_a_capability_is_for_everyone_with_the_labels() {
+    let mut shard = Shard::with(&["a", "b"]);
+    let other = registration("d", 1, &json!({"capabilities": ["other"], "labels": {"site": "eu"}}));
+    taken(&shard.ask("synod.agent.register", &other));
+    let all = |shard: &mut Shard, id: &str, invite: &Value| {
+        shard.asks.clear();
+        open(shard, id, &json!({"participants": null, "invite": invite}));
+        asked(shard).into_iter().map(|(who, _)| who.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(all(&mut shard, "n", &json!({})), ["a", "b", "d"]);
+    assert_eq!(all(&mut shard, "m", &json!({"capability": "other"})), ["d"]);
+    assert_eq!(all(&mut shard, "o", &json!({"labels": {"site": "eu"}})), ["d"]);
+    let nobody = vote("p", &json!({"participants": null, "invite": {"labels": {"site": "us"}}}));
+    assert_eq!(refused(&shard.ask("synod.negotiation.open", &nobody)).0, Code::Unprocessable);
+}
+
+#[test]
+fn an_emergency_is_urgent_and_so_is_whatever_is_said_to_be() {
+    let rules = json!({"procedure": "p", "roles": {"lead": ["a"]}});
+    let emergency = json!({"protocol": "emergency", "rules": rules, "participants": ["a"]});
+    let mut calm = emergency.clone();
+    calm["urgent"] = json!(false);
+    for (more, urgent) in
+        [(json!({}), false), (json!({"urgent": true}), true), (emergency, true), (calm, false)]
+    {
+        let mut shard = Shard::with(&["a"]);
+        open(&mut shard, "n", &more);
+        assert_eq!((it(&shard, "n").opened.urgent, shard.asks[0].urgent), (urgent, urgent), "{more}");
+        // The next owner asks again as urgently.
+        let asks: Vec<bool> = shard
+            .succeed()
+            .iter()
+            .flat_map(|one| match one {
+                Released::Again(effects) | Released::Effects { effects, .. } => effects.as_slice(),
+                _ => &[],
+            })
+            .filter_map(|effect| match effect {
+                Effect::Deliver { urgent, .. } => Some(*urgent),
+                _ => None,
+            })
+            .collect();
+        assert!(!asks.is_empty() && asks.iter().all(|it| *it == urgent), "{asks:?}");
+    }
+}
+
+#[test]
+fn the_task_of_an_urgent_decision_goes_first_unless_its_priority_is_said() {
+    for (urgent, priority, want) in [(false, None, 5), (true, None, 9), (true, Some(3), 3)] {
+        let mut shard = Shard::with(&[]);
+        let then = json!({"task": {"capability": "c", "priority": priority}});
+        open(&mut shard, "n", &json!({"urgent": urgent, "then": then}));
+        taken(&shard.ask(RESPOND, &says("n", "a", "x")));
+        taken(&shard.ask(RESPOND, &says("n", "b", "x")));
+        let task = shard.owner.state().task(&crate::shard::task_key("n:then")).expect("a task");
+        assert_eq!(task.submitted.priority, want);
+    }
+}
+
+#[test]
 fn what_is_secret_is_neither_shown_nor_published_before_the_round_closes() {
     let mut shard = Shard::with(&[]);
     open(&mut shard, "n", &json!({"participants": ["a", "b"]}));
@@ -262,6 +321,84 @@ fn a_take_over_at_any_moment_loses_nothing_and_decides_once() {
         assert_eq!(ends, 1);
         assert!(shard.story("n:then").starts_with("submitted assigned"), "{}", shard.story("n:then"));
     }
+}
+
+/// What a decision puts into shared state and publishes, of what an owner has released.
+fn started(released: &[Released]) -> Vec<String> {
+    let effects = released.iter().flat_map(|one| match one {
+        Released::Again(effects) | Released::Effects { effects, .. } => effects.as_slice(),
+        _ => &[],
+    });
+    let told = effects.filter_map(|effect| match effect {
+        Effect::PutState { key, put, by, .. } => Some(format!("{by} puts {key} {}", put.value.as_str())),
+        Effect::Publish { envelope, value, .. } if !envelope.ty.starts_with("synod.") => {
+            Some(format!("{} {} {}", envelope.id, envelope.ty, value.as_str()))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_decision_starts_a_task_a_write_and_an_event_also_under_the_next_owner() {
+    for by_default in [false, true] {
+        let mut shard = Shard::with(&["w"]);
+        let more = json!({"then": {
+            "task": {"capability": "c"},
+            "state": {"key": "chosen", "tags": ["vote"], "ttl_ms": 60_000},
+            "event": {"type": "shop.chosen", "data": {"by": "us"}},
+        }, "round_ms": 1_000, "on_timeout": {"default": {"decided": "z"}}});
+        open(&mut shard, "n", &more);
+        shard.unheard = true;
+        if by_default {
+            shard.wait(1_000);
+        } else {
+            taken(&shard.ask(RESPOND, &says("n", "a", "x")));
+            taken(&shard.ask(RESPOND, &says("n", "b", "x")));
+        }
+        let outcome = it(&shard, "n").outcome().unwrap().to::<Value>().unwrap();
+        assert_eq!(shard.written, [("chosen".to_owned(), "n".to_owned(), outcome.clone())]);
+        let [(ce_id, ty, value)] = &shard.announced[..] else { panic!("{:?}", shard.announced) };
+        assert_eq!(ty, "shop.chosen");
+        assert_eq!(*value, json!({"negotiation_id": "n", "outcome": outcome, "data": {"by": "us"}}));
+        let starts = it(&shard, "n").decided.as_ref().unwrap().starts.clone().unwrap();
+        assert_eq!(starts.task, Some("n:then".parse().unwrap()));
+        assert!(starts.not_started.is_empty(), "{starts:?}");
+        // The owner dies without having heard that they are done, and the negotiation has left memory meanwhile.
+        let ce_id = ce_id.clone();
+        shard.wait(1_000_000);
+        open(&mut shard, "m", &json!({}));
+        assert!(shard.owner.state().negotiation(&negotiation_key("n")).is_none());
+        let again = started(&shard.succeed());
+        assert_eq!(again.len(), 2, "{again:?}");
+        assert!(again[0].starts_with("n puts chosen "), "{again:?}");
+        assert!(again[1].starts_with(&format!("{ce_id} shop.chosen ")), "{again:?}");
+    }
+}
+
+#[test]
+fn what_a_decision_cannot_start_is_told_with_it() {
+    let then = json!({"task": {"capability": "c"}, "state": {"key": "k"}, "event": {"type": "t"}});
+    let told = |outcome: &Value, then: &Value, is_there: bool| {
+        let mut shard = Shard::with(&[]);
+        if is_there {
+            taken(&shard.ask("synod.task.submit", &json!({"task_id": "n:then", "capability": "c"})));
+        }
+        let more = json!({"then": then, "round_ms": 1_000, "on_timeout": {"default": outcome}});
+        open(&mut shard, "n", &more);
+        shard.wait(1_000);
+        it(&shard, "n").decided.as_ref().unwrap().starts.clone().unwrap()
+    };
+    let all = told(&json!({"decided": "z"}), &then, false);
+    assert!(all.task.is_some() && all.state.is_some() && all.event.is_some() && all.not_started.is_empty());
+    let twice = told(&json!({"decided": "z"}), &then, true);
+    assert_eq!(
+        (twice.task, twice.not_started),
+        (None, vec!["the task: there is a task n:then already".into()])
+    );
+    let nobody = told(&json!(7), &json!({"task": {"winner": true}, "event": {"type": "t"}}), false);
+    assert_eq!(nobody.not_started, ["the task: the outcome names no winner"]);
+    assert!(nobody.event.is_some(), "the rest is started");
 }
 
 #[test]

@@ -101,6 +101,10 @@ pub(crate) struct Shard {
     pub(crate) work: Vec<(String, Assignment)>,
     /// What participants of negotiations were asked, in order.
     pub(crate) asks: Vec<Ask>,
+    /// What decisions wrote to shared state, in order: key, by whom, value.
+    pub(crate) written: Vec<(String, String, Value)>,
+    /// Events of decisions' own types, in order: `ce_id`, `ce_type`, value.
+    pub(crate) announced: Vec<(String, String, Value)>,
     /// What of the fleet is paused, by the directory.
     pub(crate) pauses: Pauses,
     /// Word to agents that work is taken back, or that they stand otherwise: to whom, `ce_type`, attempt or revision.
@@ -121,6 +125,8 @@ pub(crate) struct Shard {
     pub(crate) asked: usize,
     /// Whether the answers do not come.
     pub(crate) unanswered: bool,
+    /// Whether the owner does not hear that its effects are performed.
+    pub(crate) unheard: bool,
     pub(crate) rules: Rules,
     shadow: State,
     made: u64,
@@ -146,6 +152,8 @@ impl Shard {
             told: Vec::new(),
             work: Vec::new(),
             asks: Vec::new(),
+            written: Vec::new(),
+            announced: Vec::new(),
             pauses: Pauses::default(),
             notices: Vec::new(),
             replies: Vec::new(),
@@ -156,6 +164,7 @@ impl Shard {
             no_permits: None,
             asked: 0,
             unanswered: false,
+            unheard: false,
             rules,
             shadow: State::default(),
             made: 0,
@@ -270,7 +279,9 @@ impl Shard {
                 Released::Effects { offset, effects } => {
                     let count = effects.len();
                     effects.into_iter().for_each(|effect| self.effect(offset, effect));
-                    self.owner.confirmed(offset, count);
+                    if !self.unheard {
+                        self.owner.confirmed(offset, count);
+                    }
                 }
             }
         }
@@ -278,8 +289,14 @@ impl Shard {
 
     fn effect(&mut self, offset: u64, effect: Effect) {
         match effect {
-            Effect::Publish { value, .. } => {
+            Effect::Publish { envelope, value, .. } => {
                 assert!(!value.as_str().contains("token"), "published: {value:?}");
+                if !envelope.ty.starts_with("synod.") {
+                    self.announced.push((envelope.id, envelope.ty, value.to().unwrap()));
+                }
+            }
+            Effect::PutState { key, put, by, .. } => {
+                self.written.push((key.to_string(), by.to_string(), put.value.to().unwrap()));
             }
             Effect::Deliver { envelope, value, .. } if envelope.ty == "synod.negotiation.asked" => {
                 self.asks.push(value.to().unwrap());

@@ -34,7 +34,7 @@ pub fn explain_certificate(it: &Certificate) -> Vec<String> {
 }
 
 impl Certificate {
-    /// As a reader sees it, as far as it is on record: labels and the piece of work are not.
+    /// As a reader sees it, as far as it is on record: labels, the piece of work and what the decision started are not.
     fn view(&self) -> NegotiationView {
         NegotiationView {
             negotiation_id: self.negotiation_id.clone(),
@@ -50,6 +50,7 @@ impl Certificate {
             outcome: self.outcome.clone(),
             explanation: self.explanation.clone(),
             by_default: self.by_default,
+            starts: None,
             reason: self.reason.clone(),
             opened_at: self.opened_at,
             deadline: self.deadline,

@@ -52,6 +52,10 @@ impl Protocol for Emergency {
         "emergency"
     }
 
+    fn urgent(&self) -> bool {
+        true
+    }
+
     fn begin(&self, table: &Table<'_>) -> Result<Call, Error> {
         let rules: Rules = table.rules()?;
         let standing = follow(&rules, &participants(table), &[], false).map_err(|error| {

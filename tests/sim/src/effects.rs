@@ -51,6 +51,7 @@ impl World {
             Effect::Deliver { delivery: Delivery::Redis, .. }
             | Effect::HoldPermits { .. }
             | Effect::GiveBack { .. }
+            | Effect::PutState { .. }
             | Effect::Reply { to: ReplyTo::Redis(_), .. } => What::Redis(Call::Effect(issued)),
             _ => What::Broker(Request::Effect(issued)),
         };
@@ -177,6 +178,10 @@ impl World {
             }
             Effect::HoldPermits { by, permits, for_ms } => self.hold_permits(issued, by, permits, *for_ms),
             Effect::GiveBack { by, permits } => self.give_back_permits(issued, by, permits),
+            Effect::PutState { .. } => {
+                self.is_performed(issued);
+                Outcome::Confirmed
+            }
             _ => Outcome::Failed,
         }
     }
@@ -295,6 +300,7 @@ impl World {
             }
             Effect::ReplyPast { .. }
             | Effect::View { .. }
+            | Effect::PutState { .. }
             | Effect::HoldPermits { .. }
             | Effect::GiveBack { .. } => {
                 self.breaks(Some(shard), format!("a {} came to Kafka", issued.effect.kind()));

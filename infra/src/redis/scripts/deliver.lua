@@ -1,7 +1,8 @@
 -- Puts one body into an agent's inbox, at most once per attempt and never for a deposed owner.
 -- KEYS: inbox, guard, seen
 -- ARGV: shard, epoch of the issuing owner, attempt id or '', body,
---       seen kept ms, seen kept count, inbox limit, guard kept ms
+--       seen kept ms, seen kept count, inbox limit, guard kept ms,
+--       'RPUSH', or 'LPUSH' for what is taken before all that waits
 -- Returns {'accepted'} | {'already_there'} | {'fenced', newest} | {'full'}
 local shard, epoch, attempt, body = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local time = redis.call('TIME')
@@ -27,7 +28,7 @@ end
 if redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[7]) then
   return {'full'}
 end
-redis.call('RPUSH', KEYS[1], body)
+redis.call(ARGV[9], KEYS[1], body)
 if attempt ~= '' then
   redis.call('ZADD', KEYS[3], now, attempt)
   redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[6]))
