@@ -177,6 +177,7 @@ impl Memory {
                 let waiting: Vec<String> = self.waiting();
                 waiting.iter().for_each(|task_id| self.assign(task_id, None));
             }
+            Command::AppraiseAgent(_) => return Err(Error::invalid("the stand-in remembers no promises")),
             Command::ReportError(_) | Command::PauseFleet(_) | Command::ResumeFleet(_) => {
                 return Err(Error::invalid("the stand-in keeps no errors and pauses nothing"));
             }

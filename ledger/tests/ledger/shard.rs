@@ -15,7 +15,7 @@ use synod_protocol::event::What;
 use synod_protocol::negotiation::{Ask, NegotiationStatus};
 use synod_protocol::view::{Assignment, Pauses};
 use synod_protocol::{
-    Code, Command, ContentType, Error, Event, Incarnation, Json, Limits, Timestamp, Workspace,
+    Code, Command, ContentType, Envelope, Error, Event, Incarnation, Json, Limits, Timestamp, Workspace,
 };
 
 /// Room enough for every record here.
@@ -101,6 +101,8 @@ pub(crate) struct Shard {
     pub(crate) work: Vec<(String, Assignment)>,
     /// What participants of negotiations were asked, in order.
     pub(crate) asks: Vec<Ask>,
+    /// What was asked of entities of any shard, in order: headers and value.
+    pub(crate) commands: Vec<(Envelope, Value)>,
     /// What of the fleet is paused, by the directory.
     pub(crate) pauses: Pauses,
     /// Word to agents that work is taken back, or that they stand otherwise: to whom, `ce_type`, attempt or revision.
@@ -146,6 +148,7 @@ impl Shard {
             told: Vec::new(),
             work: Vec::new(),
             asks: Vec::new(),
+            commands: Vec::new(),
             pauses: Pauses::default(),
             notices: Vec::new(),
             replies: Vec::new(),
@@ -208,6 +211,7 @@ impl Shard {
                 What::AgentDeregistered(e) | What::AgentLost(e) | What::AgentStatusChanged(e) => {
                     (e.status.as_str(), self.agent_status(e.agent_id.as_str()))
                 }
+                What::AgentAppraised(e) => (e.status.as_str(), self.agent_status(e.agent_id.as_str())),
                 What::AgentBreakerOrdered(e) => (e.status.as_str(), self.agent_status(e.agent_id.as_str())),
                 What::AgentRemoved(e) => {
                     assert!(self.shadow.agent(&agent_key(e.agent_id.as_str())).is_none());
@@ -293,6 +297,7 @@ impl Shard {
                 self.notices.push((agent.agent.to_string(), envelope.ty, attempt));
             }
             Effect::Reply { envelope, value, .. } => self.replies.push((envelope.ty, value.to().unwrap())),
+            Effect::Command { envelope, value, .. } => self.commands.push((*envelope, value.to().unwrap())),
             Effect::Directory(entry) => {
                 self.fleet.learn(*entry, offset);
             }
