@@ -17,7 +17,9 @@ use synod_protocol::negotiation::{Ask, NegotiationAsked, Seat};
 use synod_protocol::trace::TraceParent;
 use synod_protocol::track::AppraiseAgent;
 use synod_protocol::view::{Assignment, DirectoryEntry, Health, Pauses, Withdrawal};
-use synod_protocol::{Code, Command, EntityId, Envelope, Error, Id, Json, Position, ReplyTo, Timestamp, Workspace};
+use synod_protocol::{
+    Code, Command, EntityId, Envelope, Error, Id, Json, Position, ReplyTo, Timestamp, Workspace,
+};
 
 /// What the shell must do.
 #[derive(Clone, Debug, PartialEq)]

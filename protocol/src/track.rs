@@ -85,7 +85,8 @@ impl AppraiseAgent {
             check_range(&format!("/{name}"), name, ms, least, LONGEST_MS)?;
         }
         let refused = |name: &str, price: &Exact, rule: &str| {
-            Err(Error::invalid(format!("{name} is {price}, it must be {rule}")).with_field(format!("/{name}")))
+            Err(Error::invalid(format!("{name} is {price}, it must be {rule}"))
+                .with_field(format!("/{name}")))
         };
         if let Some(price) = self.promised_price.as_ref().filter(|price| **price <= Exact::zero()) {
             return refused("promised_price", price, "more than 0");

@@ -72,7 +72,9 @@ async fn who_was_late_loses_to_who_promises_less() {
     let rules: Value = view.rules.to().unwrap();
     assert_eq!(rules["track_records"]["late"]["time_ratio"], json!(record.time_ratio), "on record: {rules}");
     assert!(
-        view.explanation.iter().any(|said| said.starts_with("The bid of late was weighed by 1 earlier results")),
+        view.explanation
+            .iter()
+            .any(|said| said.starts_with("The bid of late was weighed by 1 earlier results")),
         "{:?}",
         view.explanation
     );

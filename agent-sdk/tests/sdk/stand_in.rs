@@ -168,6 +168,7 @@ impl Memory {
                     registered_at: Timestamp::default(),
                     last_seen_at: Timestamp::default(),
                     revision: 0,
+                    track_records: std::collections::BTreeMap::new(),
                     restarts: 0,
                     recovery: None,
                     resume_at: None,

@@ -67,7 +67,8 @@ fn history() -> Shard {
     shard.happen(&Input::PassedOn { offset: 8, partition: 3 }, None);
     shard.ask_kafka("by-kafka", 9, "synod.task.cancel", &json!({"task_id": "w"}));
     shard.ask("synod.agent.register", &registration("b", 3, &json!({}))).unwrap();
-    let told = json!({"agent_id": "b", "kind": "translate", "promised_ms": 300, "actual_ms": 400, "kept": true});
+    let told =
+        json!({"agent_id": "b", "kind": "translate", "promised_ms": 300, "actual_ms": 400, "kept": true});
     shard.ask("synod.agent.appraise", &told).unwrap();
     shard
 }

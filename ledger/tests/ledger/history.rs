@@ -186,8 +186,17 @@ impl World {
                 self.send(who.into(), kafka, "synod.agent.register", &body);
             }
             Op::Change { who, kafka, agent: id, change } => {
-                let changes =
-                    ["drain", "start", "start", "pause", "resume", "resume", "report_error", "deregister", "appraise"];
+                let changes = [
+                    "drain",
+                    "start",
+                    "start",
+                    "pause",
+                    "resume",
+                    "resume",
+                    "report_error",
+                    "deregister",
+                    "appraise",
+                ];
                 let which = changes[usize::from(change) % changes.len()];
                 let mut body = json!({"agent_id": agent(id)});
                 if which == "appraise" {

@@ -95,8 +95,11 @@ fn net(shard: &mut Shard) {
 fn the_end_of_a_net_is_told_once_whoever_owns_the_shard() {
     let mut shard = Shard::with(&["a", "b"]);
     net(&mut shard);
-    let told: Vec<Value> =
-        shard.commands.iter().map(|(_, v)| json!([v["agent_id"], v["kind"], v["actual_ms"], v["kept"]])).collect();
+    let told: Vec<Value> = shard
+        .commands
+        .iter()
+        .map(|(_, v)| json!([v["agent_id"], v["kind"], v["actual_ms"], v["kept"]]))
+        .collect();
     assert_eq!(json!(told), json!([["a", "translate", null, false], ["b", "translate", 50, true]]));
     for (envelope, _) in &shard.commands {
         assert_eq!(envelope.ty, APPRAISE);

@@ -173,7 +173,9 @@ fn weighed(kind: &WorkKind, ranking: &Ranking) -> Vec<String> {
     let known = ranking.ranked.iter().filter(|ranked| ranked.calibration.results > 0);
     let mut said: Vec<String> = known.take(TOLD).map(|ranked| said_of(ranked, kind)).collect();
     if said.is_empty() {
-        said.push(format!("Nothing is known of earlier promises of {kind} by those whose bids are acceptable."));
+        said.push(format!(
+            "Nothing is known of earlier promises of {kind} by those whose bids are acceptable."
+        ));
     }
     said
 }

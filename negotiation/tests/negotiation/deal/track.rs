@@ -4,7 +4,7 @@ use crate::deal::{Life, asks, id, opened_knowing};
 use serde_json::{Value, json};
 use synod_negotiation::{Known, Protocols, certificate, fingerprint, verify};
 use synod_protocol::track::{AppraiseAgent, WorkRecord};
-use synod_protocol::{Exact, Id, WorkKind, Workspace};
+use synod_protocol::{Exact, Id, Json, WorkKind, Workspace};
 
 /// All are known to be three times as late as promised in 5 results of 6, and to keep half of 6; c is known of nothing.
 fn kept(agent: &Id, kind: &WorkKind) -> Option<WorkRecord> {
@@ -69,12 +69,15 @@ fn what_is_known_is_written_into_the_rules() {
     let said = "The bid of b was weighed by 6 earlier results of translate: its price by 1, its time by 2, its confidence by 0.727.";
     assert!(sentences.iter().any(|sentence| sentence == said), "{sentences:?}");
 
-    let certificate = certificate(&Workspace::default_name(), &life.it).unwrap();
-    let text = serde_json::to_string(&certificate).unwrap();
-    assert_eq!(verify(text.as_bytes(), Protocols::standard()).findings, [], "from the file alone");
-    let other = text.replace(r#""time_ratio":3"#, r#""time_ratio":1"#);
-    assert_ne!(other, text);
-    assert!(!verify(other.as_bytes(), Protocols::standard()).findings.is_empty(), "another record, other factors");
+    let mut certificate = certificate(&Workspace::default_name(), &life.it).unwrap();
+    let verified = verify(&certificate.text(), Protocols::standard());
+    assert!(verified.holds() && verified.recomputed, "from the file alone: {verified:?}");
+    let other = certificate.rules.as_str().replace(r#""time_ratio":3"#, r#""time_ratio":1"#);
+    assert_ne!(other, certificate.rules.as_str());
+    certificate.rules = Json::parse(&other).unwrap();
+    certificate.digest = certificate.digest_of_content();
+    let found = verify(&certificate.text(), Protocols::standard()).findings;
+    assert!(found.iter().any(|one| one.at.starts_with("/outcome/ranking")), "another record: {found:?}");
 }
 
 #[test]
