@@ -185,6 +185,7 @@ impl Inside {
             recovery: entry.recovery,
             resume_at: entry.resume_at,
             warning: entry.warning,
+            track_records: entry.track_records,
         }
     }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use synod_fleet::{AgentKey, Choice, Departure, Fleet, Need, RuleError};
 use synod_protocol::command::Delivery;
 use synod_protocol::command::PauseMode;
+use synod_protocol::track::WorkRecord;
 use synod_protocol::view::{Pause, Pauses};
-use synod_protocol::{Capability, Id, Incarnation, Workspace};
+use synod_protocol::{Capability, Id, Incarnation, WorkKind, Workspace};
 
 /// The pauses in force, by the newest word of their shard.
 #[derive(Debug, Default)]
@@ -111,6 +112,10 @@ impl Fleet for Inside {
         labels: &BTreeMap<String, String>,
     ) -> Vec<Id> {
         self.registry.able(workspace, capability, labels)
+    }
+
+    fn track_record(&self, agent: &AgentKey, kind: &WorkKind) -> Option<WorkRecord> {
+        self.registry.track_record(agent, kind)
     }
 }
 

@@ -1,12 +1,14 @@
 //! An agent as an entity of its shard: what is durable of its life.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use synod_fleet::AgentKey;
 use synod_protocol::breaker::{BreakerOrdered, OrderBreaker, StandingOrder};
 use synod_protocol::command::{
     AgentChange, ChangeAgent, RESUME_AFTER_MS, Recovery, RegisterAgent, ReportError,
 };
 use synod_protocol::event::{AgentChanged, AgentRegistered, What};
+use synod_protocol::track::{self, AgentAppraised, AppraiseAgent, WorkRecords};
 use synod_protocol::view::{Agent, AgentStatistics, AgentStatus, Breaker, DirectoryEntry, Health};
 use synod_protocol::{Code, Error, Incarnation, Timestamp};
 
@@ -58,6 +60,9 @@ pub struct AgentState {
     /// When newer process starts ended ones that lived, the latest few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ousted: Vec<Timestamp>,
+    /// What became of its promises, by kind of work, whichever process start made them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    track_records: WorkRecords,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -84,6 +89,7 @@ impl AgentState {
             away_since: None,
             pace: Some((now, 1)),
             ousted: Vec::new(),
+            track_records: WorkRecords::new(),
         }
     }
 
@@ -150,6 +156,9 @@ impl AgentState {
                 let (capability, order) = (event.capability.clone(), event.order);
                 self.breaker_orders.push(StandingOrder { capability, order, at: now });
             }
+            What::AgentAppraised(event) => {
+                track::keep(&mut self.track_records, event.kind.clone(), event.record.clone());
+            }
             _ => {}
         }
         self.revision = match what {
@@ -209,6 +218,7 @@ impl AgentState {
             recovery: self.recovery,
             resume_at: self.resume_at,
             warning: r.warning.clone(),
+            track_records: self.track_records.clone(),
         }
     }
 
@@ -238,6 +248,7 @@ impl AgentState {
             recovery: entry.recovery,
             resume_at: entry.resume_at,
             warning: entry.warning,
+            track_records: entry.track_records,
         }
     }
 
@@ -395,6 +406,30 @@ pub(crate) fn order_breaker(known: Option<&AgentState>, command: &OrderBreaker) 
         capability: command.capability.clone(),
         order: command.order,
         reason: command.reason.clone(),
+    })])
+}
+
+/// What a word about one of its promises does, whether or not it is there now: who leaves does not leave its record behind.
+pub(crate) fn appraise(
+    known: Option<&AgentState>,
+    command: &AppraiseAgent,
+    now: Timestamp,
+) -> Result<Vec<What>, Error> {
+    let Some(known) = known else {
+        return Err(Error::not_found("agent", command.agent_id.as_str()));
+    };
+    let told = command.told();
+    let record = known.track_records.get(&command.kind).cloned().unwrap_or_default().with(&told, now);
+    Ok(vec![What::AgentAppraised(AgentAppraised {
+        agent_id: command.agent_id.clone(),
+        incarnation: known.incarnation().clone(),
+        status: known.status,
+        health: known.health,
+        kind: command.kind.clone(),
+        time_ratio: told.time,
+        price_ratio: told.price,
+        kept: command.kept,
+        record,
     })])
 }
 

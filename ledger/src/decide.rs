@@ -317,6 +317,11 @@ fn decide_command(state: &State, cx: Desk<'_>, command: &Command, meta: &Meta) -
             let whats = agent::order_breaker(state.agent(&key), c);
             about_agent(key, whats)
         }
+        Command::AppraiseAgent(c) => {
+            let key = AgentKey { workspace: meta.workspace.clone(), agent: c.agent_id.clone() };
+            let whats = agent::appraise(state.agent(&key), c, cx.now);
+            about_agent(key, whats)
+        }
         Command::ReportError(c) => {
             let key = AgentKey { workspace: meta.workspace.clone(), agent: c.agent_id.clone() };
             let whats = agent::report_error(state.agent(&key), c, cx.now);

@@ -18,9 +18,10 @@ use synod_protocol::event::{Event, GivesBack, What};
 use synod_protocol::negotiation::{Ask, NegotiationAsked, Seat};
 use synod_protocol::primitives::state::Put;
 use synod_protocol::trace::TraceParent;
+use synod_protocol::track::AppraiseAgent;
 use synod_protocol::view::{Assignment, DirectoryEntry, Health, Pauses, Withdrawal};
 use synod_protocol::{
-    Code, EntityId, Envelope, Error, Id, Json, Name, Position, ReplyTo, Timestamp, Workspace,
+    Code, Command, EntityId, Envelope, Error, Id, Json, Name, Position, ReplyTo, Timestamp, Workspace,
 };
 
 /// What the shell must do.
@@ -67,6 +68,15 @@ pub enum Effect {
         by: Try,
         /// The permits, by their names.
         permits: Vec<String>,
+    },
+    /// Ask something of an entity of any shard: a command, once for its `ce_id`.
+    Command {
+        /// The record's key.
+        root: String,
+        /// Its headers.
+        envelope: Box<Envelope>,
+        /// Its value.
+        value: Json,
     },
     /// Answer a command.
     Reply {
@@ -314,7 +324,8 @@ impl Writer<'_> {
             | What::AgentDeregistered(_)
             | What::AgentLost(_)
             | What::AgentStatusChanged(_)
-            | What::AgentBreakerOrdered(_) => {
+            | What::AgentBreakerOrdered(_)
+            | What::AgentAppraised(_) => {
                 let agent = self.step.root.as_deref().and_then(|id| id.parse().ok());
                 let key = agent.map(|agent| AgentKey { workspace: workspace.clone(), agent });
                 out.extend(key.clone().and_then(|key| {
@@ -335,6 +346,7 @@ impl Writer<'_> {
                 out.extend(self.asks(index, &key, e));
             }
             What::NegotiationDecided(_) | What::NegotiationFailed(_) | What::NegotiationCancelled(_) => {
+                out.extend(self.appraises(index, event, workspace));
                 let key = NegotiationKey { workspace: workspace.clone(), negotiation: event.entity.clone() };
                 let view = self.state.negotiation(&key).and_then(|it| Json::of(&it.view(workspace)).ok());
                 let (kind, offset) = (NEGOTIATION, self.offset);
@@ -359,6 +371,26 @@ impl Writer<'_> {
             ask(it, key, id, seat, envelope)
         };
         awaited.filter_map(of).collect()
+    }
+
+    /// What a negotiation that is over tells of promises, each to the shard of the agent that made it.
+    fn appraises(&self, index: usize, event: &Event, workspace: &Workspace) -> Vec<Effect> {
+        let appraisals = match &event.what {
+            What::NegotiationDecided(e) => &e.appraisals,
+            What::NegotiationFailed(e) => &e.appraisals,
+            _ => return Vec::new(),
+        };
+        let of = |appraisal: &AppraiseAgent| {
+            let root = appraisal.agent_id.to_string();
+            let id = format!("{}-{}-{index}-appraise-{root}", self.shard, self.offset);
+            let command = Command::AppraiseAgent(appraisal.clone());
+            let mut envelope = self.envelope(id.clone(), command.ce_type(), workspace, &id);
+            envelope.subject = Some(event.entity.to_string());
+            // A position is for what stands in the ledger.
+            envelope.position = None;
+            Some(Effect::Command { root, envelope: Box::new(envelope), value: Json::of(appraisal).ok()? })
+        };
+        appraisals.iter().filter_map(of).collect()
     }
 
     /// Tells an agent that its status or health has changed. One that is lost hears it when it asks again; one that has
@@ -594,6 +626,7 @@ impl Effect {
             Effect::Publish { .. } => "publish",
             Effect::Deliver { .. } => "deliver",
             Effect::HoldPermits { .. } | Effect::GiveBack { .. } => "permits",
+            Effect::Command { .. } => "command",
             Effect::Reply { .. } | Effect::ReplyPast { .. } => "reply",
             Effect::View { .. } => "view",
             Effect::PutState { .. } => "state",

@@ -8,10 +8,10 @@ use crate::past::Past;
 use crate::state::State;
 use std::collections::{BTreeMap, BTreeSet};
 use synod_fleet::{AgentKey, Fleet};
-use synod_negotiation::{Negotiation, Opening, open};
+use synod_negotiation::{Known, Negotiation, Opening, open};
 use synod_protocol::event::{Event, What};
 use synod_protocol::negotiation::{CancelNegotiation, OpenNegotiation, RespondNegotiation, Seat};
-use synod_protocol::{Code, EntityId, Error, Id, Incarnation, Timestamp, Workspace};
+use synod_protocol::{Code, EntityId, Error, Id, Incarnation, Timestamp, WorkKind, Workspace};
 
 /// One negotiation of one workspace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -252,12 +252,17 @@ pub(crate) fn opened(
             )),
         };
     }
+    let look = |agent: &Id, kind: &WorkKind| {
+        let agent = AgentKey { workspace: key.workspace.clone(), agent: agent.clone() };
+        cx.fleet.track_record(&agent, kind)
+    };
     let opening = Opening {
         now: cx.now,
         seed: cx.secret(&key.negotiation),
         invited: command.invite.as_ref().map(able).unwrap_or_default(),
         correlation_id: meta.correlation_id.clone().unwrap_or_else(|| key.negotiation.root().to_owned()),
         traceparent: meta.traceparent.as_deref(),
+        known: Known::by(&look),
     };
     match open(cx.protocols, command, opening) {
         Ok(whats) => about(state, cx, key, whats),

@@ -785,6 +785,7 @@ fn entity_of(command: &Command) -> Option<EntityId> {
         Command::RegisterAgent(c) => c.agent_id.clone().into(),
         Command::ChangeAgent(_, c) => c.agent_id.clone().into(),
         Command::OrderBreaker(c) => c.agent_id.clone().into(),
+        Command::AppraiseAgent(c) => c.agent_id.clone().into(),
         Command::ReportError(c) => c.agent_id.clone().into(),
         Command::PauseFleet(_) | Command::ResumeFleet(_) => topics::FLEET_ROOT.parse().ok()?,
         Command::SubmitTask(c) => c.task_id.clone(),

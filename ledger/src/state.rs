@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use synod_fleet::AgentKey;
 use synod_protocol::breaker::BreakerOrdered;
 use synod_protocol::event::{AgentChanged, Event, TaskSubmitted, What};
+use synod_protocol::track::AgentAppraised;
 use synod_protocol::view::TaskStatus;
 use synod_protocol::{Capability, EntityId, Id, Incarnation, Timestamp, Workspace};
 
@@ -248,7 +249,8 @@ impl State {
             What::AgentDeregistered(AgentChanged { agent_id, .. })
             | What::AgentLost(AgentChanged { agent_id, .. })
             | What::AgentStatusChanged(AgentChanged { agent_id, .. })
-            | What::AgentBreakerOrdered(BreakerOrdered { agent_id, .. }) => {
+            | What::AgentBreakerOrdered(BreakerOrdered { agent_id, .. })
+            | What::AgentAppraised(AgentAppraised { agent_id, .. }) => {
                 let key = AgentKey { workspace: workspace.clone(), agent: agent_id.clone() };
                 self.apply_to_agent(&key, &event.what, now);
             }

@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p synod-negotiation --example first_to_object`
 
-use synod_negotiation::{Call, Decision, Next, Opening, Protocol, Protocols, Table, answer, open};
+use synod_negotiation::{Call, Decision, Known, Next, Opening, Protocol, Protocols, Table, answer, open};
 use synod_protocol::event::What;
 use synod_protocol::negotiation::OpenNegotiation;
 use synod_protocol::{Error, Id, Json, Timestamp};
@@ -53,6 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         invited: Vec::new(),
         correlation_id: "n".to_owned(),
         traceparent: None,
+        known: Known::default(),
     };
     for what in open(&protocols, &command, opening)? {
         println!("{}", what.ce_type());

@@ -6,16 +6,13 @@
 
 use crate::bounds;
 use serde::{Deserialize, Serialize};
+use synod_protocol::track::{RATIO_MAX, RESULTS as RESULTS_MAX, WorkRecord};
 use synod_protocol::{Error, Exact};
 
 /// k: so many results that were exactly as promised are added to those that there are.
 pub const SHRINKAGE: u64 = 5;
 /// Single results of one participant.
 pub const HISTORY_MAX: usize = 50;
-/// Results that a mean may be of.
-const RESULTS_MAX: u64 = 1_000_000;
-/// The greatest ratio of what was to what was promised.
-const RATIO_MAX: i64 = 1_000_000;
 
 /// What became of a participant's earlier promises: means, single results, or both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -28,14 +25,23 @@ pub struct TrackRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
     pub time_ratio: Option<Exact>,
+    /// Of how many results that mean is, where not of all; 1 to `results`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_results: Option<u64>,
     /// Mean of actual by promised price, 0 to 1,000,000; more than 1 is dear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
     pub price_ratio: Option<Exact>,
+    /// Of how many results that mean is, where not of all; 1 to `results`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_results: Option<u64>,
     /// Share of commitments that were kept, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
     pub kept: Option<Exact>,
+    /// Of how many results that share is, where not of all; 1 to `results`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_results: Option<u64>,
     /// Single results, besides those of the means; at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Past>,
@@ -80,6 +86,23 @@ pub struct Calibration {
     pub confidence: Exact,
 }
 
+impl From<WorkRecord> for TrackRecord {
+    /// What the mesh has kept, as rules say it.
+    fn from(kept: WorkRecord) -> TrackRecord {
+        let of = |results: u64| (results != kept.results && results > 0).then_some(results);
+        TrackRecord {
+            results: kept.results,
+            time_results: of(kept.time_results),
+            price_results: of(kept.price_results),
+            kept_results: of(kept.kept_results),
+            time_ratio: kept.time_ratio,
+            price_ratio: kept.price_ratio,
+            kept: kept.kept,
+            history: Vec::new(),
+        }
+    }
+}
+
 impl TrackRecord {
     /// Whether it can be one; `at` is where it stands.
     ///
@@ -87,17 +110,24 @@ impl TrackRecord {
     /// `invalid_argument`, with the place.
     pub fn check(&self, at: &str) -> Result<(), Error> {
         bounds::within(&format!("{at}/results"), self.results, 0, RESULTS_MAX)?;
-        for (name, value, most) in [
-            ("time_ratio", &self.time_ratio, RATIO_MAX),
-            ("price_ratio", &self.price_ratio, RATIO_MAX),
-            ("kept", &self.kept, 1),
+        for (name, value, most, (of, results)) in [
+            ("time_ratio", &self.time_ratio, RATIO_MAX, ("time_results", self.time_results)),
+            ("price_ratio", &self.price_ratio, RATIO_MAX, ("price_results", self.price_results)),
+            ("kept", &self.kept, 1, ("kept_results", self.kept_results)),
         ] {
-            let Some(value) = value else { continue };
+            let Some(value) = value else {
+                if results.is_some() {
+                    let message = format!("{of} is of how many results {name} is, which is not there");
+                    return Err(Error::invalid(message).with_field(format!("{at}/{of}")));
+                }
+                continue;
+            };
             bounds::between(&format!("{at}/{name}"), value, 0, most)?;
             if self.results == 0 {
                 let message = format!("{name} is a mean of results; results says of how many, at least 1");
                 return Err(Error::invalid(message).with_field(format!("{at}/results")));
             }
+            results.map_or(Ok(()), |of_it| bounds::within(&format!("{at}/{of}"), of_it, 1, self.results))?;
         }
         bounds::count(&format!("{at}/history"), self.history.len(), 0, HISTORY_MAX)?;
         self.history.iter().enumerate().try_for_each(|(i, past)| past.check(&format!("{at}/history/{i}")))
@@ -106,11 +136,12 @@ impl TrackRecord {
     /// By what it multiplies a bid.
     pub fn calibration(&self) -> Calibration {
         let single = |of: fn(&Past) -> Option<Exact>| self.history.iter().filter_map(of).collect::<Vec<_>>();
+        let of = |results: Option<u64>| results.unwrap_or(self.results);
         Calibration {
             results: self.results + self.history.len() as u64,
-            price: factor(self.results, self.price_ratio.as_ref(), &single(Past::price_ratio)),
-            time: factor(self.results, self.time_ratio.as_ref(), &single(Past::time_ratio)),
-            confidence: factor(self.results, self.kept.as_ref(), &single(Past::kept)),
+            price: factor(of(self.price_results), self.price_ratio.as_ref(), &single(Past::price_ratio)),
+            time: factor(of(self.time_results), self.time_ratio.as_ref(), &single(Past::time_ratio)),
+            confidence: factor(of(self.kept_results), self.kept.as_ref(), &single(Past::kept)),
         }
     }
 }

@@ -40,7 +40,7 @@ pub mod tools;
 pub mod voting;
 
 pub use certificate::{Certificate, certificate, explain, verify};
-pub use protocol::{Call, Decision, Next, Protocol, Protocols, Table, answer};
+pub use protocol::{Call, Decision, Known, Next, Protocol, Protocols, Table, answer};
 pub use roster::{NAME_BYTES_MAX, PARTICIPANTS_MAX};
 pub use scale::PART_BITS_MAX;
 pub use session::{Negotiation, Opening, fingerprint, open};

@@ -18,7 +18,8 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 use synod_protocol::codec::read_at;
 use synod_protocol::negotiation::{Participant, ROUNDS, Round};
-use synod_protocol::{Error, Id, Json, Timestamp};
+use synod_protocol::track::{AppraiseAgent, WorkRecord};
+use synod_protocol::{Error, Id, Json, Timestamp, WorkKind};
 
 /// A negotiation as its protocol sees it.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +81,28 @@ pub enum Next {
     },
 }
 
+/// What the mesh knows of how true the promises of agents have turned out, by kind of work.
+#[derive(Clone, Copy, Default)]
+pub struct Known<'a>(Option<&'a dyn Fn(&Id, &WorkKind) -> Option<WorkRecord>>);
+
+impl<'a> Known<'a> {
+    /// What this function says.
+    pub fn by(look: &'a dyn Fn(&Id, &WorkKind) -> Option<WorkRecord>) -> Known<'a> {
+        Known(Some(look))
+    }
+
+    /// What is known of this agent's promises of this kind.
+    pub fn of(&self, agent: &Id, kind: &WorkKind) -> Option<WorkRecord> {
+        self.0.and_then(|look| look(agent, kind))
+    }
+}
+
+impl fmt::Debug for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Known")
+    }
+}
+
 /// A way to decide. Pure: the same table gives the same answers, and the order of arrival is none of its business.
 pub trait Protocol: fmt::Debug + Send + Sync {
     /// Its name, as openers say it: 1 to 64 of `a-z`, `0-9` and `_`.
@@ -93,6 +116,15 @@ pub trait Protocol: fmt::Debug + Send + Sync {
     /// Whether what it asks goes ahead of ordinary work where the opener does not say.
     fn urgent(&self) -> bool {
         false
+    }
+
+    /// The rules as they go on record, where they are not those that the opener gave: what is known of the participants at the
+    /// opening is written into them, so that all that follows is decided by the record alone.
+    ///
+    /// # Errors
+    /// The rules are none, with the field.
+    fn fill(&self, _table: &Table<'_>, _known: Known<'_>) -> Result<Option<Json>, Error> {
+        Ok(None)
     }
 
     /// The first round, if the rules and the question make sense for these participants.
@@ -114,6 +146,11 @@ pub trait Protocol: fmt::Debug + Send + Sync {
 
     /// What follows from the answers to the round that closes.
     fn close(&self, table: &Table<'_>) -> Next;
+
+    /// What it says of the promises of agents that it has ended with this outcome, decided or found: the mesh remembers it.
+    fn appraisals(&self, _table: &Table<'_>, _outcome: &Json) -> Vec<AppraiseAgent> {
+        Vec::new()
+    }
 }
 
 /// The protocols that are known.

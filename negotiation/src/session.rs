@@ -3,7 +3,7 @@
 //! Each function looks and says what happens, as events; [`Negotiation::apply`] changes the state by them, and does so
 //! whenever the ledger is folded.
 
-use crate::protocol::{Call, Next, Protocol, Protocols, Table};
+use crate::protocol::{Call, Known, Next, Protocol, Protocols, Table};
 use crate::said;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,7 @@ use synod_protocol::negotiation::{
     PARTICIPANTS, Participant, ParticipantGone, Quorum, ROUND_MS, ROUNDS, Repeated, RespondNegotiation,
     Round, RoundClosed, Seat, Uncounted,
 };
+use synod_protocol::track::AppraiseAgent;
 use synod_protocol::{Code, EntityId, Error, Exact, Id, Incarnation, Json, Timestamp, Workspace};
 
 /// Answers that do not count, of one negotiation, that are kept.
@@ -64,6 +65,8 @@ pub struct Opening<'a> {
     pub correlation_id: String,
     /// The trace that it belongs to.
     pub traceparent: Option<&'a str>,
+    /// What is known of how true earlier promises of agents turned out.
+    pub known: Known<'a>,
 }
 
 /// Opens a negotiation.
@@ -74,10 +77,10 @@ pub fn open(protocols: &Protocols, command: &OpenNegotiation, with: Opening<'_>)
     let protocol = protocols.get(&command.protocol)?;
     let participants = participants(command, &with.invited)?;
     let round_ms = command.round_ms.unwrap_or(ROUND_MS);
-    let (question, rules) = (command.question.clone(), command.rules.clone().unwrap_or_default());
-    let table = Table {
+    let (question, given) = (command.question.clone(), command.rules.clone().unwrap_or_default());
+    let table = |rules| Table {
         question: &question,
-        rules: &rules,
+        rules,
         participants: &participants,
         rounds: &[],
         seed: &with.seed,
@@ -85,7 +88,8 @@ pub fn open(protocols: &Protocols, command: &OpenNegotiation, with: Opening<'_>)
         deadline: command.deadline,
         now: with.now,
     };
-    let call = protocol.begin(&table)?;
+    let rules = protocol.fill(&table(&given), with.known)?.unwrap_or_else(|| given.clone());
+    let call = protocol.begin(&table(&rules))?;
     if command.deadline.is_some_and(|deadline| deadline <= with.now) {
         return Err(Error::invalid("the deadline has passed").with_field("/deadline"));
     }
@@ -487,7 +491,8 @@ impl Negotiation {
     }
 
     fn ended(&self, status: NegotiationStatus, reason: Option<String>) -> NegotiationEnded {
-        NegotiationEnded { negotiation_id: self.id().clone(), status, reason, outcome: None }
+        let (negotiation_id, appraisals) = (self.id().clone(), Vec::new());
+        NegotiationEnded { negotiation_id, status, reason, outcome: None, appraisals }
     }
 
     /// A participant's process is gone; `instead`: whom to ask in its place.
@@ -700,10 +705,17 @@ impl<'a> Draft<'a> {
     fn by_default(&mut self, outcome: Json, round: u32) {
         self.round_closed(ClosedBy::Time, None);
         let explanation = vec![said::by_default(round)];
-        self.decide(outcome, explanation, true);
+        // It is the opener's word, and tells of nobody.
+        self.decide(outcome, explanation, Vec::new(), true);
     }
 
-    fn decide(&mut self, outcome: Json, explanation: Vec<String>, by_default: bool) {
+    fn decide(
+        &mut self,
+        outcome: Json,
+        explanation: Vec<String>,
+        appraisals: Vec<AppraiseAgent>,
+        by_default: bool,
+    ) {
         let decided = NegotiationDecided {
             negotiation_id: self.it.id().clone(),
             status: NegotiationStatus::Decided,
@@ -713,6 +725,7 @@ impl<'a> Draft<'a> {
             seed: self.it.seed().to_owned(),
             deciding_ms: self.now.millis_since(self.it.opened_at),
             starts: None,
+            appraisals,
         };
         self.emit(What::NegotiationDecided(decided));
     }
@@ -738,13 +751,16 @@ impl<'a> Draft<'a> {
             let number = self.it.rounds.len();
             match next {
                 Next::Decided(decision) => {
+                    let appraisals = self.protocol.appraisals(&self.it.table(self.now), &decision.outcome);
                     self.round_closed(by, None);
-                    return self.decide(decision.outcome, decision.explanation, false);
+                    return self.decide(decision.outcome, decision.explanation, appraisals, false);
                 }
                 Next::Failed { reason, outcome } => {
-                    self.round_closed(by, None);
                     let mut ended = self.it.ended(NegotiationStatus::Failed, Some(reason));
+                    let of = |outcome| self.protocol.appraisals(&self.it.table(self.now), outcome);
+                    ended.appraisals = outcome.as_ref().map(of).unwrap_or_default();
                     ended.outcome = outcome;
+                    self.round_closed(by, None);
                     return self.emit(What::NegotiationFailed(ended));
                 }
                 Next::Round(_) if number >= ROUNDS => {

@@ -12,6 +12,7 @@ use crate::limits::{LIST_ENTRIES, Limits, TEXT_BYTES};
 use crate::negotiation::{CancelNegotiation, OpenNegotiation, RespondNegotiation};
 use crate::time::Timestamp;
 use crate::topics;
+use crate::track::AppraiseAgent;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -29,6 +30,8 @@ pub enum Command {
     ChangeAgent(AgentChange, ChangeAgent),
     /// `synod.agent.order_breaker`
     OrderBreaker(OrderBreaker),
+    /// `synod.agent.appraise`
+    AppraiseAgent(AppraiseAgent),
     /// `synod.agent.report_error`
     ReportError(ReportError),
     /// `synod.fleet.pause`
@@ -323,6 +326,7 @@ impl Command {
             Command::RegisterAgent(_) => "synod.agent.register",
             Command::ChangeAgent(change, _) => change.ce_type(),
             Command::OrderBreaker(_) => "synod.agent.order_breaker",
+            Command::AppraiseAgent(_) => "synod.agent.appraise",
             Command::ReportError(_) => "synod.agent.report_error",
             Command::PauseFleet(_) => "synod.fleet.pause",
             Command::ResumeFleet(_) => "synod.fleet.resume",
@@ -345,6 +349,7 @@ impl Command {
             Command::RegisterAgent(c) => c.agent_id.as_str(),
             Command::ChangeAgent(_, c) => c.agent_id.as_str(),
             Command::OrderBreaker(c) => c.agent_id.as_str(),
+            Command::AppraiseAgent(c) => c.agent_id.as_str(),
             Command::ReportError(c) => c.agent_id.as_str(),
             Command::PauseFleet(_) | Command::ResumeFleet(_) => topics::FLEET_ROOT,
             Command::SubmitTask(c) => c.task_id.root(),
@@ -383,6 +388,7 @@ impl Command {
         let command = match ce_type {
             "synod.agent.register" => Command::RegisterAgent(read(content_type, bytes, limits)?),
             "synod.agent.order_breaker" => Command::OrderBreaker(read(content_type, bytes, limits)?),
+            "synod.agent.appraise" => Command::AppraiseAgent(read(content_type, bytes, limits)?),
             "synod.agent.report_error" => Command::ReportError(read(content_type, bytes, limits)?),
             "synod.fleet.pause" => Command::PauseFleet(read(content_type, bytes, limits)?),
             "synod.fleet.resume" => Command::ResumeFleet(read(content_type, bytes, limits)?),
@@ -419,6 +425,7 @@ impl Command {
             Command::RegisterAgent(c) => codec::encode(content_type, c),
             Command::ChangeAgent(_, c) => codec::encode(content_type, c),
             Command::OrderBreaker(c) => codec::encode(content_type, c),
+            Command::AppraiseAgent(c) => codec::encode(content_type, c),
             Command::ReportError(c) => codec::encode(content_type, c),
             Command::PauseFleet(c) => codec::encode(content_type, c),
             Command::ResumeFleet(c) => codec::encode(content_type, c),
@@ -442,6 +449,7 @@ impl Command {
             Command::RegisterAgent(c) => c.check(),
             Command::ChangeAgent(_, c) => check_text("/reason", c.reason.as_deref()),
             Command::OrderBreaker(c) => check_text("/reason", c.reason.as_deref()),
+            Command::AppraiseAgent(c) => c.check(),
             Command::ReportError(c) => c.check(),
             Command::PauseFleet(c) => check_text("/reason", c.reason.as_deref()),
             Command::ResumeFleet(c) => check_text("/reason", c.reason.as_deref()),

@@ -11,6 +11,7 @@ use crate::negotiation::{
     NegotiationResponded, ParticipantGone, RoundClosed,
 };
 use crate::time::Timestamp;
+use crate::track::AgentAppraised;
 use crate::view::{AgentStatus, Health, TaskStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -69,6 +70,8 @@ events! {
     AgentStatusChanged(AgentChanged) = "synod.agent.status_changed",
     /// An operator has ordered what one of its breakers does.
     AgentBreakerOrdered(BreakerOrdered) = "synod.agent.breaker_ordered",
+    /// What became of a promise of it is known.
+    AgentAppraised(AgentAppraised) = "synod.agent.appraised",
     /// It was gone for so long that it is forgotten.
     AgentRemoved(AgentChanged) = "synod.agent.removed",
     /// A part of the fleet gets no work.

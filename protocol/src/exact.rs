@@ -71,6 +71,13 @@ impl Exact {
         if self.is_negative() { 0 } else { self.0.ceil().to_u64().unwrap_or(u64::MAX) }
     }
 
+    /// To so many decimals, halves away from 0.
+    #[must_use]
+    pub fn rounded(&self, places: u32) -> Exact {
+        let power = BigInt::from(10).pow(places);
+        Exact((&self.0 * &power).round() / power)
+    }
+
     /// The fraction itself.
     pub fn as_rational(&self) -> &BigRational {
         &self.0
@@ -256,6 +263,10 @@ mod tests {
             Exact::from_f64(0.1).unwrap() + Exact::from_f64(0.2).unwrap(),
             Exact::from_f64(0.3).unwrap()
         );
+        for (text, rounded) in [("2/3", "0.667"), ("0.0005", "0.001"), ("-1/16", "-0.063"), ("7", "7")] {
+            let read: Exact = text.parse().unwrap();
+            assert_eq!(read.rounded(3), rounded.parse().unwrap(), "{text}");
+        }
         assert_eq!(Exact::from_f64(1e300), None, "outside what a weight may be");
     }
 

@@ -103,6 +103,15 @@ name! {
 }
 
 name! {
+    /// A kind of work, under which promises of agents are remembered: `[a-z0-9._-]{1,64}`.
+    WorkKind, "kind of work", |t| {
+        let ok = (1..=64).contains(&t.len())
+            && t.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
+        if ok { Ok(()) } else { Err("1 to 64 of a-z 0-9 . _ -") }
+    }
+}
+
+name! {
     /// One process start of an agent: a UUID in its hyphenated form.
     Incarnation, "incarnation", |t| {
         if t.len() == 36 && uuid::Uuid::try_parse(t).is_ok() { Ok(()) } else { Err("a UUID such as 0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10") }

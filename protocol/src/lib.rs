@@ -27,6 +27,7 @@ pub mod snapshot;
 pub mod time;
 pub mod topics;
 pub mod trace;
+pub mod track;
 pub mod view;
 
 pub use codec::ContentType;
@@ -36,7 +37,7 @@ pub use error::{Applied, Code, Error};
 pub use event::Event;
 pub use exact::{Exact, ExactError};
 
-pub use id::{Capability, EntityId, Id, Incarnation, Name, Workspace};
+pub use id::{Capability, EntityId, Id, Incarnation, Name, WorkKind, Workspace};
 pub use json::Json;
 pub use limits::Limits;
 pub use time::Timestamp;

@@ -10,6 +10,7 @@ use crate::exact::Exact;
 use crate::id::{Capability, EntityId, Id, Incarnation, Workspace};
 use crate::json::Json;
 use crate::time::Timestamp;
+use crate::track::AppraiseAgent;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
@@ -506,6 +507,9 @@ pub struct NegotiationDecided {
     /// What it starts, where that was wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts: Option<Starts>,
+    /// What it tells of promises of agents; each is a `synod.agent.appraise` of its own after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub appraisals: Vec<AppraiseAgent>,
 }
 
 /// `synod.negotiation.failed`, `.cancelled`
@@ -521,6 +525,9 @@ pub struct NegotiationEnded {
     /// What was found all the same, such as a count without a winner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Json>,
+    /// What it tells of promises of agents; each is a `synod.agent.appraise` of its own after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub appraisals: Vec<AppraiseAgent>,
 }
 
 /// What a participant is asked, as it comes into its inbox (`synod.negotiation.asked`).

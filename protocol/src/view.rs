@@ -7,6 +7,7 @@ use crate::event::{ChoiceMade, is_zero};
 use crate::id::{Capability, EntityId, Id, Incarnation, Workspace};
 use crate::json::Json;
 use crate::time::Timestamp;
+use crate::track::{WorkRecord, WorkRecords};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -345,6 +346,10 @@ pub struct Agent {
     /// What is odd about its process starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// What became of its promises, by kind of work; at most 100.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, WorkRecord>)]
+    pub track_records: WorkRecords,
 }
 
 /// A circuit breaker's state.
@@ -421,6 +426,10 @@ pub struct DirectoryEntry {
     /// What is odd about its process starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// What became of its promises, by kind of work; at most 100.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, WorkRecord>)]
+    pub track_records: WorkRecords,
 }
 
 /// A pause in force.

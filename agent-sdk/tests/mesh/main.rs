@@ -6,6 +6,7 @@ mod examples;
 mod fleet;
 mod life;
 mod negotiations;
+mod track;
 mod work;
 
 use agent_sdk::testing::TestMesh;

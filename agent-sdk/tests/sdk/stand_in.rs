@@ -168,6 +168,7 @@ impl Memory {
                     registered_at: Timestamp::default(),
                     last_seen_at: Timestamp::default(),
                     revision: 0,
+                    track_records: std::collections::BTreeMap::new(),
                     restarts: 0,
                     recovery: None,
                     resume_at: None,
@@ -177,6 +178,7 @@ impl Memory {
                 let waiting: Vec<String> = self.waiting();
                 waiting.iter().for_each(|task_id| self.assign(task_id, None));
             }
+            Command::AppraiseAgent(_) => return Err(Error::invalid("the stand-in remembers no promises")),
             Command::ReportError(_) | Command::PauseFleet(_) | Command::ResumeFleet(_) => {
                 return Err(Error::invalid("the stand-in keeps no errors and pauses nothing"));
             }

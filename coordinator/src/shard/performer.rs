@@ -197,6 +197,11 @@ impl Performing {
                 let out = record(topics::EVENTS, &envelope, &root, &value).partition(self.shard as i32);
                 self.produce(offset, kind, out).await;
             }
+            Effect::Command { root, envelope, value } => {
+                let shard = topics::partition(root.as_bytes(), self.shared.config.partitions);
+                let out = record(topics::COMMANDS, &envelope, &root, &value).partition(shard as i32);
+                self.produce(offset, kind, out).await;
+            }
             Effect::Directory(entry) => match directory_record(self.shard, offset, &entry) {
                 Ok(out) => self.produce(offset, kind, out).await,
                 Err(error) => {

@@ -137,6 +137,7 @@ impl<'a> World<'a> {
                 description: None,
                 registered_at: Timestamp::from_millis(0),
                 breaker_orders: Vec::new(),
+                track_records: std::collections::BTreeMap::new(),
                 gone: false,
                 revision: 0,
                 restarts: 0,

@@ -4,8 +4,9 @@ use super::{AgentKey, Member, Registry, RuleError};
 use crate::balance::Figures;
 use std::collections::{BTreeMap, BTreeSet};
 use synod_protocol::command::{Delivery, Requires};
+use synod_protocol::track::WorkRecord;
 use synod_protocol::view::{AgentStatus, AgentsCounted, Health};
-use synod_protocol::{Capability, Id, Incarnation, Workspace};
+use synod_protocol::{Capability, Id, Incarnation, WorkKind, Workspace};
 
 /// What stands for the rule where the task names its agent.
 pub const NAMED: &str = "named";
@@ -94,6 +95,9 @@ pub trait Fleet {
         capability: Option<&Capability>,
         labels: &BTreeMap<String, String>,
     ) -> Vec<Id>;
+
+    /// What became of an agent's promises of this kind of work, if that is known.
+    fn track_record(&self, agent: &AgentKey, kind: &WorkKind) -> Option<WorkRecord>;
 }
 
 /// How a process start is gone.
@@ -235,6 +239,10 @@ impl Fleet for Registry {
         };
         let ours = self.iter().filter(|(key, member)| key.workspace == *workspace && fits(member));
         ours.map(|(key, _)| key.agent.clone()).collect()
+    }
+
+    fn track_record(&self, agent: &AgentKey, kind: &WorkKind) -> Option<WorkRecord> {
+        self.get(agent)?.entry.track_records.get(kind).cloned()
     }
 }
 

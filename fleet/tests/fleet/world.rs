@@ -34,6 +34,7 @@ pub(crate) fn entry(id: &str, room: u32) -> DirectoryEntry {
         description: None,
         registered_at: Timestamp::from_millis(0),
         breaker_orders: Vec::new(),
+        track_records: std::collections::BTreeMap::new(),
         gone: false,
         revision: 0,
         restarts: 0,

@@ -66,6 +66,10 @@ fn history() -> Shard {
     shard.happen(&Input::Poison { offset: 7, error: Box::new(Error::invalid("no JSON")), meta: None }, None);
     shard.happen(&Input::PassedOn { offset: 8, partition: 3 }, None);
     shard.ask_kafka("by-kafka", 9, "synod.task.cancel", &json!({"task_id": "w"}));
+    shard.ask("synod.agent.register", &registration("b", 3, &json!({}))).unwrap();
+    let told =
+        json!({"agent_id": "b", "kind": "translate", "promised_ms": 300, "actual_ms": 400, "kept": true});
+    shard.ask("synod.agent.appraise", &told).unwrap();
     shard
 }
 

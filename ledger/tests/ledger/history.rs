@@ -186,15 +186,24 @@ impl World {
                 self.send(who.into(), kafka, "synod.agent.register", &body);
             }
             Op::Change { who, kafka, agent: id, change } => {
-                let changes =
-                    ["drain", "start", "start", "pause", "resume", "resume", "report_error", "deregister"];
-                let change = changes[usize::from(change) % changes.len()];
-                self.send(
-                    who.into(),
-                    kafka,
-                    &format!("synod.agent.{change}"),
-                    &json!({"agent_id": agent(id)}),
-                );
+                let changes = [
+                    "drain",
+                    "start",
+                    "start",
+                    "pause",
+                    "resume",
+                    "resume",
+                    "report_error",
+                    "deregister",
+                    "appraise",
+                ];
+                let which = changes[usize::from(change) % changes.len()];
+                let mut body = json!({"agent_id": agent(id)});
+                if which == "appraise" {
+                    body = json!({"agent_id": agent(id), "kind": format!("k{}", change % 2), "promised_ms": 7,
+                        "actual_ms": change, "kept": change % 3 > 0});
+                }
+                self.send(who.into(), kafka, &format!("synod.agent.{which}"), &body);
             }
             Op::Result { who, kafka, which, verb, guess } => {
                 self.result(who.into(), kafka, which.into(), verb.into(), guess);

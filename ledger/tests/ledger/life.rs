@@ -319,6 +319,14 @@ impl synod_fleet::Fleet for Halted<'_> {
     ) -> Vec<synod_protocol::Id> {
         self.0.able(workspace, capability, labels)
     }
+
+    fn track_record(
+        &self,
+        agent: &AgentKey,
+        kind: &synod_protocol::WorkKind,
+    ) -> Option<synod_protocol::track::WorkRecord> {
+        self.0.track_record(agent, kind)
+    }
 }
 
 #[test]

@@ -18,4 +18,5 @@ mod owner;
 mod repeats;
 mod shard;
 mod tasks;
+mod track;
 mod world;

@@ -15,7 +15,7 @@ use synod_protocol::event::What;
 use synod_protocol::negotiation::{Ask, NegotiationStatus};
 use synod_protocol::view::{Assignment, Pauses};
 use synod_protocol::{
-    Code, Command, ContentType, Error, Event, Incarnation, Json, Limits, Timestamp, Workspace,
+    Code, Command, ContentType, Envelope, Error, Event, Incarnation, Json, Limits, Timestamp, Workspace,
 };
 
 /// Room enough for every record here.
@@ -105,6 +105,8 @@ pub(crate) struct Shard {
     pub(crate) written: Vec<(String, String, Value)>,
     /// Events of decisions' own types, in order: `ce_id`, `ce_type`, value.
     pub(crate) announced: Vec<(String, String, Value)>,
+    /// What was asked of entities of any shard, in order: headers and value.
+    pub(crate) commands: Vec<(Envelope, Value)>,
     /// What of the fleet is paused, by the directory.
     pub(crate) pauses: Pauses,
     /// Word to agents that work is taken back, or that they stand otherwise: to whom, `ce_type`, attempt or revision.
@@ -154,6 +156,7 @@ impl Shard {
             asks: Vec::new(),
             written: Vec::new(),
             announced: Vec::new(),
+            commands: Vec::new(),
             pauses: Pauses::default(),
             notices: Vec::new(),
             replies: Vec::new(),
@@ -217,6 +220,7 @@ impl Shard {
                 What::AgentDeregistered(e) | What::AgentLost(e) | What::AgentStatusChanged(e) => {
                     (e.status.as_str(), self.agent_status(e.agent_id.as_str()))
                 }
+                What::AgentAppraised(e) => (e.status.as_str(), self.agent_status(e.agent_id.as_str())),
                 What::AgentBreakerOrdered(e) => (e.status.as_str(), self.agent_status(e.agent_id.as_str())),
                 What::AgentRemoved(e) => {
                     assert!(self.shadow.agent(&agent_key(e.agent_id.as_str())).is_none());
@@ -310,6 +314,7 @@ impl Shard {
                 self.notices.push((agent.agent.to_string(), envelope.ty, attempt));
             }
             Effect::Reply { envelope, value, .. } => self.replies.push((envelope.ty, value.to().unwrap())),
+            Effect::Command { envelope, value, .. } => self.commands.push((*envelope, value.to().unwrap())),
             Effect::Directory(entry) => {
                 self.fleet.learn(*entry, offset);
             }

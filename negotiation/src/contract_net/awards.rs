@@ -1,10 +1,13 @@
 //! To whom the work goes: one award after the other, until one is kept.
 
 use super::{Bidder, Excluded, Ranked, Ranking, Rules, SHOWN, rank};
-use crate::calibration::Past;
+use crate::calibration::{Calibration, Past};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use synod_protocol::{Error, Exact, Id, Json};
+use synod_protocol::{Error, Exact, Id, Json, WorkKind};
+
+/// Bidders of whom the explanation says by what their bids were weighed.
+const TOLD: usize = 10;
 
 /// The work is this bidder's, on these terms: what it is asked to commit itself to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -165,6 +168,28 @@ pub fn follow(rules: &Rules, bidders: &[Bidder], replies: &[Reply]) -> Result<St
     Ok(course.stands())
 }
 
+/// By what the bids were weighed, for the first few bidders of whose earlier promises something is known.
+fn weighed(kind: &WorkKind, ranking: &Ranking) -> Vec<String> {
+    let known = ranking.ranked.iter().filter(|ranked| ranked.calibration.results > 0);
+    let mut said: Vec<String> = known.take(TOLD).map(|ranked| said_of(ranked, kind)).collect();
+    if said.is_empty() {
+        said.push(format!(
+            "Nothing is known of earlier promises of {kind} by those whose bids are acceptable."
+        ));
+    }
+    said
+}
+
+fn said_of(Ranked { participant, calibration, .. }: &Ranked, kind: &WorkKind) -> String {
+    // For people: what was reckoned with stands in the ranking, exactly.
+    let about = |factor: &Exact| factor.rounded(3).to_f64();
+    let Calibration { results, price, time, confidence } = calibration;
+    let (price, time, confidence) = (about(price), about(time), about(confidence));
+    format!(
+        "The bid of {participant} was weighed by {results} earlier results of {kind}: its price by {price}, its time by {time}, its confidence by {confidence}."
+    )
+}
+
 /// The work on its way from bidder to bidder.
 struct Course<'a> {
     rules: &'a Rules,
@@ -183,6 +208,9 @@ impl<'a> Course<'a> {
         if let Some(best) = ranking.ranked.first() {
             let at = format!("utility {} and a price of {}", best.utility, best.stated.price);
             explanation.push(format!("The best bid is that of {}, with {at}.", best.participant));
+        }
+        if let Some(kind) = &rules.track {
+            explanation.extend(weighed(kind, ranking));
         }
         let outcome = Outcome {
             winner: None,

@@ -5,7 +5,7 @@ use crate::bounds::{self, LONGEST_MS};
 use crate::calibration::TrackRecord;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use synod_protocol::{Error, Exact, Id};
+use synod_protocol::{Error, Exact, Id, WorkKind};
 
 /// How long a bidder has to commit itself where nothing is said, in milliseconds.
 const COMMIT_MS: u64 = 5_000;
@@ -44,6 +44,10 @@ pub struct Rules {
     /// What became of earlier promises, by participant; at most 1,000.
     #[serde(default)]
     pub track_records: BTreeMap<Id, TrackRecord>,
+    /// The kind of work under which the mesh remembers what becomes of promises: at the opening it adds the records that it has
+    /// of participants for whom none is given, at the end it keeps what became of the awards.
+    #[serde(default)]
+    pub track: Option<WorkKind>,
 }
 
 /// How much each figure of a bid counts: each 0 or more, not all 0.

@@ -2,12 +2,14 @@
 
 use super::said::under;
 use crate::bounds;
+use crate::calibration::{Past, TrackRecord};
 use crate::contract_net::{Bid, Bidder, Outcome, Reply, Rules, Stage, Standing, Why, follow};
-use crate::protocol::{Call, Decision, Next, Protocol, Table, answer};
+use crate::protocol::{Call, Decision, Known, Next, Protocol, Table, answer};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use synod_protocol::negotiation::Round;
-use synod_protocol::{Error, Id, Json};
+use synod_protocol::track::AppraiseAgent;
+use synod_protocol::{Code, Error, Id, Json};
 
 /// What participants are asked for.
 const BID: &str = "bid";
@@ -44,6 +46,13 @@ pub enum Report {
     Failed(String),
 }
 
+/// What an outcome says of promises.
+#[derive(Deserialize)]
+struct Ends {
+    #[serde(default)]
+    calibration: BTreeMap<Id, Past>,
+}
+
 /// Whose award a round is about.
 #[derive(Deserialize)]
 struct Held {
@@ -54,6 +63,21 @@ struct Held {
 impl Protocol for ContractNet {
     fn name(&self) -> &'static str {
         "contract_net"
+    }
+
+    fn fill(&self, table: &Table<'_>, known: Known<'_>) -> Result<Option<Json>, Error> {
+        let rules: Rules = table.rules()?;
+        let Some(kind) = &rules.track else { return Ok(None) };
+        let of_whom = table.participants.iter().map(|participant| &participant.id);
+        let unsaid = of_whom.filter(|id| !rules.track_records.contains_key(*id));
+        let records: BTreeMap<&Id, TrackRecord> =
+            unsaid.filter_map(|id| Some((id, known.of(id, kind)?.into()))).collect();
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let more = Json::of(&BTreeMap::from([("track_records", records)]));
+        let more = more.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+        Ok(Some(table.rules.merged(&more)))
     }
 
     fn begin(&self, table: &Table<'_>) -> Result<Call, Error> {
@@ -80,6 +104,34 @@ impl Protocol for ContractNet {
             Err(error) => Next::Failed { reason: error.message, outcome: None },
         }
     }
+
+    fn appraisals(&self, table: &Table<'_>, outcome: &Json) -> Vec<AppraiseAgent> {
+        let kind = table.rules::<Rules>().ok().and_then(|rules| rules.track);
+        let (Some(kind), Ok(Ends { calibration })) = (kind, outcome.to()) else { return Vec::new() };
+        let known = calibration.into_iter().filter(|(id, past)| !was_cut_short(table, id, past));
+        known
+            .map(|(agent_id, past)| AppraiseAgent {
+                agent_id,
+                kind: kind.clone(),
+                promised_ms: past.promised_ms,
+                actual_ms: past.actual_ms,
+                promised_price: past.promised_price,
+                actual_price: past.actual_price,
+                kept: past.kept,
+            })
+            .collect()
+    }
+}
+
+/// Whether a bidder that was silent had less time for its result than it had promised to need: nothing is known of that promise.
+fn was_cut_short(table: &Table<'_>, bidder: &Id, past: &Past) -> bool {
+    let of_it = |round: &&Round| {
+        round.kind == RESULT && round.content.to::<Held>().is_ok_and(|held| held.participant == *bidder)
+    };
+    let Some(round) = table.rounds.iter().find(of_it) else { return false };
+    let was_silent = !round.answers.contains_key(bidder) && !round.gone.contains_key(bidder);
+    let had_ms = round.closes_at.millis_since(round.opened_at);
+    was_silent && past.promised_ms.is_some_and(|promised_ms| had_ms < promised_ms)
 }
 
 fn check_commitment(said: &Commitment, round: &Round, by: &Id) -> Result<(), Error> {

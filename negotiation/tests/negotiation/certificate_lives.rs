@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use synod_negotiation::{
-    Call, Certificate, Decision, Negotiation, Next, Opening, Protocol, Protocols, Table, certificate, open,
+    Call, Certificate, Decision, Known, Negotiation, Next, Opening, Protocol, Protocols, Table, certificate,
+    open,
 };
 use synod_protocol::event::What;
 use synod_protocol::negotiation::{ClosedBy, OnTimeout, OpenNegotiation, RespondNegotiation, Round, Seat};
@@ -84,8 +85,14 @@ impl Life {
         now: Timestamp,
         position: u64,
     ) -> Result<Life, Error> {
-        let opening =
-            Opening { now, seed: seed.into(), invited, correlation_id: "work".into(), traceparent: None };
+        let opening = Opening {
+            now,
+            seed: seed.into(),
+            invited,
+            correlation_id: "work".into(),
+            traceparent: None,
+            known: Known::default(),
+        };
         let whats = open(&protocols(), command, opening)?;
         let What::NegotiationOpened(opened) = &whats[0] else { panic!("{whats:?}") };
         let mut life = Life { it: Negotiation::new(opened, now, position), now, position };

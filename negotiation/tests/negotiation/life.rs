@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use synod_negotiation::{Negotiation, Opening, Protocols, open};
+use synod_negotiation::{Known, Negotiation, Opening, Protocols, open};
 use synod_protocol::event::What;
 use synod_protocol::negotiation::{OpenNegotiation, RespondNegotiation, Seat};
 use synod_protocol::{Error, Id, Incarnation, Json, Timestamp};
@@ -31,6 +31,7 @@ impl Life {
             invited: invited.iter().map(|id| id.parse().unwrap()).collect(),
             correlation_id: "c1".into(),
             traceparent: None,
+            known: Known::default(),
         };
         let mut events = open(Protocols::standard(), &command, with)?.into_iter();
         let Some(What::NegotiationOpened(opened)) = events.next() else { panic!("it opens first") };

@@ -11,10 +11,11 @@ use crate::tally::Met;
 use crate::tell::told;
 use crate::work::id_of;
 use crate::world::{Back, Call, Issued, Pid, Request, What, World};
-use synod_ledger::{Answer, Effect};
+use std::rc::Rc;
+use synod_ledger::{Answer, Effect, Meta};
 use synod_protocol::command::Delivery;
 use synod_protocol::view::{Assignment, DirectoryEntry};
-use synod_protocol::{Envelope, Json, ReplyTo};
+use synod_protocol::{Command, ContentType, Envelope, Json, Limits, ReplyTo};
 
 impl World {
     /// Whether the epoch that issued an effect is not over for its owner.
@@ -279,6 +280,10 @@ impl World {
                 let published = self.watch.published(&envelope.id, value);
                 self.must(shard, published);
             }
+            Effect::Command { root, envelope, value } => {
+                self.is_performed(issued);
+                self.asks_on(shard, root, envelope, value);
+            }
             Effect::Directory(entry) => {
                 self.is_performed(issued);
                 self.directory(shard, offset, entry);
@@ -306,6 +311,27 @@ impl World {
                 self.breaks(Some(shard), format!("a {} came to Kafka", issued.effect.kind()));
             }
         }
+    }
+
+    /// What one shard asks of an entity of another stands in that one's commands.
+    fn asks_on(&mut self, shard: u32, root: &str, envelope: &Envelope, value: &Json) {
+        let (ty, bytes) = (envelope.ty.as_str(), value.as_str().as_bytes());
+        let command = match Command::decode(ty, ContentType::Json, bytes, &Limits::default()) {
+            Ok(command) => Rc::new(command),
+            Err(error) => return self.breaks(Some(shard), format!("a {ty} that cannot be read: {error}")),
+        };
+        let meta = Meta {
+            ce_id: envelope.id.clone(),
+            workspace: envelope.workspace.clone(),
+            age_ms: 0,
+            waited_ms: 0,
+            offset: None,
+            reply_to: None,
+            correlation_id: envelope.correlation_id.clone(),
+            traceparent: envelope.traceparent.clone(),
+        };
+        let produced = Produced::Command { command, meta, asked_at: self.now, came_at: self.now };
+        self.produce(self.shard_of(root), &produced, Back::Nobody);
     }
 
     /// A reply reaches whoever asked for it, by the name that it gave.

@@ -232,6 +232,7 @@ impl World {
 pub(crate) fn id_of(offset: u64, effect: &Effect) -> String {
     match effect {
         Effect::Publish { envelope, .. }
+        | Effect::Command { envelope, .. }
         | Effect::Deliver { envelope, .. }
         | Effect::Reply { envelope, .. }
         | Effect::ReplyPast { envelope, .. } => envelope.id.clone(),

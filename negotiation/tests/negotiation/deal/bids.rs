@@ -69,6 +69,8 @@ fn factors_are_drawn_towards_one() {
     check(json!({ "results": 1, "time_ratio": 7 }), "1", "2", "1", 1);
     check(json!({ "results": 4, "price_ratio": 2, "kept": 0 }), "13/9", "1", "5/9", 4);
     check(json!({ "results": 995, "time_ratio": 2 }), "1", "1.995", "1", 995);
+    let of_some = json!({ "results": 6, "time_ratio": 3, "time_results": 5, "kept": 0, "kept_results": 1 });
+    check(of_some, "1", "2", "5/6", 6);
     let late = json!({ "promised_ms": 100, "actual_ms": 300 });
     let as_said = json!({ "promised_ms": 100, "actual_ms": 100, "kept": true });
     let dear = json!({ "promised_price": 4, "actual_price": 10 });

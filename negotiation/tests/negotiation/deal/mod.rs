@@ -8,10 +8,11 @@ mod bad_input;
 mod bids;
 mod emergency;
 mod offers;
+mod track;
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use synod_negotiation::{Negotiation, Opening, Protocols, open};
+use synod_negotiation::{Known, Negotiation, Opening, Protocols, open};
 use synod_protocol::command::Delivery;
 use synod_protocol::event::What;
 use synod_protocol::negotiation::{NegotiationStatus, RespondNegotiation, Round, Seat};
@@ -35,6 +36,17 @@ fn incarnation() -> Incarnation {
 
 /// Opens a negotiation of these participants by this protocol, with whatever else a command may say.
 fn opened(protocol: &str, participants: &[&str], rules: Value, more: Value) -> Result<Life, Error> {
+    opened_knowing(protocol, participants, rules, more, Known::default())
+}
+
+/// The same where the mesh knows something of earlier promises.
+fn opened_knowing(
+    protocol: &str,
+    participants: &[&str],
+    rules: Value,
+    more: Value,
+    known: Known<'_>,
+) -> Result<Life, Error> {
     let mut command = json!({
         "negotiation_id": "n", "protocol": protocol, "participants": participants, "rules": rules, "round_ms": 1_000,
     });
@@ -49,6 +61,7 @@ fn opened(protocol: &str, participants: &[&str], rules: Value, more: Value) -> R
         invited: Vec::new(),
         correlation_id: "c".into(),
         traceparent: None,
+        known,
     };
     let events = open(Protocols::standard(), &command, with)?;
     let Some(What::NegotiationOpened(first)) = events.first() else { panic!("{events:?}") };
