@@ -5,7 +5,7 @@
 //! | do work | [`Agent::builder`], handlers `async fn(Context, Input) -> Result<Output, TaskError>` |
 //! | begin where the last process start ended | [`AgentBuilder::checkpoint`], [`AgentBuilder::restore`] |
 //! | have work done | [`Client::call`], [`Client::submit`] and its [`TaskHandle`], [`Client::collect`] |
-//! | decide together | a role, such as [`AgentBuilder::voter`] ([`negotiate`]); [`Client::decide`] |
+//! | decide together | a role, such as [`AgentBuilder::voter`] ([`negotiate`]); [`Client::decide`], [`Client::fuse`] and its like |
 //! | exchange events of your own | [`TypedEvent`], [`Mesh::publish`], [`Mesh::subscribe`], [`Mesh::consume`] |
 //! | hold values in common | [`Mesh::state`]: [`State::put`], [`State::update`], [`State::merge`] |
 //! | hear of changes of shared state | [`Mesh::state_changes`] |

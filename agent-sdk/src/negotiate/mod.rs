@@ -16,10 +16,14 @@
 //! to a question; an error is logged and leaves the round without an answer. What is asked and answered are the types of the
 //! protocols themselves. The rules are not read for a role, so that one with a newer member silences nobody: ask
 //! [`Question::rules`](crate::Question::rules).
+//!
+//! Who wants a decision has one call for each of what is wanted most: `Client::fuse`, `assess_risk`, `divide`,
+//! `decide_by_consensus` and `declare_emergency`.
 
 mod assessor;
 mod auction_bidder;
 mod bidder;
+mod calls;
 mod claimant;
 mod estimator;
 mod proposer;
@@ -30,6 +34,7 @@ mod voter;
 pub use assessor::Assessor;
 pub use auction_bidder::AuctionBidder;
 pub use bidder::Bidder;
+pub use calls::Decided;
 pub use claimant::{Claimant, Demand};
 pub use estimator::Estimator;
 pub use proposer::Proposer;
@@ -43,6 +48,10 @@ pub use synod_negotiation::offers::{Offered, Say as Reply};
 pub use synod_negotiation::protocols::{
     Acknowledgement, Alarm, Claimed, Commitment, DivideDemand, DivideTasks, Estimated, Labelled, Measured,
     Say as Ballot, WorkReport,
+};
+pub use synod_negotiation::requests::{
+    Asking, AssessRisk, DecideByConsensus, DeclareEmergency, DivideResources, Divided, FuseMethod,
+    FuseSignals, Fused,
 };
 pub use synod_negotiation::risk::Feedback;
 pub use synod_negotiation::{assignment, auction, contract_net, division, emergency, fusion, offers};
