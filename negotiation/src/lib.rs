@@ -16,7 +16,8 @@
 //! | [`fusion`] | one value, or one label, from many signals; conflicts between sources |
 //! | [`risk`] | one level of risk from rounds of anonymous estimates, whatever a few of them say |
 //!
-//! [`protocols`] makes each room something that participants are asked; [`tools`] decides in one go what is answered already.
+//! [`protocols`] makes each room something that participants are asked; [`tools`] decides in one go what is answered already;
+//! [`requests`] are short bodies that open the negotiations that are wanted most.
 
 pub mod assignment;
 pub mod auction;
@@ -30,6 +31,7 @@ pub mod fusion;
 pub mod offers;
 mod protocol;
 pub mod protocols;
+pub mod requests;
 pub mod risk;
 mod roster;
 mod said;

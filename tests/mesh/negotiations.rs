@@ -263,5 +263,82 @@ async fn tools_decide_what_is_answered_already() {
         .post("/v1/tools/coordinate", &json!({"protocol": "nope", "answers": {}}))
         .await
         .is_problem(400, "invalid_argument");
-    assert_eq!(client.get("/v1/tools").await.is(200).body["items"].as_array().map(Vec::len), Some(3));
+    assert_eq!(client.get("/v1/tools").await.is(200).body["items"].as_array().map(Vec::len), Some(8));
+}
+
+/// Short bodies open negotiations like any other: decided at once where nobody is asked, and there once for a key.
+#[tokio::test(flavor = "multi_thread")]
+async fn short_bodies_open_negotiations() {
+    let mesh = Mesh::shared(Ground::Embedded).await;
+    let client = Client::of(&mesh);
+    let keyed = |body: &Value, key: &str| {
+        client.request("POST", "/v1/tools/fuse_signals").header("idempotency-key", key).json(body)
+    };
+    let (signals, key) = (json!({"signals": {"a": 20, "b": {"value": 22}}}), fresh("fuse"));
+    let made = client.send(keyed(&signals, &key)).await;
+    assert_eq!(
+        (made.is(201).body["status"].as_str(), &made.body["outcome"]["value"]),
+        (Some("decided"), &json!(21.0))
+    );
+    let id = made.body["negotiation_id"].as_str().expect("an id").to_owned();
+    assert_eq!(made.header("location"), format!("/v1/negotiations/{id}"));
+    let again = client.send(keyed(&signals, &key)).await;
+    assert_eq!(again.is(200).body, made.body);
+    client.send(keyed(&json!({"signals": {"a": 1}}), &key)).await.is_problem(422, "unprocessable");
+    // It is one, and has what others have.
+    assert_eq!(told(&client, &id).await["protocol"], "fuse");
+    client.get(&format!("/v1/negotiations/{id}/certificate")).await.is(200);
+
+    let risk =
+        client.post("/v1/tools/assess_risk?wait_ms=1000", &json!({"estimates": {"a": 0.1, "b": 0.2}})).await;
+    assert_eq!(risk.is(200).body["outcome"]["level"], "low", "{risk:?}");
+    let shares = json!({"capacity": 10, "demands": {"a": 2, "b": 20}});
+    let shares = client.post("/v1/tools/divide_resources", &shares).await;
+    assert_eq!(shares.is(201).body["outcome"]["users"][1]["amount"], 8, "{shares:?}");
+    let agreed = json!({"ballots": {"a": "yes", "b": "yes", "c": "no"}, "threshold": 0.6});
+    let agreed = client.post("/v1/tools/decide_by_consensus", &agreed).await;
+    assert_eq!(agreed.is(201).body["outcome"]["decided"], "yes", "{agreed:?}");
+}
+
+/// Who is asked and is no agent answers by itself; who names the id may say the same again.
+#[tokio::test(flavor = "multi_thread")]
+async fn short_bodies_wait_for_who_is_asked() {
+    let mesh = Mesh::shared(Ground::Embedded).await;
+    let client = Client::of(&mesh);
+    let id = fresh("fire");
+    let body = json!({"negotiation_id": id, "procedure": "fire", "roles": {"lead": ["a"]}, "acknowledge_ms": 60_000});
+    let path = "/v1/tools/declare_emergency";
+    assert_eq!(client.post(path, &body).await.is(201).body["status"], "open");
+    assert_eq!(
+        client.post(&format!("{path}?wait_ms=10"), &body).await.is(202).body["negotiation_id"],
+        id.as_str()
+    );
+    let comes = json!({"participant": "a", "response": {"acknowledged": true}});
+    client.post(&format!("/v1/negotiations/{id}/responses"), &comes).await.is(200);
+    let over = client.post(&format!("{path}?wait_ms=20000"), &body).await;
+    assert_eq!(over.is(200).body["outcome"]["acknowledged"][0]["participant"], "a", "{over:?}");
+    for (tool, body, status, field) in [
+        ("fuse_signals", json!({}), 400, "/ask"),
+        ("fuse_signals", json!({"signals": {"a": {"value": 1, "variance": -1}}}), 400, "/signals/a/variance"),
+        ("fuse_signals", json!({"signal": {"a": 1}}), 400, ""),
+        ("assess_risk", json!({"ask": {"capability": "nobody.can"}}), 422, "/ask/min"),
+        (
+            "divide_resources",
+            json!({"resources": {"cpu": -1}, "demands": {"a": {"per_task": {}}}}),
+            400,
+            "/resources/cpu",
+        ),
+        ("decide_by_consensus", json!({"ballots": {"a": "maybe"}}), 400, "/ballots/a"),
+        (
+            "declare_emergency",
+            json!({"procedure": "p", "roles": {"lead": ["a"]}, "role_steps": {"x": []}}),
+            400,
+            "/role_steps/x",
+        ),
+    ] {
+        let refused = client.post(&format!("/v1/tools/{tool}"), &body).await;
+        refused.is_problem(status, if status == 422 { "unprocessable" } else { "invalid_argument" });
+        assert_eq!(refused.body["field"].as_str().unwrap_or_default(), field, "{tool}: {refused:?}");
+    }
+    client.post(&format!("{path}?wait_ms=60001"), &body).await.is_problem(400, "invalid_argument");
 }

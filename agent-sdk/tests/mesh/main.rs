@@ -2,10 +2,12 @@
 //! that `SYNOD_BIN` names, or the one built beside these tests; without one they fail.
 #![expect(clippy::unwrap_used, reason = "here a failed step is a failed test, in helper functions too")]
 
+mod calls;
 mod examples;
 mod fleet;
 mod life;
 mod negotiations;
+mod roles;
 mod track;
 mod work;
 

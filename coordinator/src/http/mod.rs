@@ -13,6 +13,7 @@ mod operate;
 mod pages;
 mod primitives;
 mod request;
+mod requests;
 mod snapshots;
 mod statistics;
 mod tasks;
@@ -72,6 +73,11 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(tools::post_coordinate))
         .routes(routes!(tools::post_aggregate_votes))
         .routes(routes!(tools::post_resolve_conflict))
+        .routes(routes!(requests::post_fuse_signals))
+        .routes(routes!(requests::post_assess_risk))
+        .routes(routes!(requests::post_divide_resources))
+        .routes(routes!(requests::post_decide_by_consensus))
+        .routes(routes!(requests::post_declare_emergency))
         .routes(routes!(events::list_events))
         .routes(routes!(operate::get_status))
         .routes(routes!(operate::livez))

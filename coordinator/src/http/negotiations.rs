@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_ledger::NegotiationKey;
+use synod_negotiation::requests::Request;
 use synod_protocol::negotiation::{
     CancelNegotiation, NegotiationBrief, NegotiationStatus, NegotiationView, OpenNegotiation,
     RespondNegotiation,
@@ -43,20 +44,45 @@ pub(crate) async fn post_negotiation(
     let wait = waited(params.wait_ms())?;
     let until = Instant::now() + wait;
     let named = id_in(&body, &shared)?;
-    let derived = named.is_none() && caller.idempotency_key.is_some();
-    let (id, body) = match (named, &caller.idempotency_key) {
-        (Some(id), _) => (id, body.to_vec()),
-        (None, Some(key)) => made_with(&body, Id::derived("neg_", &caller.workspace, key)),
-        (None, None) => made_with(&body, Id::made("neg_", uuid::Uuid::now_v7())),
+    let body = match &named {
+        Some(_) => body.to_vec(),
+        None => with_id(&body, &id_for(&caller)),
     };
+    let derived = named.is_none() && caller.idempotency_key.is_some();
     let open: OpenNegotiation = codec::decode(ContentType::Json, &body, &shared.config.limits)?;
+    let opened = opened(&shared, &caller, open, (wait, until)).await;
+    Ok(opened.map_err(|error| of_key(error, derived))?)
+}
+
+/// A request, in short, opened as the negotiation that it is.
+pub(super) async fn requested<R: Request>(
+    shared: &Shared,
+    caller: &Caller,
+    request: &R,
+    wait: Duration,
+) -> Result<Response, Refusal> {
+    let until = Instant::now() + wait;
+    let named = request.named().cloned();
+    let derived = named.is_none() && caller.idempotency_key.is_some();
+    let id = named.unwrap_or_else(|| id_for(caller));
+    let opened = opened(shared, caller, request.open(id)?, (wait, until)).await;
+    Ok(opened.map_err(|error| of_key(request.placed(error), derived))?)
+}
+
+/// Opens it, and where there is a `wait` answers with the one that has ended, if it ends `until` then.
+async fn opened(
+    shared: &Shared,
+    caller: &Caller,
+    open: OpenNegotiation,
+    (wait, until): (Duration, Instant),
+) -> Result<Response, Error> {
+    let id = open.negotiation_id.clone();
     let command = Command::OpenNegotiation(Box::new(open));
-    let decided = decided(&shared, &caller, command, id.as_str()).await;
-    let (entity, made) = decided.map_err(|error| of_key(error, derived))?;
+    let (entity, made) = decided(shared, caller, command, id.as_str()).await?;
     let location = Some(format!("/v1/negotiations/{id}"));
     if !wait.is_zero() {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let entity = door::negotiation(&shared, &caller.workspace, &id, left, caller.came).await?;
+        let entity = door::negotiation(shared, &caller.workspace, &id, left, caller.came).await?;
         let status = if is_final(&entity) { StatusCode::OK } else { StatusCode::ACCEPTED };
         return Ok(answer::entity(status, &entity, location));
     }
@@ -74,10 +100,12 @@ fn id_in(body: &[u8], shared: &Shared) -> Result<Option<EntityId>, Error> {
     id.map(read).transpose()
 }
 
-fn made_with(body: &[u8], id: Id) -> (EntityId, Vec<u8>) {
-    let id = EntityId::from(id);
-    let body = with_id(body, &id);
-    (id, body)
+/// The id of one that was given none: always the same for an `Idempotency-Key`.
+fn id_for(caller: &Caller) -> EntityId {
+    EntityId::from(match &caller.idempotency_key {
+        Some(key) => Id::derived("neg_", &caller.workspace, key),
+        None => Id::made("neg_", uuid::Uuid::now_v7()),
+    })
 }
 
 /// The same body, an object, with the id as its first member.

@@ -1,4 +1,5 @@
-//! Tools: decide in one go what has been answered already. Nothing of it is durable; for that there are negotiations.
+//! Tools: decide in one go what has been answered already, of which nothing is kept; and short bodies that open a durable
+//! negotiation.
 
 use super::answer::{self, Problem, Refusal};
 use super::request::{Caller, JsonBody};
@@ -26,7 +27,7 @@ pub(crate) struct Tool {
     path: &'static str,
 }
 
-const TOOLS: [Tool; 3] = [
+const TOOLS: [Tool; 8] = [
     Tool {
         name: "coordinate",
         description: "Decides by any protocol what all participants have answered already",
@@ -41,6 +42,31 @@ const TOOLS: [Tool; 3] = [
         name: "resolve_conflict",
         description: "Says what conflicting sources say together, or that they do not agree, and in which camps",
         path: "/v1/tools/resolve_conflict",
+    },
+    Tool {
+        name: "fuse_signals",
+        description: "Opens a negotiation: one value or label from signals, those given and those of agents",
+        path: "/v1/tools/fuse_signals",
+    },
+    Tool {
+        name: "assess_risk",
+        description: "Opens a negotiation: one level of risk, from rounds of anonymous estimates",
+        path: "/v1/tools/assess_risk",
+    },
+    Tool {
+        name: "divide_resources",
+        description: "Opens a negotiation: who gets how much of what is scarce",
+        path: "/v1/tools/divide_resources",
+    },
+    Tool {
+        name: "decide_by_consensus",
+        description: "Opens a negotiation: yes or no, where a share of the voters agrees",
+        path: "/v1/tools/decide_by_consensus",
+    },
+    Tool {
+        name: "declare_emergency",
+        description: "Opens a negotiation: calls the roles of a procedure, then a list, and reports who comes",
+        path: "/v1/tools/declare_emergency",
     },
 ];
 

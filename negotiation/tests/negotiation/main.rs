@@ -11,6 +11,7 @@ mod division;
 mod fusion;
 mod life;
 mod protocols;
+mod requests;
 mod risk;
 mod tools;
 mod voting;
