@@ -124,7 +124,8 @@ pub(super) async fn end(agents: Vec<RunningAgent>) -> Result<(), BenchError> {
     Ok(())
 }
 
-async fn echo(_: Context, input: Json) -> Result<Json, TaskError> {
+/// Hands back what it is given.
+pub(super) async fn echo(_: Context, input: Json) -> Result<Json, TaskError> {
     Ok(input)
 }
 
