@@ -1,0 +1,195 @@
+//! A team that bids for a stream of work. One of them is killed (SIGKILL) while it holds an award: the award is revoked, the next best
+//! does the work, and the rest of the stream goes to those who are left.
+
+use super::stage::{Opened, SceneError, Stage};
+use super::told::{Decided, Told};
+use super::{bad, lines};
+use agent_sdk::{AgentBuilder, Question, TaskError};
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use synod_protocol::negotiation::Invite;
+
+/// Invoices of one week in batches, to be added up quickly or cheaply: made up, with the names of no firm.
+const INVOICES: &str = include_str!("input/invoices.csv");
+/// What each bookkeeper takes for a line, in cents and milliseconds.
+const BOOKKEEPERS: &str = include_str!("input/bookkeepers.csv");
+/// Who dies, and over which batch.
+const DIES: (&str, &str) = ("cem", "wednesday");
+/// Between two looks at who has the award.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The award that is waited for is there sooner.
+const AWARDED_WITHIN: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Batch {
+    name: String,
+    wanted: String,
+    cents: Vec<u64>,
+}
+
+impl Batch {
+    fn total_cents(&self) -> u64 {
+        self.cents.iter().sum()
+    }
+}
+
+/// In the order of the file.
+fn batches() -> Result<Vec<Batch>, SceneError> {
+    let mut batches: Vec<Batch> = Vec::new();
+    for line in lines(INVOICES) {
+        let [name, wanted, _supplier, cents] = line[..] else {
+            return Err(bad("an invoice has four fields"));
+        };
+        let cents = cents.parse().map_err(|e| bad(&format!("{cents}: {e}")))?;
+        match batches.last_mut().filter(|batch| batch.name == name) {
+            Some(batch) => batch.cents.push(cents),
+            None => {
+                batches.push(Batch { name: name.to_owned(), wanted: wanted.to_owned(), cents: vec![cents] })
+            }
+        }
+    }
+    Ok(batches)
+}
+
+fn bookkeepers() -> Result<BTreeMap<String, (u64, u64)>, SceneError> {
+    let read = |line: Vec<&'static str>| {
+        let [name, cents, ms] = line[..] else { return Err(bad("a bookkeeper has three fields")) };
+        let number = |text: &str| text.parse::<u64>().map_err(|e| bad(&format!("{text}: {e}")));
+        Ok((name.to_owned(), (number(cents)?, number(ms)?)))
+    };
+    lines(BOOKKEEPERS).map(read).collect()
+}
+
+pub(super) fn members() -> Result<Vec<String>, SceneError> {
+    Ok(bookkeepers()?.into_keys().collect())
+}
+
+/// A bookkeeper bids by the line, takes what it is awarded, and takes the time that it has promised.
+pub(super) fn member(name: &str, agent: AgentBuilder) -> Result<AgentBuilder, SceneError> {
+    let (cents, ms) = bookkeepers()?.remove(name).ok_or_else(|| bad(name))?;
+    let bid = move |question: Question| async move {
+        let lines = question.question::<Batch>()?.cents.len() as u64;
+        Ok::<_, TaskError>(Some(json!({"price": cents * lines, "time_ms": ms * lines})))
+    };
+    let commit = |_: Question| async { Ok::<_, TaskError>(Some(json!({"accept": true}))) };
+    let result = move |question: Question| async move {
+        let batch: Batch = question.question()?;
+        tokio::time::sleep(Duration::from_millis(ms * batch.cents.len() as u64)).await; // the work itself
+        let result = json!({"lines": batch.cents.len(), "total_cents": batch.total_cents()});
+        Ok::<_, TaskError>(Some(json!({"result": result})))
+    };
+    Ok(agent.answers("bid", bid).answers("commit", commit).answers("result", result))
+}
+
+pub(super) async fn play(stage: &Stage) -> Result<Told, SceneError> {
+    let mut decisions = Vec::new();
+    let mut notes = Vec::new();
+    for batch in batches()? {
+        let utility = match batch.wanted.as_str() {
+            "quickly" => json!({"time": 1}),
+            _ => json!({"price": 3, "time": 1}),
+        };
+        let rules = json!({"utility": utility, "result": true, "result_ms": 30_000});
+        let mut open = stage.ask(&batch.name, "contract_net", &batch, &rules)?;
+        // Whoever of the team is there, by what it can do: who has died is not asked for the next batch.
+        open.invite = Some(Invite {
+            capability: stage.capability()?,
+            labels: Some(stage.label()),
+            min: Some(1),
+            max: None,
+        });
+        let opened = stage.open(open).await?;
+        let dies = batch.name == DIES.1;
+        let killed = if dies { Some(killed(stage, &opened).await?) } else { None };
+        let decided = in_short(stage.decided(opened).await?, &batch, !dies)?;
+        if let Some(at) = killed {
+            let (who, over) = DIES;
+            notes.push(format!(
+                "{who} was killed (SIGKILL) while it held the award for {over}; the next best was done with it {:.1} s later.",
+                at.elapsed().as_secs_f64()
+            ));
+        }
+        decisions.push(decided);
+    }
+    Ok(Told {
+        scene: "team",
+        about: "Four bookkeepers, each a process, bid for six batches of invoices by price and time; the best bidder that commits \
+                itself adds the batch up. One of them dies over its work."
+            .to_owned(),
+        decisions,
+        notes,
+        run: stage.run.clone(),
+        took_ms: stage.took_ms(),
+    })
+}
+
+/// Kills the member as soon as it works on its award; when that was.
+async fn killed(stage: &Stage, opened: &Opened) -> Result<Instant, SceneError> {
+    let id = stage.id(DIES.0)?;
+    let until = Instant::now() + AWARDED_WITHIN;
+    loop {
+        let view = opened.handle.get().await?;
+        let round = view.rounds.last().filter(|round| round.kind == "result" && round.awaits(&id));
+        if let (Some(_), Some(process)) = (round, stage.members.get(&id)) {
+            process.signal(Signal::SIGKILL);
+            return Ok(Instant::now());
+        }
+        if view.status.is_final() || Instant::now() > until {
+            return Err(SceneError::Unexpected(format!("{} was to have the award for {}", DIES.0, DIES.1)));
+        }
+        tokio::time::sleep(LOOK_EVERY).await; // the condition is asked again
+    }
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    winner: String,
+    award: Award,
+    #[serde(default)]
+    revoked: Vec<Revoked>,
+    result: Total,
+    actual_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Award {
+    price: serde_json::Value,
+    time_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Revoked {
+    participant: String,
+    why: String,
+}
+
+#[derive(Deserialize)]
+struct Total {
+    lines: usize,
+    total_cents: u64,
+}
+
+fn in_short(decided: Decided, batch: &Batch, brief: bool) -> Result<Decided, SceneError> {
+    let outcome: Outcome = serde_json::from_value(decided.outcome.clone())?;
+    let Award { price, time_ms } = outcome.award;
+    let Total { lines, total_cents } = outcome.result;
+    let mut said = vec![format!(
+        "{:<10} {lines:>2} lines, {}: {} for {price} cents, promised {time_ms} ms, took {} ms; total {}.{:02}",
+        batch.name,
+        batch.wanted,
+        outcome.winner,
+        outcome.actual_ms,
+        total_cents / 100,
+        total_cents % 100,
+    )];
+    said.extend(
+        outcome
+            .revoked
+            .iter()
+            .map(|one| format!("the award to {} was revoked: {}", one.participant, one.why)),
+    );
+    Ok(Decided { brief, ..decided.in_short(said) })
+}
