@@ -5,6 +5,7 @@
 //! | do work | [`Agent::builder`], handlers `async fn(Context, Input) -> Result<Output, TaskError>` |
 //! | begin where the last process start ended | [`AgentBuilder::checkpoint`], [`AgentBuilder::restore`] |
 //! | have work done | [`Client::call`], [`Client::submit`] and its [`TaskHandle`], [`Client::collect`] |
+//! | decide together | a role, such as [`AgentBuilder::voter`] ([`negotiate`]); [`Client::decide`] |
 //! | exchange events of your own | [`TypedEvent`], [`Mesh::publish`], [`Mesh::subscribe`], [`Mesh::consume`] |
 //! | hold values in common | [`Mesh::state`]: [`State::put`], [`State::update`], [`State::merge`] |
 //! | hear of changes of shared state | [`Mesh::state_changes`] |
@@ -38,6 +39,7 @@ mod lanes;
 mod locks;
 mod memory;
 mod mesh;
+pub mod negotiate;
 mod negotiation;
 mod queues;
 mod state;
@@ -65,6 +67,11 @@ pub use handle::{TaskHandle, WaitError};
 pub use locks::{LockGuard, LockOptions, Locks, Lost, Semaphores};
 pub use memory::AgentMemory;
 pub use mesh::{ConnectError, KafkaUnusable, Mesh};
+pub use negotiate::{
+    Acknowledgement, Alarm, Assessor, AuctionBidder, Award, Ballot, Bid, Bidder, Claimant, Claimed,
+    Commitment, Demand, Estimated, Estimator, Feedback, Labelled, Measured, Offered, Proposer, Reply,
+    Responder, Signal, Source, Voter, WorkReport,
+};
 pub use negotiation::{NegotiationError, NegotiationHandle};
 pub use queues::{ConsumeOptions, Consumed, Consumer, Queue, Queues};
 pub use state::{Held, Key, Merge, State};
@@ -84,4 +91,4 @@ pub use synod_protocol::event::What;
 pub use synod_protocol::primitives::memory::{MemoryEntry, MemoryLimits, MemoryStatistics, PutMemory};
 pub use synod_protocol::primitives::queue::{Enqueued, LeaseRequest, Leased, NewMessage, Place, QueueStatus};
 pub use synod_protocol::view::{Task, TaskStatus};
-pub use synod_protocol::{Capability, Code, EntityId, Event, Id, Json, Timestamp, Workspace};
+pub use synod_protocol::{Capability, Code, EntityId, Event, Exact, Id, Json, Timestamp, Workspace};

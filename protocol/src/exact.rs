@@ -100,6 +100,18 @@ impl From<i64> for Exact {
     }
 }
 
+impl From<i32> for Exact {
+    fn from(value: i32) -> Exact {
+        Exact(BigRational::from_integer(value.into()))
+    }
+}
+
+impl From<u32> for Exact {
+    fn from(value: u32) -> Exact {
+        Exact(BigRational::from_integer(value.into()))
+    }
+}
+
 impl From<u64> for Exact {
     fn from(value: u64) -> Exact {
         Exact(BigRational::from_integer(value.into()))

@@ -2,13 +2,13 @@
 
 use super::checkpoint::{Checkpoint, CheckpointError, CheckpointPolicy, Checkpointing, Restore, Restored};
 use super::handler::{Handler, TaskError, erased};
-use super::seat::{Answering, Question, answering};
+use super::seat::{Answers, Question, answering};
 use super::standing::{Callback, StatusChange};
 use super::{Agent, Context};
 use crate::mesh::Mesh;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,8 @@ pub struct AgentBuilder {
     agent_id: Result<Id, Error>,
     handlers: BTreeMap<Capability, Handler>,
     direct: Option<Handler>,
-    answering: BTreeMap<String, Answering>,
+    invited: BTreeSet<Capability>,
+    answers: Answers,
     concurrency: u32,
     labels: BTreeMap<String, String>,
     resources: BTreeMap<String, f64>,
@@ -54,7 +55,8 @@ impl AgentBuilder {
             agent_id,
             handlers: BTreeMap::new(),
             direct: None,
-            answering: BTreeMap::new(),
+            invited: BTreeSet::new(),
+            answers: Answers::default(),
             concurrency: 1,
             labels: BTreeMap::new(),
             resources: BTreeMap::new(),
@@ -116,9 +118,40 @@ impl AgentBuilder {
         H: Fn(Question) -> F + Send + Sync + 'static,
         F: Future<Output = Result<Option<O>, TaskError>> + Send + 'static,
     {
-        let kind = kind.into();
-        if self.answering.insert(kind.clone(), answering(handler)).is_some() {
-            self.refuse(Error::invalid(format!("there are two answers to a question for a {kind}")));
+        if let Err(error) = self.answers.put(kind.into(), None, answering(handler)) {
+            self.refuse(error);
+        }
+        self
+    }
+
+    /// Answers in a role, to whatever protocol asks for this `kind`, or to one alone.
+    pub(crate) fn role<R, O, H, F>(
+        mut self,
+        (kind, protocol): (&str, Option<&'static str>),
+        role: &Arc<R>,
+        ask: H,
+    ) -> AgentBuilder
+    where
+        R: Send + Sync + 'static,
+        O: Serialize,
+        H: Fn(Arc<R>, Question) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Option<O>, TaskError>> + Send + 'static,
+    {
+        let role = role.clone();
+        let handler = answering(move |question| ask(role.clone(), question));
+        if let Err(error) = self.answers.put(kind.to_owned(), protocol, handler) {
+            self.refuse(error);
+        }
+        self
+    }
+
+    /// Can be invited to negotiations by this capability, and does no tasks for it: those are declined. Whoever has a handler
+    /// for a capability is invited by it anyway.
+    #[must_use]
+    pub fn invited_by(mut self, capability: impl AsRef<str>) -> AgentBuilder {
+        match capability.as_ref().parse::<Capability>() {
+            Ok(capability) => _ = self.invited.insert(capability),
+            Err(error) => self.refuse(error),
         }
         self
     }
@@ -225,7 +258,8 @@ impl AgentBuilder {
         if let Some(wrong) = self.wrong {
             return Err(wrong.into());
         }
-        if self.handlers.is_empty() {
+        let capabilities: BTreeSet<Capability> = self.handlers.keys().cloned().chain(self.invited).collect();
+        if capabilities.is_empty() {
             return Err(BuildError::NoCapability(agent_id));
         }
         let checkpointing = match (self.checkpointing, self.restore) {
@@ -239,7 +273,7 @@ impl AgentBuilder {
             agent_id,
             // Another one is drawn with each start.
             incarnation: Incarnation::from(Uuid::now_v7()),
-            capabilities: self.handlers.keys().cloned().collect(),
+            capabilities: capabilities.into_iter().collect(),
             max_concurrency: Some(self.concurrency),
             labels: some(self.labels),
             resources: (!self.resources.is_empty()).then_some(self.resources),
@@ -254,7 +288,7 @@ impl AgentBuilder {
             register,
             direct: self.direct.or(only),
             handlers: self.handlers,
-            answering: Arc::new(self.answering),
+            answers: Arc::new(self.answers),
             drain: self.drain,
             grace: self.grace,
             checkpointing,

@@ -38,7 +38,7 @@ use crate::mesh::Mesh;
 use handler::Handler;
 use keeper::Checkpoints;
 use run::{Run, Turn};
-use seat::Answering;
+use seat::Answers;
 use standing::{Listening, Standing};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ pub struct Agent {
     register: RegisterAgent,
     handlers: BTreeMap<Capability, Handler>,
     direct: Option<Handler>,
-    answering: Arc<BTreeMap<String, Answering>>,
+    answers: Arc<Answers>,
     drain: Duration,
     grace: Duration,
     checkpointing: Option<checkpoint::Checkpointing>,

@@ -267,10 +267,10 @@ impl Run {
 
     /// Answers beside the work: who decides must not wait for who works.
     fn asked(&mut self, asked: Asked) {
-        let (mesh, answering) = (self.bench.mesh.clone(), self.agent.answering.clone());
+        let (mesh, answers) = (self.bench.mesh.clone(), self.agent.answers.clone());
         let taken = self.bench.taken.clone();
         self.answers.spawn(async move {
-            seat::answer(&mesh, &answering, &asked).await;
+            seat::answer(&mesh, &answers, &asked).await;
             if let Err(error) = taken.settle(&asked.body).await {
                 tracing::debug!(%error, "Redis was not told that it is settled");
             }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_protocol::negotiation::{Ask, RespondNegotiation};
-use synod_protocol::{Command, EntityId, Envelope, Id, Json};
+use synod_protocol::{Command, EntityId, Envelope, Error, Id, Json};
 
 /// What a participant is asked in a round.
 #[derive(Clone, Debug)]
@@ -60,15 +60,16 @@ impl Question {
     /// # Errors
     /// It is no such thing: permanent.
     pub fn question<T: DeserializeOwned>(&self) -> Result<T, TaskError> {
-        read(&self.ask.question, "the question")
+        read(self.ask.question.as_str(), "the question")
     }
 
-    /// The protocol's settings.
+    /// The protocol's settings; absent ones are `{}`.
     ///
     /// # Errors
     /// They are no such thing: permanent.
     pub fn rules<T: DeserializeOwned>(&self) -> Result<T, TaskError> {
-        read(&self.ask.rules, "the rules")
+        let text = if self.ask.rules == Json::null() { "{}" } else { self.ask.rules.as_str() };
+        read(text, "the rules")
     }
 
     /// What is asked in this round beside the question.
@@ -76,16 +77,50 @@ impl Question {
     /// # Errors
     /// It is no such thing: permanent.
     pub fn content<T: DeserializeOwned>(&self) -> Result<T, TaskError> {
-        read(&self.ask.content, "what is asked")
+        read(self.ask.content.as_str(), "what is asked")
     }
 }
 
-fn read<T: DeserializeOwned>(json: &Json, what: &str) -> Result<T, TaskError> {
-    json.to().map_err(|e| TaskError::permanent("invalid_input", format!("{what} does not read: {e}")))
+fn read<T: DeserializeOwned>(json: &str, what: &str) -> Result<T, TaskError> {
+    serde_json::from_str(json)
+        .map_err(|e| TaskError::permanent("invalid_input", format!("{what} does not read: {e}")))
 }
 
 pub(crate) type Answering =
     Arc<dyn Fn(Question) -> BoxFuture<'static, Result<Option<Json>, TaskError>> + Send + Sync>;
+
+/// The answers that an agent has, by what is asked for: to whatever protocol asks for it, or to one alone.
+#[derive(Default)]
+pub(crate) struct Answers(BTreeMap<(String, Option<&'static str>), Answering>);
+
+impl Answers {
+    /// One more; `protocol`: to this one alone.
+    ///
+    /// # Errors
+    /// There is one already.
+    pub(crate) fn put(
+        &mut self,
+        kind: String,
+        protocol: Option<&'static str>,
+        answering: Answering,
+    ) -> Result<(), Error> {
+        let is_taken = |(taken, of): &(String, Option<&'static str>)| {
+            *taken == kind && (*of == protocol || of.is_none() || protocol.is_none())
+        };
+        if self.0.keys().any(is_taken) {
+            return Err(Error::invalid(format!("there are two answers to a question for a {kind}")));
+        }
+        self.0.insert((kind, protocol), answering);
+        Ok(())
+    }
+
+    fn get(&self, ask: &Ask) -> Option<&Answering> {
+        let answers_it = |(kind, of): &(String, Option<&'static str>)| {
+            *kind == ask.kind && of.is_none_or(|protocol| protocol == ask.protocol)
+        };
+        self.0.iter().find(|(key, _)| answers_it(key)).map(|(_, answering)| answering)
+    }
+}
 
 /// Runs the handler, writes its answer.
 pub(crate) fn answering<O, H, F>(handler: H) -> Answering
@@ -118,10 +153,10 @@ pub(crate) struct Asked {
 
 /// Answers, or says nothing where the handler could not or had no time. Whoever has no handler for it abstains: the others
 /// need not wait for it.
-pub(crate) async fn answer(mesh: &Mesh, answering: &BTreeMap<String, Answering>, asked: &Asked) {
+pub(crate) async fn answer(mesh: &Mesh, answers: &Answers, asked: &Asked) {
     let (ask, left) = (asked.ask.clone(), asked.left);
     let (negotiation_id, round, kind) = (&asked.ask.negotiation_id, asked.ask.round, &asked.ask.kind);
-    let response = match answering.get(kind) {
+    let response = match answers.get(&asked.ask) {
         None => {
             tracing::info!(%negotiation_id, round, kind, "asked for what this agent has no answer to: it abstains");
             None

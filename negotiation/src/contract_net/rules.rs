@@ -84,6 +84,13 @@ pub struct Bid {
     pub resources: BTreeMap<String, Exact>,
 }
 
+impl Bid {
+    /// For this price, 0 or more; of all else nothing is said.
+    pub fn at(price: impl Into<Exact>) -> Bid {
+        Bid { price: price.into(), time_ms: None, confidence: None, resources: BTreeMap::new() }
+    }
+}
+
 impl Rules {
     /// Whether work can be announced by them.
     ///

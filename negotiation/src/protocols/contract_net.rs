@@ -34,6 +34,18 @@ pub struct Commitment {
     pub why: Option<String>,
 }
 
+impl Commitment {
+    /// It commits itself.
+    pub fn accept() -> Commitment {
+        Commitment { accept: true, award: None, why: None }
+    }
+
+    /// It does not, and why, in at most 1,000 bytes.
+    pub fn refuse(why: impl Into<String>) -> Commitment {
+        Commitment { accept: false, award: None, why: Some(why.into()) }
+    }
+}
+
 /// What became of the work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -32,6 +32,18 @@ pub struct Acknowledgement {
     pub unable: Option<String>,
 }
 
+impl Acknowledgement {
+    /// It is on it.
+    pub fn given() -> Acknowledgement {
+        Acknowledgement { acknowledged: Some(true), ..Acknowledgement::default() }
+    }
+
+    /// It cannot, and why, in at most 500 bytes.
+    pub fn unable(why: impl Into<String>) -> Acknowledgement {
+        Acknowledgement { unable: Some(why.into()), ..Acknowledgement::default() }
+    }
+}
+
 /// What those who are called are shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Alarm {

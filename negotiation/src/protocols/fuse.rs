@@ -61,6 +61,26 @@ pub struct Labelled {
     pub confidence: Option<f64>,
 }
 
+impl Measured {
+    /// This value; of all else nothing is said.
+    pub fn of(value: f64) -> Measured {
+        Measured { value, variance: None, confidence: None, observed_at: None, unit: None }
+    }
+}
+
+impl Labelled {
+    /// This label; of its confidence nothing is said.
+    pub fn of(label: impl Into<String>) -> Labelled {
+        Labelled { label: Some(label.into()), probabilities: None, confidence: None }
+    }
+
+    /// These probabilities, together 1; of its confidence nothing is said.
+    pub fn probable<L: Into<String>>(probabilities: impl IntoIterator<Item = (L, f64)>) -> Labelled {
+        let each = probabilities.into_iter().map(|(label, probability)| (label.into(), probability));
+        Labelled { label: None, probabilities: Some(each.collect()), confidence: None }
+    }
+}
+
 impl Protocol for Fuse {
     fn name(&self) -> &'static str {
         "fuse"

@@ -33,6 +33,13 @@ pub struct Estimated {
     pub rationale: Option<String>,
 }
 
+impl Estimated {
+    /// This value; of all else nothing is said.
+    pub fn of(value: f64) -> Estimated {
+        Estimated { value, impact: None, confidence: None, rationale: None }
+    }
+}
+
 impl Protocol for AssessRisk {
     fn name(&self) -> &'static str {
         "assess_risk"

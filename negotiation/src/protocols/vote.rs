@@ -52,6 +52,26 @@ pub enum Say {
 }
 
 impl Say {
+    /// This candidate.
+    pub fn choice(candidate: impl Into<String>) -> Say {
+        Say::Choice(candidate.into())
+    }
+
+    /// These candidates, the best first.
+    pub fn ranking<C: Into<String>>(best_first: impl IntoIterator<Item = C>) -> Say {
+        Say::Ranking(best_first.into_iter().map(Into::into).collect())
+    }
+
+    /// All that are good enough.
+    pub fn approved<C: Into<String>>(candidates: impl IntoIterator<Item = C>) -> Say {
+        Say::Approved(candidates.into_iter().map(Into::into).collect())
+    }
+
+    /// A score for some or all.
+    pub fn scores<C: Into<String>, S: Into<Exact>>(scores: impl IntoIterator<Item = (C, S)>) -> Say {
+        Say::Scores(scores.into_iter().map(|(candidate, score)| (candidate.into(), score.into())).collect())
+    }
+
     /// What a JSON answer says: a text is a choice.
     ///
     /// # Errors
