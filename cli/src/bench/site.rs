@@ -124,8 +124,7 @@ pub(super) async fn end(agents: Vec<RunningAgent>) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Hands back what it is given.
-pub(super) async fn echo(_: Context, input: Json) -> Result<Json, TaskError> {
+async fn echo(_: Context, input: Json) -> Result<Json, TaskError> {
     Ok(input)
 }
 

@@ -7,7 +7,7 @@ use super::scenes::Scene;
 use crate::mesh::{Dialling, Ending, abandoned};
 use crate::output::Stop;
 use crate::settings::Settings;
-use agent_sdk::{Agent, AgentBuilder, Context, Id, Json, Mesh, TaskError};
+use agent_sdk::{Agent, AgentBuilder, Context, Id, Mesh, TaskError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,9 +39,7 @@ pub async fn take_part(
     run_name: &str,
     name: &str,
 ) -> Result<(), Stop> {
-    let agent = Agent::builder(id.as_str())
-        .capability(scene.capability(), |_: Context, input: Json| async move { Ok(input) })
-        .label(RUN_LABEL, run_name);
+    let agent = Agent::builder(id.as_str()).invited_by(scene.capability()).label(RUN_LABEL, run_name);
     let agent = scene.member(name, agent).map_err(|error| Stop::Failed(error.to_string()))?;
     run(settings, id, agent).await
 }

@@ -2,10 +2,11 @@
 
 use super::stage::{SceneError, Stage};
 use super::told::{Decided, Told};
-use agent_sdk::{AgentBuilder, Question, TaskError};
+use agent_sdk::{Acknowledgement, AgentBuilder, Alarm, Question, Responder, TaskError};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
+use synod_negotiation::emergency::Report;
 
 /// A runbook for a hall whose cooling fails, with the roster of one night and what each says when the call comes: made up, in the
 /// shape of such a runbook.
@@ -21,7 +22,7 @@ struct Runbook {
     role_steps: BTreeMap<String, Vec<String>>,
     escalation: Vec<String>,
     acknowledge_ms: u64,
-    answers: BTreeMap<String, Value>,
+    answers: BTreeMap<String, Acknowledgement>,
     asleep: Vec<String>,
 }
 
@@ -34,22 +35,26 @@ pub(super) fn members() -> Result<Vec<String>, SceneError> {
     Ok(runbook.roles.into_values().chain(runbook.escalation).collect())
 }
 
-/// Who is awake says what it can; who is asleep is there and says nothing.
+/// Somebody on the roster: awake, with what it says, or asleep.
+struct OnCall(Option<Acknowledgement>);
+
+impl Responder for OnCall {
+    async fn acknowledge(&self, _: &Question, _: &Alarm) -> Result<Option<Acknowledgement>, TaskError> {
+        match &self.0 {
+            Some(answer) => Ok(Some(answer.clone())),
+            // It is there and says nothing, until nobody waits for it any more.
+            None => std::future::pending().await,
+        }
+    }
+}
+
 pub(super) fn member(name: &str, agent: AgentBuilder) -> Result<AgentBuilder, SceneError> {
-    let runbook = runbook()?;
-    let answer = runbook.answers.get(name).cloned();
+    let mut runbook = runbook()?;
+    let answer = runbook.answers.remove(name);
     if answer.is_none() && !runbook.asleep.iter().any(|one| one == name) {
         return Err(super::bad(name));
     }
-    Ok(agent.answers("acknowledge", move |_: Question| {
-        let answer = answer.clone();
-        async move {
-            match answer {
-                Some(answer) => Ok::<_, TaskError>(Some(answer)),
-                None => std::future::pending().await,
-            }
-        }
-    }))
+    Ok(agent.responder(OnCall(answer)))
 }
 
 pub(super) async fn play(stage: &Stage) -> Result<Told, SceneError> {
@@ -78,39 +83,8 @@ pub(super) async fn play(stage: &Stage) -> Result<Told, SceneError> {
     })
 }
 
-#[derive(Deserialize)]
-struct Outcome {
-    complete: bool,
-    acknowledged: Vec<Acknowledged>,
-    silent: Vec<String>,
-    unable: Vec<Unable>,
-    taken_over: Vec<TakenOver>,
-    uncovered: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Acknowledged {
-    participant: String,
-    roles: Vec<String>,
-    after_ms: u64,
-}
-
-#[derive(Deserialize)]
-struct Unable {
-    participant: String,
-    why: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct TakenOver {
-    role: String,
-    by: String,
-    instead_of: String,
-    after_ms: u64,
-}
-
 fn in_short(decided: Decided) -> Result<Decided, SceneError> {
-    let outcome: Outcome = serde_json::from_value(decided.outcome.clone())?;
+    let outcome: Report = serde_json::from_value(decided.outcome.clone())?;
     let mut said = vec![match outcome.complete {
         true => "every role is taken".to_owned(),
         false => format!("NOT complete: nobody has {}", outcome.uncovered.join(", ")),

@@ -3,10 +3,13 @@
 use super::bad;
 use super::stage::{SceneError, Stage};
 use super::told::{Decided, Told};
-use agent_sdk::{AgentBuilder, Question, TaskError};
+use agent_sdk::{AgentBuilder, Claimant, Demand, Question, TaskError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use synod_negotiation::division::drf::{DrfOutcome, DrfShare, DrfUse};
+use synod_negotiation::division::tiers::{TierAmount, TierOutcome};
+use synod_negotiation::protocols::{DivideRules, DivideTasks};
 
 /// What a cluster has free for one night, and what four teams want of it: made up, in the proportions of such jobs.
 const NIGHT: &str = include_str!("input/cluster_night.json");
@@ -42,18 +45,20 @@ pub(super) fn members() -> Result<Vec<String>, SceneError> {
 }
 
 /// A team demands what it has work for: jobs where machines are divided, Gbit/s where the line is.
+impl Claimant for Team {
+    async fn demand(&self, question: &Question) -> Result<Option<Demand>, TaskError> {
+        Ok(Some(match question.rules::<DivideRules>()? {
+            DivideRules::Drf(_) => {
+                let per_task = self.job.iter().map(|(name, amount)| (name.clone(), (*amount).into()));
+                Demand::Tasks(DivideTasks { per_task: per_task.collect(), max_tasks: Some(self.jobs) })
+            }
+            _ => Demand::of(self.line.wanted),
+        }))
+    }
+}
+
 pub(super) fn member(name: &str, agent: AgentBuilder) -> Result<AgentBuilder, SceneError> {
-    let team = night()?.teams.remove(name).ok_or_else(|| bad(name))?;
-    Ok(agent.answers("demand", move |question: Question| {
-        let team = team.clone();
-        async move {
-            let rules: BTreeMap<String, Value> = question.rules()?;
-            Ok::<_, TaskError>(Some(match rules.contains_key("drf") {
-                true => json!({"per_task": team.job, "max_tasks": team.jobs}),
-                false => json!({"demand": team.line.wanted}),
-            }))
-        }
-    }))
+    Ok(agent.claimant(night()?.teams.remove(name).ok_or_else(|| bad(name))?))
 }
 
 pub(super) async fn play(stage: &Stage) -> Result<Told, SceneError> {
@@ -84,67 +89,26 @@ pub(super) async fn play(stage: &Stage) -> Result<Told, SceneError> {
     })
 }
 
-#[derive(Deserialize)]
-struct Jobs {
-    users: Vec<UserJobs>,
-    resources: Vec<Used>,
-}
-
-#[derive(Deserialize)]
-struct UserJobs {
-    user: String,
-    tasks: Value,
-    dominant_resource: Option<String>,
-    dominant_share: Value,
-}
-
-#[derive(Deserialize)]
-struct Used {
-    resource: String,
-    capacity: Value,
-    used: Value,
-}
-
 fn jobs_in_short(decided: Decided) -> Result<Decided, SceneError> {
-    let jobs: Jobs = serde_json::from_value(decided.outcome.clone())?;
-    let user = |one: &UserJobs| {
+    let jobs: DrfOutcome = serde_json::from_value(decided.outcome.clone())?;
+    let user = |one: &DrfShare| {
         let of = one.dominant_resource.as_deref().unwrap_or("nothing");
-        format!("{:<10} {:>3} jobs, {} of all {of}", one.user, plain(&one.tasks), plain(&one.dominant_share))
+        format!("{:<10} {:>3} jobs, {} of all {of}", one.user, one.tasks.to_string(), one.dominant_share)
     };
-    let used = |one: &Used| format!("{} of {} {}", plain(&one.used), plain(&one.capacity), one.resource);
+    let used = |one: &DrfUse| format!("{} of {} {}", one.used, one.capacity, one.resource);
     let mut said: Vec<String> = jobs.users.iter().map(user).collect();
     said.push(format!("in use: {}", jobs.resources.iter().map(used).collect::<Vec<_>>().join(", ")));
     Ok(decided.in_short(said))
 }
 
-#[derive(Deserialize)]
-struct Shares {
-    users: Vec<Share>,
-    left: Value,
-}
-
-#[derive(Deserialize)]
-struct Share {
-    user: String,
-    tier: u32,
-    demand: Value,
-    minimum: Value,
-    amount: Value,
-}
-
 fn line_in_short(decided: Decided, capacity: u64) -> Result<Decided, SceneError> {
-    let shares: Shares = serde_json::from_value(decided.outcome.clone())?;
-    let share = |one: &Share| {
-        let (user, amount, demand, minimum) =
-            (&one.user, plain(&one.amount), plain(&one.demand), plain(&one.minimum));
-        format!("{user:<10} {amount:>3} of {demand:>2} Gbit/s wanted ({minimum} promised, tier {})", one.tier)
+    let shares: TierOutcome = serde_json::from_value(decided.outcome.clone())?;
+    let share = |one: &TierAmount| {
+        let TierAmount { user, tier, demand, minimum, amount, .. } = one;
+        let (amount, demand) = (amount.to_string(), demand.to_string());
+        format!("{user:<10} {amount:>3} of {demand:>2} Gbit/s wanted ({minimum} promised, tier {tier})")
     };
     let mut said: Vec<String> = shares.users.iter().map(share).collect();
-    said.push(format!("{} of {capacity} Gbit/s are left", plain(&shares.left)));
+    said.push(format!("{} of {capacity} Gbit/s are left", shares.left));
     Ok(decided.in_short(said))
-}
-
-/// A number, or a fraction, which is a text.
-fn plain(number: &Value) -> String {
-    number.as_str().map_or_else(|| number.to_string(), str::to_owned)
 }

@@ -1,12 +1,12 @@
 //! Gauges of one river that contradict each other: the camps are reported, instead of a mean that nobody has measured.
 
 use super::stage::{SceneError, Stage};
-use super::told::{Decided, Told};
+use super::told::{Decided, Told, word};
 use super::{bad, lines};
-use agent_sdk::{AgentBuilder, Question, TaskError, Timestamp};
-use serde::Deserialize;
+use agent_sdk::{AgentBuilder, Measured, Question, Signal, Source, TaskError, Timestamp};
 use serde_json::json;
 use std::collections::BTreeMap;
+use synod_negotiation::fusion::conflict::{Camp, Outcome, Verdict};
 
 /// Levels of a river in flood as eight gauges report them, made up after how such gauges fail: silt on the probes of one maker lets
 /// them read some 0.7 m too low, and a volunteer's note is from hours ago.
@@ -42,15 +42,26 @@ pub(super) fn members() -> Result<Vec<String>, SceneError> {
     Ok(gauges()?.into_keys().collect())
 }
 
+impl Gauge {
+    /// Its newest reading: how many minutes ago, and the metres.
+    fn newest(&self) -> Option<(i64, f64)> {
+        self.readings.last().copied()
+    }
+}
+
 /// A gauge tells its newest reading, and when that was.
+impl Source for Gauge {
+    async fn signal(&self, _: &Question) -> Result<Option<Signal>, TaskError> {
+        Ok(self.newest().map(|(minutes_ago, metres)| {
+            let now_ms = jiff::Timestamp::now().as_millisecond();
+            let observed_at = Some(Timestamp::from_millis(now_ms - minutes_ago * 60_000));
+            Measured { observed_at, ..Measured::of(metres) }.into()
+        }))
+    }
+}
+
 pub(super) fn member(name: &str, agent: AgentBuilder) -> Result<AgentBuilder, SceneError> {
-    let gauge = gauges()?.remove(name).ok_or_else(|| bad(name))?;
-    let (minutes_ago, metres) = gauge.readings.last().copied().ok_or_else(|| bad(name))?;
-    Ok(agent.answers("claim", move |_: Question| async move {
-        let now_ms = jiff::Timestamp::now().as_millisecond();
-        let observed_at = Timestamp::from_millis(now_ms - minutes_ago * 60_000);
-        Ok::<_, TaskError>(Some(json!({"value": metres, "observed_at": observed_at})))
-    }))
+    Ok(agent.source(gauges()?.remove(name).ok_or_else(|| bad(name))?))
 }
 
 pub(super) async fn play(stage: &Stage) -> Result<Told, SceneError> {
@@ -62,7 +73,7 @@ pub(super) async fn play(stage: &Stage) -> Result<Told, SceneError> {
     let question = "how high does the river stand at the old bridge, in metres?";
     let open = stage.of(&names, stage.ask("level", "resolve", &question, &rules)?)?;
     let decided = in_short(stage.decide(open).await?)?;
-    let newest: Vec<f64> = gauges.values().filter_map(|gauge| Some(gauge.readings.last()?.1)).collect();
+    let newest: Vec<f64> = gauges.values().filter_map(|gauge| Some(gauge.newest()?.1)).collect();
     let mean = newest.iter().sum::<f64>() / newest.len().max(1) as f64;
     let nearest = newest.iter().map(|metres| (metres - mean).abs()).fold(f64::INFINITY, f64::min);
     Ok(Told {
@@ -79,42 +90,26 @@ pub(super) async fn play(stage: &Stage) -> Result<Told, SceneError> {
     })
 }
 
-#[derive(Deserialize)]
-struct Outcome {
-    verdict: String,
-    value: Option<f64>,
-    camps: Vec<Camp>,
-    outliers: Vec<Outlier>,
-}
-
-#[derive(Deserialize)]
-struct Camp {
-    value: f64,
-    least: f64,
-    greatest: f64,
-    members: Vec<String>,
-    share: f64,
-}
-
-#[derive(Deserialize)]
-struct Outlier {
-    source: String,
-    value: f64,
-}
-
 fn in_short(decided: Decided) -> Result<Decided, SceneError> {
     let outcome: Outcome = serde_json::from_value(decided.outcome.clone())?;
-    let mut said = vec![match outcome.value {
-        Some(value) => format!("{}: {value:.2} m", outcome.verdict),
-        None => format!("{}: there is no one level, but {} camps", outcome.verdict, outcome.camps.len()),
+    let verdict = word(&outcome.verdict)?;
+    let mut said = vec![match (outcome.verdict, outcome.value) {
+        (Verdict::Agreed, Some(value)) => format!("{verdict}: {value:.2} m"),
+        _ => format!("{verdict}: there is no one level, but {} camps", outcome.camps.len()),
     }];
-    said.extend(outcome.camps.iter().map(|camp| {
-        let (who, share) = (camp.members.join(", "), camp.share * 100.0);
-        format!(
-            "{:.2} m ({:.2} to {:.2}) say {who}: {share:.0} % of the weight",
-            camp.value, camp.least, camp.greatest
-        )
-    }));
+    said.extend(outcome.camps.iter().map(camp));
     said.extend(outcome.outliers.iter().map(|one| format!("{:.2} m says {}, alone", one.value, one.source)));
     Ok(decided.in_short(said))
+}
+
+fn camp(camp: &Camp) -> String {
+    let metres = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), |value| format!("{value:.2}"));
+    format!(
+        "{} m ({} to {}) say {}: {:.0} % of the weight",
+        metres(camp.value),
+        metres(camp.least),
+        metres(camp.greatest),
+        camp.members.join(", "),
+        camp.share * 100.0
+    )
 }

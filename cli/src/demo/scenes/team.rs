@@ -2,14 +2,15 @@
 //! does the work, and the rest of the stream goes to those who are left.
 
 use super::stage::{Opened, SceneError, Stage};
-use super::told::{Decided, Told};
+use super::told::{Decided, Told, word};
 use super::{bad, lines};
-use agent_sdk::{AgentBuilder, Question, TaskError};
+use agent_sdk::{AgentBuilder, Award, Bid, Bidder, Json, Question, TaskError, WorkReport};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use synod_negotiation::contract_net::Outcome;
 use synod_protocol::negotiation::Invite;
 
 /// Invoices of one week in batches, to be added up quickly or cheaply: made up, with the names of no firm.
@@ -54,11 +55,19 @@ fn batches() -> Result<Vec<Batch>, SceneError> {
     Ok(batches)
 }
 
-fn bookkeepers() -> Result<BTreeMap<String, (u64, u64)>, SceneError> {
+/// Bids by the line, and takes the time that it has promised.
+#[derive(Clone, Copy, Debug)]
+struct Bookkeeper {
+    cents_a_line: u64,
+    ms_a_line: u64,
+}
+
+fn bookkeepers() -> Result<BTreeMap<String, Bookkeeper>, SceneError> {
     let read = |line: Vec<&'static str>| {
         let [name, cents, ms] = line[..] else { return Err(bad("a bookkeeper has three fields")) };
         let number = |text: &str| text.parse::<u64>().map_err(|e| bad(&format!("{text}: {e}")));
-        Ok((name.to_owned(), (number(cents)?, number(ms)?)))
+        let (cents_a_line, ms_a_line) = (number(cents)?, number(ms)?);
+        Ok((name.to_owned(), Bookkeeper { cents_a_line, ms_a_line }))
     };
     lines(BOOKKEEPERS).map(read).collect()
 }
@@ -67,21 +76,30 @@ pub(super) fn members() -> Result<Vec<String>, SceneError> {
     Ok(bookkeepers()?.into_keys().collect())
 }
 
-/// A bookkeeper bids by the line, takes what it is awarded, and takes the time that it has promised.
-pub(super) fn member(name: &str, agent: AgentBuilder) -> Result<AgentBuilder, SceneError> {
-    let (cents, ms) = bookkeepers()?.remove(name).ok_or_else(|| bad(name))?;
-    let bid = move |question: Question| async move {
+/// What becomes of a batch.
+#[derive(Serialize, Deserialize)]
+struct Sum {
+    lines: usize,
+    total_cents: u64,
+}
+
+impl Bidder for Bookkeeper {
+    async fn bid(&self, question: &Question) -> Result<Option<Bid>, TaskError> {
         let lines = question.question::<Batch>()?.cents.len() as u64;
-        Ok::<_, TaskError>(Some(json!({"price": cents * lines, "time_ms": ms * lines})))
-    };
-    let commit = |_: Question| async { Ok::<_, TaskError>(Some(json!({"accept": true}))) };
-    let result = move |question: Question| async move {
+        Ok(Some(Bid { time_ms: Some(self.ms_a_line * lines), ..Bid::at(self.cents_a_line * lines) }))
+    }
+
+    async fn result(&self, question: &Question, award: &Award) -> Result<Option<WorkReport>, TaskError> {
         let batch: Batch = question.question()?;
-        tokio::time::sleep(Duration::from_millis(ms * batch.cents.len() as u64)).await; // the work itself
-        let result = json!({"lines": batch.cents.len(), "total_cents": batch.total_cents()});
-        Ok::<_, TaskError>(Some(json!({"result": result})))
-    };
-    Ok(agent.answers("bid", bid).answers("commit", commit).answers("result", result))
+        tokio::time::sleep(Duration::from_millis(award.time_ms.unwrap_or(0))).await; // the work itself
+        let sum = Sum { lines: batch.cents.len(), total_cents: batch.total_cents() };
+        let sum = Json::of(&sum).map_err(|e| TaskError::permanent("invalid_output", e.to_string()))?;
+        Ok(Some(WorkReport::Result(sum)))
+    }
+}
+
+pub(super) fn member(name: &str, agent: AgentBuilder) -> Result<AgentBuilder, SceneError> {
+    Ok(agent.bidder(bookkeepers()?.remove(name).ok_or_else(|| bad(name))?))
 }
 
 pub(super) async fn play(stage: &Stage) -> Result<Told, SceneError> {
@@ -144,52 +162,25 @@ async fn killed(stage: &Stage, opened: &Opened) -> Result<Instant, SceneError> {
     }
 }
 
-#[derive(Deserialize)]
-struct Outcome {
-    winner: String,
-    award: Award,
-    #[serde(default)]
-    revoked: Vec<Revoked>,
-    result: Total,
-    actual_ms: u64,
-}
-
-#[derive(Deserialize)]
-struct Award {
-    price: serde_json::Value,
-    time_ms: u64,
-}
-
-#[derive(Deserialize)]
-struct Revoked {
-    participant: String,
-    why: String,
-}
-
-#[derive(Deserialize)]
-struct Total {
-    lines: usize,
-    total_cents: u64,
-}
-
 fn in_short(decided: Decided, batch: &Batch, brief: bool) -> Result<Decided, SceneError> {
     let outcome: Outcome = serde_json::from_value(decided.outcome.clone())?;
-    let Award { price, time_ms } = outcome.award;
-    let Total { lines, total_cents } = outcome.result;
+    let (Some(award), Some(result)) = (&outcome.award, &outcome.result) else {
+        return Err(SceneError::Unexpected(format!("nobody has done {}", batch.name)));
+    };
+    let Sum { lines, total_cents } = result.to()?;
     let mut said = vec![format!(
-        "{:<10} {lines:>2} lines, {}: {} for {price} cents, promised {time_ms} ms, took {} ms; total {}.{:02}",
+        "{:<10} {lines:>2} lines, {}: {} for {} cents, promised {} ms, took {} ms; total {}.{:02}",
         batch.name,
         batch.wanted,
-        outcome.winner,
-        outcome.actual_ms,
+        award.participant,
+        award.price,
+        award.time_ms.unwrap_or(0),
+        outcome.actual_ms.unwrap_or(0),
         total_cents / 100,
         total_cents % 100,
     )];
-    said.extend(
-        outcome
-            .revoked
-            .iter()
-            .map(|one| format!("the award to {} was revoked: {}", one.participant, one.why)),
-    );
+    for one in &outcome.revoked {
+        said.push(format!("the award to {} was revoked: {}", one.participant, word(&one.why)?));
+    }
     Ok(Decided { brief, ..decided.in_short(said) })
 }

@@ -207,6 +207,11 @@ fn draw_decided(out: &mut String, decided: &Decided) {
     let _ = writeln!(out, "Certificate: {} bytes, digest {}…; {verdict}.", proof.bytes, harmless(digest));
 }
 
+/// What a name on the wire is in words.
+pub(super) fn word(name: &impl Serialize) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_value(name)?.as_str().unwrap_or_default().replace('_', " "))
+}
+
 /// A value as one would say it: `value 3.42, confidence 0.95`.
 fn spoken(value: &Value) -> String {
     match value {
