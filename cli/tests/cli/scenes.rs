@@ -80,18 +80,13 @@ fn what_is_scarce_is_divided_and_no_more_than_there_is() {
     let cpu = 16 * jobs["analytics"] + 6 * jobs["imaging"] + 4 * jobs["tests"] + 24 * jobs["training"];
     let used = |name: &str| all.iter().find(|one| one["resource"] == name).unwrap()["used"].as_u64().unwrap();
     assert_eq!((gpu, cpu), (used("gpu"), used("cpu")), "{machines}");
-    let line: BTreeMap<&str, &Value> = outcome(&told, 1)["users"]
+    let line: BTreeMap<&str, u64> = outcome(&told, 1)["users"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|user| (user["user"].as_str().unwrap(), &user["amount"]))
+        .map(|user| (user["user"].as_str().unwrap(), user["amount"].as_u64().unwrap()))
         .collect();
-    let expected = BTreeMap::from([
-        ("analytics", &json!(12)),
-        ("imaging", &json!(12)),
-        ("tests", &json!(3)),
-        ("training", &json!(13)),
-    ]);
+    let expected = BTreeMap::from([("analytics", 12), ("imaging", 12), ("tests", 3), ("training", 13)]);
     assert_eq!(line, expected);
 }
 

@@ -2,7 +2,8 @@
 
 use crate::terminal::harmless;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 use synod_protocol::negotiation::{ClosedBy, NegotiationView, Round};
@@ -172,6 +173,7 @@ fn draw_decided(out: &mut String, decided: &Decided) {
         harmless(&decided.protocol),
         harmless(&spoken(&decided.question))
     );
+    let mut before = BTreeSet::new();
     for round in &decided.rounds {
         let ended = match round.closed_by {
             Some(ClosedBy::Complete) => "nobody was left to wait for",
@@ -186,7 +188,7 @@ fn draw_decided(out: &mut String, decided: &Decided) {
             harmless(&round.kind),
             round.took_ms
         );
-        let says = round.answers.iter().map(|answer| (&answer.who, spoken(&answer.said)));
+        let says = round.answers.iter().map(|answer| (&answer.who, spoken(&anew(answer, &mut before))));
         let silent = round.silent.iter().map(|who| (who, "... says nothing".to_owned()));
         let gone = round.gone.iter().map(|(who, why)| (who, format!("... is gone: {why}")));
         for (who, says) in says.chain(silent).chain(gone) {
@@ -207,6 +209,16 @@ fn draw_decided(out: &mut String, decided: &Decided) {
     let _ = writeln!(out, "Certificate: {} bytes, digest {}…; {verdict}.", proof.bytes, harmless(digest));
 }
 
+/// An answer without the words that the same one has said in an earlier round.
+fn anew(answer: &Answered, before: &mut BTreeSet<(String, String)>) -> Value {
+    let Value::Object(members) = &answer.said else { return answer.said.clone() };
+    let mut is_new = |value: &Value| {
+        value.as_str().is_none_or(|words| before.insert((answer.who.clone(), words.to_owned())))
+    };
+    let members = members.iter().filter(|(_, value)| is_new(value));
+    Value::Object(members.map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
 /// What a name on the wire is in words.
 pub(super) fn word(name: &impl Serialize) -> Result<String, serde_json::Error> {
     Ok(serde_json::to_value(name)?.as_str().unwrap_or_default().replace('_', " "))
@@ -220,15 +232,20 @@ fn spoken(value: &Value) -> String {
         Value::Array(all) if all.len() > 6 => format!("({} of them)", all.len()),
         Value::Array(all) => all.iter().map(spoken).collect::<Vec<_>>().join(" and "),
         Value::Object(members) => {
+            let says = |value: &Value| {
+                !(value.is_null()
+                    || value.as_object().is_some_and(Map::is_empty)
+                    || value.as_array().is_some_and(Vec::is_empty))
+            };
             let member = |(name, value): (&String, &Value)| match value {
-                Value::Object(inner) if inner.is_empty() => name.clone(),
                 Value::Object(_) => format!("{name} ({})", spoken(value)),
                 Value::Bool(true) => name.clone(),
                 Value::Bool(false) => format!("not {name}"),
                 _ => format!("{} {}", name.replace('_', " "), spoken(value)),
             };
             // What is said in words comes last, since it is the longest.
-            let (words, figures): (Vec<_>, Vec<_>) = members.iter().partition(|(_, value)| value.is_string());
+            let (words, figures): (Vec<_>, Vec<_>) =
+                members.iter().filter(|(_, value)| says(value)).partition(|(_, value)| value.is_string());
             figures.into_iter().chain(words).map(member).collect::<Vec<_>>().join(", ")
         }
         other => other.to_string(),
@@ -247,8 +264,21 @@ mod tests {
         check(json!({"acknowledged": true, "note": "here"}), "acknowledged, note here");
         check(json!({"accept": false, "per_task": {"cpu": 4}}), "not accept, per_task (cpu 4)");
         check(json!({"because": "of rust", "value": 1}), "value 1, because of rust");
+        check(json!({"price": 5, "resources": {}, "why": null}), "price 5");
         check(json!({"cents": [1, 2, 3, 4, 5, 6, 7]}), "cents (7 of them)");
         check(json!(null), "abstains");
         check(json!(5), "5");
+    }
+
+    #[test]
+    fn words_are_told_once_and_figures_each_time() {
+        let mut before = BTreeSet::new();
+        let said = |who: &str, said: Value| Answered { who: who.to_owned(), said };
+        let mut check = |answer: Answered, told: Value| assert_eq!(anew(&answer, &mut before), told);
+        check(said("a", json!({"value": 1, "why": "x"})), json!({"value": 1, "why": "x"}));
+        check(said("b", json!({"value": 1, "why": "x"})), json!({"value": 1, "why": "x"}));
+        check(said("a", json!({"value": 1, "why": "x"})), json!({"value": 1}));
+        check(said("a", json!("yes")), json!("yes"));
+        check(said("a", json!("yes")), json!("yes"));
     }
 }
