@@ -166,7 +166,7 @@ fn decisions_scene(
         Format::Table => output.text(&scenes::draw(&told))?,
         Format::Json | Format::Yaml => output.structured(&told)?,
     }
-    match told.decisions.iter().filter(|decided| !decided.certificate.holds).count() {
+    match told.doubtful() {
         0 => Ok(()),
         some => Err(Stop::Failed(format!("{some} certificates do not hold"))),
     }

@@ -1,9 +1,11 @@
 //! What agents decide in the demo's scenes, each a process of its own: the same each time, with a certificate that holds.
 
 use crate::binary::synod;
-use crate::running::{Up, json, processes_with};
+use crate::running::{Running, Up, children, is_alive, json, processes_with, until};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::process::Stdio;
 
 /// A scene on a mesh of its own, every certificate of which holds, and of which nobody is left.
 fn played(name: &str) -> Value {
@@ -152,4 +154,16 @@ fn a_scene_is_told_to_people_and_leaves_nobody_behind() {
     assert_eq!(up.json(0, &["agent", "list"]), json!([]));
     let told = up.json(0, &["demo", "--scene", "risk"]);
     check(&told, "risk");
+}
+
+#[test]
+fn members_end_with_the_scene_however_it_ends() {
+    let mut command = synod(&["demo", "--scene", "emergency"]);
+    let mut demo = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    // Six members, and Redis.
+    until("the members", || children(demo.id()).len() > 6);
+    let members = children(demo.id());
+    demo.signal(Signal::SIGKILL);
+    assert!(!demo.ended().0.success());
+    until("the end of the members", || members.iter().all(|member| !is_alive(*member)));
 }

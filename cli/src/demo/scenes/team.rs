@@ -48,7 +48,8 @@ fn batches() -> Result<Vec<Batch>, SceneError> {
         match batches.last_mut().filter(|batch| batch.name == name) {
             Some(batch) => batch.cents.push(cents),
             None => {
-                batches.push(Batch { name: name.to_owned(), wanted: wanted.to_owned(), cents: vec![cents] })
+                let (name, wanted) = (name.to_owned(), wanted.to_owned());
+                batches.push(Batch { name, wanted, cents: vec![cents] });
             }
         }
     }

@@ -141,6 +141,13 @@ impl RoundTold {
     }
 }
 
+impl Told {
+    /// How many certificates do not hold.
+    pub fn doubtful(&self) -> usize {
+        self.decisions.iter().filter(|decided| !decided.certificate.holds).count()
+    }
+}
+
 /// For people.
 pub fn draw(told: &Told) -> String {
     let mut out = format!("\n{}\n", harmless(&told.about));
@@ -157,7 +164,7 @@ pub fn draw(told: &Told) -> String {
     for note in &told.notes {
         out.push_str(&format!("{}\n", harmless(note)));
     }
-    let (all, hold) = (told.decisions.len(), told.decisions.iter().filter(|d| d.certificate.holds).count());
+    let (all, hold) = (told.decisions.len(), told.decisions.len() - told.doubtful());
     let seconds = told.took_ms as f64 / 1e3;
     out.push_str(&format!(
         "\n{all} decided in {seconds:.1} s, the start of the members included; {hold} of {all} certificates hold.\n"
@@ -268,6 +275,34 @@ mod tests {
         check(json!({"cents": [1, 2, 3, 4, 5, 6, 7]}), "cents (7 of them)");
         check(json!(null), "abstains");
         check(json!(5), "5");
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_hold_is_not_passed_over() {
+        let proof = |holds| Proof { bytes: 1, digest: "d".to_owned(), holds, recomputed: holds };
+        let decided = |holds| Decided {
+            negotiation_id: "n".to_owned(),
+            question: json!("where to?"),
+            protocol: "vote".to_owned(),
+            rounds: Vec::new(),
+            outcome: Value::Null,
+            in_short: Vec::new(),
+            why: Vec::new(),
+            certificate: proof(holds),
+            took_ms: 1.0,
+            brief: false,
+        };
+        let told = Told {
+            scene: "signals",
+            run: "run".to_owned(),
+            about: String::new(),
+            decisions: vec![decided(true), decided(false)],
+            notes: Vec::new(),
+            took_ms: 1,
+        };
+        assert_eq!(told.doubtful(), 1);
+        let drawn = draw(&told);
+        assert!(drawn.contains("IT DOES NOT HOLD") && drawn.contains("1 of 2 certificates hold"), "{drawn}");
     }
 
     #[test]
