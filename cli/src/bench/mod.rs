@@ -19,6 +19,7 @@ mod plain_agent;
 mod process;
 mod publish;
 mod rest;
+mod rounds;
 mod site;
 mod snapshots;
 mod timers;
@@ -45,6 +46,8 @@ pub enum Scene {
     Hops,
     /// Tasks per second with eight agents at 1, 64 and 512 in flight
     Load,
+    /// Negotiations: a round beside its parts, a thousand participants, a hundred at once
+    Rounds,
     /// How late deadlines fire
     Timers,
     /// A snapshot of a thousand agents; an agent's own context, beside one SET
@@ -55,13 +58,14 @@ pub enum Scene {
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Scene; 9] = [
+    pub const ALL: [Scene; 10] = [
         Scene::Rest,
         Scene::Publish,
         Scene::Wait,
         Scene::Door,
         Scene::Hops,
         Scene::Load,
+        Scene::Rounds,
         Scene::Timers,
         Scene::Snapshots,
         Scene::Fold,
@@ -143,6 +147,9 @@ pub enum BenchError {
     /// A task did not come to its result.
     #[error(transparent)]
     Task(#[from] agent_sdk::WaitError),
+    /// A negotiation did not come to its decision.
+    #[error(transparent)]
+    Negotiation(#[from] agent_sdk::NegotiationError),
     /// A command is not what it should be, or a record does not read.
     #[error(transparent)]
     Protocol(#[from] synod_protocol::Error),
@@ -182,6 +189,7 @@ pub async fn measure(
             Scene::Door => door::measure(&site, effort).await?,
             Scene::Hops => hops::measure(&site, effort).await?,
             Scene::Load => load::measure(&site, effort).await?,
+            Scene::Rounds => rounds::measure(&site, effort).await?,
             Scene::Timers => timers::measure(&site, effort).await?,
             Scene::Snapshots => snapshots::measure(&site, effort).await?,
             Scene::Fold => fold::measure(&site, effort).await?,

@@ -2,7 +2,7 @@
 
 use super::place::{Place, names_a_mesh};
 use crate::demo::agents::Post;
-use crate::demo::{Tree, TreeError, conduct, fleet, screen, serve, together};
+use crate::demo::{Tree, TreeError, conduct, fleet, scenes, screen, serve, together};
 use crate::mesh::{Ending, Ground, GroundError, run as on_runtime};
 use crate::output::{Format, Output, Stop};
 use crate::settings::{Flags, Settings, Source};
@@ -37,6 +37,30 @@ enum Scene {
     Fleet,
     /// Shared state, a lock, a budget and a queue, each with somebody in the way
     Together,
+    /// Agents decide: gauges of one river contradict each other, and the camps are reported
+    Signals,
+    /// Agents decide: how risky a change is, with one assessor who lies
+    Risk,
+    /// Agents decide: a cluster and a line are divided between teams that want more than there is
+    Scarcity,
+    /// Agents decide: a runbook at night, and somebody who does not wake up
+    Emergency,
+    /// Agents decide: a team bids for a stream of work, and one of them is killed over it
+    Team,
+}
+
+impl Scene {
+    /// Those in which agents decide together.
+    fn of_decisions(self) -> Option<scenes::Scene> {
+        match self {
+            Scene::Files | Scene::Fleet | Scene::Together => None,
+            Scene::Signals => Some(scenes::Scene::Signals),
+            Scene::Risk => Some(scenes::Scene::Risk),
+            Scene::Scarcity => Some(scenes::Scene::Scarcity),
+            Scene::Emergency => Some(scenes::Scene::Emergency),
+            Scene::Team => Some(scenes::Scene::Team),
+        }
+    }
 }
 
 /// Arguments of `synod demo-agent`.
@@ -52,6 +76,19 @@ pub struct AgentArgs {
     concurrency: u32,
 }
 
+/// Arguments of `synod demo-member`.
+#[derive(Debug, clap::Args)]
+pub struct MemberArgs {
+    #[arg(long)]
+    id: Id,
+    #[arg(long)]
+    run: String,
+    #[arg(long, value_enum)]
+    scene: scenes::Scene,
+    #[arg(long)]
+    name: String,
+}
+
 /// What an embedded mesh has begun may take so long at its end.
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
 
@@ -62,6 +99,9 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
     }
     if args.scene == Scene::Together {
         return together_scene(&settings, Duration::from_secs(args.limit), output);
+    }
+    if let Some(scene) = args.scene.of_decisions() {
+        return decisions_scene(&settings, scene, Duration::from_secs(args.limit), output);
     }
     let tree = tree(args.input.as_deref())?;
     if tree.files.is_empty() {
@@ -80,6 +120,9 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
         Format::Table => {
             let drawn = screen::draw(&report, output.screen());
             output.text(&drawn)?;
+            super::note(
+                "more of it: synod demo --scene fleet, together, signals, risk, scarcity, emergency or team",
+            );
         }
         Format::Json | Format::Yaml => output.structured(&report)?,
     }
@@ -109,6 +152,23 @@ fn together_scene(settings: &Settings, limit: Duration, output: &mut Output<impl
     match output.format() {
         Format::Table => output.text(&together::draw(&report)),
         Format::Json | Format::Yaml => output.structured(&report),
+    }
+}
+
+fn decisions_scene(
+    settings: &Settings,
+    which: scenes::Scene,
+    limit: Duration,
+    output: &mut Output<impl Write>,
+) -> Result<(), Stop> {
+    let told = scene(settings, limit, async |ground: &Ground| which.play(ground).await)?;
+    match output.format() {
+        Format::Table => output.text(&scenes::draw(&told))?,
+        Format::Json | Format::Yaml => output.structured(&told)?,
+    }
+    match told.doubtful() {
+        0 => Ok(()),
+        some => Err(Stop::Failed(format!("{some} certificates do not hold"))),
     }
 }
 
@@ -176,4 +236,10 @@ pub(super) fn run_agent(args: AgentArgs, flags: Flags) -> Result<(), Stop> {
     let settings = Place::default().quiet_settings(flags)?;
     let AgentArgs { root, id, run, concurrency } = args;
     on_runtime(serve::serve(&settings, Post { root, id, run, concurrency }))
+}
+
+pub(super) fn run_member(args: MemberArgs, flags: Flags) -> Result<(), Stop> {
+    let settings = Place::default().quiet_settings(flags)?;
+    let MemberArgs { id, run, scene, name } = args;
+    on_runtime(serve::take_part(&settings, scene, &id, &run, &name))
 }

@@ -115,6 +115,9 @@ pub enum Command {
     /// One of the demo's agents
     #[command(hide = true)]
     DemoAgent(demo::AgentArgs),
+    /// A member of one of the demo's scenes
+    #[command(hide = true)]
+    DemoMember(demo::MemberArgs),
 }
 
 /// Runs one command line. Data goes to stdout, everything else to stderr.
@@ -146,6 +149,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Coordinator(args) => coordinator::run(args, cli.flags),
         Command::Demo(args) => demo::run(args, cli.flags, &mut output),
         Command::DemoAgent(args) => demo::run_agent(args, cli.flags),
+        Command::DemoMember(args) => demo::run_member(args, cli.flags),
         Command::Bench(args) => bench::run(args, cli.flags, &mut output),
         Command::Validate(args) => validate::run(args, cli.flags, &mut output),
         Command::Agent(args) => agent::run(args, cli.flags, &mut output),

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use synod_protocol::{Code, Error, Id};
-use tokio::process::{Child, ChildStdin};
+use tokio::process::{Child, ChildStdin, Command};
 
 /// How long an agent may take from its start to its registration.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -61,6 +61,17 @@ pub struct Job<'a> {
     pub concurrency: u32,
 }
 
+/// Who takes part in a scene, in its own process.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// The scene's name.
+    pub scene: &'a str,
+    /// The run's name, unique in the mesh; the members' ids begin with it.
+    pub run: &'a str,
+    /// Its name in the scene.
+    pub name: &'a str,
+}
+
 /// The fleet is not as it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentsError {
@@ -92,10 +103,21 @@ impl Agents {
     /// # Errors
     /// See [`AgentsError`]; none is left running then.
     pub async fn start(job: Job<'_>, mesh: &Dialling, api: &Api) -> Result<Agents, AgentsError> {
-        let mut agents = Agents { processes: Vec::with_capacity(job.agents), api: api.clone() };
-        for number in 1..=job.agents {
-            agents.processes.push(AgentProcess::start(job, number, mesh)?);
-        }
+        let processes = (1..=job.agents).map(|number| AgentProcess::start(job, number, mesh));
+        Agents::registered(processes.collect::<Result<_, _>>()?, api).await
+    }
+
+    /// Starts the members of a scene, and waits until the mesh knows them all.
+    ///
+    /// # Errors
+    /// See [`AgentsError`]; none is left running then.
+    pub async fn members(all: &[Member<'_>], mesh: &Dialling, api: &Api) -> Result<Agents, AgentsError> {
+        let processes = all.iter().map(|member| AgentProcess::member(*member, mesh));
+        Agents::registered(processes.collect::<Result<_, _>>()?, api).await
+    }
+
+    async fn registered(processes: Vec<AgentProcess>, api: &Api) -> Result<Agents, AgentsError> {
+        let mut agents = Agents { processes, api: api.clone() };
         for process in &mut agents.processes {
             process.registered(api).await?;
         }
@@ -142,6 +164,18 @@ impl AgentProcess {
             .args(["--concurrency", &job.concurrency.to_string()])
             .arg("--root")
             .arg(job.root);
+        AgentProcess::run(id, command)
+    }
+
+    fn member(member: Member<'_>, mesh: &Dialling) -> Result<AgentProcess, AgentsError> {
+        let id: Id = format!("{}-{}", member.run, member.name).parse()?;
+        let mut command = this_program(mesh)?;
+        command.arg("demo-member").args(["--id", id.as_str(), "--run", member.run]);
+        command.args(["--scene", member.scene, "--name", member.name]);
+        AgentProcess::run(id, command)
+    }
+
+    fn run(id: Id, mut command: Command) -> Result<AgentProcess, AgentsError> {
         let mut child = command.spawn()?;
         let lifeline = child.stdin.take();
         Ok(AgentProcess { id, child, _lifeline: lifeline })

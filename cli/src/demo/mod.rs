@@ -7,7 +7,8 @@
 //!                 └──> Report (+ MeshFigures) ──> screen
 //! ```
 //!
-//! `fleet` is a scene of its own: breakers and balancing at work; so is `together`: state, locks, budgets and queues. `tree`, `path`, `analyse`, `report` and `screen` know nothing of the mesh.
+//! `fleet` is a scene of its own: breakers and balancing at work; so is `together`: state, locks, budgets and queues; `scenes` has those in which agents decide
+//! together. `tree`, `path`, `analyse`, `report` and `screen` know nothing of the mesh.
 
 pub mod agents;
 pub mod analyse;
@@ -18,6 +19,7 @@ pub mod fleet;
 pub mod language;
 pub mod path;
 pub mod report;
+pub mod scenes;
 pub mod screen;
 pub mod serve;
 pub mod takeover;

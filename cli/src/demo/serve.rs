@@ -1,12 +1,13 @@
-//! One of the demo's agents: reads files of one tree, and says what they are.
+//! One of the demo's agents: reads files of one tree, and says what they are; or takes part in a scene.
 
 use super::agents::Post;
 use super::analyse::{FileFacts, FileTask, analyse};
 use super::conduct::{CAPABILITY, RUN_LABEL};
+use super::scenes::Scene;
 use crate::mesh::{Dialling, Ending, abandoned};
 use crate::output::Stop;
 use crate::settings::Settings;
-use agent_sdk::{Agent, Context, Mesh, TaskError};
+use agent_sdk::{Agent, AgentBuilder, Context, Id, Mesh, TaskError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,17 +20,35 @@ const FINISH_WITHIN: Duration = Duration::from_secs(2);
 /// # Errors
 /// The mesh refuses it, or nobody needs it any more.
 pub async fn serve(settings: &Settings, post: Post) -> Result<(), Stop> {
-    let failed = |error: &dyn std::fmt::Display| Stop::Failed(error.to_string());
-    let mut ending = Ending::listen().map_err(|e| failed(&e))?;
-    let mesh = Mesh::connect(Dialling::of(settings, post.id.as_str()).sdk()).map_err(|e| failed(&e))?;
     let root: Arc<PathBuf> = post.root.into();
     let agent = Agent::builder(post.id.as_str())
         .capability(CAPABILITY, move |_: Context, task: FileTask| facts(root.clone(), task))
         .concurrency(post.concurrency)
-        .label(RUN_LABEL, post.run)
-        .drain_limit(FINISH_WITHIN)
-        .build(&mesh)
-        .map_err(|e| failed(&e))?;
+        .label(RUN_LABEL, post.run);
+    run(settings, &post.id, agent).await
+}
+
+/// Takes part in a scene until it is asked to end, or until whoever started it is gone.
+///
+/// # Errors
+/// The mesh refuses it, nobody in the scene is called that, or nobody needs it any more.
+pub async fn take_part(
+    settings: &Settings,
+    scene: Scene,
+    id: &Id,
+    run_name: &str,
+    name: &str,
+) -> Result<(), Stop> {
+    let agent = Agent::builder(id.as_str()).invited_by(scene.capability()).label(RUN_LABEL, run_name);
+    let agent = scene.member(name, agent).map_err(|error| Stop::Failed(error.to_string()))?;
+    run(settings, id, agent).await
+}
+
+async fn run(settings: &Settings, id: &Id, agent: AgentBuilder) -> Result<(), Stop> {
+    let failed = |error: &dyn std::fmt::Display| Stop::Failed(error.to_string());
+    let mut ending = Ending::listen().map_err(|e| failed(&e))?;
+    let mesh = Mesh::connect(Dialling::of(settings, id.as_str()).sdk()).map_err(|e| failed(&e))?;
+    let agent = agent.drain_limit(FINISH_WITHIN).build(&mesh).map_err(|e| failed(&e))?;
     let asked = async move {
         ending.asked().await;
     };

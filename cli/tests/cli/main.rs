@@ -11,6 +11,7 @@ mod ledger;
 mod program;
 mod real;
 mod running;
+mod scenes;
 mod tree;
 mod up;
 mod validate;
