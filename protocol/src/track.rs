@@ -222,7 +222,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn appraisal(value: serde_json::Value) -> AppraiseAgent {
+    fn appraisal(value: &serde_json::Value) -> AppraiseAgent {
         let mut whole = json!({"agent_id": "a", "kind": "translate"});
         whole.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
         serde_json::from_value(whole).unwrap()
@@ -241,7 +241,7 @@ mod tests {
         ];
         let record = told
             .into_iter()
-            .fold(WorkRecord::default(), |record, one| record.with(&appraisal(one).told(), at(7)));
+            .fold(WorkRecord::default(), |record, one| record.with(&appraisal(&one).told(), at(7)));
         assert_eq!(
             serde_json::to_value(&record).unwrap(),
             json!({"results": 3, "time_ratio": "3333333/2000000", "time_results": 2,
@@ -263,10 +263,10 @@ mod tests {
             (json!({"promised_price": 0, "actual_price": 5}), "/promised_price"),
             (json!({"promised_price": 1, "actual_price": -1}), "/actual_price"),
         ] {
-            let error = appraisal(value.clone()).check().unwrap_err();
+            let error = appraisal(&value).check().unwrap_err();
             assert_eq!(error.field.as_deref(), Some(field), "{value}: {error}");
         }
-        assert!(appraisal(json!({"kept": false})).check().is_ok());
+        assert!(appraisal(&json!({"kept": false})).check().is_ok());
         for kind in ["", "A", "a b", &"a".repeat(65)] {
             let read = serde_json::from_value::<AppraiseAgent>(json!({"agent_id": "a", "kind": kind}));
             assert!(read.is_err(), "{kind:?}");
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_record_goes_on_for_ever_in_few_digits() {
-        let third = appraisal(json!({"promised_ms": 3, "actual_ms": 4, "kept": true})).told();
+        let third = appraisal(&json!({"promised_ms": 3, "actual_ms": 4, "kept": true})).told();
         let mut record = WorkRecord {
             results: RESULTS - 1,
             time_ratio: Exact::ratio(999_999_999_999_999_999, 999_999_000_000),
@@ -300,7 +300,7 @@ mod tests {
     fn the_kind_that_was_told_of_longest_ago_goes() {
         let mut records = WorkRecords::new();
         let kind = |n: usize| format!("k{n}").parse::<WorkKind>().unwrap();
-        let told = appraisal(json!({"kept": true})).told();
+        let told = appraisal(&json!({"kept": true})).told();
         for n in 0..KINDS {
             keep(&mut records, kind(n), WorkRecord::default().with(&told, at(n as i64)));
         }
@@ -317,7 +317,7 @@ mod tests {
         #[test]
         fn a_mean_is_the_sum_by_the_number(mut times in prop::collection::vec((1_u64..1_000, 0_u64..5_000), 1..60)) {
             let fold = |times: &[(u64, u64)]| times.iter().fold(WorkRecord::default(), |record, (promised, was)| {
-                let told = appraisal(json!({"promised_ms": promised, "actual_ms": was})).told();
+                let told = appraisal(&json!({"promised_ms": promised, "actual_ms": was})).told();
                 record.with(&told, at(0))
             });
             let record = fold(&times);

@@ -54,7 +54,7 @@ pub trait Request {
     fn outcome(&self, outcome: &Json) -> Result<Self::Outcome, serde_json::Error>;
 }
 
-/// Which agents are asked: by name, by what they can do, or both.
+/// Which agents are asked: by name, by what they can do, by labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Asking {
@@ -64,13 +64,13 @@ pub struct Asking {
     /// Whoever can do this.
     #[serde(default)]
     pub capability: Option<Capability>,
-    /// Of those who can, the ones with exactly these labels.
+    /// Of those who can, or of all where no capability is said, the ones with exactly these labels.
     #[serde(default)]
     pub labels: Option<BTreeMap<String, String>>,
-    /// Of those who can, at least so many, or it is refused; 1 by default.
+    /// Of those, at least so many, or it is refused; 1 by default.
     #[serde(default)]
     pub min: Option<u32>,
-    /// Of those who can, at most so many; 1,000 by default.
+    /// Of those, at most so many; 1,000 by default.
     #[serde(default)]
     pub max: Option<u32>,
     /// How long a round lasts at most, 10 ms to 7 days; 30,000 by default. Then it is decided on what is there.
@@ -99,17 +99,15 @@ impl Asking {
         Ok(Asking { capability: Some(capability.parse()?), ..Asking::default() })
     }
 
-    fn invite(&self) -> Result<Option<Invite>, Error> {
-        let (labels, min, max) = (self.labels.clone(), self.min, self.max);
-        let set = [("labels", labels.is_some()), ("min", min.is_some()), ("max", max.is_some())];
-        match (&self.capability, set.iter().find(|(_, is_set)| *is_set)) {
-            (None, Some((name, _))) => {
-                let message = format!("{name} is said of those with a capability, which is missing");
-                Err(Error::invalid(message).with_field(format!("/ask/{name}")))
-            }
-            (None, None) => Ok(None),
-            (Some(capability), _) => Ok(Some(Invite { capability: capability.clone(), labels, min, max })),
-        }
+    /// Those of the fleet; by labels alone, whatever they can do.
+    fn invite(&self) -> Option<Invite> {
+        let wanted = Invite {
+            capability: self.capability.clone(),
+            labels: self.labels.clone(),
+            min: self.min,
+            max: self.max,
+        };
+        Some(wanted).filter(|wanted| *wanted != Invite::default())
     }
 }
 
@@ -136,12 +134,13 @@ impl Common<'_> {
         open.answers = some(given);
         open.weights = some(self.weights);
         if let Some(ask) = self.ask {
-            if ask.agents.is_empty() && ask.capability.is_none() {
-                let message = "ask names nobody: agents by name, a capability, or both";
+            open.invite = ask.invite();
+            if ask.agents.is_empty() && open.invite.is_none() {
+                let message =
+                    "ask names nobody: agents by name, a capability, labels, or more than one of these";
                 return Err(Error::invalid(message).with_field("/ask"));
             }
             open.participants = Some(ask.agents.clone()).filter(|agents| !agents.is_empty());
-            open.invite = ask.invite()?;
             open.round_ms = ask.within_ms;
             open.quorum = ask.quorum.clone();
         }
