@@ -242,7 +242,7 @@ fn an_emergency_is_urgent_and_so_is_whatever_is_said_to_be() {
                 _ => &[],
             })
             .filter_map(|effect| match effect {
-                Effect::Deliver { urgent, .. } => Some(*urgent),
+                Effect::Deliver { urgent, attempt_id: Some(_), .. } => Some(*urgent),
                 _ => None,
             })
             .collect();
