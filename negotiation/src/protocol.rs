@@ -81,9 +81,12 @@ pub enum Next {
     },
 }
 
+/// The record of one agent and kind of work, if there is one.
+type Look<'a> = &'a dyn Fn(&Id, &WorkKind) -> Option<WorkRecord>;
+
 /// What the mesh knows of how true the promises of agents have turned out, by kind of work.
 #[derive(Clone, Copy, Default)]
-pub struct Known<'a>(Option<&'a dyn Fn(&Id, &WorkKind) -> Option<WorkRecord>>);
+pub struct Known<'a>(Option<Look<'a>>);
 
 impl<'a> Known<'a> {
     /// What this function says.

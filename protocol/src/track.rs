@@ -322,7 +322,7 @@ mod tests {
             });
             let record = fold(&times);
             let sum: Exact = times.iter().filter_map(|(p, w)| ratio(&(*w).into(), &(*p).into())).sum();
-            prop_assert_eq!(record.time_ratio.clone(), sum.checked_div(&Exact::from(times.len() as u64)));
+            prop_assert_eq!(&record.time_ratio, &sum.checked_div(&Exact::from(times.len() as u64)));
             times.reverse();
             prop_assert_eq!(fold(&times), record);
         }

@@ -115,7 +115,7 @@ pub(super) async fn play(stage: &Stage) -> Result<Told, SceneError> {
         let mut open = stage.ask(&batch.name, "contract_net", &batch, &rules)?;
         // Whoever of the team is there, by what it can do: who has died is not asked for the next batch.
         open.invite = Some(Invite {
-            capability: stage.capability()?,
+            capability: Some(stage.capability()?),
             labels: Some(stage.label()),
             min: Some(1),
             max: None,
