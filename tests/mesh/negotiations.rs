@@ -320,7 +320,7 @@ async fn short_bodies_wait_for_who_is_asked() {
     for (tool, body, status, field) in [
         ("fuse_signals", json!({}), 400, "/ask"),
         ("fuse_signals", json!({"signals": {"a": {"value": 1, "variance": -1}}}), 400, "/signals/a/variance"),
-        ("fuse_signals", json!({"signal": {"a": 1}}), 400, ""),
+        ("fuse_signals", json!({"signal": {"a": 1}}), 400, "/signal"),
         ("assess_risk", json!({"ask": {"capability": "nobody.can"}}), 422, "/ask/min"),
         (
             "divide_resources",

@@ -18,7 +18,9 @@ use std::time::Duration;
 struct Plays(f64);
 
 impl Voter for Plays {
-    async fn vote(&self, _: &Question, candidates: &[String]) -> Result<Option<Ballot>, TaskError> {
+    async fn vote(&self, question: &Question, candidates: &[String]) -> Result<Option<Ballot>, TaskError> {
+        // An object, also where the opener said nothing.
+        let _: BTreeMap<String, Value> = question.rules()?;
         Ok(candidates.get(self.0 as usize).map(Ballot::choice))
     }
 }

@@ -70,7 +70,9 @@ pub(crate) fn told(tool: &str, input: Value) -> Value {
     });
     decided.unwrap_or_else(|| {
         let first = &opened.unwrap().first;
-        json!({"status": "open", "rounds": [{"kind": first.kind, "asked": first.asked, "content": first.content}]})
+        let is_answered = |event: &What| matches!(event, What::NegotiationResponded(_));
+        let status = if events.iter().any(is_answered) { "collecting" } else { "open" };
+        json!({"status": status, "rounds": [{"kind": first.kind, "asked": first.asked, "content": first.content}]})
     })
 }
 
@@ -120,7 +122,7 @@ fn who_is_asked_is_waited_for() {
     check(
         "fuse_signals",
         json!({"signals": {"b": 1}, "ask": ask}),
-        json!({"rounds": [{"kind": "signal", "asked": ["a"]}]}),
+        json!({"rounds": [{"kind": "signal", "asked": ["a", "b"]}]}),
     );
     check(
         "assess_risk",
