@@ -205,7 +205,7 @@ impl NegotiationStatisticsView {
 mod tests {
     use super::*;
     use serde_json::json;
-    use synod_negotiation::{Opening, Protocols, open};
+    use synod_negotiation::{Known, Opening, Protocols, open};
     use synod_protocol::Timestamp;
     use synod_protocol::negotiation::CancelNegotiation;
 
@@ -220,7 +220,8 @@ mod tests {
         );
         let now = Timestamp::from_millis(OPENED_MS);
         let (seed, invited, correlation_id) = ("00".to_owned(), Vec::new(), "n".to_owned());
-        let opening = Opening { now, seed, invited, correlation_id, traceparent: None };
+        let known = Known::default();
+        let opening = Opening { now, seed, invited, correlation_id, traceparent: None, known };
         let events = open(Protocols::standard(), &command.unwrap(), opening).unwrap();
         let synod_protocol::event::What::NegotiationOpened(opened) = &events[0] else { panic!("{events:?}") };
         let mut it = Negotiation::new(opened, now, 0);

@@ -8,7 +8,7 @@ use synod_negotiation::requests::{
     Asking, AssessRisk, DecideByConsensus, DeclareEmergency, DivideResources, Divided, FuseMethod,
     FuseSignals, Request,
 };
-use synod_negotiation::{Opening, Protocols, open};
+use synod_negotiation::{Known, Opening, Protocols, open};
 use synod_protocol::event::What;
 use synod_protocol::{EntityId, Error, Exact, Timestamp};
 
@@ -20,6 +20,7 @@ fn opened<R: Request>(request: &R) -> Result<Vec<What>, Error> {
         invited: ["i1", "i2"].map(|id| id.parse().unwrap()).to_vec(),
         correlation_id: "c".to_owned(),
         traceparent: None,
+        known: Known::default(),
     };
     let command = request.open(request.named().cloned().unwrap_or(id))?;
     synod_protocol::Command::OpenNegotiation(Box::new(command.clone()))
