@@ -117,7 +117,7 @@ pub fn event_value(decided: &NegotiationDecided, event: &ThenEvent) -> Result<Js
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Opening, Protocols, open};
+    use crate::{Known, Opening, Protocols, open};
     use serde_json::{Value, json};
     use synod_protocol::Timestamp;
     use synod_protocol::event::What;
@@ -128,7 +128,8 @@ mod tests {
             "rules": {"candidates": ["x"], "method": "plurality"}});
         let now = Timestamp::from_millis(1_000);
         let (seed, invited, correlation_id) = ("00".to_owned(), Vec::new(), "n".to_owned());
-        let opening = Opening { now, seed, invited, correlation_id, traceparent: None };
+        let known = Known::default();
+        let opening = Opening { now, seed, invited, correlation_id, traceparent: None, known };
         let command = serde_json::from_value(body).unwrap();
         let events = open(Protocols::standard(), &command, opening).unwrap();
         let What::NegotiationOpened(opened) = &events[0] else { panic!("{events:?}") };

@@ -152,7 +152,7 @@ fn the_examples_of_the_page_are_so() {
             "coordinate" => coordinate(Protocols::standard(), &input, now()),
             "aggregate_votes" => aggregate_votes(&input),
             "resolve_conflict" => resolve_conflict(&input, now()),
-            other => Ok(crate::requests::told(other, example["input"].clone()).into()),
+            other => Ok(crate::requests::told(other, &example["input"]).into()),
         };
         check(found, &example["answer"]);
         ran += 1;
