@@ -170,7 +170,9 @@ fn with(mean: &Option<Exact>, count: u64, told: &Option<Exact>, half: bool) -> (
         sum = sum.rounded(PLACES);
     }
     let count = kept + u64::from(told.is_some());
-    let sum = told.as_ref().map_or(sum.clone(), |told| &sum + told);
+    if let Some(told) = told {
+        sum = &sum + told;
+    }
     (sum.checked_div(&Exact::from(count)), count)
 }
 
