@@ -48,6 +48,8 @@ pub enum Bug {
     AskForgotten,
     /// What a decision starts is forgotten where time was up.
     ThenForgotten,
+    /// A negotiation whose end is too large for a record is tried again, and again.
+    TimerForEver,
     /// Tasks of agents that are gone are taken back in the order of an unordered map.
     #[cfg(feature = "planted")]
     UnorderedMap,

@@ -154,7 +154,8 @@ impl World {
         }
         self.note(None, || format!("agent a{party} dies"));
         self.met(Met::AgentDeath);
-        let again = self.rng.between(10, if self.calm { 100 } else { 1_500 }) * MS;
+        let soon = self.calm || self.rng.happens(4_000);
+        let again = self.rng.between(1, if soon { 30 } else { 1_500 }) * MS;
         self.after(again, What::Mishap(Mishap::AgentStarts { party }));
     }
 

@@ -63,6 +63,8 @@ pub enum Bug {
     AskForgotten,
     /// What a decision starts is forgotten where time was up.
     ThenForgotten,
+    /// A negotiation whose end is too large for a record is tried again, and again.
+    TimerForEver,
 }
 
 impl Bug {
@@ -96,6 +98,7 @@ impl Bug {
         (Bug::DecidedTwice, "decided-twice"),
         (Bug::AskForgotten, "ask-forgotten"),
         (Bug::ThenForgotten, "then-forgotten"),
+        (Bug::TimerForEver, "timer-for-ever"),
     ];
 
     /// Plants it, if it is one of the core's, for what this thread does from now on.
@@ -123,6 +126,7 @@ impl Bug {
             Bug::DecidedTwice => Some(Core::DecidedTwice),
             Bug::AskForgotten => Some(Core::AskForgotten),
             Bug::ThenForgotten => Some(Core::ThenForgotten),
+            Bug::TimerForEver => Some(Core::TimerForEver),
             Bug::FoldBeforeClaim
             | Bug::OneLate
             | Bug::OneEarly

@@ -73,8 +73,10 @@ impl World {
         let rng = &mut self.rng;
         let negotiation_id = format!("n{party}-{number}").parse().ok()?;
         let is_contract = rng.happens(6_500);
+        // Some last so long that whoever dies meanwhile is missed.
+        let longest = if rng.happens(2_500) { 2_000 } else { 600 };
         let (protocol, rules) = if is_contract {
-            let mut rules = json!({"commit_ms": rng.between(60, 600), "result": rng.happens(4_000)});
+            let mut rules = json!({"commit_ms": rng.between(60, longest), "result": rng.happens(4_000)});
             if rules["result"] == Value::Bool(true) {
                 rules["result_ms"] = json!(rng.between(60, 800));
             }
@@ -99,7 +101,7 @@ impl World {
         } else {
             opens.participants = Some(named.clone());
         }
-        opens.round_ms = Some(rng.between(100, 900));
+        opens.round_ms = Some(rng.between(100, longest + 200));
         opens.quorum = match rng.below(4) {
             0 => Some(Quorum::Count(rng.between(1, named.len() as u64) as u32)),
             1 => "0.5".parse().ok().map(Quorum::Share),

@@ -209,7 +209,7 @@ impl Plan {
             rules: rules(rng),
             keyed: some(rng, 9_000),
             trims: rng.happens(6_000),
-            record_limit: if rng.happens(500) { 900 } else { 100_000 },
+            record_limit: record_limit(rng),
             latency: [300, 1_000, 5_000, 20_000][rng.index(4)],
             late: some(rng, 300),
             late_by: rng.between(50, 2_000) * MS,
@@ -225,7 +225,7 @@ impl Plan {
             second_results: some(rng, 2_000),
             negotiating: some(rng, 6_000),
             answers: Answers::draw(rng),
-            struck_awards: some(rng, 5_000),
+            struck_awards: some(rng, 9_000),
             holds_one_in_calm: rng.happens(1_000),
             compared: 500,
             judged: 3_000,
@@ -309,6 +309,15 @@ impl Mishaps {
             clock_jumps: few(3),
             retention: rng.happens(300),
         }
+    }
+}
+
+/// In some runs hardly anything fits, in some nearly every negotiation does, but for how it ends.
+fn record_limit(rng: &mut Rng) -> usize {
+    match rng.below(20) {
+        0 => 900,
+        1 => rng.between(1_300, 2_600) as usize,
+        _ => 100_000,
     }
 }
 

@@ -204,7 +204,9 @@ impl Talks {
                 let kept = talk.award.as_ref().filter(|award| award.kept && !wants_result(&talk.it));
                 ensure(kept.is_none(), || format!("it fails, and {kept:?} is in force"))?;
                 let no_quorum = e.reason.as_ref().is_some_and(|why| why.contains("quorum"));
+                let too_large = e.reason.as_ref().is_some_and(|why| why.contains("does not fit"));
                 self.met.extend(no_quorum.then_some(Met::NoQuorum));
+                self.met.extend(too_large.then_some(Met::EndTooLarge));
                 self.met.push(Met::NegotiationFailed);
                 talk.over(now);
             }

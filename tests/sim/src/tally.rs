@@ -79,6 +79,7 @@ kinds! {
     Settled: "settled before all had answered",
     Extended: "round given as much time again",
     ByDefault: "decided by default",
+    EndTooLarge: "end too large for a record",
     NoQuorum: "failed for lack of a quorum",
     EndTold: "opener told of the end",
     EndUntold: "end no longer to be told",
