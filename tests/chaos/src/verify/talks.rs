@@ -243,3 +243,113 @@ fn certified(workspace: &Workspace, it: &Negotiation) -> Result<(), String> {
     let verified = verify(&made.text(), Protocols::standard());
     if verified.holds() { Ok(()) } else { Err(format!("{verified:?}")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use synod_negotiation::{Opening, open};
+    use synod_protocol::Timestamp;
+    use synod_protocol::negotiation::{OpenNegotiation, RespondNegotiation};
+
+    const AT: i64 = 1_800_000_000_000;
+
+    /// A contract net between `a`, who bids less, and `b`: what happens, each with its time.
+    fn contract(until: &str) -> Vec<(What, Timestamp)> {
+        let at = |ms| Timestamp::from_millis(AT + ms);
+        let mut command = OpenNegotiation::new("n".parse().unwrap(), "contract_net", Json::null());
+        command.participants = Some(vec!["a".parse().unwrap(), "b".parse().unwrap()]);
+        command.rules = Some(Json::of(&json!({"commit_ms": 1_000})).unwrap());
+        let opening = Opening {
+            now: at(0),
+            seed: "s".into(),
+            invited: Vec::new(),
+            correlation_id: "n".into(),
+            traceparent: None,
+        };
+        let whats = open(Protocols::standard(), &command, opening).unwrap();
+        let What::NegotiationOpened(opened) = &whats[0] else { panic!("{whats:?}") };
+        let mut it = Negotiation::new(opened, at(0), 1);
+        let mut all: Vec<_> = whats.into_iter().map(|what| (what, at(0))).collect();
+        let said = [("a", json!({"price": 1})), ("b", json!({"price": 2})), ("a", json!({"accept": true}))];
+        for (ms, (who, response)) in (1..).zip(said) {
+            if until == "award" && ms == 3 {
+                break;
+            }
+            let respond = RespondNegotiation {
+                negotiation_id: "n".parse().unwrap(),
+                participant: who.parse().unwrap(),
+                round: None,
+                response: Some(Json::of(&response).unwrap()),
+                abstain: None,
+            };
+            for what in it.respond(Protocols::standard(), &respond, at(ms)).unwrap() {
+                it.apply(&what, at(ms), ms as u64 + 1);
+                all.push((what, at(ms)));
+            }
+        }
+        all
+    }
+
+    fn read(all: &[(What, Timestamp)]) -> Talks {
+        let mut talks = Talks::default();
+        for (place, (what, now)) in (1..).zip(all) {
+            talks.event(0, "n", what, *now, place);
+        }
+        talks
+    }
+
+    #[test]
+    fn a_sound_contract_net_is_clean() {
+        let mut talks = read(&contract("award"));
+        assert_eq!(talks.latest().map(|award| award.holder.as_str()), Some("a"));
+        talks.claimed(0);
+        assert_eq!((talks.talked().awards, talks.talked().claimed_between), (1, 1));
+        let talks = read(&contract("end"));
+        assert_eq!((talks.doubled(), talks.strange()), (&[][..], &[][..]));
+        assert_eq!((talks.talked().decided, talks.all()["n"].ended), (1, 1));
+    }
+
+    #[test]
+    fn an_award_that_is_in_force_is_not_given_to_another() {
+        let mut all = contract("award");
+        let Some((What::NegotiationRoundClosed(closed), _)) = all.last().cloned() else { panic!("{all:?}") };
+        let mut again = closed.clone();
+        (again.round, again.closed_by, again.answers) = (2, ClosedBy::Time, 0);
+        let next = again.next.as_mut().unwrap();
+        (next.round, next.asked) = (3, BTreeSet::from(["b".parse().unwrap()]));
+        let early = Timestamp::from_millis(AT + 500);
+        all.push((What::NegotiationRoundClosed(again.clone()), early));
+        assert_eq!(read(&all).doubled().len(), 1);
+        // When its time is up it may be.
+        all.pop();
+        all.push((What::NegotiationRoundClosed(again), Timestamp::from_millis(AT + 5_000)));
+        let talks = read(&all);
+        assert_eq!((talks.doubled().len(), talks.talked().revoked), (0, 1));
+    }
+
+    #[test]
+    fn what_comes_after_the_end_is_found() {
+        let mut all = contract("end");
+        all.extend(all.last().cloned());
+        let talks = read(&all);
+        assert_eq!((talks.all()["n"].ended, talks.strange().len()), (2, 1));
+    }
+
+    #[test]
+    fn a_winner_that_does_not_hold_the_award_is_found() {
+        let mut all = contract("end");
+        if let Some((What::NegotiationDecided(decided), _)) = all.last_mut() {
+            decided.outcome = Json::of(&json!({"winner": "b"})).unwrap();
+        }
+        assert_eq!(read(&all).doubled().len(), 1);
+    }
+
+    #[test]
+    fn an_answer_that_counts_twice_is_found() {
+        let mut all = contract("award");
+        let first = all.iter().position(|(what, _)| matches!(what, What::NegotiationResponded(_))).unwrap();
+        all.insert(first + 1, all[first].clone());
+        assert_eq!(read(&all).strange().len(), 1);
+    }
+}
