@@ -123,7 +123,8 @@ impl<S: tracing::Subscriber> Layer<S> for Listener {
         event.record(&mut taken);
         let Taken { task, attempt, epoch, kept } = taken;
         // Where it lives, which says whose epoch it is: what is handed over once more names no place in the ledger.
-        let shard = topics::partition(task.as_bytes(), SHARDS);
+        let root = task.split(':').next().unwrap_or_default();
+        let shard = topics::partition(root.as_bytes(), SHARDS);
         let at_ms = now_ms().unsigned_abs();
         let mut lines = vec![AgentLine::Took { shard, epoch, task: task.clone(), attempt, kept, at_ms }];
         if self.does_all && !kept {

@@ -198,7 +198,6 @@ impl Talks {
 
 /// What a round that closes does to the award: to whom it is given, and whether it was revoked from another, or why it may
 /// not be; and whether one now waits for its commitment.
-#[expect(clippy::type_complexity, reason = "told once, used once")]
 fn follow(
     award: &mut Option<(Id, bool)>,
     awarded: &mut BTreeSet<Id>,
@@ -249,7 +248,6 @@ mod tests {
     use super::*;
     use serde_json::json;
     use synod_negotiation::{Opening, open};
-    use synod_protocol::Timestamp;
     use synod_protocol::negotiation::{OpenNegotiation, RespondNegotiation};
 
     const AT: i64 = 1_800_000_000_000;
