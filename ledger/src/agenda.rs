@@ -58,6 +58,9 @@ pub(crate) struct Agenda {
     /// The permit of which was asked again last.
     looked: u32,
     looked_at: usize,
+    /// What a planted bug takes for due.
+    #[cfg(feature = "planted")]
+    under_way: Vec<Input>,
 }
 
 /// What comes next.
@@ -113,6 +116,8 @@ impl Agenda {
             no_permits: None,
             looked: 0,
             looked_at: 0,
+            #[cfg(feature = "planted")]
+            under_way: crate::planted::under_way(state),
         };
         for (key, task) in state.tasks().filter(|(_, task)| !task.status.is_final()) {
             agenda.runs(key, task);
@@ -337,6 +342,10 @@ impl Agenda {
         if let Some((_, key)) = state.agent_timers.first().filter(|(at, _)| *at <= now) {
             // Its event takes the timer away: it is fired once.
             return Next::Input(Input::AgentDue(key.clone()));
+        }
+        #[cfg(feature = "planted")]
+        if let Some(input) = self.under_way.pop() {
+            return Next::Input(input);
         }
         if let Some(due) = state.negotiations.first_due().filter(|(at, _)| *at <= now) {
             // What it does takes the timer away or puts it off: it is fired once.

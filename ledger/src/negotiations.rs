@@ -5,6 +5,7 @@
 use crate::decide::{Decision, Desk, Meta, Subject, refused};
 use crate::memory::{Kept, Moved, Thing};
 use crate::past::Past;
+use crate::planted::{self, Bug};
 use crate::state::State;
 use std::collections::{BTreeMap, BTreeSet};
 use synod_fleet::{AgentKey, Fleet};
@@ -278,7 +279,8 @@ pub(crate) fn responded(
     command: &RespondNegotiation,
 ) -> Decision {
     let subject = Some(Subject::NegotiationBrief(key.clone()));
-    Decision { subject, ..asked(state, cx, key, |it| it.respond(cx.protocols, command, cx.now)) }
+    let act = |it: &Negotiation| planted::as_answered(it, command).respond(cx.protocols, command, cx.now);
+    Decision { subject, ..asked(state, cx, key, act) }
 }
 
 /// Somebody wants it no more.
@@ -313,7 +315,8 @@ fn asked(
 /// A round's time is up.
 pub(crate) fn due(state: &State, cx: Desk<'_>, key: &NegotiationKey) -> Decision {
     let Some(it) = state.negotiation(key) else { return Decision::default() };
-    about(state, cx, key.clone(), it.due(cx.protocols, cx.now))
+    let lapses = it.timer().filter(|_| planted::is(Bug::AwardAgain));
+    about(state, cx, key.clone(), it.due(cx.protocols, lapses.unwrap_or(cx.now).max(cx.now)))
 }
 
 /// A participant's process is gone.
@@ -351,6 +354,7 @@ pub(crate) fn seats_of(it: &Negotiation, key: &NegotiationKey, fleet: &dyn Fleet
     };
     let awaited = it
         .round()
+        .filter(|round| round.round == 1 || !planted::is(Bug::AskForgotten))
         .into_iter()
         .flat_map(|round| round.asked.iter().filter(|id| !round.answers.contains_key(*id)));
     awaited.filter_map(present).collect()
@@ -373,7 +377,10 @@ fn about(state: &State, cx: Desk<'_>, key: NegotiationKey, mut whats: Vec<What>)
     let entity = key.negotiation.clone();
     let mut events: Vec<Event> =
         whats.into_iter().map(|what| Event { entity: entity.clone(), what }).collect();
-    crate::decide::started_by(state, cx, &key, &mut events);
+    let is_late = || state.negotiation(&key).and_then(Negotiation::timer).is_some_and(|due| due <= cx.now);
+    if !planted::is(Bug::ThenForgotten) || !is_late() {
+        crate::decide::started_by(state, cx, &key, &mut events);
+    }
     Decision { events, subject: Some(Subject::Negotiation(key)), ..Decision::default() }
 }
 

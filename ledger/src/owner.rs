@@ -474,8 +474,13 @@ impl Owner {
                 ),
             );
             step.events.clear();
-            step.rejected = Some(error.clone());
-            *decision = Decision { rejected: Some(error), ..Decision::default() };
+            match self.ends_all_the_same(input) {
+                Some(end) => step.events.push(end),
+                None => {
+                    step.rejected = Some(error.clone());
+                    *decision = Decision { rejected: Some(error), ..Decision::default() };
+                }
+            }
             bytes = write(&step)?;
         }
         self.sent += 1;
@@ -509,6 +514,13 @@ impl Owner {
         });
         let key = step.root.unwrap_or_default();
         Ok((Append { n: step.n, key, bytes, workspace: step.workspace, events: step.events }, told))
+    }
+
+    /// A negotiation whose time is up has to end: refused, its timer would fire for ever.
+    fn ends_all_the_same(&self, input: &Input) -> Option<Event> {
+        let Input::NegotiationDue(key) = input else { return None };
+        let what = self.state.negotiation(key)?.too_large().filter(|_| !planted::is(Bug::TimerForEver))?;
+        Some(Event { entity: key.negotiation.clone(), what })
     }
 
     /// The image of whatever has gone longest without one, if that is due; to be asked after every append.

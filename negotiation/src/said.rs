@@ -18,6 +18,10 @@ pub(crate) fn unknown_protocol(protocol: &str, round: u32) -> String {
     format!("protocol {protocol} is not known to who decides round {round}")
 }
 
+pub(crate) fn too_large(round: u32) -> String {
+    format!("what follows from round {round} does not fit into one record of the ledger")
+}
+
 pub(crate) fn too_many_rounds(rounds: usize) -> String {
     format!("there was no decision in {rounds} rounds")
 }

@@ -490,6 +490,12 @@ impl Negotiation {
         vec![What::NegotiationFailed(self.ended(NegotiationStatus::Failed, Some(reason)))]
     }
 
+    /// What happens to one whose time is up and which cannot end as it should: that would be too large for the ledger.
+    pub fn too_large(&self) -> Option<What> {
+        let reason = said::too_large(self.round()?.round);
+        Some(What::NegotiationFailed(self.ended(NegotiationStatus::Failed, Some(reason))))
+    }
+
     fn ended(&self, status: NegotiationStatus, reason: Option<String>) -> NegotiationEnded {
         let (negotiation_id, appraisals) = (self.id().clone(), Vec::new());
         NegotiationEnded { negotiation_id, status, reason, outcome: None, appraisals }

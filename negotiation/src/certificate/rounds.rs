@@ -539,6 +539,7 @@ fn unfinished(it: &Certificate, last: &Round, reason: &str, found: &mut Findings
         ((out_of_reach || too_few), said::no_quorum(answers, quorum)),
         (was_silent, said::time_was_up(last.round, awaited)),
         (is_up, said::unknown_protocol(&it.protocol, last.round)),
+        (is_up, said::too_large(last.round)),
     ];
     found.unless(holds.iter().any(|(is_so, says)| *is_so && says == reason), "/reason", || {
         format!(

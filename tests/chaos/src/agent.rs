@@ -53,11 +53,31 @@ pub(crate) async fn run(plan: AgentPlan) -> Result<(), Trouble> {
     };
     let agent = Agent::builder(&plan.name)
         .capability(&plan.capability, handler)
+        .answers("ballot", |_| hesitates(json!(["x", "y"][random(2)])))
+        .answers("bid", |_| hesitates(json!({"price": random(100), "time_ms": 500 + random(1_000)})))
+        .answers("commit", |_| hesitates(json!({"accept": random(100) < 85})))
+        .answers("result", |_| hesitates(json!({"result": random(1_000)})))
         .concurrency(plan.concurrency)
         .drain_limit(Duration::from_secs(5))
         .build(&mesh)
         .map_err(Trouble::wrong)?;
     agent.run(stdin_ends()).await.map(drop).map_err(Trouble::wrong)
+}
+
+/// An answer after some hesitation, in which whoever asked may die; now and then none, or none in time.
+async fn hesitates(answer: Value) -> Result<Option<Value>, TaskError> {
+    let takes = match random(100) {
+        0..5 => Duration::from_secs(60),
+        5..8 => return Err(TaskError::permanent("at_a_loss", "it has no answer")),
+        8..11 => return Ok(None),
+        _ => Duration::from_millis(50 + random(250) as u64),
+    };
+    tokio::time::sleep(takes).await; // the hesitation itself
+    Ok(Some(answer))
+}
+
+fn random(limit: usize) -> usize {
+    uuid::Uuid::new_v4().as_u64_pair().0 as usize % limit
 }
 
 /// Notes what the SDK says of each attempt that comes out of the inbox.
@@ -103,7 +123,8 @@ impl<S: tracing::Subscriber> Layer<S> for Listener {
         event.record(&mut taken);
         let Taken { task, attempt, epoch, kept } = taken;
         // Where it lives, which says whose epoch it is: what is handed over once more names no place in the ledger.
-        let shard = topics::partition(task.as_bytes(), SHARDS);
+        let root = task.split(':').next().unwrap_or_default();
+        let shard = topics::partition(root.as_bytes(), SHARDS);
         let at_ms = now_ms().unsigned_abs();
         let mut lines = vec![AgentLine::Took { shard, epoch, task: task.clone(), attempt, kept, at_ms }];
         if self.does_all && !kept {

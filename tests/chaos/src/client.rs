@@ -49,7 +49,7 @@ struct Client {
 pub(crate) async fn run(plan: ClientPlan) -> Result<(), Trouble> {
     let config = KafkaConfig::new(&plan.kafka, &plan.name);
     let producer = match plan.doors {
-        Doors::Http => None,
+        Doors::Http | Doors::Negotiations => None,
         Doors::Kafka | Doors::Thrice => Some(Producer::new(&config).map_err(Trouble::wrong)?),
     };
     let client = Arc::new(Client {
@@ -124,8 +124,10 @@ impl Client {
         let asked = |o: &Order| ClientLine::Asked { task: o.task.clone(), key: o.key.clone() };
         self.journal.note(&orders.iter().map(asked).collect::<Vec<_>>())?;
         match self.plan.doors {
-            Doors::Http if self.plan.off == Some(Off::Answers) => self.hope(&orders).await,
-            Doors::Http => self.post(orders).await,
+            Doors::Http | Doors::Negotiations if self.plan.off == Some(Off::Answers) => {
+                self.hope(&orders).await
+            }
+            Doors::Http | Doors::Negotiations => self.post(orders).await,
             Doors::Kafka => self.produce(&orders),
             Doors::Thrice => self.thrice(&orders).await,
         }
@@ -178,8 +180,12 @@ impl Client {
     /// One batch to one coordinator.
     async fn ask(&self, orders: &[Order]) -> Result<Vec<Value>, String> {
         let event = |o: &Order| {
+            let (ty, data) = match self.plan.doors {
+                Doors::Negotiations => ("synod.negotiation.open", self.negotiation(o)),
+                _ => ("synod.task.submit", self.command(o)),
+            };
             json!({"specversion": "1.0", "id": format!("ce-{}", o.task), "source": "/chaos",
-                "type": "synod.task.submit", "data": self.command(o)})
+                "type": ty, "data": data})
         };
         let body = Value::from(orders.iter().map(event).collect::<Vec<_>>()).to_string();
         let url = &self.plan.http[self.next_url.load(Ordering::Relaxed) % self.plan.http.len()];
@@ -195,6 +201,27 @@ impl Client {
     fn command(&self, order: &Order) -> Value {
         json!({"task_id": order.task, "capability": self.plan.capability, "timeout_ms": self.plan.attempt_ms,
             "input": {"key": order.key}})
+    }
+
+    /// Two of three are contract nets; what some decide starts a task. The same each time that it is asked for.
+    fn negotiation(&self, order: &Order) -> Value {
+        let n: u64 = order.task.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or_default();
+        let mut body = json!({"negotiation_id": order.task, "round_ms": 1_500, "replace": true,
+            "invite": {"capability": self.plan.capability, "max": 3 + n % 3}});
+        if n.is_multiple_of(3) {
+            body["protocol"] = json!("vote");
+            body["rules"] = json!({"candidates": ["x", "y"], "method": "plurality", "ties": "seed"});
+            body["quorum"] = json!({"count": 1 + n % 2});
+            body["on_timeout"] = json!("extend");
+        } else {
+            body["protocol"] = json!("contract_net");
+            body["rules"] = json!({"commit_ms": 1_500, "result": n.is_multiple_of(2)});
+        }
+        if n.is_multiple_of(4) {
+            body["then"] =
+                json!({"task": {"capability": self.plan.capability, "timeout_ms": self.plan.attempt_ms}});
+        }
+        body
     }
 
     fn produce(&self, orders: &[Order]) -> Result<(), Trouble> {

@@ -231,6 +231,9 @@ fn what(scenario: Scenario) -> &'static str {
         Scenario::Thrice => {
             "each command three times, the copies in an order of their own, through both doors, within 1.5 s"
         }
+        Scenario::Negotiations => {
+            "contract nets and votes; between an award and its commitment SIGKILL of the owner, SIGSTOP of it for 4 s, SIGKILL of the holder, in turn"
+        }
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) enum Doors {
     Kafka,
     /// Each command three times, out of order, through either.
     Thrice,
+    /// `POST /v1/commands`, and what is asked for are negotiations.
+    Negotiations,
 }
 
 /// A guard that is off, on the harness' side: what a control run is run with.

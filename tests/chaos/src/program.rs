@@ -7,6 +7,7 @@ use crate::record::{Around, Folder};
 use crate::report::{self, Told};
 use crate::scenarios::{QUICK, Scale, Scenario};
 use crate::stage::{Setting, Stage};
+use crate::verify::Talked;
 use crate::{Trouble, agent, client, page};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -190,6 +191,9 @@ fn show(one: &Told) {
     let findings = &one.outcome.findings;
     for (end, count) in findings.ends.iter().filter(|(end, _)| *end != "completed") {
         eprintln!("  {count} {end}, as {:?}", findings.why.get(end));
+    }
+    if findings.negotiations != Talked::default() {
+        eprintln!("  {:?}", findings.negotiations);
     }
     for finding in &findings.shown {
         eprintln!("  {:?}: {}", finding.kind, finding.what);

@@ -7,7 +7,7 @@ use crate::coordinator::Coordinator;
 use crate::ground::Ground;
 use crate::plan::{AgentPlan, ClientPlan, Doors, Off};
 use crate::process::{Process, now_ms};
-use crate::verify::{Book, Findings, Moment, Published, WentOn, recovery};
+use crate::verify::{Awarded, Book, Findings, Moment, Published, WentOn, recovery};
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -118,7 +118,7 @@ impl Stage {
         // The most memory counts from here.
         std::fs::write("/proc/self/clear_refs", "5")?;
         let folder = tempfile::Builder::new().prefix("synod-chaos-").tempdir()?;
-        for name in ["clients", "agents", "logs"] {
+        for name in ["clients", "openers", "agents", "logs"] {
             std::fs::create_dir_all(folder.path().join(name))?;
         }
         let mut ground = Ground::up(folder.path().join("services"), setting.brokers).await?;
@@ -191,9 +191,10 @@ impl Stage {
         rate: u32,
         tasks: u64,
     ) -> Result<(), Trouble> {
+        let kind = if doors == Doors::Negotiations { "openers" } else { "clients" };
         let plan = ClientPlan {
             name: name.to_owned(),
-            journal: self.folder.path().join("clients").join(name),
+            journal: self.folder.path().join(kind).join(name),
             http: self.urls(),
             kafka: self.ground.kafka.clone(),
             capability: capability.to_owned(),
@@ -347,6 +348,29 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(50)).await; // the condition is asked again
         }
         Ok(())
+    }
+
+    /// Waits for an award that is given after this is asked.
+    pub(crate) async fn until_awarded(&mut self, limit: Duration) -> Result<Awarded, Trouble> {
+        self.look().await;
+        let (began, had) = (Instant::now(), self.book.negotiations().1.awards);
+        loop {
+            self.look().await;
+            if let (Some(award), talked) = self.book.negotiations()
+                && talked.awards > had
+            {
+                return Ok(award.clone());
+            }
+            if began.elapsed() > limit {
+                return Err(Trouble::Late("an award".to_owned(), limit));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await; // the condition is asked again
+        }
+    }
+
+    /// Who claimed a shard last, as it calls itself.
+    pub(crate) fn owner_of(&self, shard: u32) -> Option<String> {
+        self.book.claims(shard).last().map(|claim| claim.owner.clone())
     }
 
     /// Waits until each shard that the last moment concerns goes on; after the limit that is for the report to tell.

@@ -12,6 +12,7 @@ use crate::world::{Call, What, World};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use synod_ledger::TaskKey;
 use synod_protocol::command::{CompleteTask, Delivery, FailTask, Failure, RegisterAgent, ReportProgress};
+use synod_protocol::negotiation::Ask;
 use synod_protocol::view::{Assignment, Withdrawal};
 use synod_protocol::{Code, Command, EntityId, Id, Incarnation, Json, Workspace};
 
@@ -69,6 +70,11 @@ impl Agent {
             is_registered: false,
             taking: false,
         }
+    }
+
+    /// Whether its registration was answered.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.is_registered
     }
 
     /// Its how-manieth process start.
@@ -142,9 +148,14 @@ impl World {
         }
         who.up = false;
         who.silent_from = self.now;
+        if let Some(agent) = who.agent() {
+            let id = agent.id.clone();
+            self.watch.leaves(&id);
+        }
         self.note(None, || format!("agent a{party} dies"));
         self.met(Met::AgentDeath);
-        let again = self.rng.between(10, if self.calm { 100 } else { 1_500 }) * MS;
+        let soon = self.calm || self.rng.happens(4_000);
+        let again = self.rng.between(1, if soon { 30 } else { 1_500 }) * MS;
         self.after(again, What::Mishap(Mishap::AgentStarts { party }));
     }
 
@@ -230,13 +241,17 @@ impl World {
             }
             return self.takes_more(party);
         };
-        let Ok(assignment) = body.value.to::<Assignment>() else { return };
         if agent.had.len() >= HAD_LIMIT {
             agent.had.pop_first();
         }
         if !agent.had.insert(attempt_id.clone()) {
             return self.takes_more(party);
         }
+        if let Ok(ask) = body.value.to::<Ask>() {
+            self.is_asked(party, ask);
+            return self.takes_more(party);
+        }
+        let Ok(assignment) = body.value.to::<Assignment>() else { return };
         agent.held.insert(attempt_id.clone(), ());
         let takes = self.rng.between(1, if self.calm { 30 } else { 250 }) * MS;
         let stage = if self.rng.happens(4_000) { Stage::Begun } else { Stage::Result };
@@ -277,7 +292,7 @@ impl World {
             let command = if self.rng.happens(self.plan.failing_work) {
                 let error = failure(!self.rng.happens(2_000));
                 Command::FailTask(FailTask { task_id, attempt, attempt_token, error })
-            } else if self.rng.happens(self.plan.declined_work) {
+            } else if !task_id.as_str().ends_with(":then") && self.rng.happens(self.plan.declined_work) {
                 Command::DeclineTask(FailTask { task_id, attempt, attempt_token, error: failure(true) })
             } else {
                 let output = Json::of(&self.rng.below(1_000)).unwrap_or_default();

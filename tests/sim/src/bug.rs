@@ -51,6 +51,20 @@ pub enum Bug {
     PermitsKept,
     /// Who waits does not become more urgent by it.
     AgeUncounted,
+    /// A new owner takes an award that waits for its commitment for one that has lapsed.
+    AwardAgain,
+    /// A commitment counts after its award has lapsed.
+    LateCommitment,
+    /// A second answer to a round counts, whatever was agreed.
+    AnswerCountedTwice,
+    /// An answer that comes after the decision is decided on once more.
+    DecidedTwice,
+    /// Nobody is asked from the second round on.
+    AskForgotten,
+    /// What a decision starts is forgotten where time was up.
+    ThenForgotten,
+    /// A negotiation whose end is too large for a record is tried again, and again.
+    TimerForEver,
 }
 
 impl Bug {
@@ -78,6 +92,13 @@ impl Bug {
         (Bug::PermitsUncounted, "permits-uncounted"),
         (Bug::PermitsKept, "permits-kept"),
         (Bug::AgeUncounted, "age-uncounted"),
+        (Bug::AwardAgain, "award-again"),
+        (Bug::LateCommitment, "late-commitment"),
+        (Bug::AnswerCountedTwice, "answer-counted-twice"),
+        (Bug::DecidedTwice, "decided-twice"),
+        (Bug::AskForgotten, "ask-forgotten"),
+        (Bug::ThenForgotten, "then-forgotten"),
+        (Bug::TimerForEver, "timer-for-ever"),
     ];
 
     /// Plants it, if it is one of the core's, for what this thread does from now on.
@@ -99,6 +120,13 @@ impl Bug {
             Bug::FloorPastLive => Some(Core::FloorPastLive),
             Bug::DoneEarly => Some(Core::DoneEarly),
             Bug::UnorderedMap => Some(Core::UnorderedMap),
+            Bug::AwardAgain => Some(Core::AwardAgain),
+            Bug::LateCommitment => Some(Core::LateCommitment),
+            Bug::AnswerCountedTwice => Some(Core::AnswerCountedTwice),
+            Bug::DecidedTwice => Some(Core::DecidedTwice),
+            Bug::AskForgotten => Some(Core::AskForgotten),
+            Bug::ThenForgotten => Some(Core::ThenForgotten),
+            Bug::TimerForEver => Some(Core::TimerForEver),
             Bug::FoldBeforeClaim
             | Bug::OneLate
             | Bug::OneEarly

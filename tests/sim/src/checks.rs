@@ -1,6 +1,7 @@
 //! What must hold of a ledger alone, whoever wrote it: a reader of its records from the shard's birth on, by the rules
 //! of the design. What `synod replay` checks too is the core's own [`Audit`]; the rest is here.
 
+use crate::talks::Talks;
 use std::collections::{BTreeMap, BTreeSet};
 use synod_ledger::{Audit, Fold, Keep, Record, State, Step, Verdict, Window, invariants};
 use synod_protocol::{Code, EntityId, Timestamp, Workspace};
@@ -48,6 +49,7 @@ pub struct LedgerCheck {
     turned_away: BTreeSet<(Workspace, String)>,
     window: Window,
     ended: BTreeMap<EntityId, &'static str>,
+    talks: Talks,
     steps: u64,
     images: u64,
     claims: u64,
@@ -71,6 +73,7 @@ impl LedgerCheck {
             turned_away: BTreeSet::new(),
             window,
             ended: BTreeMap::new(),
+            talks: Talks::new(window),
             steps: 0,
             images: 0,
             claims: 0,
@@ -112,6 +115,7 @@ impl LedgerCheck {
                 self.position(&step).map_err(wrong)?;
                 self.command(&step).map_err(wrong)?;
                 self.ends(&step);
+                self.talks.see(&step, self.fold.state()).map_err(wrong)?;
                 Ok(Seen::Counts(step))
             }
             (Verdict::Counts, Some(_)) => {
@@ -222,6 +226,16 @@ impl LedgerCheck {
         self.ended.get(task).copied()
     }
 
+    /// Its negotiations.
+    pub(crate) fn talks(&self) -> &Talks {
+        &self.talks
+    }
+
+    /// The same, to tell of what the ledger does not know.
+    pub(crate) fn talks_mut(&mut self) -> &mut Talks {
+        &mut self.talks
+    }
+
     /// The latest claim.
     pub fn epoch(&self) -> Option<u64> {
         self.epoch
@@ -247,10 +261,11 @@ impl LedgerCheck {
         (self.claims, self.steps, self.images, self.end - self.claims - self.steps - self.images)
     }
 
-    /// The first task that is known and has not ended.
+    /// The first task or negotiation that is known and has not ended.
     pub fn first_live(&self) -> Option<String> {
         let mut tasks = self.state().tasks();
-        tasks.find(|(_, task)| !task.status.is_final()).map(|(key, _)| key.task.to_string())
+        let task = tasks.find(|(_, task)| !task.status.is_final()).map(|(key, _)| &key.task);
+        task.or(self.talks.first_live()).map(ToString::to_string)
     }
 
     /// What must hold of the state.

@@ -16,6 +16,7 @@ use synod_protocol::{Command, EntityId, Json, Workspace};
 pub(crate) struct Client {
     deeds: usize,
     tasks: Vec<EntityId>,
+    pub(crate) opener: crate::opener::Opener,
 }
 
 impl World {
@@ -52,6 +53,9 @@ impl World {
         }
         if self.rng.happens(self.plan.repeats) && self.repeat(party) {
             return;
+        }
+        if self.rng.happens(self.plan.negotiating) {
+            return self.negotiates(party);
         }
         let which = self.rng.index(known.max(1));
         let Role::Client(client) = &self.parties[party].role else { return };
@@ -147,7 +151,7 @@ impl World {
     }
 }
 
-fn meta(ce_id: String) -> Meta {
+pub(crate) fn meta(ce_id: String) -> Meta {
     Meta {
         ce_id,
         workspace: Workspace::default_name(),

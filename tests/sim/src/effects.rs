@@ -14,6 +14,7 @@ use crate::world::{Back, Call, Issued, Pid, Request, What, World};
 use std::rc::Rc;
 use synod_ledger::{Answer, Effect, Meta};
 use synod_protocol::command::Delivery;
+use synod_protocol::negotiation::Ask;
 use synod_protocol::view::{Assignment, DirectoryEntry};
 use synod_protocol::{Command, ContentType, Envelope, Json, Limits, ReplyTo};
 
@@ -199,6 +200,11 @@ impl World {
     fn is_handed_out(&mut self, issued: &Issued, is_work: bool, value: &Json) {
         self.is_performed(issued);
         let (shard, workspace) = (issued.shard, synod_protocol::Workspace::default_name());
+        if let Ok(ask) = value.to::<Ask>() {
+            self.met(Met::AskReached);
+            let right = self.watch.asked(shard, &ask);
+            return self.must(shard, right);
+        }
         match value.to::<Assignment>() {
             Ok(work) if is_work => {
                 let right = self.watch.handed_out(&workspace, &work);
@@ -221,10 +227,13 @@ impl World {
                 let landed = self.watch.landed(shard, (offset, at, bytes), &ghost, commands_end);
                 let (what, met, right) = match landed {
                     Ok((what, met)) => (what, met, Ok(())),
-                    Err(why) => ("is wrong", None, Err(why)),
+                    Err(why) => ("is wrong", Vec::new(), Err(why)),
                 };
-                if let Some(met) = met {
+                for met in met {
                     self.met(met);
+                    if met == Met::Awarded {
+                        self.strikes(shard, ack.map(|ack| ack.pid));
+                    }
                 }
                 self.note_landing(shard, offset, what);
                 if what == "counts" && self.watch.shard(shard).ledger.is_displaced() {
@@ -261,6 +270,27 @@ impl World {
                     self.note(Some(shard), || format!("the ledger is trimmed below {below}"));
                 }
             }
+        }
+    }
+
+    /// Whoever has just given an award is struck, perhaps: it dies soon, or stands still past its lease.
+    fn strikes(&mut self, shard: u32, owner: Option<Pid>) {
+        if self.nodes.iter().filter(|node| node.serving(shard).is_some()).count() > 1 {
+            self.met(Met::TwoInAward);
+        }
+        let Some(pid) = owner else { return };
+        if self.calm || !self.rng.happens(self.plan.struck_awards) {
+            return;
+        }
+        self.met(Met::OwnerStruck);
+        let (after, stands) = (self.rng.between(1, 12) as u32, self.rng.happens(3_000));
+        let how_long = self.plan.lease + self.rng.below(self.plan.lease);
+        let node = &mut self.nodes[pid.node];
+        // Where the window is small, time must not stand still.
+        if stands && self.plan.keep.window == synod_ledger::Window::default() {
+            node.stands_after = Some((after, how_long));
+        } else {
+            node.dies_after = Some(after);
         }
     }
 

@@ -10,8 +10,10 @@
 //!   serve.rs work.rs effects.rs archive.rs presence.rs        its shell around the real `Owner`
 //!   broker.rs redis.rs message.rs                     what it talks to, and what is on its way
 //!   party.rs client.rs agent.rs                       who talks to it, and keeps a journal
+//!   opener.rs answers.rs                              who negotiates, and how they answer
 //!   checks.rs  what must hold of a ledger alone       watch.rs   what must hold of the whole world
 //!   turns.rs   whose turn it may not be               tell.rs    records in a line
+//!   talks.rs   never two awards, each decided once
 //!   tally.rs   what has befallen it
 //!   bug.rs     bugs that are planted on purpose
 //! ```
@@ -19,6 +21,7 @@
 //! Absent: clocks, threads and hash maps (but for the threads of `main.rs`, each with seeds of its own).
 
 mod agent;
+mod answers;
 mod archive;
 mod broker;
 mod bug;
@@ -29,6 +32,7 @@ mod lease;
 mod message;
 mod mishap;
 mod node;
+mod opener;
 mod party;
 mod permits;
 mod plan;
@@ -39,6 +43,7 @@ mod rng;
 mod run;
 mod seat;
 mod serve;
+mod talks;
 mod tally;
 mod tell;
 mod turns;

@@ -181,11 +181,21 @@ impl World {
                 _ => None,
             })
             .collect();
+        let owned: Vec<u32> = (0..)
+            .zip(&who.seats)
+            .filter(|(_, seat)| matches!(seat.phase, Phase::Serving(_)))
+            .map(|(shard, _)| shard)
+            .collect();
         for seat in &mut who.seats {
             *seat = Seat::default();
         }
         self.note(None, || format!("node {node} dies"));
         self.met(Met::Crash);
+        for shard in owned {
+            if self.watch.shard(shard).ledger.talks().awaiting_commitment() > 0 {
+                self.met(Met::CrashInAward);
+            }
+        }
         for (in_flight, owed) in owners {
             if in_flight > 0 {
                 self.met(Met::CrashInFlight);

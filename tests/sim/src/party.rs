@@ -78,6 +78,10 @@ pub(crate) enum PartyDoing {
     Handed(Body),
     /// It is done with this.
     Done(Box<crate::agent::Work>),
+    /// It answers what it was asked in a negotiation.
+    Replies(Box<crate::answers::Reply>),
+    /// A client asks how a negotiation has ended.
+    AsksForTheEnd(synod_protocol::EntityId),
 }
 
 /// Who it is.
@@ -136,6 +140,14 @@ impl Party {
         if self.up && self.paused_until <= now { 0 } else { now.saturating_sub(self.silent_from) }
     }
 
+    /// The agent that it is, if that is up and known to the mesh.
+    pub(crate) fn is_there(&self) -> Option<Id> {
+        match &self.role {
+            Role::Agent(agent) if self.up && agent.is_registered() => Some(agent.id.clone()),
+            _ => None,
+        }
+    }
+
     /// What it still waits for.
     pub(crate) fn why_not_quiet(&self) -> Option<String> {
         let open = self.pending.values().next()?;
@@ -171,12 +183,17 @@ impl World {
         match doing {
             PartyDoing::Deed => self.deed(party),
             PartyDoing::Silence { ask, tries } => self.silence(party, ask, tries),
-            PartyDoing::Heard { ask, answer, .. } => self.heard(party, ask, &answer),
+            PartyDoing::Heard { ask, answer, .. } => {
+                self.hears_of_the_end(party, ask, &answer);
+                self.heard(party, ask, &answer);
+            }
             PartyDoing::Produced { ask, landed } => self.has_produced(party, ask, landed),
             PartyDoing::Look => self.look(party),
             PartyDoing::Took(body) => self.took(party, body),
             PartyDoing::Handed(body) => self.handed(party, body),
             PartyDoing::Done(work) => self.done(party, *work),
+            PartyDoing::Replies(reply) => self.replies(party, *reply),
+            PartyDoing::AsksForTheEnd(negotiation) => self.asks_for_the_end(party, negotiation),
         }
     }
 
@@ -279,7 +296,7 @@ impl World {
         let pending = pending.clone();
         self.parties[party].pending.remove(&ask);
         if answer.is_ok() {
-            self.journal(&pending);
+            self.journal(party, &pending);
         }
         if pending.purpose == Purpose::Register {
             self.registered(party, answer.as_ref().err().map(|error| error.code));
@@ -291,18 +308,21 @@ impl World {
         if !landed {
             return;
         }
-        self.journal(&pending);
+        self.journal(party, &pending);
         if pending.purpose != Purpose::Register {
             self.parties[party].pending.remove(&ask);
         }
     }
 
     /// It was accepted, and the party knows.
-    fn journal(&mut self, pending: &Pending) {
+    fn journal(&mut self, party: usize, pending: &Pending) {
         self.note(Some(pending.shard), || {
             format!("{} ({}) was accepted", pending.ce_id, pending.command.ce_type())
         });
         self.watch.accepted(pending.shard, &pending.ce_id);
+        if let Command::OpenNegotiation(opens) = &*pending.command {
+            self.awaits_the_end(party, &opens.negotiation_id, &pending.ce_id);
+        }
     }
 
     /// After the last fault.

@@ -72,6 +72,14 @@ pub(crate) struct Plan {
     pub(crate) declined_work: u32,
     /// Results sent a second time, under another `ce_id`.
     pub(crate) second_results: u32,
+    /// Of what clients do, so much has to do with negotiations.
+    pub(crate) negotiating: u32,
+    /// How participants answer.
+    pub(crate) answers: Answers,
+    /// Something befalls the owner that has just given an award.
+    pub(crate) struck_awards: u32,
+    /// One negotiation is held after the last fault.
+    pub(crate) holds_one_in_calm: bool,
     /// The state after a record is compared with its author's, so often.
     pub(crate) compared: u32,
     /// A fold is judged record by record, so often.
@@ -122,6 +130,27 @@ pub(crate) struct Messages {
     pub(crate) redis_failed: u32,
     /// A record of an effect was refused for now.
     pub(crate) effect_failed: u32,
+}
+
+/// Rates of how participants answer what they are asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answers {
+    /// Not at all.
+    pub(crate) silent: u32,
+    /// After the round's time is up.
+    pub(crate) late: u32,
+    /// Twice, not the same.
+    pub(crate) twice: u32,
+    /// To the round before as well.
+    pub(crate) old: u32,
+    /// To the round after as well.
+    pub(crate) early: u32,
+    /// With what is no answer.
+    pub(crate) unreadable: u32,
+    /// They abstain.
+    pub(crate) abstaining: u32,
+    /// They die when they are asked to keep an award.
+    pub(crate) dying: u32,
 }
 
 /// How often something befalls the world in one run.
@@ -180,7 +209,7 @@ impl Plan {
             rules: rules(rng),
             keyed: some(rng, 9_000),
             trims: rng.happens(6_000),
-            record_limit: if rng.happens(500) { 900 } else { 100_000 },
+            record_limit: record_limit(rng),
             latency: [300, 1_000, 5_000, 20_000][rng.index(4)],
             late: some(rng, 300),
             late_by: rng.between(50, 2_000) * MS,
@@ -194,6 +223,10 @@ impl Plan {
             failing_work: some(rng, 3_000),
             declined_work: some(rng, 1_000),
             second_results: some(rng, 2_000),
+            negotiating: some(rng, 6_000),
+            answers: Answers::draw(rng),
+            struck_awards: some(rng, 9_000),
+            holds_one_in_calm: rng.happens(1_000),
             compared: 500,
             judged: 3_000,
         };
@@ -243,6 +276,21 @@ impl Messages {
     }
 }
 
+impl Answers {
+    fn draw(rng: &mut Rng) -> Answers {
+        Answers {
+            silent: some(rng, 2_000),
+            late: some(rng, 3_000),
+            twice: some(rng, 3_000),
+            old: some(rng, 2_000),
+            early: some(rng, 1_000),
+            unreadable: some(rng, 1_000),
+            abstaining: some(rng, 1_000),
+            dying: some(rng, 3_000),
+        }
+    }
+}
+
 impl Mishaps {
     fn draw(rng: &mut Rng) -> Mishaps {
         let mut few = |limit| if rng.happens(4_500) { rng.between(1, limit) } else { 0 };
@@ -261,6 +309,15 @@ impl Mishaps {
             clock_jumps: few(3),
             retention: rng.happens(300),
         }
+    }
+}
+
+/// In some runs hardly anything fits, in some nearly every negotiation does, but for how it ends.
+fn record_limit(rng: &mut Rng) -> usize {
+    match rng.below(20) {
+        0 => 900,
+        1 => rng.between(1_300, 2_600) as usize,
+        _ => 100_000,
     }
 }
 

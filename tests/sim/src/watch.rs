@@ -7,10 +7,11 @@ use crate::tally::Met;
 use crate::turns::Turns;
 use crate::world::Ghost;
 use std::collections::{BTreeMap, BTreeSet};
-use synod_ledger::{Answer, Folded, Keep, State, Step, TaskKey};
+use synod_ledger::{Answer, Folded, Keep, NegotiationKey, State, Step, TaskKey};
 use synod_protocol::event::What;
+use synod_protocol::negotiation::{Ask, NegotiationStatus};
 use synod_protocol::view::{Assignment, TaskStatus};
-use synod_protocol::{Code, EntityId, Json, Timestamp, Workspace};
+use synod_protocol::{Code, EntityId, Id, Json, Timestamp, Workspace};
 
 /// What is known of one shard.
 pub(crate) struct ShardWatch {
@@ -58,6 +59,8 @@ pub(crate) struct Watch {
     accepted: BTreeMap<String, u32>,
     /// Ends that somebody was told.
     told_ends: BTreeMap<EntityId, TaskStatus>,
+    /// The same of negotiations, with the outcome.
+    told_outcomes: BTreeMap<EntityId, (NegotiationStatus, Option<Json>)>,
     pub(crate) told: u64,
 }
 
@@ -82,6 +85,7 @@ impl Watch {
             events: BTreeMap::new(),
             accepted: BTreeMap::new(),
             told_ends: BTreeMap::new(),
+            told_outcomes: BTreeMap::new(),
             told: 0,
         }
     }
@@ -106,7 +110,7 @@ impl Watch {
         record: (u64, Timestamp, &[u8]),
         ghost: &Ghost,
         commands_end: u64,
-    ) -> Result<(&'static str, Option<Met>), String> {
+    ) -> Result<(&'static str, Vec<Met>), String> {
         let (offset, at, bytes) = record;
         let watched = &mut self.shards[shard as usize];
         let seen = watched.ledger.see(at, bytes)?;
@@ -115,19 +119,22 @@ impl Watch {
             watched.decided_on_this(offset, ghost)?;
         }
         match seen {
-            Seen::Void => Ok(("VOID", None)),
-            Seen::Image => Ok(("counts", None)),
+            Seen::Void => Ok(("VOID", Vec::new())),
+            Seen::Image => Ok(("counts", Vec::new())),
             Seen::Claim => {
                 watched.backlog = commands_end;
                 let state = watched.ledger.state().clone();
                 watched.claims.insert(offset, AtClaim { lineage: watched.lineage, state });
-                Ok(("begins", None))
+                let in_award = watched.ledger.talks().awaiting_commitment() > 0;
+                Ok(("begins", in_award.then_some(Met::ClaimInAward).into_iter().collect()))
             }
             Seen::Counts(step) => {
                 watched.counts(offset, &step)?;
                 watched.turns.see(&step, watched.ledger.state())?;
                 self.remember_views(shard, &step);
-                Ok(("counts", self.of_note(shard, &step)))
+                let mut met = self.shard_mut(shard).ledger.talks_mut().met();
+                met.extend(self.of_note(shard, &step));
+                Ok(("counts", met))
             }
         }
     }
@@ -161,7 +168,7 @@ impl Watch {
                 continue;
             }
             last = Some(&event.entity);
-            self.views.extend(view_of(state, workspace, &event.entity).map(|view| hash(view.as_str())));
+            self.views.extend(views_of(state, workspace, &event.entity).map(|view| hash(view.as_str())));
         }
     }
 
@@ -241,6 +248,23 @@ impl Watch {
         })
     }
 
+    /// A participant is handed what it is asked: it must be what the ledger asks.
+    pub(crate) fn asked(&mut self, shard: u32, ask: &Ask) -> Result<(), String> {
+        let Ask { negotiation_id, round, participant, incarnation, .. } = ask.clone();
+        let talks = self.shard_mut(shard).ledger.talks_mut();
+        talks.reaches(&(negotiation_id, round, participant, incarnation))
+    }
+
+    /// From now on nothing goes wrong, and these agents are there.
+    pub(crate) fn steady(&mut self, now: Timestamp, there: &BTreeSet<Id>) {
+        self.shards.iter_mut().for_each(|shard| shard.ledger.talks_mut().steady(now, there.clone()));
+    }
+
+    /// An agent dies.
+    pub(crate) fn leaves(&mut self, agent: &Id) {
+        self.shards.iter_mut().for_each(|shard| shard.ledger.talks_mut().leaves(agent));
+    }
+
     /// A client's command was accepted: by Kafka's acknowledgement, or by an answer.
     pub(crate) fn accepted(&mut self, shard: u32, ce_id: &str) {
         self.accepted.insert(ce_id.to_owned(), shard);
@@ -307,6 +331,17 @@ impl Watch {
         {
             self.told_ends.insert(head.task_id, head.status);
         }
+        #[derive(serde::Deserialize)]
+        struct Over {
+            negotiation_id: EntityId,
+            status: NegotiationStatus,
+            outcome: Option<Json>,
+        }
+        if let Ok(over) = shown.to::<Over>()
+            && over.status.is_final()
+        {
+            self.told_outcomes.insert(over.negotiation_id, (over.status, over.outcome));
+        }
     }
 
     /// The world is quiet: what was promised is kept.
@@ -324,7 +359,8 @@ impl Watch {
             let task = about.map(|task| TaskKey { workspace: workspace.clone(), task });
             let status = task.as_ref().and_then(|task| ledger.state().task(task)).map(|task| task.status);
             let answered = came.is_some() || ledger.was_turned_away(&workspace, ce_id);
-            let kept = answered && status.is_none_or(TaskStatus::is_final);
+            let ends = ledger.talks().first_live().is_none();
+            let kept = answered && status.is_none_or(TaskStatus::is_final) && ends;
             ensure(kept, || {
                 format!("{ce_id} was accepted; the ledger says {came:?}, its task is {status:?}")
             })
@@ -338,7 +374,20 @@ impl Watch {
             })
             .map_err(|why| (found.map_or(0, |(shard, _)| shard), why))?;
         }
-        Ok(())
+        let mut ends = self.told_outcomes.iter();
+        ends.try_for_each(|(id, told)| self.ended_so(id, told))
+    }
+
+    /// A negotiation has ended as somebody was told.
+    fn ended_so(&self, id: &EntityId, told: &(NegotiationStatus, Option<Json>)) -> Result<(), (u32, String)> {
+        let key = NegotiationKey { workspace: Workspace::default_name(), negotiation: id.clone() };
+        let mut shards = self.shards.iter().zip(0..);
+        let found = shards.find_map(|(s, shard)| Some((shard, s.ledger.talks().ended(&key)?)));
+        let is_so = found.is_some_and(|(_, it)| it.status == told.0 && it.outcome() == told.1.as_ref());
+        ensure(is_so, || {
+            format!("somebody was told that negotiation {id} had ended as {told:?}, and it is {found:?}")
+        })
+        .map_err(|why| (found.map_or(0, |(shard, _)| shard), why))
     }
 }
 
@@ -395,6 +444,16 @@ impl ShardWatch {
     pub(crate) fn first_unsettled(&self) -> Option<u64> {
         self.unsettled.first_key_value().map(|(offset, _)| *offset)
     }
+}
+
+/// All that is shown of an entity: of a negotiation in short as well.
+fn views_of(state: &State, workspace: &Workspace, entity: &EntityId) -> impl Iterator<Item = Json> {
+    let key = NegotiationKey { workspace: workspace.clone(), negotiation: entity.clone() };
+    let negotiation = state.negotiation(&key);
+    let brief = negotiation.and_then(|it| Json::of(&it.brief(workspace)).ok());
+    let whole = negotiation.and_then(|it| Json::of(&it.view(workspace)).ok());
+    let other = if negotiation.is_none() { view_of(state, workspace, entity) } else { None };
+    brief.into_iter().chain(whole).chain(other)
 }
 
 fn view_of(state: &State, workspace: &Workspace, entity: &EntityId) -> Option<Json> {

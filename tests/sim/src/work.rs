@@ -17,6 +17,9 @@ use synod_protocol::view::Outcome;
 /// An owner that has appended nothing for so long appends a sign of life, by which it learns whether it still is one.
 const IDLE: u64 = 2 * SECOND;
 
+/// What an owner has to do of its own accord at one moment is far less than this.
+const TURNS: u32 = 1_000;
+
 impl World {
     /// A request through the quick door has its turn, or a read for the archive.
     pub(crate) fn serve_ask(
@@ -59,8 +62,17 @@ impl World {
 
     /// What the shard does of its own accord, as far as there is room.
     pub(crate) fn turn(&mut self, node: usize, shard: u32, s: &mut Serving) -> Result<(), Over> {
+        let mut turns = 0;
         loop {
             let (now, room) = (s.now(self.now), !self.is_full(s));
+            turns += 1;
+            if turns > TURNS {
+                self.breaks(
+                    Some(shard),
+                    format!("it has done {TURNS} things of its own accord, one after the other"),
+                );
+                return Ok(());
+            }
             match s.owner.next(now, &self.nodes[node].fleet, room) {
                 Next::Input(input) => self.decide(node, shard, s, &input, None)?,
                 Next::Permits(wanted) => self.wants(node, shard, s, wanted),

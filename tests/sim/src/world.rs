@@ -55,6 +55,8 @@ pub(crate) enum What {
     Mishap(Mishap),
     /// Nothing goes wrong from here on.
     Calm,
+    /// Nothing has gone wrong for a while.
+    Rest,
     /// Is everything done?
     IsQuiet,
 }
@@ -185,6 +187,7 @@ impl World {
             What::Party(party, life, doing) => self.party_does(party, life, doing),
             What::Mishap(mishap) => self.mishap(mishap),
             What::Calm => self.becomes_calm(),
+            What::Rest => self.comes_to_rest(),
             What::IsQuiet => match self.why_not_quiet() {
                 why if why.is_empty() => {
                     self.quiet = true;
@@ -289,6 +292,7 @@ impl World {
         self.plan.latency = self.plan.latency.min(2_000);
         (self.plan.appends, self.plan.messages) = Default::default();
         (self.plan.silent_work, self.plan.failing_work, self.plan.declined_work) = (0, 0, 0);
+        self.plan.answers = Default::default();
         self.redis.down_until = self.now;
         for node in 0..self.nodes.len() {
             self.nodes[node].dies_after = None;
@@ -300,6 +304,17 @@ impl World {
         }
         self.parties_become_calm();
         self.after(500 * MS, What::IsQuiet);
+        if self.plan.holds_one_in_calm {
+            self.after(self.rests_after(), What::Rest);
+        }
+    }
+
+    /// Whoever is there by now stays; one negotiation is held among them.
+    fn comes_to_rest(&mut self) {
+        let there = self.parties.iter().filter_map(crate::party::Party::is_there).collect();
+        self.watch.steady(self.timestamp(), &there);
+        self.plan.holds_one_in_calm = false;
+        self.opens_in_calm();
     }
 
     /// What is still open; empty when nothing is.
@@ -332,6 +347,12 @@ impl World {
             if let Some(offset) = watched.first_unsettled() {
                 return format!("the effects of record {offset} of shard {shard} were never all performed");
             }
+        }
+        if self.plan.holds_one_in_calm {
+            return "one negotiation is still to be held".into();
+        }
+        if let Some(negotiation) = self.first_awaited() {
+            return format!("nobody was told how negotiation {negotiation} has ended");
         }
         self.parties.iter().find_map(crate::party::Party::why_not_quiet).unwrap_or_default()
     }

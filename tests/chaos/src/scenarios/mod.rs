@@ -5,6 +5,7 @@ mod brokers;
 mod coordinators;
 mod fleet;
 mod links;
+mod negotiations;
 mod network;
 mod redis;
 
@@ -82,16 +83,19 @@ pub(crate) enum Scenario {
     CpuFull,
     /// A client repeats each command three times, out of order, through both doors
     Thrice,
+    /// Contract nets and votes; owners and holders are killed or stopped between award and commitment
+    Negotiations,
 }
 
 /// Those of `./scripts/test`.
-pub(crate) const QUICK: [Scenario; 6] = [
+pub(crate) const QUICK: [Scenario; 7] = [
     Scenario::CoordinatorKilled,
     Scenario::RedisWiped,
     Scenario::BrokersGone,
     Scenario::CutFromKafka,
     Scenario::CpuFull,
     Scenario::Thrice,
+    Scenario::Negotiations,
 ];
 
 impl Scenario {
@@ -119,6 +123,10 @@ impl Scenario {
             // Enough that coordinators and agents have work, and not more than a machine that is full can take.
             Scenario::CpuFull => Setting { rate: rate / 10, agents: 8, ..usual },
             Scenario::Thrice => Setting { clients: vec![Doors::Thrice], ..usual },
+            Scenario::Negotiations => {
+                let clients = vec![Doors::Http, Doors::Negotiations];
+                Setting { coordinators: 2, rate: rate / 5, agents: 8, clients, ..usual }
+            }
             _ => usual,
         }
     }
@@ -132,6 +140,7 @@ impl Scenario {
             | Scenario::BrokersGone
             | Scenario::CutFromKafka
             | Scenario::DiskFull
+            | Scenario::Negotiations
             | Scenario::ClockOff => Off::Answers,
             Scenario::CoordinatorStopped => Off::Inboxes,
             Scenario::StoppedAndWiped
@@ -170,6 +179,7 @@ impl Scenario {
             Scenario::AgentsKilled => fleet::killed(stage, scale).await,
             Scenario::CpuFull => fleet::cpu_full(stage, scale).await,
             Scenario::Thrice => fleet::thrice(stage, scale).await,
+            Scenario::Negotiations => negotiations::struck(stage, scale).await,
         }
     }
 }

@@ -88,6 +88,7 @@ impl Stage {
         let clients = read_all::<ClientLine>(&self.folder.path().join("clients"))?;
         let mut noted = Noted {
             clients,
+            openers: read_all::<ClientLine>(&self.folder.path().join("openers"))?,
             wiped_ms: self.wiped_ms.clone(),
             agents_died: self.agents_died,
             agents_lived: self.agents_live,

@@ -1,5 +1,6 @@
 //! What the ledger says, read as a stranger reads it: from its beginning, by the counting rule.
 
+use super::talks::{Awarded, Talked, Talks};
 use std::collections::HashMap;
 use synod_ledger::{Audit, Counting, Fold, Record, Verdict, invariants};
 use synod_protocol::Timestamp;
@@ -15,6 +16,7 @@ pub struct Book {
     strange: Vec<String>,
     /// Agents that were given up, each time with why.
     lost: Vec<(String, String)>,
+    talks: Talks,
 }
 
 /// What the ledger says of one task.
@@ -84,12 +86,28 @@ impl Book {
     /// An empty one for so many shards.
     pub fn new(shards: u32) -> Book {
         let shards = (0..shards).map(|_| Shard::default()).collect();
-        Book { shards, tasks: HashMap::new(), ended: 0, strange: Vec::new(), lost: Vec::new() }
+        Book {
+            shards,
+            tasks: HashMap::new(),
+            ended: 0,
+            strange: Vec::new(),
+            lost: Vec::new(),
+            talks: Talks::default(),
+        }
     }
 
     /// Agents that were given up, each time with why.
     pub fn lost(&self) -> &[(String, String)] {
         &self.lost
+    }
+
+    /// The latest award, and what there was of negotiations so far.
+    pub fn negotiations(&self) -> (Option<&Awarded>, Talked) {
+        (self.talks.latest(), self.talks.talked())
+    }
+
+    pub(super) fn talks(&self) -> &Talks {
+        &self.talks
     }
 
     /// The offset to be read next of a shard.
@@ -128,6 +146,7 @@ impl Book {
         match (verdict, record) {
             (Verdict::Void, _) => book.void += 1,
             (_, Record::Claim(claim)) => {
+                self.talks.claimed(shard);
                 book.claims.push(Claimed {
                     epoch: offset,
                     owner: claim.owner,
@@ -137,6 +156,7 @@ impl Book {
             }
             (_, Record::Step(step)) => {
                 book.steps += 1;
+                self.talks.step(shard, &step);
                 book.times.extend(at_ms);
                 book.told[offset as usize] = Some(step.events.len() as u32);
                 if let Some(claim) = book.claims.last_mut() {

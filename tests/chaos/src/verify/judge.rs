@@ -17,6 +17,8 @@ const SHOWN: usize = 5;
 pub struct Noted {
     /// By client.
     pub clients: BTreeMap<String, Vec<ClientLine>>,
+    /// By client, of those that open negotiations: a negotiation stands where a task does for others.
+    pub openers: BTreeMap<String, Vec<ClientLine>>,
     /// By agent.
     pub agents: BTreeMap<String, Vec<AgentLine>>,
     /// Moments, Unix ms, at which Redis forgot which epochs inboxes have seen. What an inbox takes in afterwards is
@@ -64,6 +66,9 @@ pub struct Findings {
     pub done: u64,
     /// Bodies taken from inboxes.
     pub taken: u64,
+    /// What there was of negotiations.
+    #[serde(default)]
+    pub negotiations: super::Talked,
     /// How often each kind was found.
     pub counts: BTreeMap<Kind, u64>,
     /// The first few of each kind.
@@ -94,6 +99,7 @@ impl Findings {
 pub fn judge(noted: &Noted, book: &Book, published: &Published) -> Findings {
     let mut findings = Findings::default();
     clients(&mut findings, noted, book);
+    negotiations(&mut findings, noted, book);
     positions(&mut findings, book);
     agents(&mut findings, noted, book);
     stale(&mut findings, noted);
@@ -108,6 +114,7 @@ pub fn judge(noted: &Noted, book: &Book, published: &Published) -> Findings {
 pub(crate) fn outstanding(noted: &Noted, book: &Book, published: &Published) -> u64 {
     let mut findings = Findings::default();
     clients(&mut findings, noted, book);
+    negotiations(&mut findings, noted, book);
     positions(&mut findings, book);
     events(&mut findings, book, published);
     findings.of(Kind::Lost)
@@ -171,9 +178,65 @@ fn clients(findings: &mut Findings, noted: &Noted, book: &Book) {
         if let Some(other) = told.key.as_deref().and_then(|key| keys.insert(key, task)) {
             findings.found(Kind::Doubled, || format!("{task} and {other} are one piece of work"));
         }
-        if !asked.contains(task.as_str()) {
+        // What a decision starts is judged with the negotiation.
+        if !asked.contains(task.as_str()) && !task.ends_with(":then") {
             findings.found(Kind::Strange, || format!("{task} stands in the ledger and nobody asked for it"));
         }
+    }
+}
+
+/// Each negotiation that was accepted is over, and was decided once; never were two awards in force; what a decision starts
+/// was started once, and has ended.
+fn negotiations(findings: &mut Findings, noted: &Noted, book: &Book) {
+    let talks = book.talks();
+    findings.negotiations = talks.talked();
+    let mut asked: HashSet<&str> = HashSet::new();
+    for line in noted.openers.values().flatten() {
+        match line {
+            ClientLine::Asked { task, .. } => {
+                asked.insert(task);
+            }
+            ClientLine::Acked { task, .. } => match talks.all().get(task) {
+                None => findings.found(Kind::Lost, || {
+                    format!("negotiation {task} was accepted and is not in the ledger")
+                }),
+                Some(told) if told.ended == 0 => {
+                    findings
+                        .found(Kind::Lost, || format!("negotiation {task} was accepted and has not ended"));
+                }
+                Some(_) => {}
+            },
+            ClientLine::Refused { task, why } => {
+                findings.found(Kind::Strange, || format!("negotiation {task} was refused: {why}"));
+            }
+        }
+    }
+    for (id, told) in talks.all() {
+        if told.opened > 1 || told.ended > 1 || told.started > 1 {
+            let (opened, ended, started) = (told.opened, told.ended, told.started);
+            findings.found(Kind::Doubled, || {
+                format!("negotiation {id} was opened {opened} times, ended {ended} times and started {started} tasks")
+            });
+        }
+        if !asked.contains(id.as_str()) {
+            findings.found(Kind::Strange, || {
+                format!("negotiation {id} stands in the ledger and nobody asked for it")
+            });
+        }
+        let wants = told.starts && told.is_decided();
+        if wants != (told.started > 0) {
+            findings.found(Kind::Lost, || format!("the decision of {id} starts {} tasks", told.started));
+        }
+        let then = book.tasks().get(&format!("{id}:then"));
+        if then.is_some_and(|then| then.ended == 0) {
+            findings.found(Kind::Lost, || format!("what the decision of {id} started has not ended"));
+        }
+    }
+    for what in talks.doubled() {
+        findings.found(Kind::Doubled, || what.clone());
+    }
+    for what in talks.strange() {
+        findings.found(Kind::Strange, || what.clone());
     }
 }
 

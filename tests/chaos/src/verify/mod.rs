@@ -13,6 +13,7 @@ mod book;
 mod judge;
 mod published;
 mod recovery;
+mod talks;
 #[cfg(test)]
 mod tests;
 
@@ -21,3 +22,4 @@ pub(crate) use judge::outstanding;
 pub use judge::{Finding, Findings, Kind, Noted, judge};
 pub use published::Published;
 pub use recovery::{Moment, WentOn, recovery};
+pub use talks::{Awarded, Talked};
