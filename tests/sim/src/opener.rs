@@ -94,7 +94,7 @@ impl World {
         let has_stranger = rng.happens(1_500);
         named.extend(has_stranger.then(|| STRANGER.parse().ok()).flatten());
         if !has_stranger && rng.happens(3_500) {
-            let capability = CAPABILITIES[0].parse().ok()?;
+            let capability = CAPABILITIES[0].parse().ok();
             let max = rng.happens(6_000).then_some(1);
             opens.invite = Some(Invite { capability, labels: None, min: None, max });
             opens.replace = Some(rng.happens(7_000));
@@ -121,7 +121,8 @@ impl World {
             let capability = if winner.is_some() { None } else { CAPABILITIES[0].parse().ok() };
             let timeout_ms = Some(rng.between(200, 1_500));
             opens.then = Some(Then {
-                task: Some(ThenTask { capability, agent_id: None, winner, input: None, timeout_ms }),
+                task: Some(ThenTask { capability, winner, timeout_ms, ..ThenTask::default() }),
+                ..Then::default()
             });
         }
         if rng.happens(1_000) {
