@@ -154,7 +154,8 @@ fn one_whose_end_is_too_large_for_a_record_ends_all_the_same() {
     let mut shard = Shard::with(&[]);
     // It stands once in what opens it, and twice in what decides it: as the outcome, and as the input of what that starts.
     let outcome = json!({"decided": "z", "why": "z".repeat(crate::shard::RECORD_LIMIT * 2 / 3)});
-    let more = json!({"on_timeout": {"default": outcome}, "round_ms": 1_000, "then": {"task": {"capability": "c"}}});
+    let more =
+        json!({"on_timeout": {"default": outcome}, "round_ms": 1_000, "then": {"task": {"capability": "c"}}});
     open(&mut shard, "n", &more);
     taken(&shard.ask(RESPOND, &says("n", "a", "x")));
     shard.wait(1_000);
