@@ -150,6 +150,24 @@ fn when_time_is_up_it_does_what_the_opener_said() {
 }
 
 #[test]
+fn one_whose_end_is_too_large_for_a_record_ends_all_the_same() {
+    let mut shard = Shard::with(&[]);
+    // It stands once in what opens it, and twice in what decides it: as the outcome, and as the input of what that starts.
+    let outcome = json!({"decided": "z", "why": "z".repeat(crate::shard::RECORD_LIMIT * 2 / 3)});
+    let more =
+        json!({"on_timeout": {"default": outcome}, "round_ms": 1_000, "then": {"task": {"capability": "c"}}});
+    open(&mut shard, "n", &more);
+    taken(&shard.ask(RESPOND, &says("n", "a", "x")));
+    shard.wait(1_000);
+    assert_eq!(shard.story("n"), "opened responded failed");
+    let found = it(&shard, "n").reason.as_deref();
+    assert_eq!(found, Some("what follows from round 1 does not fit into one record of the ledger"));
+    let made = synod_negotiation::certificate(&negotiation_key("n").workspace, it(&shard, "n")).unwrap();
+    let verified = synod_negotiation::verify(&made.text(), synod_negotiation::Protocols::standard());
+    assert!(verified.holds(), "{verified:?}");
+}
+
+#[test]
 fn an_abstention_is_no_silence() {
     let mut shard = Shard::with(&[]);
     open(
