@@ -214,7 +214,7 @@ fn follow(
         let is_up = e.closed_by == ClosedBy::Time && now >= open.closes_at;
         match says {
             Some(true) => *kept = true,
-            None if !is_up && !open.gone.contains(holder) => {
+            None if !is_up && !open.gone.contains_key(holder) => {
                 return (Err(format!("the award of {holder} is revoked before its time is up")), false);
             }
             Some(false) | None => revoked = true,
