@@ -248,7 +248,7 @@ impl World {
             return self.takes_more(party);
         }
         if let Ok(ask) = body.value.to::<Ask>() {
-            self.is_asked(party, ask);
+            self.is_asked(party, &ask);
             return self.takes_more(party);
         }
         let Ok(assignment) = body.value.to::<Assignment>() else { return };

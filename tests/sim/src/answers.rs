@@ -20,7 +20,7 @@ pub(crate) struct Reply {
 
 impl World {
     /// An agent is asked something, and makes up its mind how to answer.
-    pub(crate) fn is_asked(&mut self, party: usize, ask: Ask) {
+    pub(crate) fn is_asked(&mut self, party: usize, ask: &Ask) {
         let life = self.parties[party].life;
         let Some(agent) = self.parties[party].agent() else { return };
         if ask.incarnation != agent.incarnation(life) {
@@ -46,21 +46,21 @@ impl World {
         let open = Some(ask.round);
         if ask.round > 1 && self.rng.happens(rates.old) {
             self.met(Met::RepliedToOld);
-            self.will_reply(party, &ask, Some(ask.round - 1), "commit", takes / 2);
+            self.will_reply(party, ask, Some(ask.round - 1), "commit", takes / 2);
         }
         if self.rng.happens(rates.early) {
             self.met(Met::RepliedEarly);
-            self.will_reply(party, &ask, Some(ask.round + 1), "commit", takes / 2);
+            self.will_reply(party, ask, Some(ask.round + 1), "commit", takes / 2);
         }
         if self.rng.happens(rates.twice) {
             // Before the other, or after it.
             self.met(Met::RepliedTwice);
             let other = self.rng.between(1, 250) * MS;
-            self.will_reply(party, &ask, open, &ask.kind, other);
+            self.will_reply(party, ask, open, &ask.kind, other);
         }
         // One that is late says which round it means, or it would be an answer to another.
         let round = if is_late || !self.rng.happens(2_000) { open } else { None };
-        self.will_reply(party, &ask, round, &ask.kind, takes);
+        self.will_reply(party, ask, round, &ask.kind, takes);
     }
 
     fn will_reply(&mut self, party: usize, ask: &Ask, round: Option<u32>, kind: &str, takes: u64) {

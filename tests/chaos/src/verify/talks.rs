@@ -140,10 +140,10 @@ impl Talks {
         let round = it.round().cloned();
         match (what, &round) {
             (What::NegotiationDecided(_), _) => {
-                (talk.ended, self.talked.decided) = (talk.ended + 1, self.talked.decided + 1)
+                (talk.ended, self.talked.decided) = (talk.ended + 1, self.talked.decided + 1);
             }
             (What::NegotiationFailed(_), _) => {
-                (talk.ended, self.talked.failed) = (talk.ended + 1, self.talked.failed + 1)
+                (talk.ended, self.talked.failed) = (talk.ended + 1, self.talked.failed + 1);
             }
             (What::NegotiationCancelled(_), _) => talk.ended += 1,
             (What::NegotiationParticipantGone(_), _) => self.talked.gone += 1,
@@ -247,7 +247,7 @@ fn certified(workspace: &Workspace, it: &Negotiation) -> Result<(), String> {
 mod tests {
     use super::*;
     use serde_json::json;
-    use synod_negotiation::{Opening, open};
+    use synod_negotiation::{Known, Opening, open};
     use synod_protocol::negotiation::{OpenNegotiation, RespondNegotiation};
 
     const AT: i64 = 1_800_000_000_000;
@@ -264,6 +264,7 @@ mod tests {
             invited: Vec::new(),
             correlation_id: "n".into(),
             traceparent: None,
+            known: Known::default(),
         };
         let whats = open(Protocols::standard(), &command, opening).unwrap();
         let What::NegotiationOpened(opened) = &whats[0] else { panic!("{whats:?}") };
