@@ -209,7 +209,7 @@ async fn statistics_tell_how_negotiations_went() {
     assert_eq!(before.is(200).body["negotiations"], json!({}));
     for (more, answers) in [
         (json!({}), vec![json!({"response": "x"}), json!({"response": "x"})]),
-        (json!({}), vec![json!({"response": "x"}), json!({"abstain": true}), json!({"response": "y"})]),
+        (json!({}), vec![json!({"response": "x"}), json!({"abstain": true}), json!({"response": "x"})]),
         (json!({"round_ms": 1_000, "on_timeout": {"default": 7}}), vec![]),
         (json!({"round_ms": 1_000, "on_timeout": "fail"}), vec![json!({"response": "x"})]),
     ] {
