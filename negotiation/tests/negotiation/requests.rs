@@ -70,9 +70,11 @@ pub(crate) fn told(tool: &str, input: &Value) -> Value {
         _ => None,
     });
     decided.unwrap_or_else(|| {
-        let first = &opened.unwrap().first;
-        let is_answered = |event: &What| matches!(event, What::NegotiationResponded(_));
-        let status = if events.iter().any(is_answered) { "collecting" } else { "open" };
+        let opened = opened.unwrap();
+        let first = &opened.first;
+        // Answers that are known from the beginning come with the opening.
+        let is_answered = opened.secret.as_ref().is_some_and(|secret| !secret.answers.is_empty());
+        let status = if is_answered { "collecting" } else { "open" };
         json!({"status": status, "rounds": [{"kind": first.kind, "asked": first.asked, "content": first.content}]})
     })
 }

@@ -313,7 +313,7 @@ mod tests {
     fn an_award_that_is_in_force_is_not_given_to_another() {
         let mut all = contract("award");
         let Some((What::NegotiationRoundClosed(closed), _)) = all.last().cloned() else { panic!("{all:?}") };
-        let mut again = closed.clone();
+        let mut again = closed;
         (again.round, again.closed_by, again.answers) = (2, ClosedBy::Time, 0);
         let next = again.next.as_mut().unwrap();
         (next.round, next.asked) = (3, BTreeSet::from(["b".parse().unwrap()]));
