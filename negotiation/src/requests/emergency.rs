@@ -2,6 +2,7 @@
 
 use super::{Request, moved, read, written};
 use crate::emergency::{Report, Required, Rules};
+use crate::protocols::escaped;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use synod_protocol::negotiation::OpenNegotiation;
@@ -85,6 +86,10 @@ impl Request for DeclareEmergency {
     fn open(&self, negotiation_id: EntityId) -> Result<OpenNegotiation, Error> {
         if self.roles.is_empty() {
             return Err(Error::invalid("nobody has a role: roles says who does what").with_field("/roles"));
+        }
+        if let Some((role, _)) = self.roles.iter().find(|(_, holders)| holders.is_empty()) {
+            let message = format!("nobody has the role {role}");
+            return Err(Error::invalid(message).with_field(format!("/roles/{}", escaped(role))));
         }
         let rules = Rules {
             procedure: self.procedure.clone(),

@@ -159,7 +159,19 @@ impl Common<'_> {
             ("/quorum", "/ask/quorum"),
             ("/rules", ""),
         ];
-        moved(error, rules.iter().chain(&alike))
+        self.whole(moved(error, rules.iter().chain(&alike)))
+    }
+
+    /// What is given as a number or a text alone has no members: an error of one is its own.
+    fn whole(&self, error: Error) -> Error {
+        let (name, given) = self.given;
+        let field = error.field.as_deref().and_then(|field| field.strip_prefix(&format!("/{name}/")));
+        let Some((id, _)) = field.and_then(|place| place.split_once('/')) else { return error };
+        if given.get(id).is_none_or(|answer| answer.as_str().starts_with('{')) {
+            return error;
+        }
+        let whole = format!("/{name}/{id}");
+        error.with_field(whole)
     }
 }
 
