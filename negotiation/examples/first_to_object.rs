@@ -25,6 +25,10 @@ impl Protocol for LazyConsent {
     }
 
     /// The first objection ends it.
+    fn settles_early(&self) -> bool {
+        true
+    }
+
     fn settled(&self, table: &Table<'_>) -> bool {
         table.round().is_some_and(|round| round.responses().next().is_some())
     }

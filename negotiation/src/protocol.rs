@@ -142,6 +142,11 @@ pub trait Protocol: fmt::Debug + Send + Sync {
     /// Why it is none, with the field.
     fn check(&self, table: &Table<'_>, by: &Id, response: &Json) -> Result<(), Error>;
 
+    /// Whether [`Protocol::settled`] may ever say yes: where not, it is not asked after each answer.
+    fn settles_early(&self) -> bool {
+        false
+    }
+
     /// Whether nobody who is still to answer can change what [`Protocol::close`] will say.
     fn settled(&self, _table: &Table<'_>) -> bool {
         false

@@ -455,7 +455,7 @@ impl Negotiation {
             uncounted: uncounted.clone(),
         });
         let is_new = !round.answers.contains_key(by);
-        if uncounted.is_some() || !self.may_end(round, is_new) {
+        if uncounted.is_some() || !self.may_end(protocol, round, is_new) {
             return Ok(vec![responded]);
         }
         let mut draft = Draft::of(self, protocol, now);
@@ -465,9 +465,11 @@ impl Negotiation {
     }
 
     /// Whether one more answer may end the round: it is asked after every one of few, and now and then of many.
-    fn may_end(&self, round: &Round, is_new: bool) -> bool {
+    fn may_end(&self, protocol: &dyn Protocol, round: &Round, is_new: bool) -> bool {
         let answered = round.answers.len() + usize::from(is_new);
-        round.awaited() <= usize::from(is_new) || answered.is_multiple_of((round.asked.len() / LOOKS).max(1))
+        let is_looked_at =
+            || protocol.settles_early() && answered.is_multiple_of((round.asked.len() / LOOKS).max(1));
+        round.awaited() <= usize::from(is_new) || is_looked_at()
     }
 
     /// A round's time is up.

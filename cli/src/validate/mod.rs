@@ -67,7 +67,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 41] = [
+const PROMISES: [Check; 43] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
@@ -110,6 +110,8 @@ const PROMISES: [Check; 41] = [
     Check { name: "an agent's memory is handed over", run: |site| queues::remembered(site).boxed() },
     Check { name: "a vote is sealed, and decided once", run: |site| negotiations::vote(site).boxed() },
     Check { name: "without a quorum nothing is decided", run: |site| negotiations::quorum(site).boxed() },
+    Check { name: "a certificate is recomputed", run: |site| negotiations::certificate(site).boxed() },
+    Check { name: "a decision starts what it should", run: |site| negotiations::then(site).boxed() },
     Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },
     Check { name: "the ledger tells a task's life", run: |site| history::life(site).boxed() },
     Check { name: "a dead letter is redriven, and put away", run: |site| letters::round_trip(site).boxed() },

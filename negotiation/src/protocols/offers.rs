@@ -63,6 +63,10 @@ impl Protocol for Offers {
     }
 
     /// Enough are for the offer on the table.
+    fn settles_early(&self) -> bool {
+        true
+    }
+
     fn settled(&self, table: &Table<'_>) -> bool {
         let Some(round) = table.round().filter(|round| round.kind == COUNTER) else { return false };
         let accepted = round.responses().filter(|(_, said)| matches!(answer(said), Ok(Say::Accept(true))));

@@ -113,6 +113,10 @@ impl Protocol for Vote {
         check(&table.rules()?, table, by, response)
     }
 
+    fn settles_early(&self) -> bool {
+        true
+    }
+
     fn settled(&self, table: &Table<'_>) -> bool {
         table.rules().is_ok_and(|rules| is_settled(&rules, table))
     }
@@ -133,6 +137,10 @@ impl Protocol for Consensus {
 
     fn check(&self, table: &Table<'_>, by: &Id, response: &Json) -> Result<(), Error> {
         check(&consensus(table)?, table, by, response)
+    }
+
+    fn settles_early(&self) -> bool {
+        true
     }
 
     fn settled(&self, table: &Table<'_>) -> bool {

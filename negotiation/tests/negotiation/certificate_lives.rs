@@ -47,6 +47,10 @@ impl Protocol for Talk {
         synod_negotiation::answer::<String>(response).map(|_| ())
     }
 
+    fn settles_early(&self) -> bool {
+        true
+    }
+
     fn settled(&self, table: &Table<'_>) -> bool {
         table.round().is_some_and(|round| round.responses().any(|(_, said)| said.as_str() == "\"stop\""))
     }
