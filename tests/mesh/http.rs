@@ -175,6 +175,24 @@ async fn what_operators_ask_is_answered() {
         "{:?}",
         description.status
     );
+    let missing = without_target(&description.body, &description.body);
+    assert_eq!(missing, Vec::<String>::new(), "what the description refers to is in it");
     let metrics = client.get("/metrics").await;
     assert!(metrics.header("content-type").starts_with("text/plain"), "{metrics:?}");
+}
+
+/// References within `part` to what is not in the whole.
+fn without_target(whole: &Value, part: &Value) -> Vec<String> {
+    let of_reference = |to: &str| to.strip_prefix('#').is_none_or(|pointer| whole.pointer(pointer).is_none());
+    match part {
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, value)| match (name.as_str(), value.as_str()) {
+                ("$ref", Some(to)) if of_reference(to) => vec![to.to_owned()],
+                _ => without_target(whole, value),
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(|item| without_target(whole, item)).collect(),
+        _ => Vec::new(),
+    }
 }

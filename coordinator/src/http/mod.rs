@@ -35,10 +35,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Synod",
-    description = "Coordination mesh for software agents: tasks, agents, events. Errors are problem+json (RFC 9457) with `code`."
-))]
+#[openapi(
+    info(
+        title = "Synod",
+        description = "Coordination mesh for software agents: tasks, agents, events. Errors are problem+json (RFC 9457) with `code`."
+    ),
+    // What parameters alone refer to is not gathered from the routes.
+    components(schemas(agent_list::Sort, agent_list::Order))
+)]
 struct Description;
 
 /// All routes.
