@@ -1,0 +1,5 @@
+//! The crate from outside: reference results of other implementations, golden messages, properties.
+
+#![allow(clippy::unwrap_used)]
+
+mod graph;
