@@ -10,6 +10,7 @@ mod settings;
 mod step_id;
 
 pub use settings::{Budget, Consult, OnFailure, Retry};
+pub(crate) use step_id::is_name;
 pub use step_id::{BadStepId, StepId};
 
 use schemars::JsonSchema;

@@ -89,7 +89,7 @@ impl Steps {
         let (on_failure, consult) = (fields.leaf("on_failure", finds), fields.leaf("consult", finds));
         let (output_schema, save_as) = (fields.leaf("output_schema", finds), fields.leaf("save_as", finds));
         fields.end(finds);
-        Some(Step {
+        let step = Step {
             id: id?,
             description,
             depends_on: depends_on.unwrap_or_default(),
@@ -103,7 +103,9 @@ impl Steps {
             consult,
             save_as,
             kind: kind?,
-        })
+        };
+        crate::check::limits_of(&step, &pointer, finds);
+        Some(step)
     }
 
     /// The one field that says what the step is.
@@ -116,7 +118,7 @@ impl Steps {
             };
             kinds.iter().for_each(|kind| drop(fields.take(kind)));
             // A misspelt kind is named as an unknown field; that nothing is there would be said twice.
-            if !kinds.is_empty() || !fields.has_unknown(finds_known()) {
+            if !kinds.is_empty() || !fields.has_unknown(step_fields()) {
                 finds.at(fields.pointer.clone(), what, mend);
             }
             return None;
@@ -169,7 +171,7 @@ impl Steps {
 }
 
 /// The fields of a step, whatever its kind.
-fn finds_known() -> &'static [&'static str] {
+fn step_fields() -> &'static [&'static str] {
     &[
         "id", "description", "depends_on", "when", "timeout_ms", "retry", "priority", "on_failure", "fallback",
         "output_schema", "consult", "save_as",
@@ -207,7 +209,7 @@ impl<'n> Fields<'n> {
 
     /// A member and its pointer; null is as absent.
     fn take(&mut self, name: &str) -> Option<(&'n Node, String)> {
-        if let Some(known) = KINDS.iter().chain(finds_known()).chain(&BLOCK_FIELDS).find(|known| **known == name) {
+        if let Some(known) = KINDS.iter().chain(step_fields()).chain(&BLOCK_FIELDS).find(|known| **known == name) {
             self.asked.push(known);
         }
         let node = self.node.member(name).filter(|node| node.shape != Shape::Null)?;
@@ -264,8 +266,7 @@ const BLOCK_FIELDS: [&str; 16] = [
 /// serde's words as a sentence and its mend.
 fn explained(said: &str) -> (String, String) {
     let names: Vec<&str> = said.split('`').skip(1).step_by(2).collect();
-    if let (Some(rest), [meant, there @ ..]) = (said.strip_prefix("unknown field "), names.as_slice()) {
-        let _ = rest;
+    if let (true, [meant, there @ ..]) = (said.starts_with("unknown field "), names.as_slice()) {
         return (format!("there is no field `{meant}` here"), nearest_of(meant, there.iter().copied()));
     }
     if let (true, [meant, there @ ..]) = (said.starts_with("unknown variant "), names.as_slice()) {
@@ -275,10 +276,25 @@ fn explained(said: &str) -> (String, String) {
         return (format!("`{missing}` is missing"), format!("write `{missing}:` here"));
     }
     if let Some((met, wanted)) = said.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
-        return (format!("this is {met}"), format!("{wanted} is needed"));
+        return (format!("this is {met}"), needed(wanted));
     }
     if let Some((met, wanted)) = said.strip_prefix("invalid value: ").and_then(|rest| rest.split_once(", expected ")) {
-        return (format!("this is {met}"), format!("{wanted} is needed"));
+        return (format!("this is {met}"), needed(wanted));
     }
     (said.to_owned(), "correct it".into())
+}
+
+/// Rust's names of what is wanted, in words.
+fn needed(wanted: &str) -> String {
+    let words = match wanted {
+        "u8" | "u32" | "u64" | "usize" => "a whole number that is not negative",
+        "f32" | "f64" => "a number",
+        "a string" => "a text",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        other if other.starts_with("struct ") => "an object",
+        other if other.starts_with("enum ") || other.contains("enum") => "one of its names",
+        other => other,
+    };
+    format!("{words} is needed")
 }

@@ -4,7 +4,7 @@
 //! error that is meant to stop it is swallowed by `||` and `exists`), it walks maps in an order that differs from process to
 //! process, and it names a missing field without the path to it. The crate's interpreter is the judge in the tests instead.
 //!
-//! What bounds an expression: its bytes, the nesting of its brackets and of its macros, the size of its tree, before it is
+//! What bounds an expression: its bytes, the number of its operators, the nesting of its brackets and of its macros, the size of its tree, before it is
 //! accepted; **steps** while it runs ([`STEPS`]: one for each node evaluated, each element looked at or copied and each 16
 //! bytes of text); the bytes of its result as JSON. No clock is needed, and the same expression over the same values ends
 //! the same way everywhere.
@@ -42,12 +42,16 @@ use std::sync::Arc;
 
 /// Bytes of one expression: 4,096.
 pub const EXPRESSION_BYTES: usize = 4096;
-/// Levels of brackets in one expression: 24. The parser recurses; this keeps it within the smallest stack in use.
+/// Levels of brackets in one expression: 24.
 pub const EXPRESSION_NESTING: usize = 24;
 /// Levels of macros (`map`, `all`, …) in one expression: 3.
 pub const MACRO_NESTING: usize = 3;
 /// Nodes of one expression's tree, macros expanded: 2,000.
 pub const EXPRESSION_NODES: usize = 2_000;
+/// Operators, brackets and fields in one expression: 200. A chain of them is a tree as deep as it is long.
+pub const EXPRESSION_LINKS: usize = 200;
+/// Bytes of stack for the parser, whose frames are large; only what is used is taken.
+const PARSER_STACK: usize = 32 * 1024 * 1024;
 
 /// Why a text is no expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,8 +80,17 @@ impl Expression {
     /// What is wrong, and at which character: limits, syntax, functions and kinds of literals that there are not.
     pub fn parse(text: &str) -> Result<Expression, ParseError> {
         check_text(text)?;
-        let parser = cel::parser::Parser::new().max_recursion_depth(4 * EXPRESSION_NESTING as u16);
-        let (root, source) = parser.parse_with_source_info(text).map_err(|errors| first_error(text, &errors))?;
+        // The parser recurses with frames of many kilobytes. On a stack of its own it cannot overflow its caller's.
+        let (root, source) = std::thread::scope(|scope| {
+            let parse = || cel::parser::Parser::new().parse_with_source_info(text);
+            let thread = std::thread::Builder::new().stack_size(PARSER_STACK).spawn_scoped(scope, parse);
+            thread.ok().and_then(|thread| thread.join().ok())
+        })
+        .ok_or_else(|| {
+            let (what, mend) = ("the parser gave up on it".to_owned(), "write it in another way".to_owned());
+            ParseError { at: 0, what, mend }
+        })?
+        .map_err(|errors| first_error(text, &errors))?;
         let reads = reads::of(&root, &source)?;
         Ok(Expression { text: text.into(), root: Arc::new(root), reads: Arc::new(reads) })
     }
@@ -142,7 +155,7 @@ fn check_text(text: &str) -> Result<(), ParseError> {
     if text.trim().is_empty() {
         return refuse(0, "the expression is empty".into(), "write a CEL expression, such as `input.total > 100`");
     }
-    let (mut depth, mut quote, mut escaped, mut unary) = (0usize, None, false, 0usize);
+    let (mut depth, mut quote, mut escaped, mut unary, mut links) = (0usize, None, false, 0usize, 0usize);
     for (at, c) in text.chars().enumerate() {
         // A run of `!` or `-` nests as brackets do.
         unary = if quote.is_none() && (c == '!' || c == '-') { unary + 1 } else { 0 };
@@ -157,6 +170,11 @@ fn check_text(text: &str) -> Result<(), ParseError> {
                 ')' | ']' | '}' => depth = depth.saturating_sub(1),
                 _ => {}
             },
+        }
+        links += usize::from(quote.is_none() && "([{.?:+-*/%<>=!&|".contains(c));
+        if links > EXPRESSION_LINKS {
+            let what = format!("more than {EXPRESSION_LINKS} operators, brackets and fields");
+            return refuse(at, what, "split it over several steps");
         }
         if depth > EXPRESSION_NESTING || unary > EXPRESSION_NESTING {
             let what = format!("nested deeper than {EXPRESSION_NESTING} levels (brackets, `? :`, `!`)");

@@ -212,3 +212,11 @@ fn number(text: &str) -> Result<Number, &'static str> {
     let value: f64 = text.parse().map_err(|_| "no number")?;
     Number::from_f64(value).ok_or("a number beyond what a double can hold")
 }
+
+impl Node {
+    /// That this is no definition at all.
+    pub(crate) fn unreadable(&self) -> Unreadable {
+        let what = format!("a definition is an object, this is {}", self.noun());
+        Unreadable::new(self.spot, what, "write `id:` and `steps:`")
+    }
+}

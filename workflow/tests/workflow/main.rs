@@ -2,4 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod broken;
+mod definitions;
+mod expressions;
 mod graph;
