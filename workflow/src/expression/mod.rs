@@ -37,6 +37,7 @@ pub use template::{Template, TemplateError};
 pub use value::{RESULT_BYTES, Scope, Value};
 
 use cel::common::ast::{Expr, IdedExpr};
+use cel::parser::PrattParser;
 use std::fmt;
 use std::sync::Arc;
 
@@ -50,8 +51,6 @@ pub const MACRO_NESTING: usize = 3;
 pub const EXPRESSION_NODES: usize = 2_000;
 /// Operators, brackets and fields in one expression: 200. A chain of them is a tree as deep as it is long.
 pub const EXPRESSION_LINKS: usize = 200;
-/// Bytes of stack for the parser, whose frames are large; only what is used is taken.
-const PARSER_STACK: usize = 32 * 1024 * 1024;
 
 /// Why a text is no expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,18 +79,9 @@ impl Expression {
     /// What is wrong, and at which character: limits, syntax, functions and kinds of literals that there are not.
     pub fn parse(text: &str) -> Result<Expression, ParseError> {
         check_text(text)?;
-        // The parser recurses with frames of many kilobytes. On a stack of its own it cannot overflow its caller's.
-        let (root, source) = std::thread::scope(|scope| {
-            let parse = || cel::parser::Parser::new().parse_with_source_info(text);
-            let thread = std::thread::Builder::new().stack_size(PARSER_STACK).spawn_scoped(scope, parse);
-            thread.ok().and_then(|thread| thread.join().ok())
-        })
-        .ok_or_else(|| {
-            let (what, mend) = ("the parser gave up on it".to_owned(), "write it in another way".to_owned());
-            ParseError { at: 0, what, mend }
-        })?
-        .map_err(|errors| first_error(text, &errors))?;
-        let reads = reads::of(&root, &source)?;
+        let parser = PrattParser::new().max_expression_node_count(EXPRESSION_NODES);
+        let root = parser.parse(text).map_err(|errors| first_error(text, &errors))?;
+        let reads = reads::of(&root, text)?;
         Ok(Expression { text: text.into(), root: Arc::new(root), reads: Arc::new(reads) })
     }
 
@@ -186,7 +176,8 @@ fn check_text(text: &str) -> Result<(), ParseError> {
 
 fn first_error(text: &str, errors: &cel::ParseErrors) -> ParseError {
     let mend = "correct the CEL expression here".to_owned();
-    let Some(error) = errors.errors.first() else {
+    let placed = errors.errors.iter().find(|error| error.pos.0 > 0);
+    let Some(error) = placed.or(errors.errors.first()) else {
         return ParseError { at: 0, what: "this is no CEL expression".into(), mend };
     };
     let line = usize::try_from(error.pos.0).unwrap_or(1).max(1);

@@ -1,7 +1,7 @@
 //! What an expression reads, and what in it there is not, seen without running it.
 
 use super::{EXPRESSION_NODES, FUNCTIONS, MACRO_NESTING, ParseError, functions};
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
 /// One value that is read: a name from outside, and the fields that follow it, as far as they are written out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,15 +30,16 @@ impl Reads {
     }
 }
 
-pub(super) fn of(root: &IdedExpr, source: &SourceInfo) -> Result<Reads, ParseError> {
-    let mut walk = Walk { source, locals: Vec::new(), macros: 0, nodes: 0, reads: Vec::new() };
+pub(super) fn of(root: &IdedExpr, text: &str) -> Result<Reads, ParseError> {
+    let mut walk = Walk { text: masked(text), locals: Vec::new(), macros: 0, nodes: 0, reads: Vec::new() };
     walk.see(root)?;
     walk.reads.sort_by_key(|read| read.at);
     Ok(Reads(walk.reads))
 }
 
 struct Walk<'a> {
-    source: &'a SourceInfo,
+    /// The expression without what is in its strings.
+    text: Vec<char>,
     locals: Vec<&'a str>,
     macros: usize,
     nodes: usize,
@@ -46,8 +47,32 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
+    /// Where something is first written. The parser by hand keeps no places; names do.
     fn at(&self, expr: &IdedExpr) -> usize {
-        self.source.offset_for(expr.id).map_or(0, |(start, _)| start as usize)
+        match &expr.expr {
+            Expr::Ident(name) => self.find(name),
+            Expr::Struct(message) => self.find(&message.type_name),
+            Expr::Call(call) => self.find(&call.func_name),
+            _ => None,
+        }
+        .unwrap_or(0)
+    }
+
+    /// Where a path of fields is first written, or as much of it as is.
+    fn find_path(&self, path: &[String]) -> usize {
+        (1..=path.len()).rev().find_map(|long| self.find(&path[..long].join("."))).unwrap_or(0)
+    }
+
+    /// Where a name stands by itself: no part of a longer one, and no field.
+    fn find(&self, name: &str) -> Option<usize> {
+        let name: Vec<char> = name.chars().collect();
+        let inside = |c: &char| c.is_alphanumeric() || *c == '_';
+        let fits = |at: usize| {
+            self.text[at..].starts_with(&name)
+                && !self.text[at + name.len()..].first().is_some_and(inside)
+                && !at.checked_sub(1).and_then(|before| self.text.get(before)).is_some_and(|c| inside(c) || *c == '.')
+        };
+        (0..self.text.len().saturating_sub(name.len()) + 1).find(|at| !name.is_empty() && at + name.len() <= self.text.len() && fits(*at))
     }
 
     fn refuse<T>(&self, expr: &IdedExpr, what: impl Into<String>, mend: impl Into<String>) -> Result<T, ParseError> {
@@ -127,7 +152,7 @@ impl<'a> Walk<'a> {
                     if !self.locals.contains(&name.as_str()) {
                         fields.push(name.trim_start_matches('.').to_owned());
                         fields.reverse();
-                        self.reads.push(Read { at: self.at(at), path: fields, tested });
+                        self.reads.push(Read { at: self.find_path(&fields), path: fields, tested });
                     }
                     return Ok(());
                 }
@@ -135,4 +160,21 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// The characters of an expression, those within its strings as blanks.
+fn masked(text: &str) -> Vec<char> {
+    let (mut quote, mut escaped) = (None, false);
+    let mask = |c: char| {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None => return c,
+        }
+        ' '
+    };
+    text.chars().map(mask).collect()
 }

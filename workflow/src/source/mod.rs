@@ -43,9 +43,13 @@ pub enum Format {
 }
 
 impl Format {
-    /// JSON if the first character that is not white space is `{`, YAML otherwise.
+    /// JSON if it begins with `{` and then a quote, a brace, or nothing; YAML otherwise, `{id: x}` included.
     pub fn of(text: &str) -> Format {
-        if text.trim_start_matches('\u{feff}').trim_start().starts_with('{') { Format::Json } else { Format::Yaml }
+        let inside = text.trim_start_matches('\u{feff}').trim_start().strip_prefix('{');
+        match inside.map(|inside| inside.trim_start().chars().next()) {
+            Some(None | Some('"' | '}')) => Format::Json,
+            _ => Format::Yaml,
+        }
     }
 }
 

@@ -112,3 +112,31 @@ fn a_graph_can_be_drawn() {
     );
     assert!(built.build().is_err(), "control characters name nobody");
 }
+
+#[test]
+fn yaml_is_read_by_its_core_schema_and_aliases_are_followed() {
+    let text = "id: w\nsteps:\n  - id: a\n    task:\n      capability: c\n      input: &in {yes: yes, hex: 0x1f, oct: 0o17, big: 18446744073709551615, low: -9223372036854775808, half: .5, exp: 1e3,\n        none: ~, empty: , text: '1', date: 2026-01-01, plus: +3, version: 1.2.3, folded: \"a\\\n        b\"}\n  - id: b\n    task: {capability: c, input: *in}\n";
+    let workflow = Workflow::parse(text).unwrap();
+    let json = workflow.definition().to_json();
+    let input = &json["steps"][0]["task"]["input"];
+    let wanted = json!({
+        "yes": "yes", "hex": 31, "oct": 15, "big": u64::MAX, "low": i64::MIN, "half": 0.5, "exp": 1000.0, "none": null, "empty": null,
+        "text": "1", "date": "2026-01-01", "plus": 3, "version": "1.2.3", "folded": "ab"
+    });
+    assert_eq!(*input, wanted);
+    assert_eq!(json["steps"][1]["task"]["input"], wanted);
+}
+
+#[test]
+fn schemas_say_what_does_not_fit() {
+    use synod_workflow::schema::Schema;
+    let schema = Schema::new(&json!({"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}}));
+    let schema = schema.unwrap();
+    assert_eq!(schema.check(&json!({"a": 1})), Ok(()));
+    assert_eq!(schema.check(&json!({"a": "x"})), Err("`/a`: \"x\" is not of type \"integer\"".to_owned()));
+    assert_eq!(schema.check(&json!({})), Err("the value: \"a\" is a required property".to_owned()));
+    assert!(Schema::new(&json!({"$defs": {"a": {"properties": {"x": {"$ref": "#/$defs/b"}}}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"})).is_err());
+    // A pattern that takes exponential time where patterns are tried out one way after another.
+    let slow = Schema::new(&json!({"type": "string", "pattern": "^(a+)+$"})).unwrap();
+    assert!(slow.check(&json!("a".repeat(50_000) + "!")).is_err());
+}
