@@ -65,7 +65,8 @@ fn nodes(workflow: &Workflow, number: usize, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
     let label = escaped(&format!("{}: {}", place.id, summary(step)));
     let is_fallback = |child: &usize| workflow.role(*child) == Role::Fallback;
-    let (fallbacks, members): (Vec<usize>, Vec<usize>) = workflow.children(Some(number)).partition(is_fallback);
+    let (fallbacks, members): (Vec<usize>, Vec<usize>) =
+        workflow.children(Some(number)).partition(is_fallback);
     if members.is_empty() {
         let (open, close) = match step.kind {
             Kind::Approval(_) => ("{{", "}}"),

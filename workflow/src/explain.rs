@@ -57,7 +57,8 @@ fn explained(workflow: &Workflow, number: usize) -> Option<StepExplained> {
     let mut notes = Vec::new();
     let parent = place.parent.and_then(id_of).unwrap_or_default();
     match place.role {
-        Role::Fallback => notes.push(format!("only where {parent} has failed for good; its output becomes that of {parent}")),
+        Role::Fallback => notes
+            .push(format!("only where {parent} has failed for good; its output becomes that of {parent}")),
         Role::Body => notes.push(format!("once for each item of {parent}")),
         Role::Top | Role::Member | Role::Next => {}
     }
@@ -78,7 +79,8 @@ fn settings(step: &Step, notes: &mut Vec<String>) {
     }
     match &step.kind {
         Kind::Map(map) => {
-            let (wide, most) = (map.concurrency.unwrap_or(16), map.max_items.unwrap_or(crate::definition::MAP_ITEMS_MAX));
+            let (wide, most) =
+                (map.concurrency.unwrap_or(16), map.max_items.unwrap_or(crate::definition::MAP_ITEMS_MAX));
             notes.push(format!("{wide} items at once, {most} at most, {}", joined(map.join)));
         }
         Kind::Parallel(parallel) => notes.push(joined(parallel.join)),
@@ -88,13 +90,26 @@ fn settings(step: &Step, notes: &mut Vec<String>) {
                 Some(Need::All) => "all of them".to_owned(),
                 Some(Need::Quorum(many)) => format!("{many} of them"),
             };
-            let must = if approval.required.is_empty() { String::new() } else { format!(", {} among them", approval.required.join(", ")) };
-            notes.push(format!("{need} have to approve{must}, within {} ms", approval.expires_after_ms.unwrap_or(86_400_000)));
+            let must = if approval.required.is_empty() {
+                String::new()
+            } else {
+                format!(", {} among them", approval.required.join(", "))
+            };
+            notes.push(format!(
+                "{need} have to approve{must}, within {} ms",
+                approval.expires_after_ms.unwrap_or(86_400_000)
+            ));
             if let Some(revise) = &approval.revise {
-                notes.push(format!("a request for changes begins anew at {}, {} times at most", revise.step, revise.max_revisions.unwrap_or(3)));
+                notes.push(format!(
+                    "a request for changes begins anew at {}, {} times at most",
+                    revise.step,
+                    revise.max_revisions.unwrap_or(3)
+                ));
             }
         }
-        Kind::Wait(Wait::Signal(_)) if step.timeout_ms.is_none() => notes.push("waits without a limit of its own".into()),
+        Kind::Wait(Wait::Signal(_)) if step.timeout_ms.is_none() => {
+            notes.push("waits without a limit of its own".into());
+        }
         _ => {}
     }
     if let Some(time) = step.timeout_ms {
@@ -102,7 +117,11 @@ fn settings(step: &Step, notes: &mut Vec<String>) {
     }
     if let Some(retry) = &step.retry {
         let most = retry.max_backoff_ms.unwrap_or(30_000);
-        notes.push(format!("{} attempts, the second after {} ms, never more than {most} ms apart", retry.attempts(), retry.backoff_ms(1)));
+        notes.push(format!(
+            "{} attempts, the second after {} ms, never more than {most} ms apart",
+            retry.attempts(),
+            retry.backoff_ms(1)
+        ));
     }
     if step.output_schema.is_some() {
         notes.push("its output has to fit a schema; what does not is a failed attempt".into());

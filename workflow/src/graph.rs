@@ -157,7 +157,9 @@ impl Graph {
             }
             best[node] = (here.0.saturating_add(node_weight(node)), here.1);
         }
-        let Some(end) = (0..self.len()).rev().max_by_key(|node| best[*node].0) else { return Ok(Longest::default()) };
+        let Some(end) = (0..self.len()).rev().max_by_key(|node| best[*node].0) else {
+            return Ok(Longest::default());
+        };
         let mut path = vec![end];
         while let Some(before) = path.last().and_then(|node| best[*node].1) {
             path.push(before);

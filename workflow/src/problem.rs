@@ -60,7 +60,12 @@ impl<'a> Finds<'a> {
     }
 
     /// Something is wrong at a pointer.
-    pub(crate) fn at(&mut self, pointer: impl Into<String>, what: impl Into<String>, mend: impl Into<String>) {
+    pub(crate) fn at(
+        &mut self,
+        pointer: impl Into<String>,
+        what: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         let pointer = pointer.into();
         let spot = self.root.nearest(&pointer).spot;
         self.note(Problem { spot, pointer, what: what.into(), mend: mend.into() });
@@ -68,7 +73,13 @@ impl<'a> Finds<'a> {
 
     /// Something is wrong within the text at a pointer, so many characters in. Where the text is folded or escaped in the
     /// source, the place is where the text begins.
-    pub(crate) fn within(&mut self, pointer: &str, at: usize, what: impl Into<String>, mend: impl Into<String>) {
+    pub(crate) fn within(
+        &mut self,
+        pointer: &str,
+        at: usize,
+        what: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         let node = self.root.nearest(pointer);
         let mut spot = node.spot;
         if let Shape::Text { inset: Some(inset), .. } = node.shape {
@@ -113,7 +124,9 @@ pub(crate) fn nearest_of<'a>(meant: &str, there: impl IntoIterator<Item = &'a st
     let there: Vec<&str> = there.into_iter().collect();
     let nearest = there.iter().map(|name| (strsim::osa_distance(meant, name), *name)).min();
     match nearest {
-        Some((distance, name)) if distance <= 2 && distance < meant.chars().count() => format!("did you mean `{name}`?"),
+        Some((distance, name)) if distance <= 2 && distance < meant.chars().count() => {
+            format!("did you mean `{name}`?")
+        }
         _ if there.is_empty() => "leave it out".into(),
         _ if there.len() > 24 => format!("there are {} others, none like it", there.len()),
         _ => format!("there is {}", there.join(", ")),

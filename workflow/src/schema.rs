@@ -45,7 +45,11 @@ impl Schema {
     /// It is no schema, refers outside itself or to itself, or is too large.
     pub fn new(schema: &Value) -> Result<Schema, BadSchema> {
         if !schema.is_object() && !schema.is_boolean() {
-            return Err(BadSchema::new("", "a JSON Schema is an object", "write `type:` and what else must hold"));
+            return Err(BadSchema::new(
+                "",
+                "a JSON Schema is an object",
+                "write `type:` and what else must hold",
+            ));
         }
         let bytes = schema.to_string().len();
         if bytes > SCHEMA_BYTES {
@@ -57,7 +61,8 @@ impl Schema {
             .with_pattern_options(jsonschema::PatternOptions::regex().size_limit(PATTERN_BYTES))
             .build(schema)
             .map_err(|error| {
-                let what = format!("this is no JSON Schema: {}", crate::expression::shortened(&error.to_string()));
+                let what =
+                    format!("this is no JSON Schema: {}", crate::expression::shortened(&error.to_string()));
                 BadSchema::new(error.instance_path().as_str(), what, "correct the schema here")
             })?;
         Ok(Schema { validator })
@@ -89,7 +94,9 @@ fn weigh(root: &Value) -> Result<(), BadSchema> {
     let mut known = BTreeMap::new();
     let weight = weight(root, root, "", &mut known)?;
     if weight > SCHEMA_WEIGHT {
-        let what = format!("with its references written out the schema has {weight} values, the limit is {SCHEMA_WEIGHT}");
+        let what = format!(
+            "with its references written out the schema has {weight} values, the limit is {SCHEMA_WEIGHT}"
+        );
         return Err(BadSchema::new("", what, "refer less often to what refers to other things"));
     }
     Ok(())
@@ -114,10 +121,19 @@ fn weight(
             for (name, member) in members {
                 let here = crate::expression::below(pointer, name);
                 match (name.as_str(), member) {
-                    ("$ref", Value::String(to)) => sum = sum.saturating_add(referred(root, to, &here, known)?),
-                    ("$dynamicRef" | "$recursiveRef" | "$id" | "$anchor" | "$dynamicAnchor", Value::String(_)) => {
+                    ("$ref", Value::String(to)) => {
+                        sum = sum.saturating_add(referred(root, to, &here, known)?);
+                    }
+                    (
+                        "$dynamicRef" | "$recursiveRef" | "$id" | "$anchor" | "$dynamicAnchor",
+                        Value::String(_),
+                    ) => {
                         let what = format!("`{name}` is not taken here");
-                        return Err(BadSchema::new(&here, what, "use `$ref` with a pointer, such as `#/$defs/name`"));
+                        return Err(BadSchema::new(
+                            &here,
+                            what,
+                            "use `$ref` with a pointer, such as `#/$defs/name`",
+                        ));
                     }
                     // What is only referred to weighs where it is referred to.
                     ("$defs" | "definitions", _) if pointer.is_empty() => {}
@@ -136,10 +152,15 @@ fn referred(
     here: &str,
     known: &mut BTreeMap<String, Option<u64>>,
 ) -> Result<u64, BadSchema> {
-    let target = to.strip_prefix('#').and_then(|pointer| root.pointer(pointer).map(|target| (pointer, target)));
+    let target =
+        to.strip_prefix('#').and_then(|pointer| root.pointer(pointer).map(|target| (pointer, target)));
     let Some((pointer, target)) = target else {
         let what = format!("`{}` leads to nothing in this schema", crate::expression::shortened(to));
-        return Err(BadSchema::new(here, what, "refer to a place in it, such as `#/$defs/name`; nothing is fetched"));
+        return Err(BadSchema::new(
+            here,
+            what,
+            "refer to a place in it, such as `#/$defs/name`; nothing is fetched",
+        ));
     };
     match known.get(pointer) {
         Some(Some(weight)) => return Ok(*weight),
@@ -148,7 +169,11 @@ fn referred(
             return Err(BadSchema::new(here, what, "write out as many levels as there may be"));
         }
         None if known.len() >= 128 => {
-            return Err(BadSchema::new(here, "more than 128 things are referred to", "write some of them out"));
+            return Err(BadSchema::new(
+                here,
+                "more than 128 things are referred to",
+                "write some of them out",
+            ));
         }
         None => {}
     }
@@ -167,7 +192,8 @@ pub(crate) fn excluded<'s>(schema: &'s Value, path: &[String]) -> Option<(usize,
         match properties.get(name) {
             Some(below) => at = below,
             None => {
-                let open = ["patternProperties", "allOf", "anyOf", "oneOf", "$ref", "if", "unevaluatedProperties"];
+                let open =
+                    ["patternProperties", "allOf", "anyOf", "oneOf", "$ref", "if", "unevaluatedProperties"];
                 let closed = at.get("additionalProperties") == Some(&Value::Bool(false))
                     && !open.iter().any(|keyword| at.get(keyword).is_some());
                 return closed.then(|| (i, properties.keys().map(String::as_str).collect()));

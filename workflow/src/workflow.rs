@@ -53,7 +53,10 @@ impl Inner {
             hash: definition.hash(),
             top: outline.children(None).collect(),
             maps: numbers.clone().map(bodies).collect(),
-            compiled: numbers.filter_map(|number| outline.step(&definition, number)).map(Compiled::of).collect(),
+            compiled: numbers
+                .filter_map(|number| outline.step(&definition, number))
+                .map(Compiled::of)
+                .collect(),
             output: definition.output.as_ref().and_then(|output| Template::parse(output).ok()),
             definition,
             outline,
@@ -110,7 +113,7 @@ impl Outline {
     pub(crate) fn of(definition: &Definition) -> Outline {
         let mut outline = Outline::default();
         for (i, step) in definition.steps.iter().enumerate() {
-            outline.add(step, (None, Role::Top, None), format!("/steps/{i}"), vec![i]);
+            outline.add(step, (None, Role::Top, None), &format!("/steps/{i}"), &[i]);
         }
         outline
     }
@@ -120,13 +123,21 @@ impl Outline {
         &mut self,
         step: &Step,
         (parent, role, previous): (Option<usize>, Role, Option<usize>),
-        pointer: String,
-        route: Vec<usize>,
+        pointer: &str,
+        route: &[usize],
     ) -> usize {
         let number = self.places.len();
         let depth = route.len() - 1;
         self.numbers.entry(step.id.clone()).or_insert(number);
-        let place = Place { id: step.id.clone(), parent, role, depth, pointer: pointer.clone(), route: route.clone(), previous };
+        let place = Place {
+            id: step.id.clone(),
+            parent,
+            role,
+            depth,
+            pointer: pointer.to_owned(),
+            route: route.to_vec(),
+            previous,
+        };
         self.places.push(place);
         let (mut previous, then) = (None, if let Kind::Condition(c) = &step.kind { c.then.len() } else { 0 });
         for (i, (below, child)) in step.children().into_iter().enumerate() {
@@ -139,8 +150,9 @@ impl Outline {
                 _ if in_line && before.is_some() => (Role::Next, before),
                 _ => (Role::Member, None),
             };
-            let route = route.iter().copied().chain([i]).collect();
-            previous = Some(self.add(child, (Some(number), role, before), format!("{pointer}{below}"), route));
+            let route: Vec<usize> = route.iter().copied().chain([i]).collect();
+            previous =
+                Some(self.add(child, (Some(number), role, before), &format!("{pointer}{below}"), &route));
         }
         number
     }
@@ -301,7 +313,9 @@ impl Workflow {
     /// nothing of their own), and how long that is.
     pub fn critical_path(&self, weight: impl Fn(&Step) -> u64) -> (Vec<&StepId>, u64) {
         let of = |number| match self.step(number) {
-            Some(step) if self.children(Some(number)).all(|child| self.role(child) == Role::Fallback) => weight(step),
+            Some(step) if self.children(Some(number)).all(|child| self.role(child) == Role::Fallback) => {
+                weight(step)
+            }
             _ => 0,
         };
         // A fallback is not what is meant to happen.

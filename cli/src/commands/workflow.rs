@@ -60,8 +60,8 @@ pub(super) fn run(args: Args, output: &mut Output<impl Write>) -> Result<(), Sto
         Verb::Graph(graph) => {
             let workflow = checked(&graph.which)?;
             match (graph.mermaid, output.format()) {
-                (true, _) => output.text(draw::mermaid(&workflow).trim_end()),
-                (false, Format::Table) => output.text(draw::text(&workflow).trim_end()),
+                (true, _) => output.text(&draw::mermaid(&workflow)),
+                (false, Format::Table) => output.text(&draw::text(&workflow)),
                 (false, _) => output.structured(&drawn(&workflow)),
             }
         }
@@ -70,12 +70,15 @@ pub(super) fn run(args: Args, output: &mut Output<impl Write>) -> Result<(), Sto
             if let Some(wanted) = &asked.step {
                 steps.retain(|step| step.id == *wanted);
                 if steps.is_empty() {
-                    let missing = synod_protocol::Error::new(synod_protocol::Code::NotFound, format!("there is no step {wanted:?}"));
+                    let missing = synod_protocol::Error::new(
+                        synod_protocol::Code::NotFound,
+                        format!("there is no step {wanted:?}"),
+                    );
                     return Err(missing.into());
                 }
             }
             match output.format() {
-                Format::Table => output.text(explain::text(&steps).trim_end()),
+                Format::Table => output.text(&explain::text(&steps)),
                 _ => output.structured(&steps),
             }
         }
@@ -102,9 +105,14 @@ fn check(which: &Which, output: &mut Output<impl Write>) -> Result<(), Stop> {
     }
 }
 
-/// The definition, or its problems as the failure that they are.
+/// The definition, or its first problem as the failure that it is.
 fn checked(which: &Which) -> Result<Workflow, Stop> {
-    read(which)?.map_err(|problems| Stop::Failed(listed(which, &problems)))
+    read(which)?.map_err(|problems| {
+        let first = problems.iter().next().map(ToString::to_string).unwrap_or_default();
+        let many = problems.iter().count();
+        let file = which.file.display();
+        Stop::Failed(format!("{file}:{first} ({many} in all: `synod workflow check` tells them)"))
+    })
 }
 
 fn read(which: &Which) -> Result<Result<Workflow, Problems>, Stop> {
@@ -121,7 +129,7 @@ fn read(which: &Which) -> Result<Result<Workflow, Problems>, Stop> {
 fn listed(which: &Which, problems: &Problems) -> String {
     let file = which.file.display();
     let lines = problems.iter().map(|p| format!("{file}:{}: {}\n    {}", p.spot, p.what, p.mend));
-    lines.collect::<Vec<_>>().join("\n")
+    lines.map(|line| line + "\n").collect()
 }
 
 fn problem(problem: &synod_workflow::Problem) -> Value {
@@ -137,7 +145,9 @@ fn problem(problem: &synod_workflow::Problem) -> Value {
 fn drawn(workflow: &Workflow) -> Value {
     let name = |number: usize| workflow.place(number).map(|place| place.id.to_string());
     let edges: Vec<_> = (0..workflow.len())
-        .flat_map(|from| workflow.graph().after(from).iter().map(move |to| json!({ "from": name(from), "to": name(*to) })))
+        .flat_map(|from| {
+            workflow.graph().after(from).iter().map(move |to| json!({ "from": name(from), "to": name(*to) }))
+        })
         .collect();
     json!({
         "workflow_id": workflow.definition().id,

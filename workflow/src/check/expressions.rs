@@ -53,11 +53,11 @@ struct Look<'a, 'f, 'n> {
 impl Look<'_, '_, '_> {
     fn step(&mut self, step: &Step, pointer: &str) {
         let at = |name: &str| format!("{pointer}/{name}");
-        if let Some(when) = &step.when {
-            if self.decision(when, &at("when")) == Some(false) {
-                let what = format!("`{}` is unreachable: its `when` is false in every run", step.id);
-                self.finds.at(at("when"), what, "correct the expression, or take the step away");
-            }
+        if let Some(when) = &step.when
+            && self.decision(when, &at("when")) == Some(false)
+        {
+            let what = format!("`{}` is unreachable: its `when` is false in every run", step.id);
+            self.finds.at(at("when"), what, "correct the expression, or take the step away");
         }
         if let Some(key) = &step.save_as {
             self.template(&Json::String(key.clone()), &at("save_as"));
@@ -81,7 +81,11 @@ impl Look<'_, '_, '_> {
                     self.finds.at(at("if"), what, "correct the expression, or take that branch away");
                 }
             }
-            Kind::Map(map) => self.items(&map.items, &at("items"), map.max_items.unwrap_or(crate::definition::MAP_ITEMS_MAX)),
+            Kind::Map(map) => self.items(
+                &map.items,
+                &at("items"),
+                map.max_items.unwrap_or(crate::definition::MAP_ITEMS_MAX),
+            ),
             Kind::Negotiation(negotiation) => {
                 self.template(&negotiation.question, &at("question"));
                 self.template(&negotiation.rules, &at("rules"));
@@ -170,7 +174,12 @@ impl Look<'_, '_, '_> {
             }
             Err(errors) => {
                 for error in errors {
-                    self.finds.within(&format!("{pointer}{}", error.pointer), error.at, error.what, error.mend);
+                    self.finds.within(
+                        &format!("{pointer}{}", error.pointer),
+                        error.at,
+                        error.what,
+                        error.mend,
+                    );
                 }
             }
         }
@@ -189,7 +198,12 @@ impl Look<'_, '_, '_> {
                 }
                 "run" => {
                     if let Some(name) = read.path.get(1).filter(|name| !OF_A_RUN.contains(&name.as_str())) {
-                        self.finds.within(pointer, at, format!("there is no `run.{name}`"), nearest_of(name, OF_A_RUN));
+                        self.finds.within(
+                            pointer,
+                            at,
+                            format!("there is no `run.{name}`"),
+                            nearest_of(name, OF_A_RUN),
+                        );
                     }
                 }
                 name => {
@@ -225,11 +239,22 @@ impl Look<'_, '_, '_> {
     }
 
     /// A field that a schema excludes.
-    fn field(&mut self, schema: Option<&Json>, path: &[String], from: usize, tested: bool, place: (&str, usize)) {
+    fn field(
+        &mut self,
+        schema: Option<&Json>,
+        path: &[String],
+        from: usize,
+        tested: bool,
+        place: (&str, usize),
+    ) {
         let Some(schema) = schema.filter(|_| !tested && path.len() > from) else { return };
         if let Some((i, there)) = excluded(schema, &path[from..]) {
             let name = &path[from + i];
-            let what = format!("`{}` cannot be there: the schema of `{}` has no `{name}`", path.join("."), path[..from].join("."));
+            let what = format!(
+                "`{}` cannot be there: the schema of `{}` has no `{name}`",
+                path.join("."),
+                path[..from].join(".")
+            );
             self.finds.within(place.0, place.1, what, nearest_of(name, there));
         }
     }
@@ -256,9 +281,9 @@ impl Look<'_, '_, '_> {
         }
         let Some(from) = step.filter(|_| acyclic) else { return Some(number) };
         // What a fallback replaces has failed by then.
-        let replaces = std::iter::once(from).chain(outline.around(from)).any(|at| {
-            outline.places[at].role == Role::Fallback && outline.places[at].parent == Some(number)
-        });
+        let replaces = std::iter::once(from)
+            .chain(outline.around(from))
+            .any(|at| outline.places[at].role == Role::Fallback && outline.places[at].parent == Some(number));
         let before = self.before.get_or_insert_with(|| {
             let gate = outline.gate(definition, from);
             gate.iter().flat_map(|at| graph.ancestors(*at)).chain(gate.iter().copied()).collect()
@@ -268,9 +293,15 @@ impl Look<'_, '_, '_> {
         }
         let from = &outline.places[from].id;
         let (what, mend) = if from.as_str() == id {
-            (format!("`{id}` reads what it is to produce itself"), "read another step, or the input".to_owned())
+            (
+                format!("`{id}` reads what it is to produce itself"),
+                "read another step, or the input".to_owned(),
+            )
         } else {
-            (format!("`{id}` does not precede `{from}`, so that it may not be over"), format!("add `{id}` to `depends_on` of `{from}`"))
+            (
+                format!("`{id}` does not precede `{from}`, so that it may not be over"),
+                format!("add `{id}` to `depends_on` of `{from}`"),
+            )
         };
         problem(self.finds, what, mend);
         None
@@ -278,16 +309,18 @@ impl Look<'_, '_, '_> {
 
     /// The names that may be read here.
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = ["input", "run", "steps"].iter().map(|name| (*name).to_owned()).collect();
+        let mut names: Vec<String> =
+            ["input", "run", "steps"].iter().map(|name| (*name).to_owned()).collect();
         names.extend(self.own.iter().map(|name| (*name).to_owned()));
         let Around { definition, outline, step, .. } = self.around;
         let mut at = step;
         while let Some(number) = at {
             let place = &outline.places[number];
             at = place.parent;
-            if let (Role::Body, Some(Kind::Map(map))) =
-                (place.role, place.parent.and_then(|map| outline.step(definition, map)).map(|step| &step.kind))
-            {
+            if let (Role::Body, Some(Kind::Map(map))) = (
+                place.role,
+                place.parent.and_then(|map| outline.step(definition, map)).map(|step| &step.kind),
+            ) {
                 names.push("index".to_owned());
                 names.push(map.r#as.clone().unwrap_or_else(|| "item".to_owned()));
             }

@@ -59,7 +59,11 @@ pub(crate) fn step(step: &Step, pointer: &str, finds: &mut Finds<'_>) {
     ];
     for (name, is_there, is_meant) in misplaced {
         if is_there && !is_meant {
-            finds.at(at(name), format!("`{name}` means nothing for a step of kind `{kind}`"), "write it at the tasks within, or leave it out");
+            finds.at(
+                at(name),
+                format!("`{name}` means nothing for a step of kind `{kind}`"),
+                "write it at the tasks within, or leave it out",
+            );
         }
     }
     inside(&step.kind, &at(kind), finds);
@@ -71,7 +75,11 @@ fn inside(kind: &Kind, pointer: &str, finds: &mut Finds<'_>) {
         Kind::Task(task) => capability(finds, &at("capability"), &task.capability),
         Kind::Agent(agent) => {
             if !agent.agent_id.contains("${{") && agent.agent_id.parse::<Id>().is_err() {
-                finds.at(at("agent_id"), "this is no agent's id", "use 1 to 128 of A-Z, a-z, 0-9, `.`, `_` and `-`");
+                finds.at(
+                    at("agent_id"),
+                    "this is no agent's id",
+                    "use 1 to 128 of A-Z, a-z, 0-9, `.`, `_` and `-`",
+                );
             }
         }
         Kind::Parallel(parallel) => {
@@ -86,7 +94,11 @@ fn inside(kind: &Kind, pointer: &str, finds: &mut Finds<'_>) {
                 let taken = ["input", "steps", "run", "index", "output", "confidence"];
                 if !crate::definition::is_name(name) || taken.contains(&name) {
                     let what = format!("`{name}` cannot name an item");
-                    finds.at(at("as"), what, format!("use letters, digits and `_`, and none of {}", taken.join(", ")));
+                    finds.at(
+                        at("as"),
+                        what,
+                        format!("use letters, digits and `_`, and none of {}", taken.join(", ")),
+                    );
                 }
             }
         }
@@ -104,7 +116,11 @@ fn inside(kind: &Kind, pointer: &str, finds: &mut Finds<'_>) {
         Kind::Wait(Wait::ForMs(time)) => within(finds, &at("for_ms"), Some(*time), TIME),
         Kind::Wait(Wait::Signal(name)) => {
             if name.parse::<Id>().is_err() {
-                finds.at(at("signal"), "this is no name of a signal", "use 1 to 128 of A-Z, a-z, 0-9, `.`, `_` and `-`");
+                finds.at(
+                    at("signal"),
+                    "this is no name of a signal",
+                    "use 1 to 128 of A-Z, a-z, 0-9, `.`, `_` and `-`",
+                );
             }
         }
         Kind::Condition(_) | Kind::Sequential(_) | Kind::Wait(Wait::Until(_)) => {}
@@ -117,17 +133,29 @@ fn people(approval: &Approval, pointer: &str, finds: &mut Finds<'_>) {
         let what = format!("{} approvers, there have to be 1 to 100", approval.approvers.len());
         finds.at(at("approvers"), what, "name people, or roles as `role:<name>`");
     }
-    for (i, name) in approval.required.iter().enumerate().filter(|(_, name)| !approval.approvers.contains(name)) {
+    for (i, name) in
+        approval.required.iter().enumerate().filter(|(_, name)| !approval.approvers.contains(name))
+    {
         let what = format!("`{name}` is required and is no approver");
         finds.at(at(&format!("required/{i}")), what, "add it to `approvers`");
     }
     for (i, name) in approval.approvers.iter().enumerate() {
         let plain = name.strip_prefix("role:").unwrap_or(name);
-        if !plain.contains("${{") && (plain.is_empty() || plain.len() > 256 || plain.chars().any(char::is_control)) {
-            finds.at(at(&format!("approvers/{i}")), "this names nobody", "use a name or `role:<name>`, 256 bytes at most");
+        if !plain.contains("${{")
+            && (plain.is_empty() || plain.len() > 256 || plain.chars().any(char::is_control))
+        {
+            finds.at(
+                at(&format!("approvers/{i}")),
+                "this names nobody",
+                "use a name or `role:<name>`, 256 bytes at most",
+            );
         }
         if approval.approvers[..i].contains(name) {
-            finds.at(at(&format!("approvers/{i}")), format!("`{name}` stands here twice"), "keep one of them");
+            finds.at(
+                at(&format!("approvers/{i}")),
+                format!("`{name}` stands here twice"),
+                "keep one of them",
+            );
         }
     }
     let roles = approval.approvers.iter().any(|name| name.starts_with("role:"));
@@ -135,7 +163,11 @@ fn people(approval: &Approval, pointer: &str, finds: &mut Finds<'_>) {
         within(finds, &at("need/quorum"), Some(many), 1..=approval.approvers.len().max(1) as u32);
     }
     if let (Some(Need::All), true) = (approval.need, roles) {
-        finds.at(at("need"), "how many a role has is not known, so that `all` cannot be reached", "write `quorum:` and how many");
+        finds.at(
+            at("need"),
+            "how many a role has is not known, so that `all` cannot be reached",
+            "write `quorum:` and how many",
+        );
     }
     within(finds, &at("expires_after_ms"), approval.expires_after_ms, TIME);
     let expiry = approval.expires_after_ms.unwrap_or(24 * 3_600_000).clamp(2, TIME_MAX_MS);
@@ -166,7 +198,12 @@ fn schema(finds: &mut Finds<'_>, pointer: &str, schema: Option<&Value>) {
     }
 }
 
-fn within<T: PartialOrd + Display>(finds: &mut Finds<'_>, pointer: &str, value: Option<T>, range: RangeInclusive<T>) {
+fn within<T: PartialOrd + Display>(
+    finds: &mut Finds<'_>,
+    pointer: &str,
+    value: Option<T>,
+    range: RangeInclusive<T>,
+) {
     if let Some(value) = value.filter(|value| !range.contains(value)) {
         let (low, high) = (range.start(), range.end());
         finds.at(pointer, format!("{value} is outside {low} to {high}"), "use a figure within it");

@@ -10,7 +10,8 @@ pub(super) fn all(definition: &Definition, outline: &Outline, graph: &Graph, fin
     for (number, place) in outline.places.iter().enumerate() {
         if let Some(&first) = outline.numbers.get(&place.id).filter(|first| **first != number) {
             let pointer = format!("{}/id", place.pointer);
-            let what = format!("`{}` is the name of another step, at `{}`", place.id, outline.places[first].pointer);
+            let what =
+                format!("`{}` is the name of another step, at `{}`", place.id, outline.places[first].pointer);
             finds.at(pointer, what, "give each step a name of its own");
         }
         let Some(step) = outline.step(definition, number) else { continue };
@@ -66,7 +67,9 @@ fn visible_within(outline: &Outline, inside: &BTreeSet<usize>, to: usize) -> Res
         let to = &outline.places[to].id;
         match place.role {
             Role::Body if !inside.contains(&at) => {
-                let what = format!("`{to}` is done once for each item of `{parent}`, so that from outside there is no one `{to}`");
+                let what = format!(
+                    "`{to}` is done once for each item of `{parent}`, so that from outside there is no one `{to}`"
+                );
                 return Err((what, format!("use `{parent}`, whose output is the list of them")));
             }
             Role::Fallback if !inside.contains(&at) => {
@@ -82,15 +85,24 @@ fn visible_within(outline: &Outline, inside: &BTreeSet<usize>, to: usize) -> Res
 fn cycles(outline: &Outline, graph: &Graph, finds: &mut Finds<'_>) {
     let never: BTreeSet<usize> = graph.nodes_never_ready().into_iter().collect();
     let on_cycles: BTreeSet<usize> = graph.nodes_on_cycles().into_iter().collect();
-    let behind: Vec<String> =
-        never.difference(&on_cycles).take(10).map(|number| format!("`{}`", outline.places[*number].id)).collect();
+    let behind: Vec<String> = never
+        .difference(&on_cycles)
+        .take(10)
+        .map(|number| format!("`{}`", outline.places[*number].id))
+        .collect();
     for cycle in graph.cycles() {
         let Some(&first) = cycle.0.first() else { continue };
-        let names: Vec<String> =
-            cycle.0.iter().chain([&first]).map(|number| format!("`{}`", outline.places[*number].id)).collect();
+        let names: Vec<String> = cycle
+            .0
+            .iter()
+            .chain([&first])
+            .map(|number| format!("`{}`", outline.places[*number].id))
+            .collect();
         let what = match cycle.0.as_slice() {
             [_] => format!("{} waits for itself", names[0]),
-            _ => format!("these steps wait for each other, each for the one before it: {}", names.join(" → ")),
+            _ => {
+                format!("these steps wait for each other, each for the one before it: {}", names.join(" → "))
+            }
         };
         let mut mend = "take one of these dependencies away".to_owned();
         if !behind.is_empty() {

@@ -116,7 +116,7 @@ pub fn map(id: &str, items: &str, body: StepBuilder) -> StepBuilder {
 
 /// Agents decide something together.
 pub fn negotiation(id: &str, protocol: &str, question: Value) -> StepBuilder {
-    step(id, "negotiation", json!({ "protocol": protocol, "question": question }))
+    step(id, "negotiation", json!({ "protocol": protocol })).inside("question", question)
 }
 
 /// People decide.

@@ -1,8 +1,8 @@
 //! From the tree to the types: every field by its name, every mistake with its place, and on to the next.
 
 use super::{
-    Approval, BLOCK_NESTING, Condition, Definition, Kind, MapOver, Negotiate, Parallel, STEPS_MAX, Sequential, Step,
-    StepId, Task,
+    Approval, BLOCK_NESTING, Condition, Definition, Kind, MapOver, Negotiate, Parallel, STEPS_MAX,
+    Sequential, Step, StepId, Task,
 };
 use crate::expression::below;
 use crate::problem::{Finds, nearest_of};
@@ -39,7 +39,13 @@ struct Steps {
 
 impl Steps {
     /// A list of steps that has to have at least one.
-    fn list(&mut self, fields: &mut Fields<'_>, name: &'static str, depth: usize, finds: &mut Finds<'_>) -> Vec<Step> {
+    fn list(
+        &mut self,
+        fields: &mut Fields<'_>,
+        name: &'static str,
+        depth: usize,
+        finds: &mut Finds<'_>,
+    ) -> Vec<Step> {
         let Some((node, pointer)) = fields.take(name) else {
             let pointer = fields.pointer.clone();
             finds.at(pointer, format!("`{name}` is missing"), format!("write `{name}:` and a list of steps"));
@@ -50,7 +56,11 @@ impl Steps {
 
     fn all(&mut self, node: &Node, pointer: &str, depth: usize, finds: &mut Finds<'_>) -> Vec<Step> {
         let Shape::List(items) = &node.shape else {
-            finds.at(pointer, format!("a list of steps is needed here, this is {}", node.noun()), "begin each with `- id:`");
+            finds.at(
+                pointer,
+                format!("a list of steps is needed here, this is {}", node.noun()),
+                "begin each with `- id:`",
+            );
             return Vec::new();
         };
         if items.is_empty() {
@@ -69,7 +79,10 @@ impl Steps {
     fn step(&mut self, node: &Node, pointer: String, depth: usize, finds: &mut Finds<'_>) -> Option<Step> {
         self.count += 1;
         if self.count == STEPS_MAX + 1 {
-            let what = format!("this is step {}, the limit is {STEPS_MAX} in one definition, blocks included", self.count);
+            let what = format!(
+                "this is step {}, the limit is {STEPS_MAX} in one definition, blocks included",
+                self.count
+            );
             finds.at(pointer, what, "use a `map` step for what is alike, or several workflows");
             return None;
         }
@@ -82,7 +95,8 @@ impl Steps {
         let id: Option<StepId> = fields.needed("id", finds);
         let kind = self.kind(&mut fields, depth, finds);
         let fallback = fields.take("fallback");
-        let fallback = fallback.and_then(|(node, pointer)| self.step(node, pointer, depth + 1, finds).map(Box::new));
+        let fallback =
+            fallback.and_then(|(node, pointer)| self.step(node, pointer, depth + 1, finds).map(Box::new));
         let (description, depends_on) = (fields.leaf("description", finds), fields.leaf("depends_on", finds));
         let (when, timeout_ms) = (fields.leaf("when", finds), fields.leaf("timeout_ms", finds));
         let (retry, priority) = (fields.leaf("retry", finds), fields.leaf("priority", finds));
@@ -113,8 +127,14 @@ impl Steps {
         let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| fields.has(kind)).collect();
         let &[kind] = kinds.as_slice() else {
             let (what, mend) = match kinds.as_slice() {
-                [] => ("what kind of step this is is missing".into(), format!("write one of {}", KINDS.join(", "))),
-                several => (format!("this step is of several kinds: {}", several.join(", ")), "keep one of them".into()),
+                [] => (
+                    "what kind of step this is is missing".into(),
+                    format!("write one of {}", KINDS.join(", ")),
+                ),
+                several => (
+                    format!("this step is of several kinds: {}", several.join(", ")),
+                    "keep one of them".into(),
+                ),
             };
             kinds.iter().for_each(|kind| drop(fields.take(kind)));
             // A misspelt kind is named as an unknown field; that nothing is there would be said twice.
@@ -139,13 +159,20 @@ impl Steps {
         })
     }
 
-    fn block(&mut self, name: &str, inside: &mut Fields<'_>, depth: usize, finds: &mut Finds<'_>) -> Option<Kind> {
+    fn block(
+        &mut self,
+        name: &str,
+        inside: &mut Fields<'_>,
+        depth: usize,
+        finds: &mut Finds<'_>,
+    ) -> Option<Kind> {
         Some(match name {
             "condition" => {
                 let r#if = inside.needed("if", finds);
                 let then = self.list(inside, "then", depth, finds);
                 let r#else = inside.take("else");
-                let r#else = r#else.map(|(node, pointer)| self.all(node, &pointer, depth, finds)).unwrap_or_default();
+                let r#else =
+                    r#else.map(|(node, pointer)| self.all(node, &pointer, depth, finds)).unwrap_or_default();
                 Kind::Condition(Condition { r#if: r#if?, then, r#else })
             }
             "parallel" => Kind::Parallel(Parallel {
@@ -159,7 +186,11 @@ impl Steps {
                 let (named, concurrency) = (inside.leaf("as", finds), inside.leaf("concurrency", finds));
                 let (max_items, join) = (inside.leaf("max_items", finds), inside.leaf("join", finds));
                 let Some((node, pointer)) = inside.take("step") else {
-                    finds.at(inside.pointer.clone(), "`step` is missing", "write `step:` and what is done for each item");
+                    finds.at(
+                        inside.pointer.clone(),
+                        "`step` is missing",
+                        "write `step:` and what is done for each item",
+                    );
                     return None;
                 };
                 let step = self.step(node, pointer, depth, finds);
@@ -173,8 +204,18 @@ impl Steps {
 /// The fields of a step, whatever its kind.
 fn step_fields() -> &'static [&'static str] {
     &[
-        "id", "description", "depends_on", "when", "timeout_ms", "retry", "priority", "on_failure", "fallback",
-        "output_schema", "consult", "save_as",
+        "id",
+        "description",
+        "depends_on",
+        "when",
+        "timeout_ms",
+        "retry",
+        "priority",
+        "on_failure",
+        "fallback",
+        "output_schema",
+        "consult",
+        "save_as",
     ]
 }
 
@@ -188,7 +229,11 @@ struct Fields<'n> {
 
 impl<'n> Fields<'n> {
     fn of(node: &'n Node, pointer: &str, noun: &str, finds: &mut Finds<'_>) -> Option<Fields<'n>> {
-        let noun = KINDS.into_iter().chain(["a step", "a definition"]).find(|known| *known == noun).unwrap_or("this");
+        let noun = KINDS
+            .into_iter()
+            .chain(["a step", "a definition"])
+            .find(|known| *known == noun)
+            .unwrap_or("this");
         if !matches!(node.shape, Shape::Object(_)) {
             let what = format!("{noun} is an object, this is {}", node.noun());
             finds.at(pointer, what, "write its fields as `name: value`");
@@ -204,12 +249,16 @@ impl<'n> Fields<'n> {
 
     fn has_unknown(&self, known: &[&str]) -> bool {
         let Shape::Object(members) = &self.node.shape else { return false };
-        members.iter().any(|(key, _)| !known.contains(&key.name.as_str()) && !KINDS.contains(&key.name.as_str()))
+        members
+            .iter()
+            .any(|(key, _)| !known.contains(&key.name.as_str()) && !KINDS.contains(&key.name.as_str()))
     }
 
     /// A member and its pointer; null is as absent.
     fn take(&mut self, name: &str) -> Option<(&'n Node, String)> {
-        if let Some(known) = KINDS.iter().chain(step_fields()).chain(&BLOCK_FIELDS).find(|known| **known == name) {
+        if let Some(known) =
+            KINDS.iter().chain(step_fields()).chain(&BLOCK_FIELDS).find(|known| **known == name)
+        {
             self.asked.push(known);
         }
         let node = self.node.member(name).filter(|node| node.shape != Shape::Null)?;
@@ -250,8 +299,14 @@ impl<'n> Fields<'n> {
         let Shape::Object(members) = &self.node.shape else { return };
         for (key, _) in members {
             if !self.asked.contains(&key.name.as_str()) {
-                let (pointer, mend) = (below(&self.pointer, &key.name), nearest_of(&key.name, self.asked.iter().copied()));
-                finds.named(key.spot, pointer, format!("there is no field `{}` in {}", key.name, self.noun), mend);
+                let (pointer, mend) =
+                    (below(&self.pointer, &key.name), nearest_of(&key.name, self.asked.iter().copied()));
+                finds.named(
+                    key.spot,
+                    pointer,
+                    format!("there is no field `{}` in {}", key.name, self.noun),
+                    mend,
+                );
             }
         }
     }
@@ -259,8 +314,22 @@ impl<'n> Fields<'n> {
 
 /// Fields of definitions and blocks.
 const BLOCK_FIELDS: [&str; 16] = [
-    "steps", "concurrency", "join", "if", "then", "else", "items", "as", "max_items", "step", "labels", "input_schema",
-    "deadline_ms", "budget", "output", "id",
+    "steps",
+    "concurrency",
+    "join",
+    "if",
+    "then",
+    "else",
+    "items",
+    "as",
+    "max_items",
+    "step",
+    "labels",
+    "input_schema",
+    "deadline_ms",
+    "budget",
+    "output",
+    "id",
 ];
 
 /// serde's words as a sentence and its mend.
@@ -275,10 +344,14 @@ fn explained(said: &str) -> (String, String) {
     if let (true, [missing, ..]) = (said.starts_with("missing field "), names.as_slice()) {
         return (format!("`{missing}` is missing"), format!("write `{missing}:` here"));
     }
-    if let Some((met, wanted)) = said.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
+    if let Some((met, wanted)) =
+        said.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
+    {
         return (format!("this is {met}"), needed(wanted));
     }
-    if let Some((met, wanted)) = said.strip_prefix("invalid value: ").and_then(|rest| rest.split_once(", expected ")) {
+    if let Some((met, wanted)) =
+        said.strip_prefix("invalid value: ").and_then(|rest| rest.split_once(", expected "))
+    {
         return (format!("this is {met}"), needed(wanted));
     }
     (said.to_owned(), "correct it".into())

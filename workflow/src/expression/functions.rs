@@ -49,7 +49,9 @@ pub(super) fn is_known(name: &str) -> bool {
 pub(super) fn call(name: &str, args: &[Value], meter: &mut Meter) -> Result {
     match (name, args) {
         (operators::LOGICAL_NOT, [Value::Bool(value)]) => Ok(Value::Bool(!value)),
-        (operators::NEGATE, [Value::Int(value)]) => value.checked_neg().map(Value::Int).ok_or_else(|| overflow(name)),
+        (operators::NEGATE, [Value::Int(value)]) => {
+            value.checked_neg().map(Value::Int).ok_or_else(|| overflow(name))
+        }
         (operators::NEGATE, [Value::Double(value)]) => Ok(Value::Double(-value)),
         (operators::ADD, [Value::Text(a), Value::Text(b)]) => {
             meter.text(a.len() + b.len())?;
@@ -60,10 +62,16 @@ pub(super) fn call(name: &str, args: &[Value], meter: &mut Meter) -> Result {
             Ok(Value::List(Arc::new(a.iter().chain(b.iter()).cloned().collect())))
         }
         (
-            operators::ADD | operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE | operators::MODULO,
+            operators::ADD
+            | operators::SUBSTRACT
+            | operators::MULTIPLY
+            | operators::DIVIDE
+            | operators::MODULO,
             [a, b],
         ) => arithmetic(name, a, b),
-        (operators::LESS, [a, b]) => order(name, a, b, meter).map(|order| Value::Bool(order == Some(Ordering::Less))),
+        (operators::LESS, [a, b]) => {
+            order(name, a, b, meter).map(|order| Value::Bool(order == Some(Ordering::Less)))
+        }
         (operators::GREATER, [a, b]) => {
             order(name, a, b, meter).map(|order| Value::Bool(order == Some(Ordering::Greater)))
         }
@@ -172,7 +180,8 @@ fn order(name: &str, a: &Value, b: &Value, meter: &mut Meter) -> Result<Option<O
 
 fn converted(to: &str, value: &Value) -> Result {
     let beyond = |shown: String| EvalError::Range(format!("{shown} is beyond what {to}(…) holds"));
-    let unreadable = |text: &str| EvalError::Range(format!("the text {:?} is no {to}", super::shortened(text)));
+    let unreadable =
+        |text: &str| EvalError::Range(format!("the text {:?} is no {to}", super::shortened(text)));
     match (to, value) {
         ("string", Value::Text(_)) | ("int", Value::Int(_)) | ("uint", Value::Uint(_)) => Ok(value.clone()),
         ("double", Value::Double(_)) | ("bool", Value::Bool(_)) => Ok(value.clone()),
@@ -180,16 +189,22 @@ fn converted(to: &str, value: &Value) -> Result {
         ("string", Value::Uint(value)) => Ok(Value::text(value.to_string())),
         ("string", Value::Double(value)) => Ok(Value::text(value.to_string())),
         ("string", Value::Bool(value)) => Ok(Value::text(value.to_string())),
-        ("int", Value::Uint(value)) => i64::try_from(*value).map(Value::Int).map_err(|_| beyond(value.to_string())),
+        ("int", Value::Uint(value)) => {
+            i64::try_from(*value).map(Value::Int).map_err(|_| beyond(value.to_string()))
+        }
         // The bounds are powers of two, exact as doubles; what is within them keeps its whole part.
-        ("int", Value::Double(value)) if *value > -9_223_372_036_854_775_808.0 && *value < 9_223_372_036_854_775_808.0 => {
+        ("int", Value::Double(value))
+            if *value > -9_223_372_036_854_775_808.0 && *value < 9_223_372_036_854_775_808.0 =>
+        {
             Ok(Value::Int(value.trunc() as i64))
         }
         ("uint", Value::Double(value)) if *value > -1.0 && *value < 18_446_744_073_709_551_616.0 => {
             Ok(Value::Uint(value.trunc() as u64))
         }
         ("int" | "uint", Value::Double(value)) => Err(beyond(value.to_string())),
-        ("uint", Value::Int(value)) => u64::try_from(*value).map(Value::Uint).map_err(|_| beyond(value.to_string())),
+        ("uint", Value::Int(value)) => {
+            u64::try_from(*value).map(Value::Uint).map_err(|_| beyond(value.to_string()))
+        }
         ("double", Value::Int(value)) => Ok(Value::Double(*value as f64)),
         ("double", Value::Uint(value)) => Ok(Value::Double(*value as f64)),
         ("int", Value::Text(text)) => text.parse().map(Value::Int).map_err(|_| unreadable(text)),

@@ -31,8 +31,8 @@ mod value;
 pub use evaluate::{EvalError, STEPS};
 pub use functions::FUNCTIONS;
 pub use reads::{Read, Reads};
-pub(crate) use template::below;
 pub use template::Placed;
+pub(crate) use template::below;
 pub use template::{Template, TemplateError};
 pub use value::{RESULT_BYTES, Scope, Value};
 
@@ -143,7 +143,11 @@ fn check_text(text: &str) -> Result<(), ParseError> {
         return refuse(0, what, "split it over several steps");
     }
     if text.trim().is_empty() {
-        return refuse(0, "the expression is empty".into(), "write a CEL expression, such as `input.total > 100`");
+        return refuse(
+            0,
+            "the expression is empty".into(),
+            "write a CEL expression, such as `input.total > 100`",
+        );
     }
     let (mut depth, mut quote, mut escaped, mut unary, mut links) = (0usize, None, false, 0usize, 0usize);
     for (at, c) in text.chars().enumerate() {

@@ -70,12 +70,21 @@ impl<'a> Walk<'a> {
         let fits = |at: usize| {
             self.text[at..].starts_with(&name)
                 && !self.text[at + name.len()..].first().is_some_and(inside)
-                && !at.checked_sub(1).and_then(|before| self.text.get(before)).is_some_and(|c| inside(c) || *c == '.')
+                && !at
+                    .checked_sub(1)
+                    .and_then(|before| self.text.get(before))
+                    .is_some_and(|c| inside(c) || *c == '.')
         };
-        (0..self.text.len().saturating_sub(name.len()) + 1).find(|at| !name.is_empty() && at + name.len() <= self.text.len() && fits(*at))
+        (0..self.text.len().saturating_sub(name.len()) + 1)
+            .find(|at| !name.is_empty() && at + name.len() <= self.text.len() && fits(*at))
     }
 
-    fn refuse<T>(&self, expr: &IdedExpr, what: impl Into<String>, mend: impl Into<String>) -> Result<T, ParseError> {
+    fn refuse<T>(
+        &self,
+        expr: &IdedExpr,
+        what: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Result<T, ParseError> {
         Err(ParseError { at: self.at(expr), what: what.into(), mend: mend.into() })
     }
 
@@ -86,7 +95,9 @@ impl<'a> Walk<'a> {
             return self.refuse(expr, what, "split it over several steps");
         }
         match &expr.expr {
-            Expr::Literal(LiteralValue::Bytes(_)) => self.refuse(expr, "there are no bytes here", "use a text"),
+            Expr::Literal(LiteralValue::Bytes(_)) => {
+                self.refuse(expr, "there are no bytes here", "use a text")
+            }
             Expr::Literal(_) => Ok(()),
             Expr::Ident(_) | Expr::Select(_) => self.path(expr),
             Expr::Call(call) if call.func_name == operators::INDEX => self.path(expr),
@@ -106,12 +117,15 @@ impl<'a> Walk<'a> {
                 self.macros += 1;
                 self.locals.push(&c.accu_var);
                 self.locals.push(&c.iter_var);
-                let inside = [&c.loop_cond, &c.loop_step, &c.result].into_iter().try_for_each(|e| self.see(e));
+                let inside =
+                    [&c.loop_cond, &c.loop_step, &c.result].into_iter().try_for_each(|e| self.see(e));
                 self.locals.truncate(self.locals.len() - 2);
                 self.macros -= 1;
                 inside
             }
-            Expr::Struct(_) => self.refuse(expr, "there are no messages here", "use a map: {\"name\": value}"),
+            Expr::Struct(_) => {
+                self.refuse(expr, "there are no messages here", "use a map: {\"name\": value}")
+            }
             Expr::Unspecified => self.refuse(expr, "something is missing here", "complete the expression"),
         }
     }

@@ -104,7 +104,9 @@ fn fill(part: &Part, scope: &Scope) -> Result<Json, EvalError> {
             }
             Json::String(text)
         }
-        Part::List(parts) => Json::Array(parts.iter().map(|part| fill(part, scope)).collect::<Result<_, _>>()?),
+        Part::List(parts) => {
+            Json::Array(parts.iter().map(|part| fill(part, scope)).collect::<Result<_, _>>()?)
+        }
         Part::Object(parts) => Json::Object(
             parts
                 .iter()
@@ -125,7 +127,11 @@ impl Reader {
         match json {
             Json::String(text) => self.text(text, pointer),
             Json::Array(items) => Part::List(
-                items.iter().enumerate().map(|(i, item)| self.part(item, &format!("{pointer}/{i}"))).collect(),
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(i, item)| self.part(item, &format!("{pointer}/{i}")))
+                    .collect(),
             ),
             Json::Object(members) => Part::Object(
                 members
@@ -157,7 +163,11 @@ impl Reader {
             let at = chars_before + skipped;
             match Expression::parse(inside[..end].trim()) {
                 Ok(expression) => {
-                    self.expressions.push(Placed { pointer: pointer.to_owned(), at, expression: expression.clone() });
+                    self.expressions.push(Placed {
+                        pointer: pointer.to_owned(),
+                        at,
+                        expression: expression.clone(),
+                    });
                     if !fixed.is_empty() {
                         pieces.push(Piece::Text(std::mem::take(&mut fixed)));
                     }

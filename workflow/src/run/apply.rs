@@ -176,7 +176,8 @@ impl Run {
 
     /// An attempt of it is under way no more.
     fn stop_work(&mut self, key: &Key) {
-        let running = self.doings.get(key).is_some_and(|doing| doing.status == Status::Running && doing.attempt > 0);
+        let running =
+            self.doings.get(key).is_some_and(|doing| doing.status == Status::Running && doing.attempt > 0);
         self.working -= u32::from(running && self.is_work(key));
     }
 

@@ -71,11 +71,13 @@ impl Run {
         }
         // A run that is paused starts nothing: whatever could start is put by.
         let status = std::mem::replace(&mut self.status, RunStatus::Paused);
-        let mut look: Vec<Key> = self.workflow.children(None).map(|step| Key { step, items: Vec::new() }).collect();
+        let mut look: Vec<Key> =
+            self.workflow.children(None).map(|step| Key { step, items: Vec::new() }).collect();
         for (key, doing) in &self.doings {
             match doing.status {
                 Status::Running => {
-                    let absent = self.members(key).into_iter().filter(|member| !self.doings.contains_key(member));
+                    let absent =
+                        self.members(key).into_iter().filter(|member| !self.doings.contains_key(member));
                     look.extend(absent.take(self.width(key)));
                 }
                 Status::FallingBack => {
@@ -87,7 +89,12 @@ impl Run {
             }
         }
         let mut step = Step::new(self, 0);
-        look.iter().filter(|key| !step.run.doings.contains_key(key)).cloned().collect::<Vec<_>>().iter().for_each(|key| step.consider(key));
+        look.iter()
+            .filter(|key| !step.run.doings.contains_key(key))
+            .cloned()
+            .collect::<Vec<_>>()
+            .iter()
+            .for_each(|key| step.consider(key));
         self.status = status;
     }
 
@@ -155,14 +162,20 @@ impl<'r> Step<'r> {
         }
         let fallback = self.run.workflow.role(key.step) == Role::Fallback;
         if retrying.is_none() && !fallback {
-            let before: Vec<Key> =
-                self.run.workflow.starts_after(key.step).into_iter().map(|step| self.run.key_for(step, &key.items)).collect();
+            let before: Vec<Key> = self
+                .run
+                .workflow
+                .starts_after(key.step)
+                .into_iter()
+                .map(|step| self.run.key_for(step, &key.items))
+                .collect();
             if before.iter().any(|before| !self.is_settled(before)) {
                 return;
             }
             if let Some(bad) = before.iter().find(|before| !self.run.is_good(before)) {
                 let what = self.run.id_of(bad).map(ToString::to_string).unwrap_or_default();
-                let why = Failure::new("dependency_failed", format!("{what} was needed and is not completed"));
+                let why =
+                    Failure::new("dependency_failed", format!("{what} was needed and is not completed"));
                 self.cancel(key, &why);
                 return;
             }
@@ -180,8 +193,11 @@ impl<'r> Step<'r> {
     /// Whether the block around is open, or waits for its fallback where this is one.
     fn is_open_above(&self, key: &Key) -> bool {
         let Some(parent) = self.run.parent(key) else { return true };
-        let wanted =
-            if self.run.workflow.role(key.step) == Role::Fallback { Status::FallingBack } else { Status::Running };
+        let wanted = if self.run.workflow.role(key.step) == Role::Fallback {
+            Status::FallingBack
+        } else {
+            Status::Running
+        };
         self.run.doings.get(&parent).is_some_and(|doing| doing.status == wanted)
     }
 
@@ -191,7 +207,9 @@ impl<'r> Step<'r> {
         if self.run.is_work(key) && self.run.working >= most {
             return false;
         }
-        let Some(parent) = self.run.parent(key).filter(|_| !self.run.doings.contains_key(key)) else { return true };
+        let Some(parent) = self.run.parent(key).filter(|_| !self.run.doings.contains_key(key)) else {
+            return true;
+        };
         let wide = self.run.width(&parent);
         self.run.doings.get(&parent).is_some_and(|doing| (doing.open as usize) < wide)
     }
@@ -223,7 +241,9 @@ impl<'r> Step<'r> {
                 let most = map.max_items.unwrap_or(crate::definition::MAP_ITEMS_MAX) as usize;
                 match list.json() {
                     Ok(Json::Array(all)) if all.len() <= most => items = Some(all),
-                    Ok(_) => return self.expression_failed(key, &format!("`items` gives more than {most} items")),
+                    Ok(_) => {
+                        return self.expression_failed(key, &format!("`items` gives more than {most} items"));
+                    }
                     Err(error) => return self.expression_failed(key, &error.to_string()),
                 }
             }
@@ -231,9 +251,13 @@ impl<'r> Step<'r> {
             (Kind::Condition(_) | Kind::Map(_), Some(Ok(other))) => {
                 return self.expression_failed(key, &format!("its expression gives {}", other.noun()));
             }
-            (Kind::Wait(Wait::ForMs(time)), _) => return self.wait(key, Some(self.now.saturating_add(*time))),
+            (Kind::Wait(Wait::ForMs(time)), _) => {
+                return self.wait(key, Some(self.now.saturating_add(*time)));
+            }
             (Kind::Wait(_), _) => return self.wait(key, None),
-            (Kind::Task(_) | Kind::Agent(_) | Kind::Negotiation(_) | Kind::Approval(_), _) => return self.attempt(key),
+            (Kind::Task(_) | Kind::Agent(_) | Kind::Negotiation(_) | Kind::Approval(_), _) => {
+                return self.attempt(key);
+            }
             (Kind::Parallel(_) | Kind::Sequential(_) | Kind::Condition(_) | Kind::Map(_), _) => {}
         }
         self.record(Event::BlockOpened { key: key.clone(), branch, items, at: self.now });
@@ -252,7 +276,13 @@ impl<'r> Step<'r> {
     }
 
     fn wait(&mut self, key: &Key, wake_at: Option<u64>) {
-        self.record(Event::StepStarted { key: key.clone(), attempt: 1, request: Json::Null, at: self.now, wake_at });
+        self.record(Event::StepStarted {
+            key: key.clone(),
+            attempt: 1,
+            request: Json::Null,
+            at: self.now,
+            wake_at,
+        });
         if wake_at.is_some_and(|at| at <= self.now) {
             self.ended(key, Status::Completed, Json::Null, None);
         }
@@ -270,14 +300,21 @@ impl<'r> Step<'r> {
         match self.run.filled(Some(key), template) {
             Ok(request) => {
                 let attempt = self.run.doings.get(key).map_or(0, |doing| doing.attempt) + 1;
-                self.record(Event::StepStarted { key: key.clone(), attempt, request, at: self.now, wake_at: None });
+                self.record(Event::StepStarted {
+                    key: key.clone(),
+                    attempt,
+                    request,
+                    at: self.now,
+                    wake_at: None,
+                });
             }
             Err(error) => self.expression_failed(key, &error.to_string()),
         }
     }
 
     fn over_budget(&self) -> bool {
-        let Some(budget) = self.run.workflow.definition().budget.as_ref().filter(|_| !self.run.budget_lifted) else {
+        let Some(budget) = self.run.workflow.definition().budget.as_ref().filter(|_| !self.run.budget_lifted)
+        else {
             return false;
         };
         budget.steps.is_some_and(|most| self.run.started >= most)
@@ -287,7 +324,9 @@ impl<'r> Step<'r> {
 
     fn under_way(&self, key: &Key, attempt: u32) -> Result<(), Refused> {
         match self.run.doings.get(key) {
-            Some(doing) if doing.status == Status::Running && doing.attempt == attempt && attempt > 0 => Ok(()),
+            Some(doing) if doing.status == Status::Running && doing.attempt == attempt && attempt > 0 => {
+                Ok(())
+            }
             _ => Err(Refused::NotUnderWay { key: key.clone(), attempt }),
         }
     }
@@ -299,7 +338,10 @@ impl<'r> Step<'r> {
             Ok(()) => self.ended(key, Status::Completed, output, confidence),
             Err(why) => {
                 let message = format!("the output does not fit its schema: {why}");
-                self.attempt_failed(key, Failure { retryable: true, ..Failure::new("output_schema", message) });
+                self.attempt_failed(
+                    key,
+                    Failure { retryable: true, ..Failure::new("output_schema", message) },
+                );
             }
         }
     }
@@ -323,7 +365,8 @@ impl<'r> Step<'r> {
 
     fn signal(&mut self, name: &str, payload: &Json) -> Result<(), Refused> {
         let waits = |key: &Key| matches!(self.run.workflow.step(key.step).map(|step| &step.kind), Some(Kind::Wait(Wait::Signal(wanted))) if wanted == name);
-        let open = self.run.doings.iter().filter(|(key, doing)| doing.status == Status::Running && waits(key));
+        let open =
+            self.run.doings.iter().filter(|(key, doing)| doing.status == Status::Running && waits(key));
         let keys: Vec<Key> = open.map(|(key, _)| key.clone()).collect();
         if keys.is_empty() {
             return Err(Refused::NoSuchSignal(name.to_owned()));
@@ -334,13 +377,19 @@ impl<'r> Step<'r> {
 
     /// Everything that is due.
     fn tick(&mut self) {
-        let deadline = self.run.workflow.definition().deadline_ms.map(|ms| self.run.started_at.saturating_add(ms));
+        let deadline =
+            self.run.workflow.definition().deadline_ms.map(|ms| self.run.started_at.saturating_add(ms));
         if deadline.is_some_and(|at| at <= self.now) {
             let why = Failure::new("deadline_exceeded", "the run's time is up");
             return self.end_run(RunStatus::Failed, Json::Null, Some(why));
         }
-        let due: Vec<Key> =
-            self.run.timers.iter().take_while(|(at, _)| *at <= self.now).map(|(_, key)| key.clone()).collect();
+        let due: Vec<Key> = self
+            .run
+            .timers
+            .iter()
+            .take_while(|(at, _)| *at <= self.now)
+            .map(|(_, key)| key.clone())
+            .collect();
         for key in due {
             let Some(doing) = self.run.doings.get(&key) else { continue };
             let (status, is_due) = (doing.status, |at: Option<u64>| at.is_some_and(|at| at <= self.now));

@@ -43,13 +43,21 @@ impl Step<'_> {
         let workflow = self.run.workflow.clone();
         let fallback = workflow.children(Some(key.step)).find(|step| workflow.role(*step) == Role::Fallback);
         let falls = self.run.doings.get(key).is_some_and(|doing| doing.status == Status::FallingBack);
-        let in_time = self.run.doings.get(key).is_none_or(|doing| doing.due_at.is_none_or(|at| at > self.now));
+        let in_time =
+            self.run.doings.get(key).is_none_or(|doing| doing.due_at.is_none_or(|at| at > self.now));
         match fallback.filter(|_| !falls && in_time) {
             Some(fallback) => {
                 if !self.run.doings.contains_key(key) {
                     // It failed before it began: it is there from now on, so that its fallback stands in something.
-                    self.record(Event::BlockOpened { key: key.clone(), branch: None, items: None, at: self.now });
+                    self.record(Event::BlockOpened {
+                        key: key.clone(),
+                        branch: None,
+                        items: None,
+                        at: self.now,
+                    });
                 }
+                // Its steps are over by then, one way or another.
+                self.leave_inside(key);
                 self.record(Event::FallbackOpened { key: key.clone(), failure });
                 let fallback = self.run.key_for(fallback, &key.items);
                 self.look.push_back(fallback);
@@ -70,7 +78,14 @@ impl Step<'_> {
         self.settled(key);
     }
 
-    fn over(&mut self, key: &Key, status: Status, output: Json, confidence: Option<f64>, failure: Option<Failure>) {
+    fn over(
+        &mut self,
+        key: &Key,
+        status: Status,
+        output: Json,
+        confidence: Option<f64>,
+        failure: Option<Failure>,
+    ) {
         if self.is_ended(key) {
             return;
         }
@@ -84,7 +99,9 @@ impl Step<'_> {
         self.wake(key);
         match self.run.parent(key) {
             None => self.top_ended(key),
-            Some(parent) if self.run.workflow.role(key.step) == Role::Fallback => self.fell_back(&parent, key),
+            Some(parent) if self.run.workflow.role(key.step) == Role::Fallback => {
+                self.fell_back(&parent, key);
+            }
             Some(parent) => {
                 self.joined(&parent);
                 self.next_item(&parent);
@@ -109,9 +126,11 @@ impl Step<'_> {
             // It stands in a map that this does not: each of its doings may go on.
             let Some(above) = workflow.place(*step).and_then(|place| place.parent) else { continue };
             let first = Key { step: above, items: key.items.clone() };
-            let open = self.run.doings.range(first..).take_while(|(other, _)| {
-                other.step == above && other.items.starts_with(&key.items)
-            });
+            let open = self
+                .run
+                .doings
+                .range(first..)
+                .take_while(|(other, _)| other.step == above && other.items.starts_with(&key.items));
             let blocks: Vec<Key> = open.map(|(block, _)| block.clone()).collect();
             for block in blocks {
                 self.look.extend(self.run.members(&block).into_iter().filter(|member| member.step == *step));
@@ -121,11 +140,16 @@ impl Step<'_> {
 
     /// The next item of a map, where one is left.
     fn next_item(&mut self, map: &Key) {
-        let Some(doing) = self.run.doings.get(map).filter(|doing| doing.status == Status::Running) else { return };
+        let Some(doing) = self.run.doings.get(map).filter(|doing| doing.status == Status::Running) else {
+            return;
+        };
         if self.is_map(map) && (doing.begun as usize) < doing.items.len() {
             let begun = doing.begun;
-            let body = self.run.workflow.children(Some(map.step)).find(|s| self.run.workflow.role(*s) == Role::Body);
-            let at = |item| body.map(|step| Key { step, items: map.items.iter().copied().chain([item]).collect() });
+            let body =
+                self.run.workflow.children(Some(map.step)).find(|s| self.run.workflow.role(*s) == Role::Body);
+            let at = |item| {
+                body.map(|step| Key { step, items: map.items.iter().copied().chain([item]).collect() })
+            };
             // They begin in order, so that the next is mostly the one after those that have begun.
             let next = at(begun).filter(|next| !self.run.doings.contains_key(next));
             let next = next.or_else(|| {
@@ -151,7 +175,9 @@ impl Step<'_> {
 
     /// Whether a block is over, by its join.
     fn joined(&mut self, key: &Key) {
-        let Some(doing) = self.run.doings.get(key).filter(|doing| doing.status == Status::Running) else { return };
+        let Some(doing) = self.run.doings.get(key).filter(|doing| doing.status == Status::Running) else {
+            return;
+        };
         let (good, bad) = (doing.good as usize, doing.bad as usize);
         let within = self.static_members(key);
         // The way not taken was skipped; that is no success of a step.
@@ -252,7 +278,14 @@ impl Step<'_> {
             return;
         }
         let failure = why.cloned();
-        let ended = Event::StepEnded { key: key.clone(), status, output: Json::Null, confidence: None, failure, at: self.now };
+        let ended = Event::StepEnded {
+            key: key.clone(),
+            status,
+            output: Json::Null,
+            confidence: None,
+            failure,
+            at: self.now,
+        };
         self.record(ended);
         self.wake(key);
     }
@@ -279,7 +312,8 @@ impl Step<'_> {
         if let Some(template) = self.run.workflow.output_template() {
             return self.run.filled(None, Some(template)).map_err(Failure::from);
         }
-        let last = self.run.workflow.children(None).filter(|step| self.run.workflow.graph().after(*step).is_empty());
+        let last =
+            self.run.workflow.children(None).filter(|step| self.run.workflow.graph().after(*step).is_empty());
         let mut output = Map::new();
         for key in last.map(|step| Key { step, items: Vec::new() }) {
             if let (Some(id), Some(doing)) = (self.run.id_of(&key), self.run.doings.get(&key)) {

@@ -52,7 +52,9 @@ impl Run {
     /// A step as expressions see it.
     fn seen(&self, key: &Key) -> Value {
         let Some(doing) = self.doings.get(key) else {
-            return Value::of(&json!({ "output": null, "status": "waiting", "error": null, "confidence": null }));
+            return Value::of(
+                &json!({ "output": null, "status": "waiting", "error": null, "confidence": null }),
+            );
         };
         let Doing { status, output, failure, confidence, .. } = doing;
         let error = failure.as_ref().filter(|_| !matches!(status, Status::Completed | Status::Skipped));
@@ -79,7 +81,9 @@ impl Run {
             let parent = self.parent(&key);
             if let (Role::Body, Some(map_key)) = (self.workflow.role(key.step), &parent) {
                 let index = *key.items.last()?;
-                let Some(Kind::Map(map)) = self.workflow.step(map_key.step).map(|step| &step.kind) else { return None };
+                let Some(Kind::Map(map)) = self.workflow.step(map_key.step).map(|step| &step.kind) else {
+                    return None;
+                };
                 if name == "index" {
                     return Some(Value::Int(index.into()));
                 }
@@ -138,8 +142,11 @@ impl Run {
 
     /// What a block that is open consists of: the steps of the way that was taken, or the body for each item.
     pub(super) fn members(&self, key: &Key) -> Vec<Key> {
-        let (Some(step), Some(doing)) = (self.workflow.step(key.step), self.doings.get(key)) else { return Vec::new() };
-        let steps = self.workflow.children(Some(key.step)).filter(|step| self.workflow.role(*step) != Role::Fallback);
+        let (Some(step), Some(doing)) = (self.workflow.step(key.step), self.doings.get(key)) else {
+            return Vec::new();
+        };
+        let steps =
+            self.workflow.children(Some(key.step)).filter(|step| self.workflow.role(*step) != Role::Fallback);
         match &step.kind {
             Kind::Map(_) => steps
                 .flat_map(|body| {

@@ -70,9 +70,9 @@ impl<'a> Reader<'a> {
                 "true" => Shape::Bool(true),
                 "false" => Shape::Bool(false),
                 "null" => Shape::Null,
-                digits => {
-                    Shape::Number(number(digits).map_err(|why| Unreadable::new(spot, why, "write it as a text"))?)
-                }
+                digits => Shape::Number(
+                    number(digits).map_err(|why| Unreadable::new(spot, why, "write it as a text"))?,
+                ),
             },
         };
         Ok(Node { spot, shape })
@@ -126,7 +126,8 @@ impl<'a> Reader<'a> {
             inside
         });
         self.one();
-        serde_json::from_str(&self.text[start..self.at])
-            .map_err(|error| Unreadable::new(spot, format!("this is no text: {error}"), "correct the JSON here"))
+        serde_json::from_str(&self.text[start..self.at]).map_err(|error| {
+            Unreadable::new(spot, format!("this is no text: {error}"), "correct the JSON here")
+        })
     }
 }

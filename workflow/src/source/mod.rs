@@ -86,7 +86,10 @@ pub(crate) enum Shape {
     Bool(bool),
     Number(Number),
     /// `inset`: columns from the spot to the text's first character, where the text stands there as it is.
-    Text { text: String, inset: Option<usize> },
+    Text {
+        text: String,
+        inset: Option<usize>,
+    },
     List(Vec<Node>),
     Object(Vec<(Key, Node)>),
 }

@@ -13,7 +13,9 @@ pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
         builder.take(event, span)?;
     }
     let nothing = Spot { line: 1, column: 1 };
-    builder.root.ok_or_else(|| Unreadable::new(nothing, "there is no definition here", "write `id` and `steps`"))
+    builder
+        .root
+        .ok_or_else(|| Unreadable::new(nothing, "there is no definition here", "write `id` and `steps`"))
 }
 
 fn broken(error: &ScanError) -> Unreadable {
@@ -64,7 +66,8 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 self.count(1, spot)?;
                 untagged(tag.is_some(), spot)?;
-                let shape = scalar(&text, style).map_err(|why| Unreadable::new(spot, why, "quote it as a text"))?;
+                let shape =
+                    scalar(&text, style).map_err(|why| Unreadable::new(spot, why, "quote it as a text"))?;
                 self.put(Node { spot, shape }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
@@ -73,7 +76,11 @@ impl Builder {
             }
             Event::MappingStart(anchor, tag) => {
                 untagged(tag.is_some(), spot)?;
-                self.push(Open { spot, anchor, inside: Inside::Object { members: Members::default(), key: None } })
+                self.push(Open {
+                    spot,
+                    anchor,
+                    inside: Inside::Object { members: Members::default(), key: None },
+                })
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 None => Ok(()),
@@ -111,9 +118,11 @@ impl Builder {
             return Err(too_deep(node.spot));
         }
         match self.open.last_mut().map(|open| &mut open.inside) {
-            None if self.root.is_some() => {
-                Err(Unreadable::new(node.spot, "a second document in one text", "put each in a file of its own"))
-            }
+            None if self.root.is_some() => Err(Unreadable::new(
+                node.spot,
+                "a second document in one text",
+                "put each in a file of its own",
+            )),
             None => {
                 self.root = Some(node);
                 Ok(())
@@ -141,9 +150,11 @@ impl Builder {
 /// A node as a member's name.
 fn named(node: Node) -> Result<Key, Unreadable> {
     match node.shape {
-        Shape::Text { text, .. } if text == "<<" => {
-            Err(Unreadable::new(node.spot, "merge keys (`<<`) are not read", "write the members out, or use an alias"))
-        }
+        Shape::Text { text, .. } if text == "<<" => Err(Unreadable::new(
+            node.spot,
+            "merge keys (`<<`) are not read",
+            "write the members out, or use an alias",
+        )),
         Shape::Text { text, .. } => Ok(Key { spot: node.spot, name: text }),
         _ => {
             let what = format!("the name of a member has to be a text, this is {}", node.noun());
@@ -203,7 +214,9 @@ fn scalar(text: &str, style: ScalarStyle) -> Result<Shape, &'static str> {
 
 fn numeric(text: &str) -> Result<Option<Shape>, &'static str> {
     for (prefix, radix) in [("0x", 16), ("0o", 8)] {
-        if let Some(digits) = text.strip_prefix(prefix).filter(|digits| digits.chars().all(|c| c.is_digit(radix))) {
+        if let Some(digits) =
+            text.strip_prefix(prefix).filter(|digits| digits.chars().all(|c| c.is_digit(radix)))
+        {
             if digits.is_empty() {
                 return Ok(None);
             }

@@ -20,10 +20,13 @@ fn yaml_json_and_rust_are_one_document() {
         let again = Workflow::parse(&text).unwrap();
         assert_eq!((again.definition(), again.hash()), (from_yaml.definition(), from_yaml.hash()));
     }
-    let small = "steps: [{task: {input: {b: 1, a: '${{ input.x }}'}, capability: c}, id: one}]\nid: w # a comment\n";
-    let built = workflow("w").step(task("one", "c").input(json!({"a": "${{ input.x }}", "b": 1}))).build().unwrap();
+    let small =
+        "steps: [{task: {input: {b: 1, a: '${{ input.x }}'}, capability: c}, id: one}]\nid: w # a comment\n";
+    let built =
+        workflow("w").step(task("one", "c").input(json!({"a": "${{ input.x }}", "b": 1}))).build().unwrap();
     assert_eq!(Workflow::parse(small).unwrap().hash(), built.hash());
-    let other = workflow("w").step(task("one", "c").input(json!({"a": "${{ input.y }}", "b": 1}))).build().unwrap();
+    let other =
+        workflow("w").step(task("one", "c").input(json!({"a": "${{ input.y }}", "b": 1}))).build().unwrap();
     assert_ne!(other.hash(), built.hash());
 }
 
@@ -70,9 +73,13 @@ fn blocks_wait_and_are_waited_for() {
     let order = names(&workflow.topological_order());
     let at = |id: &str| order.iter().position(|name| name == id).unwrap();
     assert!(at("style") < at("checks") && at("checks") < at("release") && at("by_template") < at("draft"));
-    let (path, weight) = workflow.critical_path(|step| if matches!(step.kind, Kind::Approval(_)) { 100 } else { 1 });
+    let (path, weight) =
+        workflow.critical_path(|step| if matches!(step.kind, Kind::Approval(_)) { 100 } else { 1 });
     assert_eq!(weight, 108);
-    assert_eq!(names(&path), ["research", "draft", "facts", "release", "translated", "proofread", "print", "delivered", "where"]);
+    assert_eq!(
+        names(&path),
+        ["research", "draft", "facts", "release", "translated", "proofread", "print", "delivered", "where"]
+    );
 }
 
 #[test]
@@ -99,17 +106,22 @@ fn what_can_start_is_known() {
 #[test]
 fn a_graph_can_be_drawn() {
     let workflow = Workflow::parse(DOCUMENT).unwrap();
-    for (name, drawn) in [("document.graph.txt", draw::text(&workflow)), ("document.mmd", draw::mermaid(&workflow))] {
+    for (name, drawn) in
+        [("document.graph.txt", draw::text(&workflow)), ("document.mmd", draw::mermaid(&workflow))]
+    {
         let path = format!("{}/tests/good/{name}", env!("CARGO_MANIFEST_DIR"));
         if std::env::var_os("UPDATE_DRAWN").is_some() {
             std::fs::write(&path, &drawn).unwrap();
         }
-        assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), drawn, "UPDATE_DRAWN=1 writes it anew");
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap_or_default(),
+            drawn,
+            "UPDATE_DRAWN=1 writes it anew"
+        );
     }
     let hostile = task("a", "c").when("input.x == \"]\\\"; end\" || input.y == '<b>'");
-    let built = synod_workflow::definition::build::workflow("w").step(
-        approval("ok", "?", ["\"]\nclick x \"javascript:alert(1)\""]).or(hostile),
-    );
+    let built = synod_workflow::definition::build::workflow("w")
+        .step(approval("ok", "?", ["\"]\nclick x \"javascript:alert(1)\""]).or(hostile));
     assert!(built.build().is_err(), "control characters name nobody");
 }
 
@@ -130,7 +142,9 @@ fn yaml_is_read_by_its_core_schema_and_aliases_are_followed() {
 #[test]
 fn schemas_say_what_does_not_fit() {
     use synod_workflow::schema::Schema;
-    let schema = Schema::new(&json!({"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}}));
+    let schema = Schema::new(
+        &json!({"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}}),
+    );
     let schema = schema.unwrap();
     assert_eq!(schema.check(&json!({"a": 1})), Ok(()));
     assert_eq!(schema.check(&json!({"a": "x"})), Err("`/a`: \"x\" is not of type \"integer\"".to_owned()));

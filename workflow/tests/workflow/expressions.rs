@@ -60,19 +60,34 @@ fn expressions_have_values() {
 #[test]
 fn what_goes_wrong_is_said() {
     for (text, wanted) in [
-        ("input.totl > 1", "`input.totl` is not there: there is big, empty, flag, items, name, none, open-field, price, tags, total; test with `has(input.totl)` before it is read, or correct the name"),
-        ("input.name.first", "`input.name.first` is not there: what comes before `.first` is a text; test with `has(input.name.first)` before it is read, or correct the name"),
+        (
+            "input.totl > 1",
+            "`input.totl` is not there: there is big, empty, flag, items, name, none, open-field, price, tags, total; test with `has(input.totl)` before it is read, or correct the name",
+        ),
+        (
+            "input.name.first",
+            "`input.name.first` is not there: what comes before `.first` is a text; test with `has(input.name.first)` before it is read, or correct the name",
+        ),
         ("input.items[7]", "index 7 of a list of 3 elements; test `size(…)` before"),
-        ("input.total + 0.5", "`+` does not take an int and a double; make them one kind with int(…), uint(…) or double(…)"),
+        (
+            "input.total + 0.5",
+            "`+` does not take an int and a double; make them one kind with int(…), uint(…) or double(…)",
+        ),
         ("9223372036854775807 + 1", "`+` goes beyond 64 bits; use double(…), or smaller numbers"),
         ("-(-9223372036854775808)", "`-` goes beyond 64 bits; use double(…), or smaller numbers"),
         ("1 / 0", "`/` by 0; test the divisor before"),
-        ("1.0 / 0.0", "the result is inf, which JSON cannot say; guard the division or the conversion that made it"),
+        (
+            "1.0 / 0.0",
+            "the result is inf, which JSON cannot say; guard the division or the conversion that made it",
+        ),
         ("int(input.big)", "18446744073709551615 is beyond what int(…) holds"),
         ("int('4x')", "the text \"4x\" is no int"),
         ("'a' < 1", "`<` does not take a text and an int; use kinds that it takes"),
         ("{1: 2}", "an int as the name of a map's member; use a text"),
-        ("other.x", "`other` is not there: there is input; test with `has(other)` before it is read, or correct the name"),
+        (
+            "other.x",
+            "`other` is not there: there is input; test with `has(other)` before it is read, or correct the name",
+        ),
         ("input.total ? 1 : 2", "an int where a bool is needed; compare it with something"),
         ("input.total.map(x, x)", "a macro over an int; it goes over a list or a map"),
         ("matches('a', 'b')", "there is no function `matches` at character 0"),
@@ -109,19 +124,31 @@ fn what_explodes_is_bounded() {
 fn the_deepest_expressions_fit_a_small_stack() {
     let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(24), close.repeat(24));
     let texts = [
-        deep("(", ")"), deep("[", "]"), deep("{'a':", "}"), deep("size([", "])"), "!".repeat(24) + "true",
-        "true ? ".repeat(23) + "1" + &" : 1".repeat(23), "1 + ".repeat(900) + "1", "input".to_owned() + &".a".repeat(1000),
-        "1 + ".repeat(199) + "1", "input".to_owned() + &".a".repeat(199), "true && ".repeat(99) + "true",
-        "1 == ".repeat(99) + "1", "[1]".to_owned() + &".map(a, a)".repeat(90), "-".repeat(4000) + "1",
+        deep("(", ")"),
+        deep("[", "]"),
+        deep("{'a':", "}"),
+        deep("size([", "])"),
+        "!".repeat(24) + "true",
+        "true ? ".repeat(23) + "1" + &" : 1".repeat(23),
+        "1 + ".repeat(900) + "1",
+        "input".to_owned() + &".a".repeat(1000),
+        "1 + ".repeat(199) + "1",
+        "input".to_owned() + &".a".repeat(199),
+        "true && ".repeat(99) + "true",
+        "1 == ".repeat(99) + "1",
+        "[1]".to_owned() + &".map(a, a)".repeat(90),
+        "-".repeat(4000) + "1",
         // What takes a parser made by ANTLR gigabytes (cel-rust issues 305 and 306).
-        "!!(!!!!!!(!!!!(((((!!(!!(!!!!((".repeat(5) + "1", ">".to_owned() + &"{".repeat(23) + "?[" + &"(".repeat(11) + "l\0?(-",
-        "(".repeat(4000), "1 +".repeat(1300), "\"".to_owned() + &"(".repeat(4000) + "\"", "a".repeat(4096),
+        "!!(!!!!!!(!!!!(((((!!(!!(!!!!((".repeat(5) + "1",
+        ">".to_owned() + &"{".repeat(23) + "?[" + &"(".repeat(11) + "l\0?(-",
+        "(".repeat(4000),
+        "1 +".repeat(1300),
+        "\"".to_owned() + &"(".repeat(4000) + "\"",
+        "a".repeat(4096),
     ];
     let thread = std::thread::Builder::new().stack_size(1024 * 1024);
     let run = thread.spawn(move || {
         for text in texts {
-            use std::io::Write;
-            std::io::stderr().write_all(format!("deep: {text:.50} {}\n", text.len()).as_bytes()).unwrap();
             if let Ok(expression) = Expression::parse(&text) {
                 let _ = expression.evaluate(&Scope::new()).and_then(|value| value.json());
             }
@@ -154,7 +181,12 @@ fn templates_keep_kinds_and_fill_texts() {
 #[test]
 fn what_is_read_is_known_without_running() {
     let reads = |text: &str| -> Vec<String> {
-        Expression::parse(text).unwrap().reads().iter().map(|read| format!("{}@{}", read.path.join("."), read.at)).collect()
+        Expression::parse(text)
+            .unwrap()
+            .reads()
+            .iter()
+            .map(|read| format!("{}@{}", read.path.join("."), read.at))
+            .collect()
     };
     assert_eq!(reads("steps.a.output.total > input.limit"), ["steps.a.output.total@0", "input.limit@23"]);
     assert_eq!(reads("'äö' + steps['a'].output"), ["steps.a.output@7"]);
@@ -167,14 +199,33 @@ fn what_is_read_is_known_without_running() {
 /// Random expressions over two ints, two texts, two lists and a bool.
 fn expression() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
-        Just("a".to_owned()), Just("b".to_owned()), Just("t".to_owned()), Just("'x'".to_owned()), Just("l".to_owned()),
-        Just("m.k".to_owned()), Just("m.none".to_owned()), Just("true".to_owned()), Just("null".to_owned()),
-        Just("1.5".to_owned()), Just("2u".to_owned()), (-3i64..4).prop_map(|n| format!("({n})")),
+        Just("a".to_owned()),
+        Just("b".to_owned()),
+        Just("t".to_owned()),
+        Just("'x'".to_owned()),
+        Just("l".to_owned()),
+        Just("m.k".to_owned()),
+        Just("m.none".to_owned()),
+        Just("true".to_owned()),
+        Just("null".to_owned()),
+        Just("1.5".to_owned()),
+        Just("2u".to_owned()),
+        (-3i64..4).prop_map(|n| format!("({n})")),
     ];
     leaf.prop_recursive(4, 24, 3, |inner| {
         let op = prop_oneof![
-            Just("+"), Just("-"), Just("*"), Just("/"), Just("%"), Just("=="), Just("!="), Just("<"), Just(">="), Just("&&"),
-            Just("||"), Just("in")
+            Just("+"),
+            Just("-"),
+            Just("*"),
+            Just("/"),
+            Just("%"),
+            Just("=="),
+            Just("!="),
+            Just("<"),
+            Just(">="),
+            Just("&&"),
+            Just("||"),
+            Just("in")
         ];
         prop_oneof![
             (inner.clone(), op, inner.clone()).prop_map(|(x, op, y)| format!("({x} {op} {y})")),
@@ -186,7 +237,8 @@ fn expression() -> impl Strategy<Value = String> {
             (inner.clone(), inner.clone()).prop_map(|(x, y)| format!("[{x}, {y}]")),
             (inner.clone(), inner.clone()).prop_map(|(x, y)| format!("[{x}, {y}][a]")),
             (inner.clone(), inner.clone()).prop_map(|(x, y)| format!("[1, {x}].map(e, {y})")),
-            (inner.clone(), inner.clone()).prop_map(|(x, y)| format!("[e2, {x}].filter(e, {y})").replace("e2", "b")),
+            (inner.clone(), inner.clone())
+                .prop_map(|(x, y)| format!("[e2, {x}].filter(e, {y})").replace("e2", "b")),
             (inner.clone(), inner.clone()).prop_map(|(x, y)| format!("[b, {x}].exists(e, e == {y})")),
             (inner.clone(), inner).prop_map(|(x, y)| format!("[b, {x}].all(e, e != {y})")),
         ]
@@ -241,6 +293,8 @@ proptest! {
 
     #[test]
     fn values_are_those_of_the_crates_own_interpreter(text in expression()) {
+        // Macros in macros in macros in macros are refused.
+        prop_assume!(Expression::parse(&text).is_ok());
         prop_assert_eq!(ours(&text), judged(&text), "{}", text);
     }
 

@@ -38,16 +38,25 @@ fn answers_as_networkx_does() {
         for (node, ancestors) in case["ancestors"].as_array().unwrap().iter().enumerate() {
             assert_eq!(graph.ancestors(node).into_iter().collect::<Vec<_>>(), numbers(ancestors), "{name}");
         }
-        let weight = |a, b| edges.iter().filter(|e| (e[0], e[1]) == (a, b)).map(|e| e[2] as u64).max().unwrap();
+        let weight =
+            |a, b| edges.iter().filter(|e| (e[0], e[1]) == (a, b)).map(|e| e[2] as u64).max().unwrap();
         assert_eq!(graph.longest(|_| 0, weight).unwrap().weight, case["longest_path_edge_weight"], "{name}");
         assert_eq!(graph.longest(|_| 0, |_, _| 1).unwrap().weight, case["longest_path_hops"], "{name}");
         let duration = numbers(&case["node_duration"]);
         let critical = graph.critical_path(|node| duration[node] as u64).unwrap();
         assert_eq!(critical.weight, case["critical_path_duration"], "{name}");
-        assert_eq!(critical.weight, critical.path.iter().map(|node| duration[*node] as u64).sum::<u64>(), "{name}");
+        assert_eq!(
+            critical.weight,
+            critical.path.iter().map(|node| duration[*node] as u64).sum::<u64>(),
+            "{name}"
+        );
         assert!(critical.path.windows(2).all(|step| graph.after(step[0]).contains(&step[1])), "{name}");
         let finish = graph.earliest_finish(|node| duration[node] as u64).unwrap();
-        assert_eq!(finish.iter().map(|t| *t as usize).collect::<Vec<_>>(), numbers(&case["earliest_finish"]), "{name}");
+        assert_eq!(
+            finish.iter().map(|t| *t as usize).collect::<Vec<_>>(),
+            numbers(&case["earliest_finish"]),
+            "{name}"
+        );
     }
 }
 
