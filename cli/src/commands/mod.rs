@@ -32,6 +32,7 @@ mod task;
 mod text;
 mod up;
 mod validate;
+mod workflow;
 
 use crate::mesh::Api;
 use crate::output::{Exit, Format, Output, Stop};
@@ -100,6 +101,8 @@ pub enum Command {
     Memory(memory::Args),
     /// Agents and others decide together: open, answer, see what was decided and why
     Negotiation(negotiation::Args),
+    /// Definitions of workflows: check, draw, explain
+    Workflow(workflow::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
@@ -151,6 +154,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::DemoAgent(args) => demo::run_agent(args, cli.flags),
         Command::DemoMember(args) => demo::run_member(args, cli.flags),
         Command::Bench(args) => bench::run(args, cli.flags, &mut output),
+        Command::Workflow(args) => workflow::run(args, &mut output),
         Command::Validate(args) => validate::run(args, cli.flags, &mut output),
         Command::Agent(args) => agent::run(args, cli.flags, &mut output),
         Command::Fleet(args) => fleet::run(args, cli.flags, &mut output),
