@@ -3,6 +3,7 @@
 //! Every optional field is an `Option`, since `null` is as absent and both codecs must carry it; the
 //! defaults are applied where the command is decided. What `check` refuses can never reach a shard.
 
+use crate::approval::{DecideApproval, RequestApproval, ResubmitApproval};
 use crate::breaker::OrderBreaker;
 use crate::codec::{self, ContentType};
 use crate::error::Error;
@@ -13,6 +14,9 @@ use crate::negotiation::{CancelNegotiation, OpenNegotiation, RespondNegotiation}
 use crate::time::Timestamp;
 use crate::topics;
 use crate::track::AppraiseAgent;
+use crate::workflow::{
+    ChangeExecution, DefineWorkflow, ExecutionChange, RetryExecution, SignalExecution, StartExecution, Usage,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -58,6 +62,22 @@ pub enum Command {
     RespondNegotiation(RespondNegotiation),
     /// `synod.negotiation.cancel`
     CancelNegotiation(CancelNegotiation),
+    /// `synod.workflow.define`
+    DefineWorkflow(DefineWorkflow),
+    /// `synod.execution.start`
+    StartExecution(Box<StartExecution>),
+    /// `synod.execution.cancel`, `.pause`, `.resume`
+    ChangeExecution(ExecutionChange, ChangeExecution),
+    /// `synod.execution.signal`
+    SignalExecution(SignalExecution),
+    /// `synod.execution.retry`
+    RetryExecution(RetryExecution),
+    /// `synod.approval.request`
+    RequestApproval(Box<RequestApproval>),
+    /// `synod.approval.decide`
+    DecideApproval(DecideApproval),
+    /// `synod.approval.resubmit`
+    ResubmitApproval(ResubmitApproval),
 }
 
 /// What is asked of an agent's life.
@@ -256,9 +276,34 @@ pub struct CompleteTask {
     /// How sure the agent is, 0 to 1.
     #[serde(default)]
     pub confidence: Option<f64>,
+    /// What it used up, against the budget of the execution that it belongs to.
+    #[serde(default)]
+    pub usage: Option<Usage>,
 }
 
 impl Eq for CompleteTask {}
+
+impl CompleteTask {
+    /// In bincode, which knows no defaults, what is newer may be missing: as with [`SubmitTask::read`].
+    fn read(content_type: ContentType, bytes: &[u8], limits: &Limits) -> Result<CompleteTask, Error> {
+        let read = codec::decode(content_type, bytes, limits);
+        match content_type {
+            ContentType::Bincode if read.is_err() => {
+                codec::decode(content_type, &[bytes, &[0]].concat(), limits).or(read)
+            }
+            _ => read,
+        }
+    }
+
+    /// The same: without it its bytes are what they were before there was any.
+    fn write(&self, content_type: ContentType) -> Result<Vec<u8>, Error> {
+        let mut bytes = codec::encode(content_type, self)?;
+        if content_type == ContentType::Bincode && self.usage.is_none() {
+            bytes.pop();
+        }
+        Ok(bytes)
+    }
+}
 
 /// `synod.task.fail` and `synod.task.decline`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -340,6 +385,14 @@ impl Command {
             Command::OpenNegotiation(_) => "synod.negotiation.open",
             Command::RespondNegotiation(_) => "synod.negotiation.respond",
             Command::CancelNegotiation(_) => "synod.negotiation.cancel",
+            Command::DefineWorkflow(_) => "synod.workflow.define",
+            Command::StartExecution(_) => "synod.execution.start",
+            Command::ChangeExecution(change, _) => change.ce_type(),
+            Command::SignalExecution(_) => "synod.execution.signal",
+            Command::RetryExecution(_) => "synod.execution.retry",
+            Command::RequestApproval(_) => "synod.approval.request",
+            Command::DecideApproval(_) => "synod.approval.decide",
+            Command::ResubmitApproval(_) => "synod.approval.resubmit",
         }
     }
 
@@ -360,12 +413,26 @@ impl Command {
             Command::OpenNegotiation(c) => c.negotiation_id.root(),
             Command::RespondNegotiation(c) => c.negotiation_id.root(),
             Command::CancelNegotiation(c) => c.negotiation_id.root(),
+            Command::DefineWorkflow(c) => c.workflow_id.as_str(),
+            Command::StartExecution(c) => c.execution_id.as_str(),
+            Command::ChangeExecution(_, c) => c.execution_id.as_str(),
+            Command::SignalExecution(c) => c.execution_id.as_str(),
+            Command::RetryExecution(c) => c.execution_id.as_str(),
+            Command::RequestApproval(c) => c.approval_id.root(),
+            Command::DecideApproval(c) => c.approval_id.root(),
+            Command::ResubmitApproval(c) => c.approval_id.root(),
         }
     }
 
     /// Whether it brings new work, which may be refused under load; all else must always pass.
     pub fn is_admission(&self) -> bool {
-        matches!(self, Command::SubmitTask(_) | Command::OpenNegotiation(_))
+        matches!(
+            self,
+            Command::SubmitTask(_)
+                | Command::OpenNegotiation(_)
+                | Command::StartExecution(_)
+                | Command::RequestApproval(_)
+        )
     }
 
     /// Reads and checks a command.
@@ -395,13 +462,23 @@ impl Command {
             "synod.task.submit" => Command::SubmitTask(SubmitTask::read(content_type, bytes, limits)?),
             "synod.task.start" => Command::StartTask(read(content_type, bytes, limits)?),
             "synod.task.progress" => Command::ProgressTask(read(content_type, bytes, limits)?),
-            "synod.task.complete" => Command::CompleteTask(read(content_type, bytes, limits)?),
+            "synod.task.complete" => Command::CompleteTask(CompleteTask::read(content_type, bytes, limits)?),
             "synod.task.fail" => Command::FailTask(read(content_type, bytes, limits)?),
             "synod.task.decline" => Command::DeclineTask(read(content_type, bytes, limits)?),
             "synod.task.cancel" => Command::CancelTask(read(content_type, bytes, limits)?),
             "synod.negotiation.open" => Command::OpenNegotiation(read(content_type, bytes, limits)?),
             "synod.negotiation.respond" => Command::RespondNegotiation(read(content_type, bytes, limits)?),
             "synod.negotiation.cancel" => Command::CancelNegotiation(read(content_type, bytes, limits)?),
+            "synod.workflow.define" => Command::DefineWorkflow(read(content_type, bytes, limits)?),
+            "synod.execution.start" => Command::StartExecution(read(content_type, bytes, limits)?),
+            "synod.execution.signal" => Command::SignalExecution(read(content_type, bytes, limits)?),
+            "synod.execution.retry" => Command::RetryExecution(read(content_type, bytes, limits)?),
+            "synod.approval.request" => Command::RequestApproval(read(content_type, bytes, limits)?),
+            "synod.approval.decide" => Command::DecideApproval(read(content_type, bytes, limits)?),
+            "synod.approval.resubmit" => Command::ResubmitApproval(read(content_type, bytes, limits)?),
+            other if let Some((change, _)) = ExecutionChange::ALL.iter().find(|(_, ty)| *ty == other) => {
+                Command::ChangeExecution(*change, read(content_type, bytes, limits)?)
+            }
             other => match AgentChange::ALL.iter().find(|(_, ty)| *ty == other) {
                 Some((change, _)) => Command::ChangeAgent(*change, read(content_type, bytes, limits)?),
                 None => {
@@ -431,12 +508,20 @@ impl Command {
             Command::ResumeFleet(c) => codec::encode(content_type, c),
             Command::SubmitTask(c) => c.write(content_type),
             Command::StartTask(c) | Command::ProgressTask(c) => codec::encode(content_type, c),
-            Command::CompleteTask(c) => codec::encode(content_type, c),
+            Command::CompleteTask(c) => c.write(content_type),
             Command::FailTask(c) | Command::DeclineTask(c) => codec::encode(content_type, c),
             Command::CancelTask(c) => codec::encode(content_type, c),
             Command::OpenNegotiation(c) => codec::encode(content_type, c),
             Command::RespondNegotiation(c) => codec::encode(content_type, c),
             Command::CancelNegotiation(c) => codec::encode(content_type, c),
+            Command::DefineWorkflow(c) => codec::encode(content_type, c),
+            Command::StartExecution(c) => codec::encode(content_type, c),
+            Command::ChangeExecution(_, c) => codec::encode(content_type, c),
+            Command::SignalExecution(c) => codec::encode(content_type, c),
+            Command::RetryExecution(c) => codec::encode(content_type, c),
+            Command::RequestApproval(c) => codec::encode(content_type, c),
+            Command::DecideApproval(c) => codec::encode(content_type, c),
+            Command::ResubmitApproval(c) => codec::encode(content_type, c),
         }
     }
 
@@ -467,6 +552,14 @@ impl Command {
             Command::OpenNegotiation(c) => c.check(),
             Command::RespondNegotiation(c) => c.check(),
             Command::CancelNegotiation(c) => c.check(),
+            Command::DefineWorkflow(_) => Ok(()),
+            Command::StartExecution(c) => c.check(),
+            Command::ChangeExecution(_, c) => check_text("/reason", c.reason.as_deref()),
+            Command::SignalExecution(c) => c.check(),
+            Command::RetryExecution(c) => c.check(),
+            Command::RequestApproval(c) => c.check(),
+            Command::DecideApproval(c) => c.check(),
+            Command::ResubmitApproval(c) => c.check(),
         }
     }
 }

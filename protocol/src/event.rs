@@ -1,6 +1,7 @@
 //! Events: what happened, in the past tense. The ledger's steps are made of them, and each is
 //! published on `synod.events.v1` without what only the coordinators may know (`secret`).
 
+use crate::approval::{ApprovalEnded, ApprovalRequired, ApprovalSigned};
 use crate::breaker::{BreakerOrdered, BreakerState};
 use crate::command::{Delivery, Failure, PauseMode, Recovery, Requires};
 use crate::error::Error;
@@ -13,6 +14,10 @@ use crate::negotiation::{
 use crate::time::Timestamp;
 use crate::track::AgentAppraised;
 use crate::view::{AgentStatus, Health, TaskStatus};
+use crate::workflow::{
+    ExecutionEnded, ExecutionStands, ExecutionStarted, StepAdvised, StepCompleted, StepConsulted, StepFailed,
+    StepLeft, StepRetried, StepRevised, StepStarted, Usage, WorkflowDefined,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -120,6 +125,54 @@ events! {
     NegotiationFailed(NegotiationEnded) = "synod.negotiation.failed",
     /// Over: somebody cancelled it.
     NegotiationCancelled(NegotiationEnded) = "synod.negotiation.cancelled",
+    /// A workflow has a new version.
+    WorkflowDefined(Box<WorkflowDefined>) = "synod.workflow.defined",
+    /// A run of a workflow began.
+    ExecutionStarted(Box<ExecutionStarted>) = "synod.execution.started",
+    /// An attempt of a step is made, or a block opens.
+    ExecutionStepStarted(StepStarted) = "synod.execution.step_started",
+    /// A step is done.
+    ExecutionStepCompleted(StepCompleted) = "synod.execution.step_completed",
+    /// Its result is there, and an expert is asked besides.
+    ExecutionStepConsulted(StepConsulted) = "synod.execution.step_consulted",
+    /// The expert has answered, or has not.
+    ExecutionStepAdvised(StepAdvised) = "synod.execution.step_advised",
+    /// An attempt failed; for good, unless it says otherwise.
+    ExecutionStepFailed(StepFailed) = "synod.execution.step_failed",
+    /// It is due again, and waits for room.
+    ExecutionStepDue(StepLeft) = "synod.execution.step_due",
+    /// It is not needed.
+    ExecutionStepSkipped(StepLeft) = "synod.execution.step_skipped",
+    /// It was taken back, or what it needed failed.
+    ExecutionStepCancelled(StepLeft) = "synod.execution.step_cancelled",
+    /// Steps are done again, as somebody wants.
+    ExecutionRevised(StepRevised) = "synod.execution.revised",
+    /// A step that had failed for good is done once more.
+    ExecutionRetried(StepRetried) = "synod.execution.retried",
+    /// Nothing starts any more.
+    ExecutionPaused(ExecutionStands) = "synod.execution.paused",
+    /// It goes on.
+    ExecutionResumed(ExecutionStands) = "synod.execution.resumed",
+    /// Over, with an output.
+    ExecutionCompleted(ExecutionEnded) = "synod.execution.completed",
+    /// Over, without one.
+    ExecutionFailed(ExecutionEnded) = "synod.execution.failed",
+    /// Over: somebody cancelled it.
+    ExecutionCancelled(ExecutionEnded) = "synod.execution.cancelled",
+    /// People are asked to decide.
+    ApprovalRequired(Box<ApprovalRequired>) = "synod.approval.required",
+    /// One has approved, and more have to.
+    ApprovalSigned(ApprovalSigned) = "synod.approval.signed",
+    /// Over: as many as are needed have approved.
+    ApprovalGranted(ApprovalEnded) = "synod.approval.granted",
+    /// Over: somebody rejected it.
+    ApprovalRejected(ApprovalEnded) = "synod.approval.rejected",
+    /// Over: somebody wants it otherwise.
+    ApprovalChangesRequested(ApprovalEnded) = "synod.approval.changes_requested",
+    /// Over: it was wanted no more.
+    ApprovalCancelled(ApprovalEnded) = "synod.approval.cancelled",
+    /// Over: its time was up.
+    ApprovalTimedOut(ApprovalEnded) = "synod.approval.timed_out",
 }
 
 impl What {
@@ -334,6 +387,9 @@ pub struct TaskSubmitted {
     /// Free labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Why it is done once more, where a workflow asks again: handed to the agent beside the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<Json>,
     /// The same for all that belongs to one piece of work.
     pub correlation_id: String,
     /// The trace that it belongs to, as the submitter sent it.
@@ -515,6 +571,9 @@ pub struct TaskCompleted {
     /// How sure the agent is, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
+    /// What the attempt used up, where the agent says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// From this attempt's start to its end.
     pub processing_ms: u64,
     /// What the attempt that ended by this had permits for, and gives back.

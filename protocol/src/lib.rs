@@ -9,6 +9,7 @@
 //!                 --Command::decode---------> Command  ---> a shard decides --> Event --> headers + bytes
 //! ```
 
+pub mod approval;
 pub mod breaker;
 pub mod checkpoint;
 pub mod codec;
@@ -29,6 +30,7 @@ pub mod topics;
 pub mod trace;
 pub mod track;
 pub mod view;
+pub mod workflow;
 
 pub use codec::ContentType;
 pub use command::Command;

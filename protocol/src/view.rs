@@ -478,6 +478,9 @@ pub struct Assignment {
     pub capability: Option<Capability>,
     /// As submitted.
     pub input: Json,
+    /// Why it is done once more, where a workflow asks again: what was wrong, or which changes people want.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<Json>,
     /// When this attempt's time is over.
     pub deadline: Timestamp,
     /// The process start that it is meant for.
