@@ -508,7 +508,7 @@ fn gone(state: &State, fleet: &dyn Fleet) -> VecDeque<Input> {
 /// Participants of negotiations that go on: whose process is gone, and who runs as what it was not asked as.
 fn participants(state: &State, fleet: &dyn Fleet) -> Vec<Input> {
     let mut inputs = Vec::new();
-    for (key, it) in state.negotiations.live() {
+    for (key, it) in state.negotiations.timed() {
         let Some(round) = it.round() else { continue };
         for id in round.silent() {
             let agent = AgentKey { workspace: key.workspace.clone(), agent: id.clone() };

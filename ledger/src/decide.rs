@@ -6,6 +6,7 @@ use crate::negotiations::{self, NegotiationKey};
 use crate::past::Past;
 use crate::planted::{self, Bug};
 use crate::state::{State, TaskKey};
+use crate::subject::Subject;
 use crate::task::{self, AttemptState, LOSS_LIMIT, TaskState};
 use std::collections::BTreeMap;
 use synod_fleet::{AgentKey, Choice, Fleet};
@@ -195,23 +196,6 @@ impl Context<'_> {
     }
 }
 
-/// The entity that an answer shows.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
-    /// A task.
-    Task(TaskKey),
-    /// An agent.
-    Agent(AgentKey),
-    /// A negotiation.
-    Negotiation(NegotiationKey),
-    /// The same in short.
-    NegotiationBrief(NegotiationKey),
-    /// What is on record of one that has ended.
-    Certificate(NegotiationKey),
-    /// What of the fleet is paused.
-    Fleet,
-}
-
 /// What an input does.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
@@ -345,6 +329,16 @@ pub(crate) fn refused(error: Error) -> Decision {
     Decision { rejected: Some(error), ..Decision::default() }
 }
 
+/// Something is asked of what is not in memory.
+pub(crate) fn nobody(state: &State, subject: Subject) -> Decision {
+    let Some(at) = state.seen.entity(&subject) else {
+        return refused(Error::not_found(subject.noun(), subject.id()));
+    };
+    // Only what has ended leaves memory; how it ended, the shell finds.
+    let error = Error::new(Code::InvalidTransition, format!("{} {} has ended", subject.noun(), subject.id()));
+    Decision { past: Some(Past::Over { subject, at }), ..refused(error) }
+}
+
 fn about_agent(key: AgentKey, whats: Result<Vec<What>, Error>) -> Decision {
     let entity = EntityId::from(key.agent.clone());
     match whats {
@@ -379,13 +373,10 @@ fn submit(state: &State, cx: Desk<'_>, key: TaskKey, command: &SubmitTask, meta:
         if known.submitted.body == submitted.body {
             return Decision { subject: Some(Subject::Task(key)), repeat: true, ..Decision::default() };
         }
-        return refused(Error::new(
-            Code::AlreadyExists,
-            format!("task {} exists already and was submitted with another body", key.task),
-        ));
+        return refused(Subject::Task(key).made_otherwise());
     }
-    if let Some(at) = state.seen.task(&key.workspace, &key.task) {
-        let past = Past::Submitted { key, at, body: submitted.body };
+    if let Some(at) = state.seen.entity(&Subject::Task(key.clone())) {
+        let past = Past::Again { subject: Subject::Task(key), at, body: submitted.body };
         return Decision { repeat: true, past: Some(past), ..Decision::default() };
     }
     if let Some(rule) = &command.strategy
@@ -431,7 +422,7 @@ fn submitted_by(
     command: &SubmitTask,
 ) -> Result<(EntityId, Vec<Event>), String> {
     let key = TaskKey { workspace: negotiation.workspace.clone(), task: command.task_id.clone() };
-    if state.task(&key).is_some() || state.seen.task(&key.workspace, &key.task).is_some() {
+    if state.knows(&Subject::Task(key.clone())) {
         return Err(format!("the task: there is a task {} already", key.task));
     }
     let (correlation, trace) = (opened.correlation_id.clone(), opened.traceparent.clone());
@@ -473,12 +464,7 @@ fn asked_of_task(
     act: impl FnOnce(&mut Draft<'_>) -> Result<(), Error>,
 ) -> Decision {
     let Some(task) = state.task(&key) else {
-        let Some(at) = state.seen.task(&key.workspace, &key.task) else {
-            return refused(Error::not_found("task", key.task.as_str()));
-        };
-        // Only what has ended leaves memory; how it ended, the shell finds.
-        let error = Error::new(Code::InvalidTransition, format!("task {} has ended", key.task));
-        return Decision { past: Some(Past::Ended { key, at }), ..refused(error) };
+        return nobody(state, Subject::Task(key));
     };
     let mut draft = Draft { task: task.clone(), events: Vec::new(), key: &key, cx };
     match act(&mut draft) {
@@ -606,6 +592,7 @@ impl Draft<'_> {
             agent_id,
             output: c.output.clone(),
             confidence: c.confidence,
+            usage: c.usage,
             processing_ms: self.cx.now.millis_since(started_at),
             gives_back: None,
         }));

@@ -4,13 +4,13 @@
 
 mod started;
 
-use crate::decide::Subject;
 use crate::negotiations::NegotiationKey;
 use crate::past::Past;
 use crate::recent::{Had, Recent};
 use crate::record::{Door, Step};
 use crate::rules::Try;
-use crate::state::{State, TaskKey, subject_of};
+use crate::state::{State, TaskKey};
+use crate::subject::Subject;
 use synod_fleet::AgentKey;
 use synod_negotiation::{Negotiation, certificate};
 use synod_protocol::command::Delivery;
@@ -176,45 +176,30 @@ pub(crate) fn effects(state: &State, shard: u32, offset: u64, step: &Step, told:
 
 /// What a recorded step tells who asked.
 pub(crate) fn told(state: &State, recent: &Recent, step: &Step) -> Told {
-    if let (Some(error), Some(task)) = (&step.rejected, ended(state, step)) {
+    if let (Some(error), Some(over)) = (&step.rejected, ended(state, step)) {
         return match error.code {
-            Code::InvalidTransition => Told::Past(task),
+            Code::InvalidTransition => Told::Past(over),
             _ => Told::Now(Err(error.clone())),
         };
     }
-    if let (Some(at), Some(body), Some(Subject::Task(key))) =
-        (step.input.repeats, &step.input.body, subject_of(step))
-    {
-        return Told::Past(Past::Submitted { key, at, body: body.clone() });
-    }
-    if let (Some(at), Some(body), Some(Subject::Negotiation(key))) =
-        (step.input.repeats, &step.input.body, subject_of(step))
-    {
-        return Told::Past(Past::Opened { key, at, body: body.clone() });
+    if let (Some(at), Some(body), Some(subject)) = (step.input.repeats, &step.input.body, Subject::of(step)) {
+        return Told::Past(Past::Again { subject, at, body: body.clone() });
     }
     match (&step.rejected, step.input.repeats) {
         (Some(error), _) => Told::Now(Err(error.clone())),
         (None, Some(at)) => had(state, recent, at),
-        (None, None) => match subject_of(step) {
+        (None, None) => match Subject::of(step) {
             Some(subject) => shown(state, &subject),
             None => Told::Now(Err(Error::new(Code::Internal, "the command had no entity to show"))),
         },
     }
 }
 
-/// A task or a negotiation that a step was about and that is not in memory.
+/// What a step was about, where that has left memory.
 fn ended(state: &State, step: &Step) -> Option<Past> {
-    match subject_of(step)? {
-        Subject::Task(key) => {
-            let at = state.seen.task(&key.workspace, &key.task)?;
-            state.task(&key).is_none().then_some(Past::Ended { key, at })
-        }
-        Subject::Negotiation(key) | Subject::NegotiationBrief(key) => {
-            let at = state.seen.negotiation(&key.workspace, &key.negotiation)?;
-            state.negotiation(&key).is_none().then_some(Past::NegotiationEnded { key, at })
-        }
-        Subject::Certificate(_) | Subject::Agent(_) | Subject::Fleet => None,
-    }
+    let subject = Subject::of(step).filter(|subject| subject.standing(state).is_none())?;
+    let at = state.seen.entity(&subject)?;
+    Some(Past::Over { subject, at })
 }
 
 /// What a command that was had by the step at `at` is answered with now.
@@ -222,48 +207,35 @@ pub(crate) fn had(state: &State, recent: &Recent, at: u64) -> Told {
     match recent.get(at) {
         Some(Had::Refused(error)) => Told::Now(Err((**error).clone())),
         Some(Had::Taken(subject)) => shown(state, subject),
-        Some(Had::Submitted(past)) => Told::Past(past.clone()),
+        Some(Had::Again(past)) => Told::Past(past.clone()),
         None => Told::Past(Past::Command { at }),
     }
 }
 
 /// The entity in the state, for an answer.
 pub(crate) fn shown(state: &State, subject: &Subject) -> Told {
+    if subject.ends() && subject.standing(state).is_none() {
+        let at = state.seen.entity(subject);
+        return Told::Past(Past::Entity { subject: subject.clone(), at });
+    }
+    let nobody = || Told::Now(Err(Error::not_found(subject.noun(), subject.id())));
     let json = match subject {
-        Subject::Task(key) => match state.task(key) {
-            Some(task) => Json::of(&task.view(&key.workspace)),
-            None => {
-                let at = state.seen.task(&key.workspace, &key.task);
-                return Told::Past(Past::Task { key: key.clone(), at });
+        Subject::Task(key) => state.task(key).map(|task| Json::of(&task.view(&key.workspace))),
+        Subject::Agent(key) => state.agent(key).map(|agent| Json::of(&agent.view(key))),
+        Subject::Negotiation(key) => state.negotiation(key).map(|it| Json::of(&it.view(&key.workspace))),
+        Subject::NegotiationBrief(key) => state.negotiation(key).map(|it| Json::of(&it.brief(&key.workspace))),
+        Subject::Certificate(key) => match state.negotiation(key).map(|it| certificate(&key.workspace, it)) {
+            Some(Ok(certificate)) => Some(Json::of(&certificate)),
+            Some(Err(error)) => {
+                let status = error.status.as_str();
+                return Told::Now(Err(Error::invalid_transition(error.to_string(), status)));
             }
+            None => None,
         },
-        Subject::Agent(key) => match state.agent(key) {
-            Some(agent) => Json::of(&agent.view(key)),
-            None => return Told::Now(Err(Error::not_found("agent", key.agent.as_str()))),
-        },
-        Subject::Negotiation(key) | Subject::NegotiationBrief(key) | Subject::Certificate(key) => {
-            let Some(it) = state.negotiation(key) else {
-                let (key, at) = (key.clone(), state.seen.negotiation(&key.workspace, &key.negotiation));
-                let wants_certificate = matches!(subject, Subject::Certificate(_));
-                return Told::Past(match wants_certificate {
-                    true => Past::Certificate { key, at },
-                    false => Past::Negotiation { key, at },
-                });
-            };
-            match subject {
-                Subject::NegotiationBrief(_) => Json::of(&it.brief(&key.workspace)),
-                Subject::Certificate(_) => match certificate(&key.workspace, it) {
-                    Ok(certificate) => Json::of(&certificate),
-                    Err(error) => {
-                        let status = error.status.as_str();
-                        return Told::Now(Err(Error::invalid_transition(error.to_string(), status)));
-                    }
-                },
-                _ => Json::of(&it.view(&key.workspace)),
-            }
-        }
-        Subject::Fleet => Json::of(&state.shard.pauses.view()),
+        Subject::Fleet => Some(Json::of(&state.shard.pauses.view())),
+        Subject::Workflow(_) | Subject::Execution(_) | Subject::Approval(_) => None,
     };
+    let Some(json) = json else { return nobody() };
     let json = json.map_err(|e| Error::new(Code::Internal, format!("an entity cannot be written: {e}")));
     Told::Now(json.map(|json| (json, true)))
 }
@@ -461,6 +433,7 @@ impl Writer<'_> {
             attempt_token: current.token.clone(),
             capability: task.asked_for(&current.seen).cloned(),
             input: task.input(&current.seen),
+            feedback: task.submitted.feedback.clone(),
             deadline: assigned.deadline,
             incarnation: assigned.incarnation.clone(),
         };
@@ -591,6 +564,7 @@ pub(crate) fn again(state: &State, shard: u32, key: &TaskKey) -> Option<Effect> 
         attempt_token: current.token.clone(),
         capability: task.asked_for(&current.seen).cloned(),
         input: task.input(&current.seen),
+        feedback: task.submitted.feedback.clone(),
         deadline: current.deadline,
         incarnation: current.seen.incarnation.clone(),
     };

@@ -5,6 +5,7 @@
 
 use crate::agent::AgentState;
 use crate::memory::Thing;
+use crate::negotiations;
 use crate::state::{State, TaskKey};
 use crate::task::{LOSS_LIMIT, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +30,7 @@ pub fn invariants(state: &State) -> Result<(), String> {
     counts(state)?;
     arrivals(state)?;
     bases(state)?;
-    state.negotiations.consistent()?;
+    negotiations::consistent(&state.negotiations)?;
     state.seen.consistent()
 }
 
@@ -196,7 +197,8 @@ fn bases(state: &State) -> Result<(), String> {
     let tasks = state.tasks.iter().map(|(key, kept)| (kept.base, Thing::Task(key.clone())));
     let agents = state.agents.iter().map(|(key, kept)| (kept.base, Thing::Agent(key.clone())));
     let blocks = state.seen.bases().map(|(block, base)| (base, Thing::Seen(block)));
-    let mut want: BTreeSet<_> = tasks.chain(agents).chain(blocks).chain(state.negotiations.bases()).collect();
+    let negotiations = state.negotiations.bases().map(|(base, key)| (base, Thing::Negotiation(key.clone())));
+    let mut want: BTreeSet<_> = tasks.chain(agents).chain(blocks).chain(negotiations).collect();
     if state.by_base.contains(&(state.shard_base, Thing::Shard)) {
         want.insert((state.shard_base, Thing::Shard));
     }

@@ -8,6 +8,7 @@ use crate::agent::AgentState;
 use crate::negotiations::NegotiationKey;
 use crate::record::{AgentImage, Imaged, NegotiationImage, TaskImage};
 use crate::seen::{Forgotten, Window};
+use crate::shelf::gone;
 use crate::state::{ShardImage, State, TaskKey};
 use crate::task::TaskState;
 use std::collections::BTreeMap;
@@ -240,10 +241,9 @@ impl State {
             moved.push(Moved { from: self.remove_task(&key), to: None });
         }
         let (ended_ms, ended_bytes) = (self.keep.ended_ms, self.keep.ended_bytes);
-        while let Some(key) = self.negotiations.to_forget(self.now, ended_ms, ended_bytes) {
-            let Some(from) = self.negotiations.remove(&key) else { break };
-            self.by_base.remove(&(from, Thing::Negotiation(key)));
-            moved.push(Moved { from: Some(from), to: None });
+        for (key, base) in self.negotiations.forget(self.now, ended_ms, ended_bytes) {
+            self.by_base.remove(&(base, Thing::Negotiation(key)));
+            moved.push(gone(base));
         }
         for Forgotten { block, base, newest } in self.seen.forget(self.now, self.keep.window) {
             self.by_base.remove(&(base, Thing::Seen(block)));

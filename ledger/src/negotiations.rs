@@ -2,12 +2,14 @@
 //!
 //! How one is decided is none of this room's: that is `synod-negotiation`'s.
 
-use crate::decide::{Decision, Desk, Meta, Subject, refused};
-use crate::memory::{Kept, Moved, Thing};
+use crate::decide::{Decision, Desk, Meta, nobody, refused};
+use crate::memory::{Kept, Moved};
 use crate::past::Past;
 use crate::planted::{self, Bug};
+use crate::shelf::{Shelf, Shelved};
 use crate::state::State;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::subject::Subject;
+use std::collections::BTreeMap;
 use synod_fleet::{AgentKey, Fleet};
 use synod_negotiation::{Known, Negotiation, Opening, open};
 use synod_protocol::event::{Event, What};
@@ -23,146 +25,41 @@ pub struct NegotiationKey {
     pub negotiation: EntityId,
 }
 
-/// The negotiations of a shard, and the indexes over them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Negotiations {
-    all: BTreeMap<NegotiationKey, Kept<Negotiation>>,
-    timers: BTreeSet<(Timestamp, NegotiationKey)>,
-    ended: BTreeSet<(Timestamp, NegotiationKey)>,
-    ended_weight: usize,
-    live_weight: usize,
+/// The negotiations of a shard.
+pub(crate) type Negotiations = Shelf<NegotiationKey, Negotiation>;
+
+impl Shelved for Negotiation {
+    fn timer(&self) -> Option<Timestamp> {
+        self.timer()
+    }
+
+    fn ended_at(&self) -> Option<Timestamp> {
+        self.ended_at
+    }
+
+    fn weight(&self) -> usize {
+        self.weight()
+    }
 }
 
-impl Negotiations {
-    pub(crate) fn get(&self, key: &NegotiationKey) -> Option<&Negotiation> {
-        self.all.get(key).map(|kept| &kept.state)
-    }
-
-    pub(crate) fn kept(&self, key: &NegotiationKey) -> Option<&Kept<Negotiation>> {
-        self.all.get(key)
-    }
-
-    /// All in memory, by workspace and id.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&NegotiationKey, &Negotiation)> {
-        self.all.iter().map(|(key, kept)| (key, &kept.state))
-    }
-
-    /// Those after this one, for paging.
-    pub(crate) fn after(
-        &self,
-        key: &NegotiationKey,
-    ) -> impl Iterator<Item = (&NegotiationKey, &Negotiation)> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        self.all.range((Excluded(key.clone()), Unbounded)).map(|(key, kept)| (key, &kept.state))
-    }
-
-    /// Those that go on.
-    pub(crate) fn live(&self) -> impl Iterator<Item = (&NegotiationKey, &Negotiation)> {
-        self.timers.iter().filter_map(|(_, key)| Some((key, self.get(key)?)))
-    }
-
-    /// What is due next, and when.
-    pub(crate) fn first_due(&self) -> Option<&(Timestamp, NegotiationKey)> {
-        self.timers.first()
-    }
-
-    /// What those that have not ended weigh, in bytes.
-    pub(crate) fn live_weight(&self) -> usize {
-        self.live_weight
-    }
-
-    /// One that has to go to make room, if there is one: what has ended so long ago, or so much of it.
-    pub(crate) fn to_forget(
-        &self,
-        now: Timestamp,
-        ended_ms: u64,
-        ended_bytes: usize,
-    ) -> Option<NegotiationKey> {
-        let (at, key) = self.ended.first()?;
-        let is_old = now.millis_since(*at) > ended_ms;
-        (is_old || self.ended_weight > ended_bytes).then(|| key.clone())
-    }
-
-    pub(crate) fn bases(&self) -> impl Iterator<Item = (u64, Thing)> {
-        self.all.iter().map(|(key, kept)| (kept.base, Thing::Negotiation(key.clone())))
-    }
-
-    /// Where its newest image will stand; where the one before stood.
-    pub(crate) fn rebase(&mut self, key: &NegotiationKey, base: u64) -> Option<u64> {
-        self.all.get_mut(key).map(|kept| std::mem::replace(&mut kept.base, base))
-    }
-
-    pub(crate) fn insert(&mut self, key: NegotiationKey, kept: Kept<Negotiation>) -> Option<u64> {
-        let before = self.remove(&key);
-        self.index(&key, &kept.state);
-        self.all.insert(key, kept);
-        before
-    }
-
-    /// Forgets one; the base that it had.
-    pub(crate) fn remove(&mut self, key: &NegotiationKey) -> Option<u64> {
-        let kept = self.all.remove(key)?;
-        self.unindex(key, &kept.state);
-        Some(kept.base)
-    }
-
-    fn apply(&mut self, key: &NegotiationKey, what: &What, now: Timestamp, place: u64) {
-        let Some(mut kept) = self.all.remove(key) else { return };
-        self.unindex(key, &kept.state);
-        kept.state.apply(what, now, place);
-        self.index(key, &kept.state);
-        self.all.insert(key.clone(), kept);
-    }
-
-    fn index(&mut self, key: &NegotiationKey, it: &Negotiation) {
-        if let Some(at) = it.timer() {
-            self.timers.insert((at, key.clone()));
-        }
-        match it.ended_at {
-            Some(at) => {
-                self.ended.insert((at, key.clone()));
-                self.ended_weight += it.weight();
-            }
-            None => self.live_weight += it.weight(),
+/// Checks negotiations by themselves, and the indexes over them.
+///
+/// # Errors
+/// What is wrong.
+pub(crate) fn consistent(all: &Negotiations) -> Result<(), String> {
+    for (key, it) in all.iter() {
+        if it.status.is_final() != it.ended_at.is_some() || it.decided.is_some() != it.is_decided() {
+            return Err(format!(
+                "negotiation {} is {} and ended at {:?}",
+                key.negotiation,
+                it.status.as_str(),
+                it.ended_at
+            ));
         }
     }
-
-    fn unindex(&mut self, key: &NegotiationKey, it: &Negotiation) {
-        if let Some(at) = it.timer() {
-            self.timers.remove(&(at, key.clone()));
-        }
-        match it.ended_at {
-            Some(at) => {
-                self.ended.remove(&(at, key.clone()));
-                self.ended_weight -= it.weight();
-            }
-            None => self.live_weight -= it.weight(),
-        }
-    }
-
-    /// Checks the indexes against what they are of.
-    ///
-    /// # Errors
-    /// How they differ.
-    pub(crate) fn consistent(&self) -> Result<(), String> {
-        let mut want = Negotiations::default();
-        for (key, kept) in &self.all {
-            want.insert(key.clone(), kept.clone());
-            let it = &kept.state;
-            if it.status.is_final() != it.ended_at.is_some() || it.decided.is_some() != it.is_decided() {
-                return Err(format!(
-                    "negotiation {} is {} and ended at {:?}",
-                    key.negotiation,
-                    it.status.as_str(),
-                    it.ended_at
-                ));
-            }
-        }
-        if want == *self {
-            Ok(())
-        } else {
-            Err("the indexes of negotiations differ from the negotiations".into())
-        }
+    match all.is_consistent() {
+        true => Ok(()),
+        false => Err("the indexes of negotiations differ from the negotiations".into()),
     }
 }
 
@@ -208,12 +105,10 @@ impl State {
                 let kept = Kept { arrival: place, base: offset, state: Negotiation::new(opened, now, place) };
                 moved.push(self.put_negotiation(key.clone(), kept));
             }
-            _ => self.negotiations.apply(key, what, now, place),
+            _ => self.negotiations.change(key, |it| it.apply(what, now, place)),
         }
         if ends || (is_new && matches!(what, What::NegotiationOpened(_))) {
-            // Its id stays for the window from now on.
-            let born = self.seen.insert_negotiation((place, offset), now, &key.workspace, &key.negotiation);
-            moved.extend(born.map(|block| self.block_born(offset, block)));
+            self.remember((place, offset), now, &Subject::Negotiation(key.clone()), moved);
         }
     }
 }
@@ -233,7 +128,7 @@ pub(crate) fn opened(
         able
     };
     let known = state.negotiation(&key);
-    let past = state.seen.negotiation(&key.workspace, &key.negotiation);
+    let past = state.seen.entity(&Subject::Negotiation(key.clone()));
     if known.is_some() || past.is_some() {
         let body = match synod_negotiation::fingerprint(command) {
             Ok(body) => body,
@@ -244,13 +139,10 @@ pub(crate) fn opened(
                 Decision { subject: Some(Subject::Negotiation(key)), repeat: true, ..Decision::default() }
             }
             (None, Some(at)) => {
-                let past = Past::Opened { key, at, body };
+                let past = Past::Again { subject: Subject::Negotiation(key), at, body };
                 Decision { repeat: true, past: Some(past), ..Decision::default() }
             }
-            _ => refused(Error::new(
-                Code::AlreadyExists,
-                format!("negotiation {} exists already and was opened with another body", key.negotiation),
-            )),
+            _ => refused(Subject::Negotiation(key).made_otherwise()),
         };
     }
     let look = |agent: &Id, kind: &WorkKind| {
@@ -300,11 +192,7 @@ fn asked(
     act: impl FnOnce(&Negotiation) -> Result<Vec<What>, Error>,
 ) -> Decision {
     let Some(it) = state.negotiation(&key) else {
-        let Some(at) = state.seen.negotiation(&key.workspace, &key.negotiation) else {
-            return refused(Error::not_found("negotiation", key.negotiation.as_str()));
-        };
-        let error = Error::new(Code::InvalidTransition, format!("negotiation {} has ended", key.negotiation));
-        return Decision { past: Some(Past::NegotiationEnded { key, at }), ..refused(error) };
+        return nobody(state, Subject::Negotiation(key));
     };
     match act(it) {
         Ok(whats) => about(state, cx, key, whats),

@@ -5,7 +5,7 @@
 //! reads wait. Every doubt ends the epoch; the shell then claims anew and folds.
 
 use crate::agenda::{Agenda, Answered, Next, Wanted};
-use crate::decide::{Context, Decision, Input, Meta, Subject, decide_among};
+use crate::decide::{Context, Decision, Input, Meta, decide_among};
 use crate::effect::{Effect, Told, again, asked_again, effects, had, holds, shown, told};
 use crate::fold::Folded;
 use crate::memory::{Bases, Moved, Thing};
@@ -15,6 +15,7 @@ use crate::recent::Recent;
 use crate::record::{Door, Image, InputRef, Kind, Step, VERSION};
 use crate::rules::{Rules, Try};
 use crate::state::{State, TaskKey};
+use crate::subject::Subject;
 use crate::why::why_waiting;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -278,7 +279,7 @@ impl Owner {
             work.extend(again(&self.state, self.shard, task));
         }
         effects.append(&mut work);
-        for (key, it) in self.state.negotiations.live() {
+        for (key, it) in self.state.negotiations.timed() {
             effects.extend(asked_again(&self.state, self.shard, key, it));
         }
         match self.flights.back_mut() {
@@ -439,7 +440,7 @@ impl Owner {
         let (workspace, root, mut input_ref) = written(input);
         match &decision.past {
             Some(Past::Command { at }) => input_ref.repeats = Some(*at),
-            Some(Past::Submitted { at, body, .. } | Past::Opened { at, body, .. }) => {
+            Some(Past::Again { at, body, .. }) => {
                 (input_ref.repeats, input_ref.body) = (Some(*at), Some(body.clone()));
             }
             _ => {}

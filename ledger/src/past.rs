@@ -1,11 +1,9 @@
 //! What has left memory: named here, so that the shell can find it in a view or in the ledger. A step is named by its
 //! place ([`Step::place`](crate::Step::place)), and stands there or a little behind.
 
-use crate::negotiations::NegotiationKey;
 use crate::record::{Record, Step};
-use crate::state::TaskKey;
+use crate::subject::Subject;
 use std::ops::ControlFlow;
-use synod_protocol::event::{Event, TaskSubmitted, What};
 
 /// An answer that memory cannot give.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,81 +13,36 @@ pub enum Past {
         /// The step.
         at: u64,
     },
-    /// A task as it ended.
-    Task {
-        /// Which.
-        key: TaskKey,
-        /// The step by which it was submitted, or ended; see [`life_from`].
+    /// Something as it ended.
+    Entity {
+        /// What.
+        subject: Subject,
+        /// The step by which it was made, or ended; see [`life_from`].
         at: Option<u64>,
     },
-    /// A task that was submitted again: with this body it is answered with the task, with another it is refused.
-    Submitted {
-        /// Which.
-        key: TaskKey,
-        /// The step by which it was submitted, or ended; see [`life_from`].
+    /// Something that was made again: with this body it is answered with it, with another it is refused.
+    Again {
+        /// What.
+        subject: Subject,
+        /// The step by which it was made, or ended; see [`life_from`].
         at: u64,
         /// Fingerprint of the body of the one that came again.
         body: String,
     },
-    /// Something was asked of a task that has ended: refused as `invalid_transition`, with how it ended.
-    Ended {
-        /// Which.
-        key: TaskKey,
-        /// The step by which it was submitted, or ended; see [`life_from`].
-        at: u64,
-    },
-    /// A negotiation as it ended.
-    Negotiation {
-        /// Which.
-        key: NegotiationKey,
-        /// The step by which it was opened, or ended.
-        at: Option<u64>,
-    },
-    /// What is on record of a negotiation that has ended.
-    Certificate {
-        /// Which.
-        key: NegotiationKey,
-        /// The step by which it was opened, or ended.
-        at: Option<u64>,
-    },
-    /// A negotiation that was opened again: with this body it is answered with the negotiation, with another it is refused.
-    Opened {
-        /// Which.
-        key: NegotiationKey,
-        /// The step by which it was opened, or ended.
-        at: u64,
-        /// Fingerprint of the body of the one that came again.
-        body: String,
-    },
-    /// Something was asked of a negotiation that has ended: refused as `invalid_transition`, with how it ended.
-    NegotiationEnded {
-        /// Which.
-        key: NegotiationKey,
-        /// The step by which it was opened, or ended.
+    /// Something was asked of what has ended: refused as `invalid_transition`, with how it ended.
+    Over {
+        /// Of what.
+        subject: Subject,
+        /// The step by which it was made, or ended; see [`life_from`].
         at: u64,
     },
 }
 
-/// Where a fold has to begin that is to meet a task whole, by the step under whose place its id is known: at its
-/// submission, which is that step for most; or at what was then the floor, if it lived for so long that the step is
+/// Where a fold has to begin that is to meet something whole, by the step under whose place its id is known: where it was
+/// made, which is that step for most; or at what was then the floor, if it lived for so long that the step is
 /// that of its end.
-pub fn life_from(offset: u64, step: &Step, key: &TaskKey) -> u64 {
-    if submission(step, key).is_some() { offset } else { step.floor }
-}
-
-/// The same of a negotiation.
-pub fn negotiation_from(offset: u64, step: &Step, key: &NegotiationKey) -> u64 {
-    let opens =
-        |event: &Event| matches!(event.what, What::NegotiationOpened(_)) && event.entity == key.negotiation;
-    if step.events.iter().any(opens) { offset } else { step.floor }
-}
-
-/// What submitted this task, if this step did.
-pub fn submission<'a>(step: &'a Step, key: &TaskKey) -> Option<&'a TaskSubmitted> {
-    step.events.iter().find_map(|event| match &event.what {
-        What::TaskSubmitted(submitted) if event.entity == key.task => Some(submitted),
-        _ => None,
-    })
+pub fn life_from(offset: u64, step: &Step, subject: &Subject) -> u64 {
+    if subject.body_in(step).is_some() { offset } else { step.floor }
 }
 
 /// Looks for the step that counts among those with one place: owners that were dethroned may have left others of the

@@ -111,7 +111,7 @@ mod chosen {
     /// Awards whose holders are still to commit themselves, for [`Bug::AwardAgain`].
     pub(crate) fn under_way(state: &State) -> Vec<Input> {
         let commits =
-            state.negotiations.live().filter(|(_, it)| it.round().is_some_and(|r| r.kind == "commit"));
+            state.negotiations.timed().filter(|(_, it)| it.round().is_some_and(|r| r.kind == "commit"));
         let keys = commits.filter(|_| is(Bug::AwardAgain)).map(|(key, _)| key.clone());
         keys.map(Input::NegotiationDue).collect()
     }

@@ -1,10 +1,9 @@
 //! What the latest commands came to, so that their repeats are answered from memory. Not part of the state: older
 //! ones are read again from the ledger.
 
-use crate::decide::Subject;
 use crate::past::Past;
 use crate::record::Step;
-use crate::state::subject_of;
+use crate::subject::Subject;
 use std::collections::BTreeMap;
 use synod_protocol::Error;
 
@@ -18,8 +17,8 @@ pub enum Had {
     Taken(Subject),
     /// It was refused; a repeat is refused alike.
     Refused(Box<Error>),
-    /// It submitted a task again that had left memory; see [`Past::Submitted`].
-    Submitted(Past),
+    /// It made again what had left memory; see [`Past::Again`].
+    Again(Past),
 }
 
 /// The latest commands, by the place of their step.
@@ -34,18 +33,12 @@ impl Had {
         }
         if let Some(at) = step.input.repeats {
             let body = step.input.body.clone()?;
-            return match subject_of(step)? {
-                Subject::Task(key) => Some(Had::Submitted(Past::Submitted { key, at, body })),
-                Subject::Negotiation(key) => Some(Had::Submitted(Past::Opened { key, at, body })),
-                Subject::NegotiationBrief(_)
-                | Subject::Certificate(_)
-                | Subject::Agent(_)
-                | Subject::Fleet => None,
-            };
+            let subject = Subject::of(step).filter(Subject::ends)?;
+            return Some(Had::Again(Past::Again { subject, at, body }));
         }
         match &step.rejected {
             Some(error) => Some(Had::Refused(Box::new(error.clone()))),
-            None => subject_of(step).map(Had::Taken),
+            None => Subject::of(step).map(Had::Taken),
         }
     }
 }

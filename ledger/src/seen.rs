@@ -11,7 +11,8 @@
 use base64::Engine;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use synod_protocol::{EntityId, Timestamp, Workspace};
+use crate::subject::Subject;
+use synod_protocol::{Timestamp, Workspace};
 
 /// For how long a command is remembered at least.
 pub const WINDOW_MS: u64 = 3_600_000;
@@ -86,7 +87,7 @@ pub struct SeenImage {
     pub block: u64,
     /// The time of its newest command.
     pub newest: Timestamp,
-    /// Base64 of 12 bytes each: the first 10 of BLAKE3 of workspace, 0 and `ce_id` (or workspace, 1 and task; or workspace, 2 and negotiation), then
+    /// Base64 of 12 bytes each: the first 10 of BLAKE3 of workspace, 0 and `ce_id` (or workspace, 1 and task; 2 and negotiation; 3 and execution; 4 and approval), then
     /// the step's place in the block, with the highest bit set for a task; big-endian, sorted.
     pub entries: String,
 }
@@ -97,6 +98,12 @@ fn print(workspace: &Workspace, kind: u8, name: &str) -> Print {
     let mut print = [0; 10];
     print.copy_from_slice(&hash.finalize().as_bytes()[..10]);
     print
+}
+
+/// `None`: it never leaves memory.
+fn print_of(subject: &Subject) -> Option<Print> {
+    let (workspace, id) = subject.at()?;
+    Some(print(workspace, subject.print_kind()?, id))
 }
 
 fn entry(print: &Print, place: u16) -> Entry {
@@ -118,14 +125,9 @@ impl Seen {
         self.get(&print(workspace, 0, ce_id))
     }
 
-    /// The place of the step by which this task was submitted, or of that by which it ended, if long after.
-    pub(crate) fn task(&self, workspace: &Workspace, task: &EntityId) -> Option<u64> {
-        self.get(&print(workspace, 1, task.as_str()))
-    }
-
-    /// The same of a negotiation.
-    pub(crate) fn negotiation(&self, workspace: &Workspace, negotiation: &EntityId) -> Option<u64> {
-        self.get(&print(workspace, 2, negotiation.as_str()))
+    /// The place of the step by which this was made, or of that by which it ended, if long after.
+    pub(crate) fn entity(&self, subject: &Subject) -> Option<u64> {
+        self.get(&print_of(subject)?)
     }
 
     fn get(&self, print: &Print) -> Option<u64> {
@@ -144,26 +146,9 @@ impl Seen {
         self.insert(at, now, print(workspace, 0, ce_id), 0)
     }
 
-    /// Remembers a task, if this block does not; the block, if this is its first.
-    pub(crate) fn insert_task(
-        &mut self,
-        at: (u64, u64),
-        now: Timestamp,
-        workspace: &Workspace,
-        task: &EntityId,
-    ) -> Option<u64> {
-        self.insert(at, now, print(workspace, 1, task.as_str()), TASK)
-    }
-
-    /// The same of a negotiation.
-    pub(crate) fn insert_negotiation(
-        &mut self,
-        at: (u64, u64),
-        now: Timestamp,
-        workspace: &Workspace,
-        negotiation: &EntityId,
-    ) -> Option<u64> {
-        self.insert(at, now, print(workspace, 2, negotiation.as_str()), TASK)
+    /// Remembers an entity, if this block does not; the block, if this is its first.
+    pub(crate) fn insert_entity(&mut self, at: (u64, u64), now: Timestamp, subject: &Subject) -> Option<u64> {
+        self.insert(at, now, print_of(subject)?, TASK)
     }
 
     /// `at`: the step's place, and the offset where it stands.

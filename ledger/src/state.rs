@@ -4,12 +4,12 @@
 //! and every later replay alike.
 
 use crate::agent::AgentState;
-use crate::decide::Subject;
 use crate::memory::{Keep, Kept, Moved, Thing};
 use crate::negotiations::{NegotiationKey, Negotiations, is_about_one};
 use crate::pauses::PausesInForce;
 use crate::record::Step;
 use crate::seen::Seen;
+use crate::subject::Subject;
 use crate::task::TaskState;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -305,9 +305,7 @@ impl State {
         let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
         if let Some(status) = event.what.task_ends() {
             *self.shard.ended.entry(status).or_default() += 1;
-            // Its id stays for the window from now on, however long ago it was submitted.
-            let born = self.seen.insert_task((place, offset), now, workspace, &key.task);
-            moved.extend(born.map(|block| self.block_born(offset, block)));
+            self.remember((place, offset), now, &Subject::Task(key.clone()), moved);
         }
         if let Some(mut kept) = self.tasks.remove(&key) {
             self.unindex(&key, &kept);
@@ -315,10 +313,26 @@ impl State {
             self.index(&key, &kept);
             self.tasks.insert(key, kept);
         } else if let What::TaskSubmitted(submitted) = &event.what {
-            let born = self.seen.insert_task((place, offset), now, workspace, &key.task);
-            moved.extend(born.map(|block| self.block_born(offset, block)));
+            self.remember((place, offset), now, &Subject::Task(key.clone()), moved);
             moved.push(self.put_task(place, offset, key, TaskState::new(submitted.clone(), now)));
         }
+    }
+
+    /// Its id stays for the window from now on, however long ago it was made. `at`: the step's place, and its offset.
+    pub(crate) fn remember(
+        &mut self,
+        at: (u64, u64),
+        now: Timestamp,
+        subject: &Subject,
+        moved: &mut Vec<Moved>,
+    ) {
+        let born = self.seen.insert_entity(at, now, subject);
+        moved.extend(born.map(|block| self.block_born(at.1, block)));
+    }
+
+    /// Whether there is, or was within the window, such a thing.
+    pub(crate) fn knows(&self, subject: &Subject) -> bool {
+        subject.standing(self).is_some() || self.seen.entity(subject).is_some()
     }
 
     pub(crate) fn index(&mut self, key: &TaskKey, kept: &Kept<TaskState>) {
@@ -423,27 +437,6 @@ impl State {
             least = bases.fold(least, u64::min);
         }
         least
-    }
-}
-
-/// The command to which a whole negotiation is too long an answer.
-const RESPOND: &str = "synod.negotiation.respond";
-
-/// The entity that a step's input is about.
-pub(crate) fn subject_of(step: &Step) -> Option<Subject> {
-    let (workspace, entity) = (step.workspace.clone()?, step.input.entity.clone()?);
-    if step.input.ty.as_deref()?.starts_with("synod.fleet.") {
-        return Some(Subject::Fleet);
-    }
-    if step.input.ty.as_deref()?.starts_with("synod.agent.") {
-        let agent = entity.as_str().parse().ok()?;
-        Some(Subject::Agent(AgentKey { workspace, agent }))
-    } else if step.input.ty.as_deref()?.starts_with("synod.negotiation.") {
-        let key = NegotiationKey { workspace, negotiation: entity };
-        let is_answer = step.input.ty.as_deref() == Some(RESPOND);
-        Some(if is_answer { Subject::NegotiationBrief(key) } else { Subject::Negotiation(key) })
-    } else {
-        Some(Subject::Task(TaskKey { workspace, task: entity }))
     }
 }
 

@@ -385,6 +385,8 @@ pub(crate) fn submission(
         retry_on_suspect: command.retry_on_suspect.unwrap_or(false),
         concurrency_key: command.concurrency_key.clone(),
         labels: command.labels.clone().unwrap_or_default(),
+        feedback: None,
+        execution_id: None,
         correlation_id: String::new(),
         traceparent: None,
         body: String::new(),

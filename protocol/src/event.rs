@@ -390,6 +390,9 @@ pub struct TaskSubmitted {
     /// Why it is done once more, where a workflow asks again: handed to the agent beside the input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feedback: Option<Json>,
+    /// The execution whose step it does, which decides what becomes of a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_id: Option<Id>,
     /// The same for all that belongs to one piece of work.
     pub correlation_id: String,
     /// The trace that it belongs to, as the submitter sent it.

@@ -4,18 +4,13 @@
 
 use super::Ask;
 use crate::Shared;
+use serde::Deserialize;
 use std::ops::ControlFlow;
 use std::time::Duration;
 use synod_infra::kafka::ReadError;
 use synod_infra::redis::view::Views;
-use synod_ledger::{
-    Answer, Fold, Had, Keep, NEGOTIATION, NegotiationKey, Past, Search, State, Step, Subject, TASK, TaskKey,
-    TaskState, life_from, negotiation_from, submission,
-};
-use synod_negotiation::{Negotiation, certificate};
-use synod_protocol::negotiation::NegotiationView;
-use synod_protocol::view::Task;
-use synod_protocol::{Code, EntityId, Error, Json, Workspace, topics};
+use synod_ledger::{Answer, Fold, Had, Keep, Past, Search, State, Step, Subject, life_from};
+use synod_protocol::{Code, Error, Json, topics};
 use tokio::time::Instant;
 
 /// How long one look-up may take.
@@ -42,7 +37,7 @@ async fn look(shared: &Shared, shard: u32, past: Past) -> Answer {
             Some(Had::Refused(error)) => return Err(*error),
             // It may be in memory all the same: the owner knows.
             Some(Had::Taken(subject)) => return read(shared, shard, subject).await,
-            Some(Had::Submitted(past)) => past,
+            Some(Had::Again(past)) => past,
             None => {
                 return Err(Error::new(Code::Internal, format!("the step with place {at} had no command")));
             }
@@ -51,91 +46,60 @@ async fn look(shared: &Shared, shard: u32, past: Past) -> Answer {
     };
     match past {
         Past::Command { .. } => Err(Error::new(Code::Internal, "a command that was had by a repeat")),
-        Past::Task { key, at } => task(shared, shard, &key, at).await.map(|json| (json, false)),
-        Past::Submitted { key, at, body } => {
+        Past::Entity { subject, at } => ended(shared, shard, &subject, at).await.map(|json| (json, false)),
+        Past::Again { subject, at, body } => {
             let (offset, step) = find(shared, shard, at).await?;
-            let first = match submission(&step, &key) {
-                Some(submitted) => submitted.body.clone(),
-                None => life(shared, shard, &key, (offset, &step)).await?.submitted.body.clone(),
+            let is_same = match subject.body_in(&step) {
+                Some(first) => first == body,
+                None => {
+                    let state = life(shared, shard, &subject, (offset, &step)).await?;
+                    subject.standing(&state).is_some_and(|standing| standing.body == body)
+                }
             };
-            if first != body {
-                let why = format!("task {} exists already and was submitted with another body", key.task);
-                return Err(Error::new(Code::AlreadyExists, why));
+            if !is_same {
+                return Err(subject.made_otherwise());
             }
-            task(shared, shard, &key, Some(at)).await.map(|json| (json, false))
+            ended(shared, shard, &subject, Some(at)).await.map(|json| (json, false))
         }
-        Past::Ended { key, at } => {
-            let json = task(shared, shard, &key, Some(at)).await?;
-            let ended: Task = json
-                .to()
-                .map_err(|e| Error::new(Code::Internal, format!("the view of task {}: {e}", key.task)))?;
-            let status = ended.status.as_str();
-            Err(Error::invalid_transition(format!("task {} has ended as {status}", key.task), status))
-        }
-        Past::Negotiation { key, at } => negotiation(shared, shard, &key, at).await.map(|json| (json, false)),
-        Past::Certificate { key, at } => {
-            let at = at.ok_or_else(|| Error::not_found("negotiation", key.negotiation.as_str()))?;
-            let found = negotiation_life(shared, shard, &key, at).await?;
-            let made = certificate(&key.workspace, &found)
-                .map_err(|error| Error::invalid_transition(error.to_string(), error.status.as_str()))?;
-            Json::of(&made).map(|json| (json, false)).map_err(|e| Error::new(Code::Internal, e.to_string()))
-        }
-        Past::Opened { key, at, body } => {
-            let found = negotiation_life(shared, shard, &key, at).await?;
-            if found.opened.body != body {
-                let why = format!(
-                    "negotiation {} exists already and was opened with another body",
-                    key.negotiation
-                );
-                return Err(Error::new(Code::AlreadyExists, why));
+        Past::Over { subject, at } => {
+            #[derive(Deserialize)]
+            struct Ended {
+                status: String,
             }
-            let json = Json::of(&found.view(&key.workspace));
-            json.map(|json| (json, false)).map_err(|e| Error::new(Code::Internal, e.to_string()))
-        }
-        Past::NegotiationEnded { key, at } => {
-            let json = negotiation(shared, shard, &key, Some(at)).await?;
-            let ended: NegotiationView = json.to().map_err(|e| {
-                Error::new(Code::Internal, format!("the view of negotiation {}: {e}", key.negotiation))
+            let Ended { status } = ended(shared, shard, &subject, Some(at)).await?.to().map_err(|e| {
+                Error::new(Code::Internal, format!("the view of {} {}: {e}", subject.noun(), subject.id()))
             })?;
-            let status = ended.status.as_str();
-            Err(Error::invalid_transition(format!("negotiation {} is {status}", key.negotiation), status))
+            Err(subject.is_over(&status))
         }
     }
 }
 
-/// A negotiation that has ended: its view, or its life in the ledger.
-async fn negotiation(
-    shared: &Shared,
-    shard: u32,
-    key: &NegotiationKey,
-    at: Option<u64>,
-) -> Result<Json, Error> {
-    if let Some(view) = view(shared, &key.workspace, NEGOTIATION, &key.negotiation).await {
+/// Something that has ended: its view, or its life in the ledger.
+async fn ended(shared: &Shared, shard: u32, subject: &Subject, at: Option<u64>) -> Result<Json, Error> {
+    if let Some(view) = view(shared, subject).await {
         return Ok(view);
     }
-    let Some(at) = at else { return Err(Error::not_found("negotiation", key.negotiation.as_str())) };
-    let found = negotiation_life(shared, shard, key, at).await?;
-    Json::of(&found.view(&key.workspace)).map_err(|e| Error::new(Code::Internal, e.to_string()))
+    let Some(at) = at else { return Err(Error::not_found(subject.noun(), subject.id())) };
+    let (offset, step) = find(shared, shard, at).await?;
+    subject.shown(&life(shared, shard, subject, (offset, &step)).await?)
 }
 
-/// A negotiation as it ended, read from the ledger, by the step under which its id is known.
-async fn negotiation_life(
-    shared: &Shared,
-    shard: u32,
-    key: &NegotiationKey,
-    at: u64,
-) -> Result<Negotiation, Error> {
-    let (offset, step) = find(shared, shard, at).await?;
-    let first = negotiation_from(offset, &step, key);
-    let is_over = |state: &State| state.negotiation(key).is_some_and(|it| it.status.is_final());
-    let state = folded(shared, shard, (first, offset), is_over).await?;
-    let found = state.negotiation(key).filter(|it| it.status.is_final());
-    found.cloned().ok_or_else(|| Error::not_found("negotiation", key.negotiation.as_str()))
+/// A shard's state in which something has just ended, read from the ledger, by the step under which its id is known.
+async fn life(shared: &Shared, shard: u32, subject: &Subject, of: (u64, &Step)) -> Result<State, Error> {
+    let (offset, step) = of;
+    let first = life_from(offset, step, subject);
+    // From its birth on it goes to its end; from before its end its image is met on the way.
+    let is_met = |state: &State| subject.is_met(state, first == offset);
+    let state = folded(shared, shard, (first, offset), is_met).await?;
+    let is_over = subject.standing(&state).is_some_and(|standing| standing.is_over);
+    if is_over { Ok(state) } else { Err(Error::not_found(subject.noun(), subject.id())) }
 }
 
 /// The view of what has ended, if there is one that reads.
-async fn view(shared: &Shared, workspace: &Workspace, kind: &'static str, id: &EntityId) -> Option<Json> {
-    match Views::new(shared.redis.clone()).get_view(workspace, kind, id).await {
+async fn view(shared: &Shared, subject: &Subject) -> Option<Json> {
+    let (workspace, id) = subject.at()?;
+    let (kind, id) = (subject.view()?, id.parse().ok()?);
+    match Views::new(shared.redis.clone()).get_view(workspace, kind, &id).await {
         Ok(view) => match serde_json::from_str(&view?.body) {
             Ok(json) => Some(json),
             Err(error) => {
@@ -155,29 +119,6 @@ async fn read(shared: &Shared, shard: u32, subject: Subject) -> Answer {
     let asked =
         shared.shards[shard as usize].ask(Instant::now() + LIMIT, |answer| Ask::Read { subject, answer });
     asked.await.map_err(Error::from)
-}
-
-/// A task that has ended: its view, or its life in the ledger.
-async fn task(shared: &Shared, shard: u32, key: &TaskKey, at: Option<u64>) -> Result<Json, Error> {
-    if let Some(view) = view(shared, &key.workspace, TASK, &key.task).await {
-        return Ok(view);
-    }
-    let Some(at) = at else { return Err(Error::not_found("task", key.task.as_str())) };
-    let (offset, step) = find(shared, shard, at).await?;
-    let found = life(shared, shard, key, (offset, &step)).await?;
-    Json::of(&found.view(&key.workspace)).map_err(|e| Error::new(Code::Internal, e.to_string()))
-}
-
-/// A task as it ended, read from the ledger, by the step under which its id is known.
-async fn life(shared: &Shared, shard: u32, key: &TaskKey, of: (u64, &Step)) -> Result<TaskState, Error> {
-    let (offset, step) = of;
-    let first = life_from(offset, step, key);
-    let is_end = first != offset;
-    // From its submission on it goes to its end; from before its end its image is met on the way.
-    let is_over = |state: &State| state.task(key).map_or(!is_end, |task| task.status.is_final());
-    let state = folded(shared, shard, (first, offset), is_over).await?;
-    let found = state.task(key).filter(|task| task.status.is_final());
-    found.cloned().ok_or_else(|| Error::not_found("task", key.task.as_str()))
 }
 
 /// What a fold from `first` knows once this is so: through `offset`, or where that is where it begins, as far as a life may be.

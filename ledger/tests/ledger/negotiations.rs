@@ -446,7 +446,7 @@ fn the_same_again_is_answered_with_it_and_another_is_refused() {
     assert!(
         matches!(
             past[..],
-            [Past::Opened { .. }, Past::NegotiationEnded { .. }, Past::NegotiationEnded { .. }]
+            [Past::Again { .. }, Past::Over { .. }, Past::Over { .. }]
         ),
         "{past:?}"
     );

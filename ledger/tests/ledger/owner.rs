@@ -117,7 +117,7 @@ fn answers_that_need_no_record_wait_for_what_they_saw() {
     let past = released.iter().find_map(|r| if let Released::Past(_, past) = r { Some(past) } else { None });
     assert_eq!(
         past,
-        Some(&Past::Task { key: task_key("nobody"), at: None }),
+        Some(&Past::Entity { subject: Subject::Task(task_key("nobody")), at: None }),
         "memory cannot say that it never was"
     );
     assert_eq!(shard.ack(2, 2), ["effects@2", "answer:6"]);

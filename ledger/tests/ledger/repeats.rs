@@ -5,7 +5,7 @@ use crate::shard::{CEILINGS, Shard, at, command, meta, refused, registration, su
 use serde_json::{Value, json};
 use synod_fleet::Registry;
 use synod_ledger::{
-    Context, Fold, Input, Keep, Limits, Meta, Owner, Past, Released, WINDOW_MS, Window, life_from,
+    Context, Fold, Input, Keep, Limits, Meta, Owner, Past, Released, Subject, WINDOW_MS, Window, life_from,
     submission as submission_of,
 };
 use synod_protocol::event::What;
@@ -211,7 +211,7 @@ fn what_has_left_memory_is_named_and_never_done_again() {
             let input = Input::Command { command: Box::new(command(SUBMIT, body)), meta: meta(ce_id, None) };
             shard.happen(&input, Some(8));
             match shard.past.pop() {
-                Some((8, Past::Submitted { key, at, body })) => {
+                Some((8, Past::Again { subject: Subject::Task(key), at, body })) => {
                     assert_eq!((key, at), (task_key("t"), submitted));
                     body
                 }
@@ -226,7 +226,7 @@ fn what_has_left_memory_is_named_and_never_done_again() {
         assert_eq!(body(&mut shard, &ce_id(1), &submission("t", &json!({}))), recorded);
         assert_ne!(body(&mut shard, &ce_id(2), &submission("t", &json!({"input": 2}))), recorded);
         let cancel = json!({"task_id": "t"});
-        let ended = Past::Ended { key: key.clone(), at: submitted };
+        let ended = Past::Over { subject: Subject::Task(key.clone()), at: submitted };
         check(&mut shard, &ce_id(3), "synod.task.cancel", &cancel, ended.clone());
         check(&mut shard, &ce_id(4), "synod.task.complete", &json!({"output": 1}).merged(&completed), ended);
         // What the command came to is still at hand; the task itself is not.
@@ -235,7 +235,7 @@ fn what_has_left_memory_is_named_and_never_done_again() {
             meta: meta("done", None),
         };
         shard.happen(&input, Some(9));
-        assert_eq!(shard.past.pop(), Some((9, Past::Task { key, at: Some(submitted) })));
+        assert_eq!(shard.past.pop(), Some((9, Past::Entity { subject: Subject::Task(key), at: Some(submitted) })));
         assert_eq!((shard.told.len(), shard.owner.state().counts()), (told, same), "nothing has happened");
     }
 }
@@ -362,7 +362,7 @@ fn a_tasks_id_stays_for_the_window_after_its_end() {
     assert!(owner.state().task(&task_key("t")).is_none(), "it has left memory");
     let released = happens(&mut owner, &mut log, at(5_500), meta("again", None), submit());
     let past = released.into_iter().find_map(|one| match one {
-        Released::Past(_, Past::Submitted { key, at, .. }) => Some((key, at)),
+        Released::Past(_, Past::Again { subject, at, .. }) => Some((subject, at)),
         _ => None,
     });
     assert_eq!(past, Some((task_key("t"), ended_at)));
@@ -370,7 +370,7 @@ fn a_tasks_id_stays_for_the_window_after_its_end() {
     let step = log.step(ended_at);
     assert!(submission_of(&step, &task_key("t")).is_none());
     let keep = Keep { ended_ms: u64::MAX, ..Keep::default() };
-    let first = life_from(ended_at, &step, &task_key("t"));
+    let first = life_from(ended_at, &step, &Subject::Task(task_key("t")));
     let mut fold = Fold::from_floor(keep, first);
     for (offset, (_, bytes)) in
         log.records.iter().enumerate().skip(first as usize).take_while(|(o, _)| *o as u64 <= ended_at)

@@ -428,56 +428,40 @@ impl World {
                 .map(|(.., step)| (*step).clone())
                 .unwrap_or_else(|| panic!("no step that counts has place {at}"))
         };
-        let submitted = |at: u64, key: &TaskKey| {
-            let step = step(at);
-            let submitted = synod_ledger::submission(&step, key);
-            submitted.unwrap_or_else(|| panic!("{key:?} was not submitted at {at}")).body.clone()
+        let named = |subject: &Subject| {
+            let name = match subject {
+                Subject::Fleet => panic!("nobody pauses here"),
+                subject => format!("{}_id", subject.noun()),
+            };
+            Ok((Json::of(&BTreeMap::from([(name, subject.id())])).unwrap(), false))
         };
-        let found = Json::of(&json!({"task_id": "?"})).unwrap();
-        let named = |key: &TaskKey| Ok((Json::of(&json!({"task_id": key.task})).unwrap_or(found), false));
-        let negotiated = |key: &NegotiationKey| {
-            Ok((Json::of(&json!({"negotiation_id": key.negotiation})).unwrap(), false))
-        };
-        // It was opened by that step, or ended long after.
-        let opened = |at: u64, key: &NegotiationKey| {
+        // It was made by that step, or ended long after.
+        let known = |at: u64, subject: &Subject| {
             let found = step(at);
-            assert!(found.events.iter().any(|event| event.entity == key.negotiation), "{key:?} at {at}");
+            assert!(found.events.iter().any(|e| e.entity.as_str() == subject.id()), "{subject:?} at {at}");
         };
         let answer = match past {
-            Past::Task { at: None, .. } => return,
-            Past::Task { key, at: Some(at) } => {
-                submitted(*at, key);
-                named(key)
+            Past::Entity { at: None, .. } | Past::Entity { subject: Subject::Certificate(_), .. } => return,
+            Past::Entity { subject, at: Some(at) } => {
+                known(*at, subject);
+                named(subject)
             }
             Past::Command { at } => match Had::of(&step(*at)).expect("a command") {
                 Had::Refused(error) => Err(*error),
-                Had::Submitted(past) => return self.learn_past(ce_id, &past),
-                Had::Taken(Subject::Task(key)) => named(&key),
-                Had::Taken(Subject::Agent(key)) => {
-                    Ok((Json::of(&json!({"agent_id": key.agent})).unwrap(), false))
-                }
-                Had::Taken(Subject::Fleet) => panic!("nobody pauses here"),
-                Had::Taken(
-                    Subject::Negotiation(key) | Subject::NegotiationBrief(key) | Subject::Certificate(key),
-                ) => negotiated(&key),
+                Had::Again(past) => return self.learn_past(ce_id, &past),
+                Had::Taken(subject) => named(&subject),
             },
-            Past::Negotiation { at: None, .. } | Past::Certificate { .. } => return,
-            Past::Negotiation { key, at: Some(at) } => {
-                opened(*at, key);
-                negotiated(key)
+            Past::Again { subject: subject @ Subject::Task(_), at, body } => {
+                let made = step(*at);
+                let first = subject.body_in(&made).unwrap_or_else(|| panic!("{subject:?} was not made at {at}"));
+                if first == body { named(subject) } else { Err(subject.made_otherwise()) }
             }
-            Past::Opened { key, at, .. } => {
-                opened(*at, key);
-                negotiated(key)
+            Past::Again { subject, at, .. } => {
+                known(*at, subject);
+                named(subject)
             }
-            Past::NegotiationEnded { key, at } => {
-                opened(*at, key);
-                Err(Error::new(Code::InvalidTransition, "it has ended"))
-            }
-            Past::Submitted { key, at, body } if submitted(*at, key) == *body => named(key),
-            Past::Submitted { .. } => Err(Error::new(Code::AlreadyExists, "another body")),
-            Past::Ended { key, at } => {
-                submitted(*at, key);
+            Past::Over { subject, at } => {
+                known(*at, subject);
                 Err(Error::new(Code::InvalidTransition, "it has ended"))
             }
         };

@@ -8,12 +8,7 @@ use crate::seat::Phase;
 use crate::serve::Ask;
 use crate::tally::Met;
 use crate::world::{Issued, Pid, What as Happens, World};
-use synod_ledger::{
-    Answer, Effect, Fold, Had, Keep, NEGOTIATION, NegotiationKey, Past, Search, State, Step, Subject, TASK,
-    TaskKey, TaskState, life_from, negotiation_from, submission,
-};
-use synod_negotiation::Negotiation;
-use synod_protocol::view::Task;
+use synod_ledger::{Answer, Effect, Fold, Had, Keep, Past, Search, State, Step, Subject, life_from};
 use synod_protocol::{Code, Error, Json, Timestamp};
 
 /// How long an owner may take to say what it knows.
@@ -41,7 +36,7 @@ impl Archive<'_> {
             Past::Command { at } => match self.step(at).map(|(_, step)| Had::of(&step)) {
                 Ok(Some(Had::Refused(error))) => return Found::Answer(Err(*error)),
                 Ok(Some(Had::Taken(subject))) => return Found::Ask(subject),
-                Ok(Some(Had::Submitted(past))) => past,
+                Ok(Some(Had::Again(past))) => past,
                 Ok(None) => {
                     return Found::Answer(Err(gone(format!("the step with place {at} had no command"))));
                 }
@@ -55,57 +50,48 @@ impl Archive<'_> {
     fn answer(&self, past: Past) -> Answer {
         match past {
             Past::Command { .. } => Err(Error::new(Code::Internal, "a command that was had by a repeat")),
-            Past::Task { key, at } => self.task(&key, at).map(|json| (json, false)),
-            Past::Submitted { key, at, body } => {
+            Past::Entity { subject, at } => self.ended(&subject, at).map(|json| (json, false)),
+            Past::Again { subject, at, body } => {
                 let (offset, step) = self.step(at)?;
-                let first = match submission(&step, &key) {
-                    Some(submitted) => submitted.body.clone(),
-                    None => self.life(&key, offset, &step)?.submitted.body.clone(),
+                let is_same = match subject.body_in(&step) {
+                    Some(first) => first == body,
+                    None => {
+                        let state = self.life(&subject, offset, &step)?;
+                        subject.standing(&state).is_some_and(|standing| standing.body == body)
+                    }
                 };
-                if first != body {
-                    return Err(Error::new(Code::AlreadyExists, "it was submitted with another body"));
+                if !is_same {
+                    return Err(subject.made_otherwise());
                 }
-                self.task(&key, Some(at)).map(|json| (json, false))
+                self.ended(&subject, Some(at)).map(|json| (json, false))
             }
-            Past::Ended { key, at } => {
-                let ended: Task =
-                    self.task(&key, Some(at))?.to().map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-                let status = ended.status.as_str();
-                Err(Error::invalid_transition(format!("task {} has ended as {status}", key.task), status))
-            }
-            Past::Negotiation { key, at } => {
-                let id = (NEGOTIATION, key.workspace.clone(), key.negotiation.clone());
-                if let Some(view) = self.redis.and_then(|redis| redis.view(&id)) {
-                    return Ok((view, false));
-                }
-                let at = at.ok_or_else(|| Error::not_found("negotiation", key.negotiation.as_str()))?;
-                shown(&self.negotiation(&key, at)?, &key)
-            }
-            Past::Certificate { .. } => Err(Error::new(Code::Internal, "nobody asks for a certificate here")),
-            Past::Opened { key, at, body } => {
-                let found = self.negotiation(&key, at)?;
-                if found.opened.body != body {
-                    return Err(Error::new(Code::AlreadyExists, "it was opened with another body"));
-                }
-                shown(&found, &key)
-            }
-            Past::NegotiationEnded { key, at } => {
-                let status = self.negotiation(&key, at)?.status.as_str();
-                let message = format!("negotiation {} is {status}", key.negotiation);
-                Err(Error::invalid_transition(message, status))
+            Past::Over { subject, at } => {
+                let (offset, step) = self.step(at)?;
+                let state = self.life(&subject, offset, &step)?;
+                let status = subject.standing(&state).map_or("", |standing| standing.status);
+                Err(subject.is_over(status))
             }
         }
     }
 
-    /// A negotiation as it ended, by the step under which its id is known.
-    fn negotiation(&self, key: &NegotiationKey, at: u64) -> Result<Negotiation, Error> {
-        let (offset, step) = self.step(at)?;
-        let is_over = |state: &State| state.negotiation(key).is_some_and(|it| it.status.is_final());
-        let state = self.folded(negotiation_from(offset, &step, key), is_over)?;
-        let found = state.negotiation(key).filter(|it| it.status.is_final());
-        found
-            .cloned()
-            .ok_or_else(|| gone(format!("negotiation {} has no end in the ledger", key.negotiation)))
+    fn ended(&self, subject: &Subject, at: Option<u64>) -> Result<Json, Error> {
+        let id = subject.view().zip(subject.at()).and_then(|(kind, (workspace, id))| {
+            Some((kind, workspace.clone(), id.parse().ok()?))
+        });
+        if let Some(view) = id.and_then(|id| self.redis?.view(&id)) {
+            return Ok(view);
+        }
+        let (offset, step) = self.step(at.ok_or_else(|| Error::not_found(subject.noun(), subject.id()))?)?;
+        subject.shown(&self.life(subject, offset, &step)?)
+    }
+
+    /// A shard's state in which something has just ended, by the step under which its id is known.
+    fn life(&self, subject: &Subject, offset: u64, step: &Step) -> Result<State, Error> {
+        let first = life_from(offset, step, subject);
+        let state = self.folded(first, |state| subject.is_met(state, first == offset))?;
+        let is_over = subject.standing(&state).is_some_and(|standing| standing.is_over);
+        let lost = || gone(format!("{} {} has no end in the ledger", subject.noun(), subject.id()));
+        if is_over { Ok(state) } else { Err(lost()) }
     }
 
     /// What a fold from `first` knows once this is so.
@@ -120,25 +106,6 @@ impl Archive<'_> {
             }
         }
         Ok(fold.state().clone())
-    }
-
-    fn task(&self, key: &TaskKey, at: Option<u64>) -> Result<Json, Error> {
-        if let Some(view) =
-            self.redis.and_then(|redis| redis.view(&(TASK, key.workspace.clone(), key.task.clone())))
-        {
-            return Ok(view);
-        }
-        let (offset, step) = self.step(at.ok_or_else(|| Error::not_found("task", key.task.as_str()))?)?;
-        let found = self.life(key, offset, &step)?;
-        Json::of(&found.view(&key.workspace)).map_err(|e| Error::new(Code::Internal, e.to_string()))
-    }
-
-    /// A task as it ended, by the step under which its id is known.
-    fn life(&self, key: &TaskKey, offset: u64, step: &Step) -> Result<TaskState, Error> {
-        let is_over = |state: &State| state.task(key).is_some_and(|task| task.status.is_final());
-        let state = self.folded(life_from(offset, step, key), is_over)?;
-        let found = state.task(key).filter(|task| task.status.is_final());
-        found.cloned().ok_or_else(|| gone(format!("task {} has no end in the ledger", key.task)))
     }
 
     /// The step with this place, and where it stands.
@@ -233,9 +200,4 @@ impl World {
 /// Trimmed away, or else a defect: the watch knows which.
 fn gone(why: String) -> Error {
     Error::new(Code::Internal, why)
-}
-
-fn shown(it: &Negotiation, key: &NegotiationKey) -> Answer {
-    let json = Json::of(&it.view(&key.workspace));
-    json.map(|json| (json, false)).map_err(|e| Error::new(Code::Internal, e.to_string()))
 }
