@@ -1,9 +1,10 @@
 //! The words of approvals: what people are asked to decide, and what they decided.
 
-use crate::command::check_text;
-use crate::error::Error;
+use crate::command::{check_labels, check_range, check_text};
+use crate::error::{Code, Error};
 use crate::id::{EntityId, Id, Workspace};
 use crate::json::Json;
+use crate::limits::LIST_ENTRIES;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,20 @@ pub const APPROVERS: usize = 64;
 pub const REVISIONS: u32 = 3;
 /// The most that may be said.
 pub const REVISIONS_MOST: u32 = 20;
+/// Bytes of the name of a person or a role.
+pub const NAME_BYTES: usize = 128;
+/// Bytes of what is shown: 256 KiB.
+pub const SHOW_BYTES: usize = 256 * 1024;
+/// Bytes of the data of one decision: 64 KiB.
+pub const DATA_BYTES: usize = 64 * 1024;
+/// Approvals that one may need; further ones are taken only where they are needed still.
+pub const SIGNATURES: usize = 256;
+/// Bytes of all decisions of one approval, as JSON, but for the one that ends it: 320 KiB.
+pub const DECISIONS_BYTES: usize = 320 * 1024;
+/// Bytes of all that is said when one is asked, as JSON, with the feedback to the revision before: 400 KiB.
+pub const REQUIRED_BYTES: usize = 400 * 1024;
+/// What an entry of `approvers` begins with that stands for all in a role.
+pub const ROLE: &str = "role:";
 
 /// How many have to approve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -29,7 +44,7 @@ pub enum Need {
     Any,
     /// Every one: each entry by a person of its own.
     All,
-    /// So many.
+    /// So many different people, 1 to 256.
     Quorum(u32),
 }
 
@@ -37,14 +52,14 @@ pub enum Need {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestApproval {
-    /// Its id, chosen by who asks.
+    /// Its id, chosen by who asks: that of a root, without `:`, unless it belongs to an execution.
     pub approval_id: EntityId,
     /// What is asked, in one line of 1 to 4,096 bytes.
     pub title: String,
-    /// Exactly what is shown and decided on.
+    /// Exactly what is shown and decided on, 256 KiB at most.
     #[serde(default)]
     pub show: Json,
-    /// Who may decide, 1 to 64: names, or roles as `role:<name>`.
+    /// Who may decide, 1 to 64, each once: names, or roles as `role:<name>`; a name has 1 to 128 bytes.
     pub approvers: Vec<String>,
     /// Who of them has to approve, whoever else does; entries of `approvers`.
     #[serde(default)]
@@ -58,7 +73,7 @@ pub struct RequestApproval {
     /// Milliseconds after which it is approved by itself where nobody has decided; never by default.
     #[serde(default)]
     pub auto_approve_after_ms: Option<u64>,
-    /// JSON Schema of the data that a decision may bring.
+    /// JSON Schema of the data that comes with an approval; what comes with other decisions is not held to it.
     #[serde(default)]
     pub response_schema: Option<Json>,
     /// How many revisions there may be in all, 1 to 20; 3 by default. 1: a request for changes is not taken.
@@ -91,18 +106,18 @@ pub struct DecideApproval {
     pub approval_id: EntityId,
     /// What.
     pub decision: Decision,
-    /// Who.
+    /// Who: a name of 1 to 128 bytes. He is believed.
     pub approver: String,
-    /// The roles that he decides in, without `role:`.
+    /// The roles that he decides in, without `role:`; 256 at most. He is believed.
     #[serde(default)]
     pub roles: Option<BTreeSet<String>>,
-    /// For people.
+    /// For people; 4,096 bytes at most.
     #[serde(default)]
     pub comment: Option<String>,
-    /// What the decision stands for, such as `reviewed` or `responsible`.
+    /// What the decision stands for, such as `reviewed` or `responsible`; 4,096 bytes at most.
     #[serde(default)]
     pub meaning: Option<String>,
-    /// Data, as the approval's schema wants it.
+    /// Data, as the approval's schema wants it where it is approved; 64 KiB at most.
     #[serde(default)]
     pub response_data: Option<Json>,
     /// The fingerprint of what he was shown; another than the approval's is refused.
@@ -124,24 +139,124 @@ pub struct ResubmitApproval {
 }
 
 impl RequestApproval {
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        crate::command::check_labels("/labels", self.labels.as_ref())?;
-        check_text("/title", Some(&self.title))
+    /// Whether each field by itself is what it may be. Whether it can be decided at all is seen where it is asked.
+    ///
+    /// # Errors
+    /// `invalid_argument` or `payload_too_large`, with the field.
+    pub fn check(&self) -> Result<(), Error> {
+        check_title(&self.title)?;
+        check_bytes("/show", Some(&self.show), SHOW_BYTES)?;
+        check_range(
+            "/approvers",
+            "the number of approvers",
+            self.approvers.len() as u64,
+            1,
+            APPROVERS as u64,
+        )?;
+        for (i, entry) in self.approvers.iter().enumerate() {
+            let field = format!("/approvers/{i}");
+            check_name(&field, entry.strip_prefix(ROLE).unwrap_or(entry))?;
+            check_once(&field, entry, &self.approvers[..i])?;
+        }
+        let required = self.required.as_deref().unwrap_or_default();
+        for (i, entry) in required.iter().enumerate() {
+            let field = format!("/required/{i}");
+            if !self.approvers.contains(entry) {
+                let message = format!("{entry:?} is required and is no approver; name it in approvers, too");
+                return Err(Error::invalid(message).with_field(field));
+            }
+            check_once(&field, entry, &required[..i])?;
+        }
+        if let Some(Need::Quorum(many)) = self.need {
+            check_range("/need/quorum", "the quorum", u64::from(many), 1, SIGNATURES as u64)?;
+        }
+        for (field, time) in [
+            ("/expires_after_ms", self.expires_after_ms),
+            ("/auto_approve_after_ms", self.auto_approve_after_ms),
+        ] {
+            check_range(field, &field[1..], time.unwrap_or(EXPIRES_AFTER_MS), 1, EXPIRES_MOST_MS)?;
+        }
+        let revisions = u64::from(self.max_revisions.unwrap_or(REVISIONS));
+        check_range("/max_revisions", "max_revisions", revisions, 1, u64::from(REVISIONS_MOST))?;
+        check_labels("/labels", self.labels.as_ref())
     }
 }
 
 impl DecideApproval {
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        check_text("/approver", Some(&self.approver))?;
+    /// Whether each field by itself is what it may be.
+    ///
+    /// # Errors
+    /// `invalid_argument` or `payload_too_large`, with the field.
+    pub fn check(&self) -> Result<(), Error> {
+        check_name("/approver", &self.approver)?;
+        if self.approver.starts_with(ROLE) {
+            let message =
+                "a person decides, not a role; name the person here and what is after `role:` in roles";
+            return Err(Error::invalid(message).with_field("/approver"));
+        }
+        let roles = self.roles.iter().flatten();
+        check_range("/roles", "the number of roles", roles.clone().count() as u64, 0, LIST_ENTRIES as u64)?;
+        for role in roles {
+            check_name("/roles", role)?;
+            if role.starts_with(ROLE) {
+                let message = format!("{role:?} is written without `role:` here");
+                return Err(Error::invalid(message).with_field("/roles"));
+            }
+        }
         check_text("/comment", self.comment.as_deref())?;
         check_text("/meaning", self.meaning.as_deref())?;
-        check_text("/shown", self.shown.as_deref())
+        check_text("/shown", self.shown.as_deref())?;
+        check_bytes("/response_data", self.response_data.as_ref(), DATA_BYTES)
     }
 }
 
 impl ResubmitApproval {
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        check_text("/title", self.title.as_deref())
+    /// Whether each field by itself is what it may be.
+    ///
+    /// # Errors
+    /// `invalid_argument` or `payload_too_large`, with the field.
+    pub fn check(&self) -> Result<(), Error> {
+        self.title.as_deref().map_or(Ok(()), check_title)?;
+        check_bytes("/show", Some(&self.show), SHOW_BYTES)
+    }
+}
+
+fn check_title(title: &str) -> Result<(), Error> {
+    check_text("/title", Some(title))?;
+    if title.trim().is_empty() || title.chars().any(char::is_control) {
+        let message =
+            "the title is one line of 1 to 4,096 bytes, without control characters; put more into show";
+        return Err(Error::invalid(message).with_field("/title"));
+    }
+    Ok(())
+}
+
+fn check_name(field: &str, name: &str) -> Result<(), Error> {
+    let is_text = name.trim() == name && !name.chars().any(char::is_control);
+    if (1..=NAME_BYTES).contains(&name.len()) && is_text {
+        return Ok(());
+    }
+    let message = format!(
+        "{} names nobody: a name has 1 to {NAME_BYTES} bytes, no control characters and no white space around it",
+        crate::id::shown(name)
+    );
+    Err(Error::invalid(message).with_field(field))
+}
+
+fn check_once(field: &str, entry: &String, before: &[String]) -> Result<(), Error> {
+    if before.contains(entry) {
+        return Err(Error::invalid(format!("{entry:?} stands here twice; keep one")).with_field(field));
+    }
+    Ok(())
+}
+
+fn check_bytes(field: &str, json: Option<&Json>, limit: usize) -> Result<(), Error> {
+    match json.map(|json| json.as_str().len()) {
+        Some(bytes) if bytes > limit => {
+            let message = format!("{} has {bytes} bytes, the limit is {limit}", &field[1..]);
+            Err(Error::new(Code::PayloadTooLarge, message).with_field(field))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -190,7 +305,7 @@ pub struct DecisionMade {
     /// Who; absent where it was approved by itself, or taken back with its execution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approver: Option<String>,
-    /// The roles that he decided in.
+    /// The roles that he decided in: of those that he named, the ones that may decide.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub roles: BTreeSet<String>,
     /// When.
@@ -219,7 +334,8 @@ pub struct ApprovalRequired {
     pub title: String,
     /// Exactly what is shown and decided on.
     pub show: Json,
-    /// The fingerprint of title and what is shown: blake3 of the compact JSON `{"revision":…,"show":…,"title":…}` with sorted names, in hexadecimal.
+    /// The fingerprint of title and what is shown: blake3 of the compact JSON `{"revision":…,"show":…,"title":…}` with sorted names at every level,
+    /// numbers as they are written, strings with no escapes but those that JSON wants; in hexadecimal.
     pub shown: String,
     /// Who may decide.
     pub approvers: Vec<String>,
@@ -233,7 +349,7 @@ pub struct ApprovalRequired {
     /// When it is approved by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_approve_at: Option<Timestamp>,
-    /// JSON Schema of the data that a decision may bring.
+    /// JSON Schema of the data that comes with an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_schema: Option<Json>,
     /// Which revision this is, from 1.
@@ -299,7 +415,8 @@ pub struct Approval {
     pub title: String,
     /// Exactly what is shown and decided on.
     pub show: Json,
-    /// The fingerprint of title and what is shown: blake3 of the compact JSON `{"revision":…,"show":…,"title":…}` with sorted names, in hexadecimal.
+    /// The fingerprint of title and what is shown: blake3 of the compact JSON `{"revision":…,"show":…,"title":…}` with sorted names at every level,
+    /// numbers as they are written, strings with no escapes but those that JSON wants; in hexadecimal.
     pub shown: String,
     /// Who may decide.
     pub approvers: Vec<String>,
@@ -313,7 +430,7 @@ pub struct Approval {
     /// When it is approved by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_approve_at: Option<Timestamp>,
-    /// JSON Schema of the data that a decision may bring.
+    /// JSON Schema of the data that comes with an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_schema: Option<Json>,
     /// Which revision this is, from 1.

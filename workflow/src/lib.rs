@@ -10,10 +10,12 @@
 //! | [`schema`] | JSON Schema within bounds |
 //! | [`Workflow`] | a definition that was checked, and what can start when |
 //! | [`run`] | one run, as a state machine |
+//! | [`approval`] | one approval, as a state machine |
 //! | [`draw`] | it as text and as Mermaid |
 //! | [`explain`] | it in sentences |
 //! | [`graph`] | orders, groups, cycles, the critical path of any graph |
 
+pub mod approval;
 mod check;
 mod compiled;
 pub mod definition;
