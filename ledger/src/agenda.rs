@@ -351,6 +351,16 @@ impl Agenda {
             // What it does takes the timer away or puts it off: it is fired once.
             return Next::Input(Input::NegotiationDue(due.1.clone()));
         }
+        if let Some(due) = state.approvals.first_due().filter(|(at, _)| *at <= now) {
+            return Next::Input(Input::ApprovalDue(due.1.clone()));
+        }
+        if let Some(due) = state.executions.first_due().filter(|(at, _)| *at <= now) {
+            return Next::Input(Input::ExecutionDue(due.1.clone()));
+        }
+        // What it could not start by one step it starts by the next ones.
+        if let Some(key) = state.executions.first_going().filter(|_| room) {
+            return Next::Input(Input::ExecutionGoesOn(key.clone()));
+        }
         for key in state.wake_retries(now) {
             let capability = state.task(&key).and_then(|task| task.capability().cloned());
             self.retries.hold(key, capability.as_ref());

@@ -22,12 +22,17 @@ impl Shelved for Approval {
     }
 
     fn ended_at(&self) -> Option<Timestamp> {
-        self.ended_at()
+        self.ended_at
     }
 
     fn weight(&self) -> usize {
         self.weight()
     }
+}
+
+/// Whether this is about an approval.
+pub(crate) fn is_about_one(what: &What) -> bool {
+    what.ce_type().starts_with("synod.approval.")
 }
 
 /// Whether an approval has ended by this.
@@ -66,6 +71,11 @@ impl State {
         match what {
             What::ApprovalRequired(asked) if is_new => {
                 is_told = true;
+                // The revision before it hears of it, too.
+                if let Some(parent) = &asked.parent {
+                    let parent = EntityKey { workspace: key.workspace.clone(), id: parent.clone() };
+                    self.approvals.change(&parent, |it| it.apply(what, now));
+                }
                 let kept = Kept { arrival: place, base: offset, state: Approval::new(asked, now) };
                 moved.push(self.put_approval(key.clone(), kept));
             }
@@ -136,7 +146,7 @@ pub(crate) fn resubmitted(
         Subject::Approval(EntityKey { workspace: key.workspace.clone(), id: id.clone() })
     };
     match it.resubmit(command, cx.now) {
-        Ok(Resubmitted::Anew(next)) => {
+        Ok(Resubmitted::Next(next)) => {
             let subject = of(&next.approval_id);
             if state.knows(&subject) {
                 return refused(subject.made_otherwise());

@@ -2,12 +2,15 @@
 
 use crate::agenda::Agenda;
 use crate::agent;
+use crate::approvals;
+use crate::executions;
 use crate::negotiations::{self, NegotiationKey};
 use crate::past::Past;
 use crate::planted::{self, Bug};
 use crate::state::{State, TaskKey};
-use crate::subject::Subject;
+use crate::subject::{EntityKey, Subject};
 use crate::task::{self, AttemptState, LOSS_LIMIT, TaskState};
+use crate::workflows::{self, Definitions};
 use std::collections::BTreeMap;
 use synod_fleet::{AgentKey, Choice, Fleet};
 use synod_negotiation::Protocols;
@@ -108,6 +111,12 @@ pub enum Input {
         /// Why it is thought to be gone.
         reason: String,
     },
+    /// An approval's time is up.
+    ApprovalDue(EntityKey),
+    /// Something of an execution is due.
+    ExecutionDue(EntityKey),
+    /// An execution has more to start than one step could hold.
+    ExecutionGoesOn(EntityKey),
     /// Participants of a negotiation who are still to answer run now, as what they have not been asked as.
     ParticipantsThere(NegotiationKey),
     /// An agent's own timer.
@@ -163,6 +172,8 @@ pub struct Context<'a> {
     pub fleet: &'a dyn Fleet,
     /// How negotiations are decided.
     pub protocols: &'a Protocols,
+    /// Workflows that are known beside the shard's own.
+    pub definitions: &'a dyn Definitions,
 }
 
 /// What is decided with: the context, and who waits.
@@ -222,6 +233,15 @@ pub(crate) fn decide_among(state: &State, cx: &Context<'_>, agenda: &Agenda, inp
 }
 
 fn decide_at(state: &State, cx: Desk<'_>, input: &Input) -> Decision {
+    let mut decision = decide_one(state, cx, input);
+    // An execution whose child has ended by it goes on by the same step.
+    if let Some(workspace) = decision.subject.as_ref().and_then(Subject::at).map(|(workspace, _)| workspace.clone()) {
+        decision.events = executions::follow(state, cx, &workspace, decision.events);
+    }
+    decision
+}
+
+fn decide_one(state: &State, cx: Desk<'_>, input: &Input) -> Decision {
     match input {
         Input::Command { command, meta } => decide_command(state, cx, command, meta),
         Input::Poison { error, .. } => Decision { rejected: Some((**error).clone()), ..Decision::default() },
@@ -240,6 +260,9 @@ fn decide_at(state: &State, cx: Desk<'_>, input: &Input) -> Decision {
             about_agent(agent.clone(), Ok(whats))
         }
         Input::NegotiationDue(key) => negotiations::due(state, cx, key),
+        Input::ApprovalDue(key) => approvals::due(state, cx, key),
+        Input::ExecutionDue(key) => executions::due(state, cx, key, true),
+        Input::ExecutionGoesOn(key) => executions::due(state, cx, key, false),
         Input::ParticipantGone { negotiation, participant, incarnation, reason } => {
             negotiations::gone(state, cx, negotiation, participant, incarnation, reason)
         }
@@ -278,6 +301,8 @@ fn decide_command(state: &State, cx: Desk<'_>, command: &Command, meta: &Meta) -
     let task = |id: &EntityId| TaskKey { workspace: meta.workspace.clone(), task: id.clone() };
     let negotiation =
         |id: &EntityId| NegotiationKey { workspace: meta.workspace.clone(), negotiation: id.clone() };
+    let entity = |id: &EntityId| EntityKey { workspace: meta.workspace.clone(), id: id.clone() };
+    let root = |id: &Id| entity(&EntityId::from(id.clone()));
     match command {
         Command::SubmitTask(c) => submit(state, cx, task(&c.task_id), c, meta),
         Command::StartTask(c) => asked_of_task(state, cx, task(&c.task_id), |draft| draft.start(c)),
@@ -322,6 +347,16 @@ fn decide_command(state: &State, cx: Desk<'_>, command: &Command, meta: &Meta) -
         Command::CancelNegotiation(c) => {
             negotiations::cancelled(state, cx, negotiation(&c.negotiation_id), c)
         }
+        Command::DefineWorkflow(c) => workflows::defined(state, root(&c.workflow_id), c),
+        Command::StartExecution(c) => executions::started(state, cx, root(&c.execution_id), c, meta),
+        Command::ChangeExecution(change, c) => {
+            executions::changed(state, cx, root(&c.execution_id), *change, c)
+        }
+        Command::SignalExecution(c) => executions::signalled(state, cx, root(&c.execution_id), c),
+        Command::RetryExecution(c) => executions::retried(state, cx, root(&c.execution_id), c),
+        Command::RequestApproval(c) => approvals::requested(state, cx, entity(&c.approval_id), c, meta),
+        Command::DecideApproval(c) => approvals::decided(state, cx, entity(&c.approval_id), c),
+        Command::ResubmitApproval(c) => approvals::resubmitted(state, cx, entity(&c.approval_id), c),
     }
 }
 
@@ -384,7 +419,7 @@ fn submit(state: &State, cx: Desk<'_>, key: TaskKey, command: &SubmitTask, meta:
     {
         return refused(Error::invalid(format!("strategy: {unknown}")).with_field("/strategy"));
     }
-    let events = submitted_now(cx, &key, submitted);
+    let events = submitted_now(cx, &key, submitted, true);
     Decision { events, subject: Some(Subject::Task(key)), ..Decision::default() }
 }
 
@@ -428,11 +463,16 @@ fn submitted_by(
     let (correlation, trace) = (opened.correlation_id.clone(), opened.traceparent.clone());
     let submitted = task::submission(command, cx.now, correlation, trace)
         .map_err(|error| format!("the task: {}", error.message))?;
-    Ok((key.task.clone(), submitted_now(cx, &key, submitted)))
+    Ok((key.task.clone(), submitted_now(cx, &key, submitted, true)))
 }
 
-/// What a new task begins with.
-fn submitted_now(cx: Desk<'_>, key: &TaskKey, submitted: TaskSubmitted) -> Vec<Event> {
+/// What a new task begins with; `at_once`: it may be given to an agent by this very step.
+pub(crate) fn submitted_now(
+    cx: Desk<'_>,
+    key: &TaskKey,
+    submitted: TaskSubmitted,
+    at_once: bool,
+) -> Vec<Event> {
     let task = TaskState::new(submitted.clone(), cx.now);
     let mut draft = Draft {
         task,
@@ -442,10 +482,19 @@ fn submitted_now(cx: Desk<'_>, key: &TaskKey, submitted: TaskSubmitted) -> Vec<E
     };
     if draft.task.submitted.deadline <= cx.now {
         draft.end_failed(Code::DeadlineExceeded, "the deadline had passed when the task came".into());
-    } else {
+    } else if at_once {
         draft.dispatch_at_once();
     }
     draft.events
+}
+
+/// A task, as it is now, is wanted no more.
+pub(crate) fn take_back_task(task: TaskState, cx: Desk<'_>, key: &TaskKey, reason: &str) -> Vec<What> {
+    let mut draft = Draft { task, events: Vec::new(), key, cx };
+    if !draft.task.status.is_final() {
+        draft.cancelled(Some(reason.to_owned()));
+    }
+    draft.events.into_iter().map(|event| event.what).collect()
 }
 
 /// What the shell asks of a task that may have moved on meanwhile.
@@ -646,16 +695,19 @@ impl Draft<'_> {
                 status.as_str(),
             )),
             _ => {
-                let (task_id, reason) = (c.task_id.clone(), c.reason.clone());
-                self.emit(What::TaskCancelled(TaskCancelled {
-                    task_id,
-                    status: TaskStatus::Cancelled,
-                    reason,
-                    gives_back: None,
-                }));
+                self.cancelled(c.reason.clone());
                 Ok(())
             }
         }
+    }
+
+    fn cancelled(&mut self, reason: Option<String>) {
+        self.emit(What::TaskCancelled(TaskCancelled {
+            task_id: self.key.task.clone(),
+            status: TaskStatus::Cancelled,
+            reason,
+            gives_back: None,
+        }));
     }
 
     /// A time limit has passed: the task's own, or its attempt's.
@@ -715,7 +767,11 @@ impl Draft<'_> {
         let max = self.task.submitted.retry.max_attempts;
         if self.task.failures >= max {
             let why = format!("all {max} attempts failed, the last with {}: {}", error.code, error.message);
-            self.end_dead_lettered(why);
+            // What becomes of a step is for its execution to say: nobody has to look after it.
+            match self.task.submitted.execution_id {
+                Some(_) => self.end_failed(Code::Unprocessable, why),
+                None => self.end_dead_lettered(why),
+            }
             return;
         }
         self.emit(What::TaskRetryScheduled(TaskRetryScheduled {

@@ -4,13 +4,14 @@
 
 mod started;
 
-use crate::negotiations::NegotiationKey;
+use crate::approvals;
+use crate::negotiations::{self, NegotiationKey};
 use crate::past::Past;
 use crate::recent::{Had, Recent};
 use crate::record::{Door, Step};
 use crate::rules::Try;
 use crate::state::{State, TaskKey};
-use crate::subject::Subject;
+use crate::subject::{EntityKey, Subject};
 use synod_fleet::AgentKey;
 use synod_negotiation::{Negotiation, certificate};
 use synod_protocol::command::Delivery;
@@ -20,6 +21,7 @@ use synod_protocol::primitives::state::Put;
 use synod_protocol::trace::TraceParent;
 use synod_protocol::track::AppraiseAgent;
 use synod_protocol::view::{Assignment, DirectoryEntry, Health, Pauses, Withdrawal};
+use synod_protocol::workflow::Workflow;
 use synod_protocol::{
     Code, Command, EntityId, Envelope, Error, Id, Json, Name, Position, ReplyTo, Timestamp, Workspace,
 };
@@ -124,6 +126,8 @@ pub enum Effect {
     Directory(Box<DirectoryEntry>),
     /// Remove an agent's entry from the directory.
     DirectoryRemoval(AgentKey),
+    /// Write a workflow's newest version into the directory.
+    DirectoryWorkflow(Box<Workflow>),
     /// Write what of the fleet is paused into the directory.
     DirectoryPauses(Pauses),
     /// Copy a command that could not be read to its dead-letter topic.
@@ -135,10 +139,6 @@ pub enum Effect {
     },
 }
 
-/// The kind under which a task's view is kept.
-pub const TASK: &str = "task";
-/// The kind under which a negotiation's view is kept.
-pub const NEGOTIATION: &str = "negotiation";
 /// The `ce_type` of what a participant is asked.
 const ASKED: &str = "synod.negotiation.asked";
 
@@ -233,7 +233,9 @@ pub(crate) fn shown(state: &State, subject: &Subject) -> Told {
             None => None,
         },
         Subject::Fleet => Some(Json::of(&state.shard.pauses.view())),
-        Subject::Workflow(_) | Subject::Execution(_) | Subject::Approval(_) => None,
+        Subject::Workflow(key) => state.workflow(key).map(|workflow| Json::of(&workflow.view(key))),
+        Subject::Execution(key) => state.execution(key).map(|run| Json::of(&run.view(&key.workspace))),
+        Subject::Approval(key) => state.approval(key).map(|it| Json::of(&it.view(&key.workspace))),
     };
     let Some(json) = json else { return nobody() };
     let json = json.map_err(|e| Error::new(Code::Internal, format!("an entity cannot be written: {e}")));
@@ -259,12 +261,8 @@ impl Writer<'_> {
             out.push(Effect::GiveBack { by, permits: permits.clone() });
         }
         out.extend(self.publish(index, event, workspace));
-        if event.what.task_ends().is_some()
-            && let Some(task) = self.state.task(&key)
-            && let Ok(value) = Json::of(&task.view(workspace))
-        {
-            let (workspace, id) = (key.workspace.clone(), key.task.clone());
-            out.push(Effect::View { kind: TASK, workspace, id, offset: self.offset, value });
+        if event.what.task_ends().is_some() {
+            out.extend(self.view(Subject::Task(key.clone())));
         }
         if let What::NegotiationDecided(decided) = &event.what {
             out.extend(self.started(index, decided, workspace));
@@ -317,19 +315,39 @@ impl Writer<'_> {
                 let key = NegotiationKey { workspace: workspace.clone(), negotiation: event.entity.clone() };
                 out.extend(self.asks(index, &key, e));
             }
-            What::NegotiationDecided(_) | What::NegotiationFailed(_) | What::NegotiationCancelled(_) => {
+            what if negotiations::ends(what) => {
                 out.extend(self.appraises(index, event, workspace));
                 let key = NegotiationKey { workspace: workspace.clone(), negotiation: event.entity.clone() };
-                let view = self.state.negotiation(&key).and_then(|it| Json::of(&it.view(workspace)).ok());
-                let (kind, offset) = (NEGOTIATION, self.offset);
-                let (workspace, id) = (key.workspace, key.negotiation);
-                out.extend(view.map(|value| Effect::View { kind, workspace, id, offset, value }));
+                out.extend(self.view(Subject::Negotiation(key)));
+            }
+            What::WorkflowDefined(defined) => {
+                let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                // A newer version that has come meanwhile writes its own.
+                let newest = self.state.workflow(&key).filter(|known| known.defined.version == defined.version);
+                out.extend(newest.map(|known| Effect::DirectoryWorkflow(Box::new(known.view(&key)))));
+            }
+            What::ExecutionCompleted(_) | What::ExecutionFailed(_) | What::ExecutionCancelled(_) => {
+                let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                out.extend(self.view(Subject::Execution(key)));
+            }
+            what if approvals::ends(what) => {
+                let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                out.extend(self.view(Subject::Approval(key)));
             }
             What::FleetPaused(_) | What::FleetResumed(_) => {
                 out.push(Effect::DirectoryPauses(self.state.shard.pauses.view()));
             }
             _ => {}
         }
+    }
+
+    /// The view of what has ended.
+    fn view(&self, subject: Subject) -> Option<Effect> {
+        subject.standing(self.state).filter(|standing| standing.is_over)?;
+        let value = subject.shown(self.state).ok()?;
+        let (workspace, id) = subject.at()?;
+        let (kind, workspace, id) = (subject.view()?, workspace.clone(), id.parse().ok()?);
+        Some(Effect::View { kind, workspace, id, offset: self.offset, value })
     }
 
     /// What participants are asked, unless it has been overtaken.
@@ -604,7 +622,10 @@ impl Effect {
             Effect::Reply { .. } | Effect::ReplyPast { .. } => "reply",
             Effect::View { .. } => "view",
             Effect::PutState { .. } => "state",
-            Effect::Directory(_) | Effect::DirectoryRemoval(_) | Effect::DirectoryPauses(_) => "directory",
+            Effect::Directory(_)
+            | Effect::DirectoryRemoval(_)
+            | Effect::DirectoryWorkflow(_)
+            | Effect::DirectoryPauses(_) => "directory",
             Effect::DeadLetter { .. } => "dead_letter",
         }
     }

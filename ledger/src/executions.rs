@@ -22,6 +22,7 @@ use crate::workflows::{definition_for, read_definition};
 use synod_negotiation::Negotiation;
 use synod_protocol::command::Failure;
 use synod_protocol::event::{Event, What};
+use synod_protocol::negotiation::CancelNegotiation;
 use synod_protocol::workflow::{
     ChangeExecution, ExecutionChange, RetryExecution, SignalExecution, StartExecution,
 };
@@ -202,11 +203,18 @@ pub(crate) fn retried(state: &State, cx: Desk<'_>, key: EntityKey, command: &Ret
 }
 
 /// Something of it is due, or it goes on with what it has left for later.
-pub(crate) fn due(state: &State, cx: Desk<'_>, key: &EntityKey, input: Input) -> Decision {
+pub(crate) fn due(state: &State, cx: Desk<'_>, key: &EntityKey, is_due: bool) -> Decision {
     if state.execution(key).is_none() {
         return Decision::default();
     }
-    asked(state, cx, key.clone(), input)
+    let mut family = Family::of(state, cx, key, None, Vec::new());
+    if is_due {
+        // One that has ended meanwhile has no timer.
+        let _ = family.takes(Input::Due);
+    }
+    family.goes_on();
+    let (events, subject) = (family.events, Some(Subject::Execution(key.clone())));
+    Decision { events, subject, ..Decision::default() }
 }
 
 fn asked(state: &State, cx: Desk<'_>, key: EntityKey, input: Input) -> Decision {
@@ -377,7 +385,10 @@ impl<'a> Family<'a> {
             }
             ChildKind::Negotiation => {
                 let key = NegotiationKey { workspace, negotiation: id.clone() };
-                self.negotiation(&key).map(|it| it.take_back(WHY)).unwrap_or_default()
+                let cancel = CancelNegotiation { negotiation_id: id.clone(), reason: Some(WHY.to_owned()) };
+                let taken_back = self.negotiation(&key).map(|it| it.cancel(&cancel));
+                // One that is over has nothing to take back.
+                taken_back.and_then(Result::ok).unwrap_or_default()
             }
             ChildKind::Approval => {
                 let key = EntityKey { workspace, id: id.clone() };
@@ -455,16 +466,20 @@ impl<'a> Family<'a> {
             What::TaskCancelled(e) => Input::failed(id, cancelled(e.reason.as_deref())),
             What::NegotiationDecided(e) => Input::Completed {
                 child: id.clone(),
-                output: Json::of(&e.outcome).unwrap_or_default(),
+                output: e.outcome.clone(),
                 confidence: None,
                 agent_id: None,
                 usage: None,
             },
             What::NegotiationFailed(e) => Input::failed(
                 id,
-                Failure { code: "negotiation_failed".into(), message: e.reason.clone(), retryable: true },
+                Failure {
+                    code: "negotiation_failed".into(),
+                    message: e.reason.clone().unwrap_or_else(|| "it came to no decision".into()),
+                    retryable: true,
+                },
             ),
-            What::NegotiationCancelled(e) => Input::failed(id, cancelled(Some(&e.reason))),
+            What::NegotiationCancelled(e) => Input::failed(id, cancelled(e.reason.as_deref())),
             What::ApprovalGranted(e)
             | What::ApprovalRejected(e)
             | What::ApprovalChangesRequested(e)
@@ -491,14 +506,4 @@ fn weight(event: &Event) -> usize {
         _ => 0,
     };
     payload + 512
-}
-
-/// Of which execution a task is a step: by its own word.
-pub(crate) fn execution_of(task: &TaskState) -> Option<&Id> {
-    task.submitted.execution_id.as_ref()
-}
-
-/// The id as an entity's.
-pub(crate) fn key_of(workspace: &Workspace, id: &Id) -> EntityKey {
-    EntityKey { workspace: workspace.clone(), id: EntityId::from(id.clone()) }
 }

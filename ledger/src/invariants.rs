@@ -31,6 +31,9 @@ pub fn invariants(state: &State) -> Result<(), String> {
     arrivals(state)?;
     bases(state)?;
     negotiations::consistent(&state.negotiations)?;
+    ensure(state.workflows.is_consistent(), || "the indexes of workflows differ from the workflows".into())?;
+    ensure(state.executions.is_consistent(), || "the indexes of executions differ from the executions".into())?;
+    ensure(state.approvals.is_consistent(), || "the indexes of approvals differ from the approvals".into())?;
     state.seen.consistent()
 }
 
@@ -198,7 +201,11 @@ fn bases(state: &State) -> Result<(), String> {
     let agents = state.agents.iter().map(|(key, kept)| (kept.base, Thing::Agent(key.clone())));
     let blocks = state.seen.bases().map(|(block, base)| (base, Thing::Seen(block)));
     let negotiations = state.negotiations.bases().map(|(base, key)| (base, Thing::Negotiation(key.clone())));
-    let mut want: BTreeSet<_> = tasks.chain(agents).chain(blocks).chain(negotiations).collect();
+    let workflows = state.workflows.bases().map(|(base, key)| (base, Thing::Workflow(key.clone())));
+    let executions = state.executions.bases().map(|(base, key)| (base, Thing::Execution(key.clone())));
+    let approvals = state.approvals.bases().map(|(base, key)| (base, Thing::Approval(key.clone())));
+    let flow = workflows.chain(executions).chain(approvals);
+    let mut want: BTreeSet<_> = tasks.chain(agents).chain(blocks).chain(negotiations).chain(flow).collect();
     if state.by_base.contains(&(state.shard_base, Thing::Shard)) {
         want.insert((state.shard_base, Thing::Shard));
     }

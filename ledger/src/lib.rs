@@ -13,10 +13,12 @@
 
 mod agenda;
 mod agent;
+mod approvals;
 mod audit;
 mod counting;
 mod decide;
 mod effect;
+mod executions;
 mod fold;
 mod holding;
 mod invariants;
@@ -40,13 +42,14 @@ mod subject;
 mod task;
 pub mod tenure;
 mod why;
+mod workflows;
 
 pub use agenda::{Answered, Next, Wanted};
 pub use agent::AgentState;
 pub use audit::{Audit, Violation, Wrong};
 pub use counting::{Counting, Verdict};
 pub use decide::{Context, Decision, Input, Meta, decide};
-pub use effect::{Effect, NEGOTIATION, TASK, attempt_id};
+pub use effect::{Effect, attempt_id};
 pub use fold::{Fold, FoldError, Folded, Owed};
 pub use holding::{End, Holding};
 pub use invariants::invariants;
@@ -57,11 +60,12 @@ pub use past::{Past, Search, life_from};
 pub use pauses::PausesInForce;
 pub use recent::Had;
 pub use record::{
-    AgentImage, Claim, Door, Image, Imaged, InputRef, Kind, NegotiationImage, Record, RecordError, Step,
-    TaskImage, VERSION, floor_of,
+    AgentImage, Claim, Door, EntityImage, Image, Imaged, InputRef, Kind, NegotiationImage, Record, RecordError,
+    Step, TaskImage, VERSION, floor_of,
 };
 pub use rules::{Rules, Try};
 pub use seen::{SeenImage, WINDOW_COUNT, WINDOW_MOST, WINDOW_MS, Window};
 pub use state::{LastInput, Line, ShardImage, State, TaskKey};
 pub use subject::{EntityKey, Standing, Subject};
 pub use task::{AttemptState, DEFAULT_DEADLINE_MS, DEFAULT_TIMEOUT_MS, LOSS_LIMIT, TaskState};
+pub use workflows::{Definitions, NoDefinitions, WorkflowState, read_definition};

@@ -6,15 +6,19 @@
 
 use crate::agent::AgentState;
 use crate::negotiations::NegotiationKey;
-use crate::record::{AgentImage, Imaged, NegotiationImage, TaskImage};
+use crate::record::{AgentImage, EntityImage, Imaged, NegotiationImage, TaskImage};
 use crate::seen::{Forgotten, Window};
 use crate::shelf::gone;
 use crate::state::{ShardImage, State, TaskKey};
+use crate::subject::EntityKey;
 use crate::task::TaskState;
+use crate::workflows::WorkflowState;
 use std::collections::BTreeMap;
 use synod_fleet::AgentKey;
 use synod_negotiation::Negotiation;
 use synod_protocol::Timestamp;
+use synod_workflow::approval::Approval;
+use synod_workflow::run::Run;
 
 /// A thing that is imaged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +33,12 @@ pub enum Thing {
     Task(TaskKey),
     /// A negotiation.
     Negotiation(NegotiationKey),
+    /// A workflow.
+    Workflow(EntityKey),
+    /// An execution.
+    Execution(EntityKey),
+    /// An approval.
+    Approval(EntityKey),
 }
 
 /// An entity in memory.
@@ -99,6 +109,31 @@ impl State {
         self.rebase(Thing::Negotiation(key), from, base)
     }
 
+    pub(crate) fn put_workflow(&mut self, key: EntityKey, kept: Kept<WorkflowState>) -> Moved {
+        let base = kept.base;
+        let from = self.workflows.insert(key.clone(), kept);
+        self.rebase(Thing::Workflow(key), from, base)
+    }
+
+    /// Executions of one definition hold it together.
+    pub(crate) fn put_execution(&mut self, key: EntityKey, mut kept: Kept<Run>) -> Moved {
+        let base = kept.base;
+        if let Some(before) = self.executions.get(&key) {
+            let hash = before.workflow().hash().to_owned();
+            self.definitions.leave(&hash);
+        }
+        let shared = self.definitions.join(kept.state.workflow().clone());
+        kept.state.share(&shared);
+        let from = self.executions.insert(key.clone(), kept);
+        self.rebase(Thing::Execution(key), from, base)
+    }
+
+    pub(crate) fn put_approval(&mut self, key: EntityKey, kept: Kept<Approval>) -> Moved {
+        let base = kept.base;
+        let from = self.approvals.insert(key.clone(), kept);
+        self.rebase(Thing::Approval(key), from, base)
+    }
+
     pub(crate) fn block_born(&mut self, offset: u64, block: u64) -> Moved {
         self.rebase(Thing::Seen(block), None, offset)
     }
@@ -149,6 +184,9 @@ impl State {
                 let (workspace, id) = (key.workspace.clone(), key.negotiation.clone());
                 Imaged::Negotiation(Box::new(NegotiationImage { workspace, id, arrival, state }))
             }
+            Thing::Workflow(key) => Imaged::Workflow(imaged(key, self.workflows.kept(key)?)),
+            Thing::Execution(key) => Imaged::Execution(imaged(key, self.executions.kept(key)?)),
+            Thing::Approval(key) => Imaged::Approval(imaged(key, self.approvals.kept(key)?)),
         })
     }
 
@@ -185,6 +223,18 @@ impl State {
                 let kept = Kept { arrival: it.arrival, base: offset, state: it.state.clone() };
                 self.put_negotiation(key, kept)
             }
+            Imaged::Workflow(it) => {
+                let (key, kept) = restored(it, offset);
+                self.put_workflow(key, kept)
+            }
+            Imaged::Execution(it) => {
+                let (key, kept) = restored(it, offset);
+                self.put_execution(key, kept)
+            }
+            Imaged::Approval(it) => {
+                let (key, kept) = restored(it, offset);
+                self.put_approval(key, kept)
+            }
         };
         moved.push(last);
         Ok(moved)
@@ -202,6 +252,9 @@ impl State {
             Thing::Task(key) => self.tasks.get_mut(key).map(|k| std::mem::replace(&mut k.base, offset)),
             Thing::Agent(key) => self.agents.get_mut(key).map(|k| std::mem::replace(&mut k.base, offset)),
             Thing::Negotiation(key) => self.negotiations.rebase(key, offset),
+            Thing::Workflow(key) => self.workflows.rebase(key, offset),
+            Thing::Execution(key) => self.executions.rebase(key, offset),
+            Thing::Approval(key) => self.approvals.rebase(key, offset),
         };
         moved.push(self.rebase(thing.clone(), from, offset));
         moved
@@ -220,6 +273,9 @@ impl State {
             Thing::Task(key) => self.tasks.get(key).map(|kept| kept.base),
             Thing::Agent(key) => self.agents.get(key).map(|kept| kept.base),
             Thing::Negotiation(key) => self.negotiations.kept(key).map(|kept| kept.base),
+            Thing::Workflow(key) => self.workflows.kept(key).map(|kept| kept.base),
+            Thing::Execution(key) => self.executions.kept(key).map(|kept| kept.base),
+            Thing::Approval(key) => self.approvals.kept(key).map(|kept| kept.base),
         }
     }
 
@@ -241,8 +297,17 @@ impl State {
             moved.push(Moved { from: self.remove_task(&key), to: None });
         }
         let (ended_ms, ended_bytes) = (self.keep.ended_ms, self.keep.ended_bytes);
-        for (key, base) in self.negotiations.forget(self.now, ended_ms, ended_bytes) {
+        for (key, base, _) in self.negotiations.forget(self.now, ended_ms, ended_bytes) {
             self.by_base.remove(&(base, Thing::Negotiation(key)));
+            moved.push(gone(base));
+        }
+        for (key, base, run) in self.executions.forget(self.now, ended_ms, ended_bytes) {
+            self.definitions.leave(run.workflow().hash());
+            self.by_base.remove(&(base, Thing::Execution(key)));
+            moved.push(gone(base));
+        }
+        for (key, base, _) in self.approvals.forget(self.now, ended_ms, ended_bytes) {
+            self.by_base.remove(&(base, Thing::Approval(key)));
             moved.push(gone(base));
         }
         for Forgotten { block, base, newest } in self.seen.forget(self.now, self.keep.window) {
@@ -251,6 +316,18 @@ impl State {
             self.shard.forgotten = self.shard.forgotten.max(Some(newest));
         }
     }
+}
+
+/// A thing as it stands in an image.
+fn imaged<T: Clone>(key: &EntityKey, kept: &Kept<T>) -> Box<EntityImage<T>> {
+    let (workspace, id) = (key.workspace.clone(), key.id.clone());
+    Box::new(EntityImage { workspace, id, arrival: kept.arrival, state: kept.state.clone() })
+}
+
+/// The same, as it comes back from the image at `offset`.
+fn restored<T: Clone>(it: &EntityImage<T>, offset: u64) -> (EntityKey, Kept<T>) {
+    let key = EntityKey { workspace: it.workspace.clone(), id: it.id.clone() };
+    (key, Kept { arrival: it.arrival, base: offset, state: it.state.clone() })
 }
 
 /// The proven bases, and how many things have each: the floor is never past the least.

@@ -68,6 +68,11 @@ pub(crate) fn is_about_one(what: &What) -> bool {
     what.ce_type().starts_with("synod.negotiation.")
 }
 
+/// Whether a negotiation has ended by this.
+pub(crate) fn ends(what: &What) -> bool {
+    matches!(what, What::NegotiationDecided(_) | What::NegotiationFailed(_) | What::NegotiationCancelled(_))
+}
+
 impl State {
     /// One negotiation.
     pub fn negotiation(&self, key: &NegotiationKey) -> Option<&Negotiation> {
@@ -95,10 +100,7 @@ impl State {
         what: &What,
         moved: &mut Vec<Moved>,
     ) {
-        let ends = matches!(
-            what,
-            What::NegotiationDecided(_) | What::NegotiationFailed(_) | What::NegotiationCancelled(_)
-        );
+        let ends = ends(what);
         let is_new = self.negotiations.get(key).is_none();
         match what {
             What::NegotiationOpened(opened) if is_new => {
@@ -121,12 +123,6 @@ pub(crate) fn opened(
     command: &OpenNegotiation,
     meta: &Meta,
 ) -> Decision {
-    let able = |invite: &synod_protocol::negotiation::Invite| {
-        let labels = invite.labels.clone().unwrap_or_default();
-        let mut able = cx.fleet.able(&key.workspace, invite.capability.as_ref(), &labels);
-        able.truncate(invite.max.unwrap_or(u32::MAX) as usize);
-        able
-    };
     let known = state.negotiation(&key);
     let past = state.seen.entity(&Subject::Negotiation(key.clone()));
     if known.is_some() || past.is_some() {
@@ -145,6 +141,25 @@ pub(crate) fn opened(
             _ => refused(Subject::Negotiation(key).made_otherwise()),
         };
     }
+    let correlation = meta.correlation_id.clone().unwrap_or_else(|| key.negotiation.root().to_owned());
+    opened_as(state, cx, key, command, correlation, meta.traceparent.clone())
+}
+
+/// Opens one that is not known yet, as a part of this piece of work.
+pub(crate) fn opened_as(
+    state: &State,
+    cx: Desk<'_>,
+    key: NegotiationKey,
+    command: &OpenNegotiation,
+    correlation_id: String,
+    traceparent: Option<String>,
+) -> Decision {
+    let able = |invite: &synod_protocol::negotiation::Invite| {
+        let labels = invite.labels.clone().unwrap_or_default();
+        let mut able = cx.fleet.able(&key.workspace, invite.capability.as_ref(), &labels);
+        able.truncate(invite.max.unwrap_or(u32::MAX) as usize);
+        able
+    };
     let look = |agent: &Id, kind: &WorkKind| {
         let agent = AgentKey { workspace: key.workspace.clone(), agent: agent.clone() };
         cx.fleet.track_record(&agent, kind)
@@ -153,8 +168,8 @@ pub(crate) fn opened(
         now: cx.now,
         seed: cx.secret(&key.negotiation),
         invited: command.invite.as_ref().map(able).unwrap_or_default(),
-        correlation_id: meta.correlation_id.clone().unwrap_or_else(|| key.negotiation.root().to_owned()),
-        traceparent: meta.traceparent.as_deref(),
+        correlation_id,
+        traceparent: traceparent.as_deref(),
         known: Known::by(&look),
     };
     match open(cx.protocols, command, opening) {

@@ -356,6 +356,7 @@ impl Owner {
             seed: cx.seed,
             fleet: cx.fleet,
             protocols: cx.protocols,
+            definitions: cx.definitions,
         };
         // Deciding changes nothing, so a defect in it leaves everything as it was.
         let decided = catch_unwind(AssertUnwindSafe(|| decide_among(&self.state, &cx, &self.agenda, input)));
@@ -365,8 +366,8 @@ impl Owner {
         });
         if self.has_no_room(&decision) {
             let why = format!(
-                "the tasks and negotiations of this shard that have not ended weigh {} bytes",
-                self.state.live_weight + self.state.negotiations.live_weight()
+                "what has not ended in this shard weighs {} bytes",
+                self.live_weight()
             );
             decision =
                 Decision { rejected: Some(Error::overloaded(why, RETRY_AFTER_MS)), ..Decision::default() };
@@ -396,8 +397,24 @@ impl Owner {
     /// Whether this would be one task or negotiation too many.
     fn has_no_room(&self, decision: &Decision) -> bool {
         let first = decision.events.first().map(|event| &event.what);
-        let is_new = matches!(first, Some(What::TaskSubmitted(_) | What::NegotiationOpened(_)));
-        is_new && self.state.live_weight + self.state.negotiations.live_weight() >= self.limits.live_bytes
+        let is_new = matches!(
+            first,
+            Some(
+                What::TaskSubmitted(_)
+                    | What::NegotiationOpened(_)
+                    | What::WorkflowDefined(_)
+                    | What::ExecutionStarted(_)
+                    | What::ApprovalRequired(_)
+            )
+        );
+        is_new && self.live_weight() >= self.limits.live_bytes
+    }
+
+    /// What has not ended weighs so much, in bytes.
+    fn live_weight(&self) -> usize {
+        let State { negotiations, workflows, executions, approvals, .. } = &self.state;
+        let flow = workflows.live_weight() + executions.live_weight() + approvals.live_weight();
+        self.state.live_weight + negotiations.live_weight() + flow
     }
 
     /// Whether a new task that has to wait is taken in.
@@ -517,8 +534,12 @@ impl Owner {
         Ok((Append { n: step.n, key, bytes, workspace: step.workspace, events: step.events }, told))
     }
 
-    /// A negotiation whose time is up has to end: refused, its timer would fire for ever.
+    /// A negotiation or an execution whose time is up has to end: refused, its timer would fire for ever.
     fn ends_all_the_same(&self, input: &Input) -> Option<Event> {
+        if let Input::ExecutionDue(key) | Input::ExecutionGoesOn(key) = input {
+            let what = self.state.execution(key)?.too_large();
+            return Some(Event { entity: key.id.clone(), what });
+        }
         let Input::NegotiationDue(key) = input else { return None };
         let what = self.state.negotiation(key)?.too_large().filter(|_| !planted::is(Bug::TimerForEver))?;
         Some(Event { entity: key.negotiation.clone(), what })
@@ -558,6 +579,7 @@ impl Owner {
             Thing::Task(key) => key.task.root().to_owned(),
             Thing::Agent(key) => key.agent.to_string(),
             Thing::Negotiation(key) => key.negotiation.root().to_owned(),
+            Thing::Workflow(key) | Thing::Execution(key) | Thing::Approval(key) => key.id.root().to_owned(),
             Thing::Shard | Thing::Seen(_) => String::new(),
         };
         let (effects, tells) = (Vec::new(), Vec::new());
@@ -707,6 +729,9 @@ fn is_recorded(input: &Input, decision: &Decision) -> bool {
         | Input::NegotiationDue(_)
         | Input::ParticipantGone { .. }
         | Input::ParticipantsThere(_)
+        | Input::ApprovalDue(_)
+        | Input::ExecutionDue(_)
+        | Input::ExecutionGoesOn(_)
         | Input::AgentDue(_)
         | Input::Forget { .. } => !decision.events.is_empty(),
     }
@@ -780,6 +805,9 @@ fn written(input: &Input) -> (Option<Workspace>, Option<String>, InputRef) {
             let root = key.negotiation.root().to_owned();
             (Some(key.workspace.clone()), Some(root), InputRef::of(Door::Timer))
         }
+        Input::ApprovalDue(key) | Input::ExecutionDue(key) | Input::ExecutionGoesOn(key) => {
+            (Some(key.workspace.clone()), Some(key.id.root().to_owned()), InputRef::of(Door::Timer))
+        }
         Input::ParticipantGone { negotiation: key, .. } | Input::ParticipantsThere(key) => {
             let root = key.negotiation.root().to_owned();
             (Some(key.workspace.clone()), Some(root), InputRef::of(Door::Fleet))
@@ -809,5 +837,13 @@ fn entity_of(command: &Command) -> Option<EntityId> {
         Command::OpenNegotiation(c) => c.negotiation_id.clone(),
         Command::RespondNegotiation(c) => c.negotiation_id.clone(),
         Command::CancelNegotiation(c) => c.negotiation_id.clone(),
+        Command::DefineWorkflow(c) => c.workflow_id.clone().into(),
+        Command::StartExecution(c) => c.execution_id.clone().into(),
+        Command::ChangeExecution(_, c) => c.execution_id.clone().into(),
+        Command::SignalExecution(c) => c.execution_id.clone().into(),
+        Command::RetryExecution(c) => c.execution_id.clone().into(),
+        Command::RequestApproval(c) => c.approval_id.clone(),
+        Command::DecideApproval(c) => c.approval_id.clone(),
+        Command::ResubmitApproval(c) => c.approval_id.clone(),
     })
 }

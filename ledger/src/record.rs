@@ -4,9 +4,12 @@ use crate::agent::AgentState;
 use crate::seen::SeenImage;
 use crate::state::ShardImage;
 use crate::task::TaskState;
+use crate::workflows::WorkflowState;
 use serde::{Deserialize, Serialize};
 use synod_negotiation::Negotiation;
 use synod_protocol::{Code, EntityId, Error, Event, Id, ReplyTo, Timestamp, Workspace};
+use synod_workflow::approval::Approval;
+use synod_workflow::run::Run;
 
 /// The version that this build writes; it reads every version up to it.
 pub const VERSION: u32 = 1;
@@ -96,6 +99,12 @@ pub enum Imaged {
     Agent(AgentImage),
     /// A negotiation.
     Negotiation(Box<NegotiationImage>),
+    /// A workflow.
+    Workflow(Box<EntityImage<WorkflowState>>),
+    /// An execution.
+    Execution(Box<EntityImage<Run>>),
+    /// An approval.
+    Approval(Box<EntityImage<Approval>>),
 }
 
 /// A task in an image.
@@ -122,6 +131,19 @@ pub struct NegotiationImage {
     pub arrival: u64,
     /// All of it.
     pub state: Negotiation,
+}
+
+/// An entity of one of the newer kinds in an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EntityImage<T> {
+    /// Its workspace.
+    pub workspace: Workspace,
+    /// Its id.
+    pub id: EntityId,
+    /// The place of the step by which it came.
+    pub arrival: u64,
+    /// All of it.
+    pub state: T,
 }
 
 /// An agent in an image.

@@ -83,15 +83,16 @@ impl<K: Ord + Clone, T: Shelved> Shelf<K, T> {
     }
 
     /// Lets go of those that ended so long ago, and of so much of it.
-    pub(crate) fn forget(&mut self, now: Timestamp, ended_ms: u64, ended_bytes: usize) -> Vec<(K, u64)> {
+    /// Each with its base.
+    pub(crate) fn forget(&mut self, now: Timestamp, ended_ms: u64, ended_bytes: usize) -> Vec<(K, u64, T)> {
         let mut gone = Vec::new();
         while let Some((at, key)) = self.ended.first() {
             if now.millis_since(*at) <= ended_ms && self.ended_weight <= ended_bytes {
                 break;
             }
             let key = key.clone();
-            let Some(base) = self.remove(&key) else { break };
-            gone.push((key, base));
+            let Some(Kept { base, state, .. }) = self.take(&key) else { break };
+            gone.push((key, base, state));
         }
         gone
     }
@@ -116,9 +117,13 @@ impl<K: Ord + Clone, T: Shelved> Shelf<K, T> {
 
     /// Forgets one; the base that it had.
     pub(crate) fn remove(&mut self, key: &K) -> Option<u64> {
+        self.take(key).map(|kept| kept.base)
+    }
+
+    fn take(&mut self, key: &K) -> Option<Kept<T>> {
         let kept = self.all.remove(key)?;
         self.unindex(key, &kept.state);
-        Some(kept.base)
+        Some(kept)
     }
 
     /// Changes one; what is not there is left alone.

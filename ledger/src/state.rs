@@ -4,13 +4,16 @@
 //! and every later replay alike.
 
 use crate::agent::AgentState;
+use crate::approvals::{self, Approvals};
+use crate::executions::{self, Executions};
 use crate::memory::{Keep, Kept, Moved, Thing};
 use crate::negotiations::{NegotiationKey, Negotiations, is_about_one};
 use crate::pauses::PausesInForce;
 use crate::record::Step;
 use crate::seen::Seen;
-use crate::subject::Subject;
+use crate::subject::{EntityKey, Subject};
 use crate::task::TaskState;
+use crate::workflows::{Shared, Workflows};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use synod_fleet::AgentKey;
@@ -59,6 +62,11 @@ pub struct State {
     pub(crate) tasks: BTreeMap<TaskKey, Kept<TaskState>>,
     pub(crate) agents: BTreeMap<AgentKey, Kept<AgentState>>,
     pub(crate) negotiations: Negotiations,
+    pub(crate) workflows: Workflows,
+    pub(crate) executions: Executions,
+    pub(crate) approvals: Approvals,
+    /// What the executions in memory keep to, each once.
+    pub(crate) definitions: Shared,
     pub(crate) timers: BTreeSet<(Timestamp, TaskKey)>,
     pub(crate) retries: BTreeSet<(Timestamp, TaskKey)>,
     pub(crate) agent_timers: BTreeSet<(Timestamp, AgentKey)>,
@@ -191,7 +199,9 @@ impl State {
         let retry = self.retries.first().map(|(at, _)| *at);
         let agent = self.agent_timers.first().map(|(at, _)| *at);
         let negotiation = self.negotiations.first_due().map(|(at, _)| *at);
-        [timer, retry, agent, negotiation].into_iter().flatten().min()
+        let execution = self.executions.first_due().map(|(at, _)| *at);
+        let approval = self.approvals.first_due().map(|(at, _)| *at);
+        [timer, retry, agent, negotiation, execution, approval].into_iter().flatten().min()
     }
 
     /// Those whose back-off is over wait from now on. Not an event: that they wait follows from the time. Who they are.
@@ -263,6 +273,18 @@ impl State {
             what if is_about_one(what) => {
                 let key = NegotiationKey { workspace: workspace.clone(), negotiation: event.entity.clone() };
                 self.apply_to_negotiation((offset, step.place()), now, &key, what, moved);
+            }
+            What::WorkflowDefined(defined) => {
+                let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                self.apply_to_workflow((offset, step.place()), now, &key, defined, moved);
+            }
+            what if executions::is_about_one(what) => {
+                let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                self.apply_to_execution((offset, step.place()), now, &key, what, moved);
+            }
+            what if approvals::is_about_one(what) => {
+                let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                self.apply_to_approval((offset, step.place()), now, &key, what, moved);
             }
             _ => self.apply_to_task(offset, step, workspace, event, moved),
         }
@@ -432,8 +454,12 @@ impl State {
             };
             let negotiation =
                 Thing::Negotiation(NegotiationKey { workspace: workspace.clone(), negotiation: id.clone() });
-            let things = [Some(task), agent(), Some(negotiation)];
-            let bases = things.iter().flatten().filter_map(|thing| self.base_of(thing));
+            let of = |thing: fn(EntityKey) -> Thing| {
+                Some(thing(EntityKey { workspace: workspace.clone(), id: id.clone() }))
+            };
+            let flow = [of(Thing::Workflow), of(Thing::Execution), of(Thing::Approval)];
+            let things = [Some(task), agent(), Some(negotiation)].into_iter().chain(flow);
+            let bases = things.flatten().filter_map(|thing| self.base_of(&thing));
             least = bases.fold(least, u64::min);
         }
         least

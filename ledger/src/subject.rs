@@ -193,7 +193,17 @@ impl Subject {
                     body: &it.opened.body,
                 })
             }
-            Subject::Agent(_) | Subject::Fleet | Subject::Workflow(_) | Subject::Execution(_) | Subject::Approval(_) => None,
+            Subject::Execution(key) => state.execution(key).map(|run| Standing {
+                status: run.status().as_str(),
+                is_over: run.status().is_final(),
+                body: run.body(),
+            }),
+            Subject::Approval(key) => state.approval(key).map(|it| Standing {
+                status: it.status.as_str(),
+                is_over: it.status.is_final(),
+                body: &it.required.body,
+            }),
+            Subject::Agent(_) | Subject::Fleet | Subject::Workflow(_) => None,
         }
     }
 }
