@@ -15,8 +15,8 @@ use crate::time::Timestamp;
 use crate::track::AgentAppraised;
 use crate::view::{AgentStatus, Health, TaskStatus};
 use crate::workflow::{
-    ExecutionEnded, ExecutionStands, ExecutionStarted, StepAdvised, StepCompleted, StepConsulted, StepFailed,
-    StepLeft, StepRetried, StepRevised, StepStarted, Usage, WorkflowDefined,
+    ExecutionEnded, ExecutionSignalled, ExecutionStands, ExecutionStarted, StepAdvised, StepCompleted,
+    StepConsulted, StepFailed, StepLeft, StepRetried, StepRevised, StepStarted, Usage, WorkflowDefined,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -149,6 +149,8 @@ events! {
     ExecutionRevised(StepRevised) = "synod.execution.revised",
     /// A step that had failed for good is done once more.
     ExecutionRetried(StepRetried) = "synod.execution.retried",
+    /// A signal came that steps wait for.
+    ExecutionSignalled(ExecutionSignalled) = "synod.execution.signalled",
     /// Nothing starts any more.
     ExecutionPaused(ExecutionStands) = "synod.execution.paused",
     /// It goes on.

@@ -1,5 +1,6 @@
 //! The words of workflows: definitions, executions (one run of a definition), what happens to them, and how they are shown.
 
+use crate::approval::DecisionMade;
 use crate::command::{Failure, check_labels, check_text};
 use crate::error::Error;
 use crate::id::{EntityId, Id, Workspace};
@@ -289,8 +290,10 @@ pub struct StepCompleted {
     pub items: Vec<u32>,
     /// Which attempt; 0 for a block.
     pub attempt: u32,
-    /// The result.
-    pub output: Json,
+    /// The result; absent where it follows from earlier events: of a block, of a step whose fallback was done instead, of one on
+    /// which an expert was asked, of a wait for a signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Json>,
     /// How sure, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
@@ -300,6 +303,9 @@ pub struct StepCompleted {
     /// What it used up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// The key of shared state under which the result is put, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_as: Option<String>,
 }
 
 /// `synod.execution.step_consulted`: the result is there and an expert is asked besides.
@@ -349,6 +355,9 @@ pub struct StepAdvised {
     /// Why there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
+    /// What the expert used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 /// `synod.execution.step_failed`: an attempt failed; for good, unless `retry_at` or `falls_back` is there.
@@ -411,8 +420,8 @@ pub struct StepRevised {
     pub from: String,
     /// The revision that begins, from 2.
     pub revision: u32,
-    /// What was asked for.
-    pub feedback: Json,
+    /// The request for changes.
+    pub feedback: DecisionMade,
 }
 
 /// `synod.execution.retried`: a step that had failed for good is done once more.
@@ -427,6 +436,19 @@ pub struct StepRetried {
     /// In each map around it, from the outside in, for which item.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<u32>,
+}
+
+/// `synod.execution.signalled`: every step that waits for it has it as its result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExecutionSignalled {
+    /// Which.
+    pub execution_id: Id,
+    /// Its status after this.
+    pub status: ExecutionStatus,
+    /// The signal's name.
+    pub name: String,
+    /// What it brings.
+    pub payload: Json,
 }
 
 /// `synod.execution.paused`, `.resumed`
@@ -451,6 +473,9 @@ pub struct ExecutionEnded {
     /// Its output, where it is completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
+    /// Whether its output is larger than 256 KiB and so stands with its steps alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_left_out: bool,
     /// Why it failed or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
@@ -496,6 +521,9 @@ pub struct Execution {
     /// Its output, once it is completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
+    /// Whether its output is larger than 256 KiB and so stands with its steps alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_left_out: bool,
     /// Why it failed or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
@@ -580,11 +608,27 @@ pub struct StepDoing {
     /// Who did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<Id>,
+    /// What became of its earlier revisions, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<RevisionDone>,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
+}
+
+/// What became of one revision of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RevisionDone {
+    /// Which, from 1.
+    pub revision: u32,
+    /// Its output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Json>,
+    /// Of an approval: the request for changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionMade>,
 }
 
 fn one() -> u32 {

@@ -8,4 +8,3 @@ mod broken;
 mod definitions;
 mod expressions;
 mod graph;
-mod runs;
