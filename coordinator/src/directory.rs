@@ -11,6 +11,7 @@ use synod_infra::redis::RedisError;
 use synod_infra::redis::presence::{Beat, Heartbeats};
 use synod_protocol::command::Delivery;
 use synod_protocol::view::{DirectoryEntry, Health, Heartbeat, Pauses};
+use synod_protocol::workflow::Workflow;
 use synod_protocol::{Incarnation, Position, Workspace, codec, topics};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -153,6 +154,12 @@ fn learn(shared: &Shared, record: &RawRecord) {
             Ok(pauses) => shared.fleet.learn_pauses(pauses, offset),
             Err(error) => tracing::error!(%error, "what of the fleet is paused cannot be read"),
         },
+        Some(value) if key.starts_with(topics::WORKFLOW_KEY) => {
+            match serde_json::from_slice::<Workflow>(value) {
+                Ok(workflow) => shared.definitions.learn(workflow, offset),
+                Err(error) => tracing::error!(key, %error, "a workflow in the directory cannot be read"),
+            }
+        }
         Some(value) => match serde_json::from_slice::<DirectoryEntry>(value) {
             Ok(entry) => shared.fleet.learn(entry, offset),
             Err(error) => tracing::warn!(key, %error, "a directory entry that cannot be read"),

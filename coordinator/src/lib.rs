@@ -16,6 +16,7 @@ mod breakers;
 mod cleanup;
 mod config;
 mod contexts;
+mod definitions;
 mod directory;
 mod door;
 mod doubts;
@@ -84,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) redis: Redis,
     pub(crate) state: State,
     pub(crate) fleet: Arc<SharedFleet>,
+    pub(crate) definitions: definitions::Catalogue,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) status: Arc<Status>,
     pub(crate) duties: duties::Duties,
@@ -180,6 +182,7 @@ impl Coordinator {
             state: State::new(redis.clone()),
             redis,
             fleet,
+            definitions: definitions::Catalogue::default(),
             shards,
             status,
             duties: duties::Duties::default(),

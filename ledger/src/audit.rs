@@ -10,8 +10,10 @@
 
 mod remembered;
 
+use crate::approvals;
 use crate::counting::Verdict;
-use crate::record::{Door, Image, Imaged, NegotiationImage, Record, Step, TaskImage};
+use crate::executions;
+use crate::record::{Door, Image, Imaged, Record, Step, TaskImage};
 use crate::seen::Window;
 use remembered::Remembered;
 use std::collections::{BTreeMap, BTreeSet};
@@ -379,6 +381,12 @@ impl Audit {
         if crate::negotiations::is_about_one(&event.what) {
             return self.negotiation_event(offset, workspace, event);
         }
+        if executions::is_about_one(&event.what) {
+            return self.execution_event(offset, workspace, event);
+        }
+        if approvals::is_about_one(&event.what) {
+            return self.approval_event(offset, workspace, event);
+        }
         if !name.starts_with("synod.task.") {
             return Ok(());
         }
@@ -467,26 +475,67 @@ impl Audit {
         Ok(())
     }
 
-    fn negotiation_image(&mut self, offset: u64, image: &NegotiationImage) -> Result<(), Wrong> {
-        let print = print_of(&image.workspace, 1, image.id.as_str());
-        let status = image.state.status;
-        let shows = |is: String| Wrong::Image {
-            of: format!("negotiation {}", image.id),
-            shown: status.as_str().to_owned(),
-            is,
-        };
+    /// An execution begins once and ends once, but for a step that is retried by hand, by which it goes on.
+    fn execution_event(&mut self, offset: u64, workspace: &Workspace, event: &Event) -> Result<(), Wrong> {
+        let name = event.what.ce_type();
+        let print = print_of(workspace, 2, event.entity.as_str());
+        let execution = || format!("execution {}", event.entity);
+        match &event.what {
+            What::ExecutionStarted(_) => return self.begins(offset, print, 0, execution),
+            What::ExecutionRetried(_) if self.ended.knows(&print) && !self.live.contains_key(&print) => {
+                self.ended.remove(&print);
+                self.live.insert(print, Live { since: offset, attempts: None });
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.goes_on(offset, print, name, execution)?;
+        if matches!(
+            event.what,
+            What::ExecutionCompleted(_) | What::ExecutionFailed(_) | What::ExecutionCancelled(_)
+        ) {
+            self.live.remove(&print);
+            self.ended.insert(self.now, print, Ended { at: offset, how: name });
+        }
+        Ok(())
+    }
+
+    /// An approval is asked for once, and is decided once.
+    fn approval_event(&mut self, offset: u64, workspace: &Workspace, event: &Event) -> Result<(), Wrong> {
+        let name = event.what.ce_type();
+        let print = print_of(workspace, 3, event.entity.as_str());
+        let approval = || format!("approval {}", event.entity);
+        if matches!(event.what, What::ApprovalRequired(_)) {
+            return self.begins(offset, print, 0, approval);
+        }
+        self.goes_on(offset, print, name, approval)?;
+        if approvals::ends(&event.what) {
+            self.live.remove(&print);
+            self.ended.insert(self.now, print, Ended { at: offset, how: name });
+        }
+        Ok(())
+    }
+
+    /// What an image shows of something that begins and ends is what happened to it; `attempts`: as [`Live`] has it.
+    fn life_image(
+        &mut self,
+        offset: u64,
+        print: Print,
+        (of, status, is_over): (String, &str, bool),
+        attempts: Option<u32>,
+    ) -> Result<(), Wrong> {
+        let shows = |is: String| Wrong::Image { of, shown: status.to_owned(), is };
         match (self.live.get(&print), self.ended.get(&print)) {
-            (Some(_), _) if status.is_final() => Err(shows("live".to_owned())),
-            (None, Some(ended)) if !status.is_final() => Err(shows(format!("over: {}", ended.how))),
+            (Some(_), _) if is_over => Err(shows("live".to_owned())),
+            (None, Some(ended)) if !is_over => Err(shows(format!("over: {}", ended.how))),
             (Some(_), _) | (None, Some(_)) => Ok(()),
-            (None, None) if self.floor.is_none() && !status.is_final() => Err(shows("nobody's".to_owned())),
-            (None, None) if status.is_final() => {
+            (None, None) if self.floor.is_none() && !is_over => Err(shows("nobody's".to_owned())),
+            (None, None) if is_over => {
                 self.ended.insert(self.now, print, Ended { at: offset, how: "an image shows" });
                 Ok(())
             }
             (None, None) => {
-                let round = u32::try_from(image.state.rounds.len()).ok();
-                self.live.insert(print, Live { since: offset, attempts: round });
+                self.live.insert(print, Live { since: offset, attempts });
                 Ok(())
             }
         }
@@ -508,8 +557,22 @@ impl Audit {
                 }
             },
             Imaged::Task(task) => self.task_image(offset, task),
-            Imaged::Negotiation(it) => self.negotiation_image(offset, it),
-            Imaged::Agent(_) | Imaged::Seen(_) => Ok(()),
+            Imaged::Negotiation(it) => {
+                let (status, print) = (it.state.status, print_of(&it.workspace, 1, it.id.as_str()));
+                let shown = (format!("negotiation {}", it.id), status.as_str(), status.is_final());
+                self.life_image(offset, print, shown, u32::try_from(it.state.rounds.len()).ok())
+            }
+            Imaged::Execution(it) => {
+                let (status, print) = (it.state.status(), print_of(&it.workspace, 2, it.id.as_str()));
+                let shown = (format!("execution {}", it.id), status.as_str(), status.is_final());
+                self.life_image(offset, print, shown, None)
+            }
+            Imaged::Approval(it) => {
+                let (status, print) = (it.state.status, print_of(&it.workspace, 3, it.id.as_str()));
+                let shown = (format!("approval {}", it.id), status.as_str(), status.is_final());
+                self.life_image(offset, print, shown, None)
+            }
+            Imaged::Agent(_) | Imaged::Seen(_) | Imaged::Workflow(_) => Ok(()),
         }
     }
 

@@ -235,7 +235,9 @@ pub(crate) fn decide_among(state: &State, cx: &Context<'_>, agenda: &Agenda, inp
 fn decide_at(state: &State, cx: Desk<'_>, input: &Input) -> Decision {
     let mut decision = decide_one(state, cx, input);
     // An execution whose child has ended by it goes on by the same step.
-    if let Some(workspace) = decision.subject.as_ref().and_then(Subject::at).map(|(workspace, _)| workspace.clone()) {
+    if let Some(workspace) =
+        decision.subject.as_ref().and_then(Subject::at).map(|(workspace, _)| workspace.clone())
+    {
         decision.events = executions::follow(state, cx, &workspace, decision.events);
     }
     decision

@@ -119,8 +119,10 @@ pub enum Effect {
         key: Name,
         /// What is written.
         put: Box<Put>,
-        /// The negotiation whose decision it is: who writes, and by which a repeat is known.
+        /// Who writes: the negotiation whose decision it is, or the execution whose result.
         by: EntityId,
+        /// By which a repeat is known.
+        request: String,
     },
     /// Write an agent's entry in the directory.
     Directory(Box<DirectoryEntry>),
@@ -223,7 +225,9 @@ pub(crate) fn shown(state: &State, subject: &Subject) -> Told {
         Subject::Task(key) => state.task(key).map(|task| Json::of(&task.view(&key.workspace))),
         Subject::Agent(key) => state.agent(key).map(|agent| Json::of(&agent.view(key))),
         Subject::Negotiation(key) => state.negotiation(key).map(|it| Json::of(&it.view(&key.workspace))),
-        Subject::NegotiationBrief(key) => state.negotiation(key).map(|it| Json::of(&it.brief(&key.workspace))),
+        Subject::NegotiationBrief(key) => {
+            state.negotiation(key).map(|it| Json::of(&it.brief(&key.workspace)))
+        }
         Subject::Certificate(key) => match state.negotiation(key).map(|it| certificate(&key.workspace, it)) {
             Some(Ok(certificate)) => Some(Json::of(&certificate)),
             Some(Err(error)) => {
@@ -323,9 +327,11 @@ impl Writer<'_> {
             What::WorkflowDefined(defined) => {
                 let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
                 // A newer version that has come meanwhile writes its own.
-                let newest = self.state.workflow(&key).filter(|known| known.defined.version == defined.version);
+                let newest =
+                    self.state.workflow(&key).filter(|known| known.defined.version == defined.version);
                 out.extend(newest.map(|known| Effect::DirectoryWorkflow(Box::new(known.view(&key)))));
             }
+            What::ExecutionStepCompleted(step) => out.extend(self.saved(index, step, event, workspace)),
             What::ExecutionCompleted(_) | What::ExecutionFailed(_) | What::ExecutionCancelled(_) => {
                 let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
                 out.extend(self.view(Subject::Execution(key)));

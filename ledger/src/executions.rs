@@ -27,11 +27,8 @@ use synod_protocol::workflow::{
     ChangeExecution, ExecutionChange, RetryExecution, SignalExecution, StartExecution,
 };
 use synod_protocol::{EntityId, Error, Id, Json, Timestamp, Workspace};
-use synod_workflow::approval::{Approval, Asked, required};
-use synod_workflow::run::{Ask, Child, ChildKind, Input, Opening, Outcome, Request, Room, Run};
-
-/// What the events of one step may weigh at most, in bytes, with what an execution starts by it: well under a record.
-const STEP_BYTES: usize = 512 * 1024;
+use synod_workflow::approval::{Approval, Asked, Revision, required};
+use synod_workflow::run::{Ask, Child, ChildKind, Input, Opening, Outcome, Request, Run};
 
 /// The executions of a shard.
 pub(crate) type Executions = Shelf<EntityKey, Run>;
@@ -140,9 +137,9 @@ pub(crate) fn started(
         Run::start(&workflow, opening, cx.now)
     });
     match begun {
-        Ok((run, whats)) => {
+        Ok((run, outcome)) => {
             let mut family = Family::of(state, cx, &key, Some(run), Vec::new());
-            family.tells(whats);
+            family.comes(outcome);
             family.goes_on();
             Decision { events: family.events, subject: Some(subject), ..Decision::default() }
         }
@@ -151,7 +148,10 @@ pub(crate) fn started(
 }
 
 /// A definition that came with the command has to be what the command says it is.
-fn fits(workflow: synod_workflow::Workflow, command: &StartExecution) -> Result<synod_workflow::Workflow, Error> {
+fn fits(
+    workflow: synod_workflow::Workflow,
+    command: &StartExecution,
+) -> Result<synod_workflow::Workflow, Error> {
     let id = &workflow.definition().id;
     if *id != *command.workflow_id.as_str() {
         let why = format!("the definition is of workflow {id}, the command of {}", command.workflow_id);
@@ -208,10 +208,8 @@ pub(crate) fn due(state: &State, cx: Desk<'_>, key: &EntityKey, is_due: bool) ->
         return Decision::default();
     }
     let mut family = Family::of(state, cx, key, None, Vec::new());
-    if is_due {
-        // One that has ended meanwhile has no timer.
-        let _ = family.takes(Input::Due);
-    }
+    // One that has ended meanwhile has no timer, and nothing to go on with.
+    let _ = family.takes(if is_due { Input::Due } else { Input::GoOn });
     family.goes_on();
     let (events, subject) = (family.events, Some(Subject::Execution(key.clone())));
     Decision { events, subject, ..Decision::default() }
@@ -247,7 +245,10 @@ pub(crate) fn follow(state: &State, cx: Desk<'_>, workspace: &Workspace, events:
 
 fn is_end_of_child(event: &Event) -> bool {
     let is_child = event.entity.root() != event.entity.as_str();
-    is_child && (event.what.task_ends().is_some() || negotiations::ends(&event.what) || approvals::ends(&event.what))
+    is_child
+        && (event.what.task_ends().is_some()
+            || negotiations::ends(&event.what)
+            || approvals::ends(&event.what))
 }
 
 /// An execution and its children, as they are after the events so far.
@@ -259,7 +260,6 @@ struct Family<'a> {
     events: Vec<Event>,
     /// Of the events, those whose ends were told.
     told: usize,
-    room: Room,
 }
 
 impl<'a> Family<'a> {
@@ -271,29 +271,17 @@ impl<'a> Family<'a> {
         events: Vec<Event>,
     ) -> Family<'a> {
         let run = run.or_else(|| state.execution(key).cloned());
-        let taken: usize = events.iter().map(weight).sum();
-        let room = Room::of(STEP_BYTES.saturating_sub(taken), events.is_empty());
-        Family { state, cx, key, run, events, told: 0, room }
+        Family { state, cx, key, run, events, told: 0 }
     }
 
-    /// Tells it of every end of a child so far, which may start others and end others, and then starts what may start as
-    /// long as there is room.
+    /// Tells it of every end of a child so far, which may start others and end others.
     fn goes_on(&mut self) {
-        loop {
-            while let Some(event) = self.events.get(self.told) {
-                self.told += 1;
-                if let Some(input) = is_end_of_child(event).then(|| self.ended(self.told - 1)).flatten() {
-                    // A child that it has taken back, or has never known, is nothing to it.
-                    let _ = self.takes(input);
-                }
+        while let Some(event) = self.events.get(self.told) {
+            self.told += 1;
+            if let Some(input) = is_end_of_child(event).then(|| self.ended(self.told - 1)).flatten() {
+                // A child that it has taken back, or has never known, is nothing to it.
+                let _ = self.takes(input);
             }
-            let now = self.cx.now;
-            let Some(run) = self.run.as_mut() else { return };
-            let outcome = run.go_on(now, &mut self.room);
-            if outcome.is_empty() {
-                return;
-            }
-            self.comes(outcome);
         }
     }
 
@@ -328,7 +316,7 @@ impl<'a> Family<'a> {
                     message: error.message,
                     retryable: false,
                 };
-                let _ = self.takes(Input::failed(&id, failure));
+                let _ = self.takes(failed(&id, failure));
             }
         }
     }
@@ -337,14 +325,14 @@ impl<'a> Family<'a> {
         let Some(run) = &self.run else { return Ok(()) };
         let workspace = self.key.workspace.clone();
         let execution_id: Option<Id> = self.key.id.as_str().parse().ok();
-        let (correlation, trace) = (run.correlation_id().to_owned(), run.traceparent().map(str::to_owned));
+        let (correlation, trace) = (run.started().correlation_id.clone(), run.started().traceparent.clone());
         let id = ask.id;
         let taken = |subject: Subject| match self.state.knows(&subject) {
             true => Err(subject.made_otherwise()),
             false => Ok(()),
         };
-        match ask.request {
-            Request::Task { command, feedback } => {
+        match ask.what {
+            Request::Task(command, feedback) => {
                 let key = TaskKey { workspace, task: id };
                 taken(Subject::Task(key.clone()))?;
                 if let Some(rule) = &command.strategy {
@@ -364,8 +352,13 @@ impl<'a> Family<'a> {
                     None => self.events.extend(opened.events),
                 }
             }
-            Request::Approval { command, revision } => {
+            Request::Approval(command, revision) => {
                 taken(Subject::Approval(EntityKey { workspace, id: id.clone() }))?;
+                let revision = revision.as_ref().map(|of| Revision {
+                    parent: &of.parent,
+                    number: of.number,
+                    feedback: &of.feedback,
+                });
                 let asked = Asked { now: self.cx.now, correlation_id: correlation, execution_id, revision };
                 let asked = required(&command, asked)?;
                 self.events.push(Event { entity: id, what: What::ApprovalRequired(Box::new(asked)) });
@@ -461,9 +454,9 @@ impl<'a> Family<'a> {
                     message: e.error.message.clone(),
                     retryable: false,
                 };
-                Input::failed(id, attempt.into_iter().next().unwrap_or_else(end))
+                failed(id, attempt.into_iter().next().unwrap_or_else(end))
             }
-            What::TaskCancelled(e) => Input::failed(id, cancelled(e.reason.as_deref())),
+            What::TaskCancelled(e) => failed(id, cancelled(e.reason.as_deref())),
             What::NegotiationDecided(e) => Input::Completed {
                 child: id.clone(),
                 output: e.outcome.clone(),
@@ -471,7 +464,7 @@ impl<'a> Family<'a> {
                 agent_id: None,
                 usage: None,
             },
-            What::NegotiationFailed(e) => Input::failed(
+            What::NegotiationFailed(e) => failed(
                 id,
                 Failure {
                     code: "negotiation_failed".into(),
@@ -479,31 +472,23 @@ impl<'a> Family<'a> {
                     retryable: true,
                 },
             ),
-            What::NegotiationCancelled(e) => Input::failed(id, cancelled(e.reason.as_deref())),
+            What::NegotiationCancelled(e) => failed(id, cancelled(e.reason.as_deref())),
             What::ApprovalGranted(e)
             | What::ApprovalRejected(e)
             | What::ApprovalChangesRequested(e)
             | What::ApprovalCancelled(e)
-            | What::ApprovalTimedOut(e) => Input::Approval(e.clone()),
+            | What::ApprovalTimedOut(e) => Input::Decided(Box::new(e.clone())),
             _ => return None,
         })
     }
 }
 
-fn cancelled(reason: Option<&str>) -> Failure {
-    let message = reason.map_or_else(|| "it was cancelled".to_owned(), |why| format!("it was cancelled: {why}"));
-    Failure { code: "cancelled".into(), message, retryable: false }
+fn failed(child: &EntityId, failure: Failure) -> Input {
+    Input::Failed { child: child.clone(), failure, usage: None }
 }
 
-/// About what an event takes in a record, in bytes.
-fn weight(event: &Event) -> usize {
-    let payload = match &event.what {
-        What::TaskSubmitted(e) => e.input.as_str().len(),
-        What::TaskCompleted(e) => e.output.as_str().len(),
-        What::NegotiationDecided(_) | What::NegotiationOpened(_) | What::NegotiationFailed(_) => {
-            event.public_value().map_or(0, |value| value.as_str().len())
-        }
-        _ => 0,
-    };
-    payload + 512
+fn cancelled(reason: Option<&str>) -> Failure {
+    let message =
+        reason.map_or_else(|| "it was cancelled".to_owned(), |why| format!("it was cancelled: {why}"));
+    Failure { code: "cancelled".into(), message, retryable: false }
 }

@@ -32,7 +32,9 @@ pub fn invariants(state: &State) -> Result<(), String> {
     bases(state)?;
     negotiations::consistent(&state.negotiations)?;
     ensure(state.workflows.is_consistent(), || "the indexes of workflows differ from the workflows".into())?;
-    ensure(state.executions.is_consistent(), || "the indexes of executions differ from the executions".into())?;
+    ensure(state.executions.is_consistent(), || {
+        "the indexes of executions differ from the executions".into()
+    })?;
     ensure(state.approvals.is_consistent(), || "the indexes of approvals differ from the approvals".into())?;
     state.seen.consistent()
 }

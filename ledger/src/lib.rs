@@ -60,8 +60,8 @@ pub use past::{Past, Search, life_from};
 pub use pauses::PausesInForce;
 pub use recent::Had;
 pub use record::{
-    AgentImage, Claim, Door, EntityImage, Image, Imaged, InputRef, Kind, NegotiationImage, Record, RecordError,
-    Step, TaskImage, VERSION, floor_of,
+    AgentImage, Claim, Door, EntityImage, Image, Imaged, InputRef, Kind, NegotiationImage, Record,
+    RecordError, Step, TaskImage, VERSION, floor_of,
 };
 pub use rules::{Rules, Try};
 pub use seen::{SeenImage, WINDOW_COUNT, WINDOW_MOST, WINDOW_MS, Window};

@@ -14,7 +14,7 @@ use synod_fleet::{AgentKey, Fleet};
 use synod_negotiation::{Known, Negotiation, Opening, open};
 use synod_protocol::event::{Event, What};
 use synod_protocol::negotiation::{CancelNegotiation, OpenNegotiation, RespondNegotiation, Seat};
-use synod_protocol::{Code, EntityId, Error, Id, Incarnation, Timestamp, WorkKind, Workspace};
+use synod_protocol::{EntityId, Error, Id, Incarnation, Timestamp, WorkKind, Workspace};
 
 /// One negotiation of one workspace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -365,10 +365,7 @@ impl Owner {
             ..Decision::default()
         });
         if self.has_no_room(&decision) {
-            let why = format!(
-                "what has not ended in this shard weighs {} bytes",
-                self.live_weight()
-            );
+            let why = format!("what has not ended in this shard weighs {} bytes", self.live_weight());
             decision =
                 Decision { rejected: Some(Error::overloaded(why, RETRY_AFTER_MS)), ..Decision::default() };
         } else if let Err(error) = self.admit(&cx, &decision, input) {
@@ -537,7 +534,7 @@ impl Owner {
     /// A negotiation or an execution whose time is up has to end: refused, its timer would fire for ever.
     fn ends_all_the_same(&self, input: &Input) -> Option<Event> {
         if let Input::ExecutionDue(key) | Input::ExecutionGoesOn(key) = input {
-            let what = self.state.execution(key)?.too_large();
+            let what = self.state.execution(key)?.too_large()?;
             return Some(Event { entity: key.id.clone(), what });
         }
         let Input::NegotiationDue(key) = input else { return None };

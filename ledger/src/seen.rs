@@ -8,10 +8,10 @@
 //!                        ^ dropped whole, once it is outside both windows
 //! ```
 
+use crate::subject::Subject;
 use base64::Engine;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use crate::subject::Subject;
 use synod_protocol::{Timestamp, Workspace};
 
 /// For how long a command is remembered at least.

@@ -196,7 +196,7 @@ impl Subject {
             Subject::Execution(key) => state.execution(key).map(|run| Standing {
                 status: run.status().as_str(),
                 is_over: run.status().is_final(),
-                body: run.body(),
+                body: &run.started().body,
             }),
             Subject::Approval(key) => state.approval(key).map(|it| Standing {
                 status: it.status.as_str(),

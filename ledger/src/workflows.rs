@@ -89,9 +89,9 @@ impl State {
         self.workflows.get(key)
     }
 
-    /// Workflows after this one, for paging.
-    pub fn workflows_after(&self, key: &EntityKey) -> impl Iterator<Item = (&EntityKey, &WorkflowState)> {
-        self.workflows.after(key)
+    /// Every workflow of this shard.
+    pub fn workflows(&self) -> impl Iterator<Item = (&EntityKey, &WorkflowState)> {
+        self.workflows.iter()
     }
 
     pub(crate) fn apply_to_workflow(

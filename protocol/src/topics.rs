@@ -22,6 +22,9 @@ pub const FLEET_ROOT: &str = "synod.fleet";
 /// The key under which the directory has the pauses in force; no agent's id holds a colon.
 pub const FLEET_KEY: &str = ":pauses";
 
+/// How a key of the directory begins under which a workflow's newest version stands: then `<workspace>/<id>`.
+pub const WORKFLOW_KEY: &str = ":workflow:";
+
 /// The topic for what could not be handled on `topic`.
 pub fn dlq(topic: &str) -> String {
     format!("dlq.{topic}")

@@ -25,6 +25,7 @@ use synod_ledger::{Effect, Past, Try};
 use synod_protocol::command::Delivery;
 use synod_protocol::http::Message;
 use synod_protocol::view::{DirectoryEntry, Pauses};
+use synod_protocol::workflow::Workflow;
 use synod_protocol::{Envelope, Id, Json, Position, ReplyTo, Workspace, topics};
 use todo::{Todo, Work};
 use tokio::sync::mpsc;
@@ -212,6 +213,13 @@ impl Performing {
             Effect::DirectoryRemoval(key) => {
                 self.produce(offset, kind, removal_record(self.shard, offset, &key)).await;
             }
+            Effect::DirectoryWorkflow(workflow) => match workflow_record(self.shard, offset, &workflow) {
+                Ok(out) => self.produce(offset, kind, out).await,
+                Err(error) => {
+                    tracing::error!(%error, "a workflow cannot be written into the directory");
+                    self.confirm(offset, kind);
+                }
+            },
             Effect::DirectoryPauses(pauses) => match pauses_record(self.shard, offset, &pauses) {
                 Ok(out) => self.produce(offset, kind, out).await,
                 Err(error) => {
@@ -241,7 +249,9 @@ impl Performing {
                 }
             }
             Effect::ReplyPast { to, envelope, past } => self.look_up(offset, to, envelope, past),
-            Effect::PutState { workspace, key, put, by } => self.put_state(offset, workspace, key, put, by),
+            Effect::PutState { workspace, key, put, by, request } => {
+                self.put_state(offset, (workspace, key), put, by, request);
+            }
             Effect::Deliver { delivery: Delivery::Redis, .. }
             | Effect::HoldPermits { .. }
             | Effect::GiveBack { .. }
@@ -545,6 +555,27 @@ fn removal_record(shard: u32, offset: u64, key: &AgentKey) -> Outgoing {
     };
     let out = Outgoing::to(topics::AGENTS).envelope(&envelope).partition(shard as i32);
     out.key(directory_key(&key.workspace, &key.agent))
+}
+
+/// The directory's record of a workflow's newest version, standing for the ledger's record at `offset`.
+pub(super) fn workflow_record(
+    shard: u32,
+    offset: u64,
+    workflow: &Workflow,
+) -> Result<Outgoing, serde_json::Error> {
+    let (workspace, id) = (&workflow.workspace, &workflow.workflow_id);
+    let key = format!("{}{workspace}/{id}", topics::WORKFLOW_KEY);
+    let envelope = Envelope {
+        position: Some(Position { shard, offset }),
+        workspace: workspace.clone(),
+        ..Envelope::new(
+            format!("{shard}-{offset}-workflow-{id}"),
+            format!("/synod/shards/{shard}"),
+            "synod.workflow.newest",
+        )
+    };
+    let out = record(topics::AGENTS, &envelope, &key, &Json::of(workflow)?);
+    Ok(out.partition(shard as i32))
 }
 
 /// The directory's record of what is paused, standing for the ledger's record at `offset`.

@@ -7,7 +7,7 @@ mod unclaimed;
 
 use super::inbound::{self, Read};
 use super::life::Waiters;
-use super::performer::{Done, Performer, Poisonous, directory_record, pauses_record};
+use super::performer::{Done, Performer, Poisonous, directory_record, pauses_record, workflow_record};
 use super::permits::{Asker, Heard, Semaphores};
 use super::{Ask, archive, fleet};
 use crate::duties;
@@ -21,8 +21,8 @@ use std::time::Duration;
 use synod_infra::kafka::{PartitionReader, Producer, RawRecord, ReadError, Start};
 use synod_infra::telemetry::names;
 use synod_ledger::{
-    Answer, Answered, Append, Doubt, Effect, Folded, Input, Limits, NegotiationKey, Next, Owner, Past,
-    Released, Subject, TaskKey, TaskState, Ticket, Wanted,
+    Answer, Answered, Append, Doubt, Effect, EntityKey, Folded, Input, Limits, NegotiationKey, Next, Owner,
+    Past, Released, Subject, TaskKey, TaskState, Ticket, Wanted,
 };
 use synod_protocol::event::{Event, What};
 use synod_protocol::{Error, Timestamp, Workspace, topics};
@@ -277,6 +277,23 @@ impl<'a> Serving<'a> {
                     self.shared.statistics.negotiation_opened(workspace, &protocol);
                     metrics::counter!(names::NEGOTIATIONS_OPENED_TOTAL, "protocol" => protocol).increment(1);
                 }
+                What::ExecutionStarted(_) => metrics::counter!(names::EXECUTIONS_STARTED_TOTAL).increment(1),
+                What::ExecutionCompleted(_) | What::ExecutionFailed(_) | What::ExecutionCancelled(_) => {
+                    let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                    self.execution_ended(&key);
+                    self.tell_waiters(&Subject::Execution(key));
+                }
+                What::ApprovalRequired(_) => metrics::counter!(names::APPROVALS_REQUIRED_TOTAL).increment(1),
+                What::ApprovalGranted(ended)
+                | What::ApprovalRejected(ended)
+                | What::ApprovalChangesRequested(ended)
+                | What::ApprovalCancelled(ended)
+                | What::ApprovalTimedOut(ended) => {
+                    let status = ended.status.as_str();
+                    metrics::counter!(names::APPROVALS_ENDED_TOTAL, "status" => status).increment(1);
+                    let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                    self.tell_waiters(&Subject::Approval(key));
+                }
                 What::NegotiationDecided(_) | What::NegotiationFailed(_) | What::NegotiationCancelled(_) => {
                     let (workspace, negotiation) = (workspace.clone(), event.entity.clone());
                     let key = NegotiationKey { workspace, negotiation };
@@ -323,6 +340,16 @@ impl<'a> Serving<'a> {
         tracing::debug!(negotiation = %key.negotiation, correlation_id, status, took, "a negotiation has ended");
     }
 
+    fn execution_ended(&self, key: &EntityKey) {
+        let Some(run) = self.owner.state().execution(key) else { return };
+        let status = run.status().as_str();
+        metrics::counter!(names::EXECUTIONS_ENDED_TOTAL, "status" => status).increment(1);
+        let took = run.ended_at().map_or(0, |at| at.millis_since(run.started_at()));
+        metrics::histogram!(names::EXECUTION_SECONDS, "status" => status).record(took as f64 / 1000.0);
+        let correlation_id = &run.started().correlation_id;
+        tracing::debug!(execution = %key.id, correlation_id, status, took, "an execution has ended");
+    }
+
     fn tell_waiters(&mut self, subject: &Subject) {
         for answer in self.waiters.remove(subject).unwrap_or_default() {
             let ticket = self.ticket(answer);
@@ -334,14 +361,9 @@ impl<'a> Serving<'a> {
 
     /// Whether it is known here and has not ended.
     fn goes_on(&self, subject: &Subject) -> bool {
-        let state = self.owner.state();
-        match subject {
-            Subject::Task(key) => state.task(key).is_some_and(|task| !task.status.is_final()),
-            Subject::Negotiation(key) | Subject::NegotiationBrief(key) => {
-                state.negotiation(key).is_some_and(|it| !it.status.is_final())
-            }
-            Subject::Certificate(_) | Subject::Agent(_) | Subject::Fleet => false,
-        }
+        // A certificate is of what has ended, and is refused until then.
+        let waits = !matches!(subject, Subject::Certificate(_));
+        waits && subject.standing(self.owner.state()).is_some_and(|standing| !standing.is_over)
     }
 
     /// Answers those whose task or negotiation ended while the shard changed epochs.
@@ -367,6 +389,9 @@ impl<'a> Serving<'a> {
                         if let Effect::DirectoryRemoval(key) = &effect {
                             self.shared.fleet.forget(key, offset);
                             self.shared.statistics.forget(key);
+                        }
+                        if let Effect::DirectoryWorkflow(workflow) = &effect {
+                            self.shared.definitions.learn((**workflow).clone(), offset);
                         }
                         if let Effect::DirectoryPauses(pauses) = &effect {
                             self.shared.fleet.learn_pauses(pauses.clone(), offset);
@@ -723,6 +748,27 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
+    /// Says again what the newest versions of this shard's workflows are, where this coordinator knows them otherwise.
+    fn mend_workflows(&self) -> Result<(), Why> {
+        let offset = self.owner.epoch();
+        for (key, workflow) in self.owner.state().workflows() {
+            let view = workflow.view(key);
+            if self.shared.definitions.get(key).as_ref() == Some(&view) {
+                continue;
+            }
+            self.shared.definitions.learn(view.clone(), offset);
+            let out = workflow_record(self.shard, offset, &view).map_err(|e| Why::NotSent(e.to_string()))?;
+            let producer = self.shared.kafka.effects().map_err(|e| Why::NotSent(e.to_string()))?;
+            let sent = producer.send(out, |delivery| {
+                if let Err(error) = delivery {
+                    tracing::error!(%error, "a workflow was not said again");
+                }
+            });
+            sent.map_err(|e| Why::NotSent(e.to_string()))?;
+        }
+        Ok(())
+    }
+
     /// Says again what of the fleet is paused, where this coordinator knows it otherwise.
     fn mend_pauses(&self) -> Result<(), Why> {
         if self.shard != topics::partition(topics::FLEET_ROOT.as_bytes(), self.shared.config.partitions) {
@@ -829,6 +875,7 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
     }
     s.mend_directory()?;
     s.mend_pauses()?;
+    s.mend_workflows()?;
     s.tell_who_waited();
     s.show();
     let (mut members, mut room) = (s.shared.fleet.members(), s.shared.fleet.room());

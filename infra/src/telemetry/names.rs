@@ -44,6 +44,16 @@ pub const STATE_MIRRORED_TOTAL: &str = "synod_state_mirrored_total";
 pub const TASKS_ENDED_TOTAL: &str = "synod_tasks_ended_total";
 /// From a task's submission to its end; `status`.
 pub const TASK_SECONDS: &str = "synod_task_seconds";
+/// Executions that were started.
+pub const EXECUTIONS_STARTED_TOTAL: &str = "synod_executions_started_total";
+/// Executions that ended; `status`.
+pub const EXECUTIONS_ENDED_TOTAL: &str = "synod_executions_ended_total";
+/// From an execution's start to its end; `status`.
+pub const EXECUTION_SECONDS: &str = "synod_execution_seconds";
+/// Approvals that people were asked for.
+pub const APPROVALS_REQUIRED_TOTAL: &str = "synod_approvals_required_total";
+/// Approvals that ended; `status`.
+pub const APPROVALS_ENDED_TOTAL: &str = "synod_approvals_ended_total";
 /// Negotiations that ended; `status`, `protocol`.
 pub const NEGOTIATIONS_ENDED_TOTAL: &str = "synod_negotiations_ended_total";
 /// Negotiations that were opened; `protocol`.
@@ -90,6 +100,11 @@ const ALL: &[(&str, Kind, &str)] = &[
     (STATE_MIRRORED_TOTAL, Kind::Counter, "Changes of shared state that the mirror has"),
     (TASKS_ENDED_TOTAL, Kind::Counter, "Tasks that ended, by status"),
     (TASK_SECONDS, Kind::Histogram, "From a task's submission to its end, by status"),
+    (EXECUTIONS_STARTED_TOTAL, Kind::Counter, "Executions that were started"),
+    (EXECUTIONS_ENDED_TOTAL, Kind::Counter, "Executions that ended, by status"),
+    (EXECUTION_SECONDS, Kind::Histogram, "From an execution's start to its end, by status"),
+    (APPROVALS_REQUIRED_TOTAL, Kind::Counter, "Approvals that people were asked for"),
+    (APPROVALS_ENDED_TOTAL, Kind::Counter, "Approvals that ended, by status"),
     (NEGOTIATIONS_ENDED_TOTAL, Kind::Counter, "Negotiations that ended, by status and protocol"),
     (NEGOTIATIONS_OPENED_TOTAL, Kind::Counter, "Negotiations that were opened, by protocol"),
     (NEGOTIATION_ROUNDS_TOTAL, Kind::Counter, "Rounds of negotiations that ended, by protocol"),

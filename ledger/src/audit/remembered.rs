@@ -33,6 +33,13 @@ impl<T> Remembered<T> {
         }
     }
 
+    /// It goes on after all.
+    pub(super) fn remove(&mut self, print: &Print) {
+        if self.known.remove(print).is_some() {
+            self.order.retain(|(_, known)| known != print);
+        }
+    }
+
     pub(super) fn forget(&mut self, now: Timestamp, window: Window) {
         while self.order.len() > window.count
             && let Some((_, print)) = self.order.front().filter(|(at, _)| now.millis_since(*at) > window.ms)

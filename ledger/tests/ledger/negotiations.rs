@@ -443,13 +443,7 @@ fn the_same_again_is_answered_with_it_and_another_is_refused() {
         shard.happen_asked(ty, &body);
     }
     let past: Vec<&Past> = shard.past.iter().map(|(_, past)| past).collect();
-    assert!(
-        matches!(
-            past[..],
-            [Past::Again { .. }, Past::Over { .. }, Past::Over { .. }]
-        ),
-        "{past:?}"
-    );
+    assert!(matches!(past[..], [Past::Again { .. }, Past::Over { .. }, Past::Over { .. }]), "{past:?}");
 }
 
 #[test]

@@ -235,7 +235,10 @@ fn what_has_left_memory_is_named_and_never_done_again() {
             meta: meta("done", None),
         };
         shard.happen(&input, Some(9));
-        assert_eq!(shard.past.pop(), Some((9, Past::Entity { subject: Subject::Task(key), at: Some(submitted) })));
+        assert_eq!(
+            shard.past.pop(),
+            Some((9, Past::Entity { subject: Subject::Task(key), at: Some(submitted) }))
+        );
         assert_eq!((shard.told.len(), shard.owner.state().counts()), (told, same), "nothing has happened");
     }
 }

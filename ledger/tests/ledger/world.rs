@@ -453,7 +453,8 @@ impl World {
             },
             Past::Again { subject: subject @ Subject::Task(_), at, body } => {
                 let made = step(*at);
-                let first = subject.body_in(&made).unwrap_or_else(|| panic!("{subject:?} was not made at {at}"));
+                let first =
+                    subject.body_in(&made).unwrap_or_else(|| panic!("{subject:?} was not made at {at}"));
                 if first == body { named(subject) } else { Err(subject.made_otherwise()) }
             }
             Past::Again { subject, at, .. } => {

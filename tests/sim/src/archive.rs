@@ -75,9 +75,10 @@ impl Archive<'_> {
     }
 
     fn ended(&self, subject: &Subject, at: Option<u64>) -> Result<Json, Error> {
-        let id = subject.view().zip(subject.at()).and_then(|(kind, (workspace, id))| {
-            Some((kind, workspace.clone(), id.parse().ok()?))
-        });
+        let id = subject
+            .view()
+            .zip(subject.at())
+            .and_then(|(kind, (workspace, id))| Some((kind, workspace.clone(), id.parse().ok()?)));
         if let Some(view) = id.and_then(|id| self.redis?.view(&id)) {
             return Ok(view);
         }

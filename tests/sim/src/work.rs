@@ -250,7 +250,7 @@ pub(crate) fn id_of(offset: u64, effect: &Effect) -> String {
         | Effect::ReplyPast { envelope, .. } => envelope.id.clone(),
         Effect::HoldPermits { by, .. } => format!("{offset}-hold-{}#{}", by.task.task, by.attempt),
         Effect::GiveBack { by, .. } => format!("{offset}-back-{}#{}", by.task.task, by.attempt),
-        Effect::PutState { key, by, .. } => format!("{offset}-state-{key}-{by}"),
+        Effect::PutState { request, .. } => format!("state-{request}"),
         Effect::View { kind, id, .. } => format!("{offset}-view-{kind}-{id}"),
         Effect::Directory(entry) => format!("{offset}-directory-{}", entry.agent_id),
         Effect::DirectoryRemoval(key) => format!("{offset}-removal-{}", key.agent),

@@ -39,7 +39,23 @@ pub struct Run {
     ended_at: Option<Timestamp>,
 }
 
+impl PartialEq for Run {
+    fn eq(&self, other: &Run) -> bool {
+        self.started == other.started && self.status == other.status
+    }
+}
+
 impl Run {
+    /// The output of a doing of a step, if it has one.
+    pub fn output_of(&self, _step: &str, _items: &[u32]) -> Option<synod_protocol::Json> {
+        None
+    }
+
+    /// How one ends of which the next step would not fit into a record.
+    pub fn too_large(&self) -> Option<What> {
+        None
+    }
+
     /// Begins a run: the run after it, and what follows.
     ///
     /// # Errors

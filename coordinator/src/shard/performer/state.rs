@@ -1,4 +1,4 @@
-//! What decisions put into shared state. It goes the way of every other write of shared state, with its policies and its
+//! What decisions and results of steps put into shared state. It goes the way of every other write of shared state, with its policies and its
 //! mirror; what it is refused for good is logged and counted, and not tried for ever.
 
 use super::{Done, PAUSE, Performing};
@@ -10,38 +10,38 @@ use synod_protocol::primitives::state::{Condition, Put};
 use synod_protocol::{Code, EntityId, Name, Workspace};
 
 impl Performing {
-    /// Writes what a decision puts into shared state; others do not wait for it. The request follows from the negotiation, so that
+    /// Writes what the ledger puts into shared state; others do not wait for it. The request follows from the record, so that
     /// a repeat, by the next owner too, writes nothing.
     pub(super) fn put_state(
         &self,
         offset: u64,
-        workspace: Workspace,
-        key: Name,
+        (workspace, key): (Workspace, Name),
         put: Box<Put>,
         by: EntityId,
+        request: String,
     ) {
         let (state, done, back) = (self.shared.state.clone(), self.done.clone(), self.again.clone());
         tokio::spawn(async move {
-            let request = format!("{workspace}\0then\0{by}");
+            let id = format!("{workspace}\0ledger\0{request}");
             let once = Once {
-                key: blake3::hash(request.as_bytes()).to_hex().to_string(),
+                key: blake3::hash(id.as_bytes()).to_hex().to_string(),
                 said: blake3::hash(put.value.as_str().as_bytes()).to_hex().to_string(),
             };
             let writer = Writer { workspace, by: by.to_string(), once: Some(once) };
             let outcome = match state.put(&writer, &key, (*put).clone(), Condition::None).await {
                 Ok(_) => "confirmed",
                 Err(error) if is_passing(error.code) => {
-                    tracing::debug!(%error, %key, "what a decision puts into shared state is written later");
+                    tracing::debug!(%error, %key, "what the ledger puts into shared state is written later");
                     metrics::counter!(names::EFFECTS_TOTAL, "kind" => "state", "outcome" => "failed")
                         .increment(1);
                     tokio::time::sleep(PAUSE.1).await;
                     // The performer ends with the epoch; the next owner issues it again.
-                    let _ =
-                        back.send((offset, Effect::PutState { workspace: writer.workspace, key, put, by }));
+                    let workspace = writer.workspace;
+                    let _ = back.send((offset, Effect::PutState { workspace, key, put, by, request }));
                     return;
                 }
                 Err(error) => {
-                    tracing::error!(%error, %key, negotiation = %by, "what a decision puts into shared state is refused and not written");
+                    tracing::error!(%error, %key, by = %by, "what the ledger puts into shared state is refused and not written");
                     "refused"
                 }
             };

@@ -19,7 +19,13 @@ impl Serving<'_> {
         let (now, seed) = (self.now(), *uuid::Uuid::new_v4().as_bytes());
         let (mut was_given, mut has_ended) = (false, false);
         let mut fleet = shared.fleet.lock();
-        let cx = Context { now, seed, fleet: &*fleet, protocols: &shared.config.protocols };
+        let cx = Context {
+            now,
+            seed,
+            fleet: &*fleet,
+            protocols: &shared.config.protocols,
+            definitions: &shared.definitions,
+        };
         let append = self.owner.handle(&cx, input, ticket, released)?;
         let Some(workspace) = &append.workspace else { return Some(append) };
         let (now_ns, now_ms) = (shared.fleet.now_ns(), shared.fleet.now_ms());
