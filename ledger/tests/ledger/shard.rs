@@ -199,6 +199,7 @@ impl Shard {
             seed,
             fleet: &self.fleet,
             protocols: synod_negotiation::Protocols::standard(),
+            definitions: &synod_ledger::NoDefinitions,
         };
         let append = self.owner.handle(&cx, input, ticket, &mut released);
         if let Some(append) = &append {

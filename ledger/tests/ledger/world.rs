@@ -344,7 +344,7 @@ impl World {
         }
         let mut released = Vec::new();
         let append = owner.handle(
-            &Context { now, seed, fleet: &seat.fleet, protocols: synod_negotiation::Protocols::standard() },
+            &Context { now, seed, fleet: &seat.fleet, protocols: synod_negotiation::Protocols::standard(), definitions: &synod_ledger::NoDefinitions },
             input,
             ticket,
             &mut released,

@@ -129,6 +129,7 @@ impl World {
             seed,
             fleet: &self.nodes[node].fleet,
             protocols: Protocols::standard(),
+            definitions: &synod_ledger::NoDefinitions,
         };
         if let Some(append) = s.owner.handle(&cx, input, ticket, &mut released) {
             self.counts_of(node, shard, s, &append);
