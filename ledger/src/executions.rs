@@ -81,10 +81,7 @@ impl State {
         moved: &mut Vec<Moved>,
     ) {
         let is_new = self.executions.get(key).is_none();
-        let mut is_told = matches!(
-            what,
-            What::ExecutionCompleted(_) | What::ExecutionFailed(_) | What::ExecutionCancelled(_)
-        );
+        let mut is_told = what.is_end();
         match what {
             What::ExecutionStarted(started) if is_new => {
                 let known = self.definitions.get(&started.hash).cloned();
@@ -244,11 +241,7 @@ pub(crate) fn follow(state: &State, cx: Desk<'_>, workspace: &Workspace, events:
 }
 
 fn is_end_of_child(event: &Event) -> bool {
-    let is_child = event.entity.root() != event.entity.as_str();
-    is_child
-        && (event.what.task_ends().is_some()
-            || negotiations::ends(&event.what)
-            || approvals::ends(&event.what))
+    event.entity.root() != event.entity.as_str() && event.what.is_end()
 }
 
 /// An execution and its children, as they are after the events so far.

@@ -271,7 +271,13 @@ fn happens(owner: &mut Owner, log: &mut Log, now: Timestamp, meta: Meta, command
     let command = Box::new(command);
     let (fleet, mut released) = (Registry::default(), Vec::new());
     let append = owner.handle(
-        &Context { now, seed: [0; 16], fleet: &fleet, protocols: synod_negotiation::Protocols::standard(), definitions: &synod_ledger::NoDefinitions },
+        &Context {
+            now,
+            seed: [0; 16],
+            fleet: &fleet,
+            protocols: synod_negotiation::Protocols::standard(),
+            definitions: &synod_ledger::NoDefinitions,
+        },
         &Input::Command { command, meta },
         Some(1),
         &mut released,

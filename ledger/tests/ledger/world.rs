@@ -344,7 +344,13 @@ impl World {
         }
         let mut released = Vec::new();
         let append = owner.handle(
-            &Context { now, seed, fleet: &seat.fleet, protocols: synod_negotiation::Protocols::standard(), definitions: &synod_ledger::NoDefinitions },
+            &Context {
+                now,
+                seed,
+                fleet: &seat.fleet,
+                protocols: synod_negotiation::Protocols::standard(),
+                definitions: &synod_ledger::NoDefinitions,
+            },
             input,
             ticket,
             &mut released,

@@ -255,6 +255,7 @@ pub(crate) fn id_of(offset: u64, effect: &Effect) -> String {
         Effect::View { kind, id, .. } => format!("{offset}-view-{kind}-{id}"),
         Effect::Directory(entry) => format!("{offset}-directory-{}", entry.agent_id),
         Effect::DirectoryRemoval(key) => format!("{offset}-removal-{}", key.agent),
+        Effect::DirectoryWorkflow(workflow) => format!("{offset}-workflow-{}", workflow.workflow_id),
         Effect::DirectoryPauses(_) => format!("{offset}-pauses"),
         Effect::DeadLetter { offset: at, .. } => format!("{offset}-letter-{at}"),
     }
