@@ -6,5 +6,7 @@
 
 mod broken;
 mod definitions;
+mod driven;
 mod expressions;
 mod graph;
+mod runs;
