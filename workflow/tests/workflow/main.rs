@@ -7,5 +7,7 @@
 mod approvals;
 mod broken;
 mod definitions;
+mod driven;
 mod expressions;
 mod graph;
+mod runs;
