@@ -1,6 +1,7 @@
 //! Agents: they register, take work when they have room, and complete, fail, decline or forget it; they die in the
 //! middle of it and start anew, or stand still and go on as if nothing had been.
 
+use crate::flows::{Fate, fate, is_of_one};
 use crate::mishap::Mishap;
 use crate::node::agent_key;
 use crate::party::{Purpose, Role};
@@ -289,7 +290,22 @@ impl World {
                 self.met(Met::AnsweredLate);
             }
             let failure = |retryable| Failure { code: "c".into(), message: "m".into(), retryable };
-            let command = if self.rng.happens(self.plan.failing_work) {
+            let command = if is_of_one(&task_id) && !self.rng.happens(self.plan.failing_work / 20) {
+                match fate(&task_id) {
+                    Fate::Fails { retryable } => {
+                        let error = failure(retryable);
+                        Command::FailTask(FailTask { task_id, attempt, attempt_token, error })
+                    }
+                    Fate::Done { output, confidence } => Command::CompleteTask(CompleteTask {
+                        task_id,
+                        attempt,
+                        attempt_token,
+                        output: output.into(),
+                        confidence,
+                        usage: None,
+                    }),
+                }
+            } else if self.rng.happens(self.plan.failing_work) {
                 let error = failure(!self.rng.happens(2_000));
                 Command::FailTask(FailTask { task_id, attempt, attempt_token, error })
             } else if !task_id.as_str().ends_with(":then") && self.rng.happens(self.plan.declined_work) {

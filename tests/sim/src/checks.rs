@@ -1,6 +1,7 @@
 //! What must hold of a ledger alone, whoever wrote it: a reader of its records from the shard's birth on, by the rules
 //! of the design. What `synod replay` checks too is the core's own [`Audit`]; the rest is here.
 
+use crate::runs::Runs;
 use crate::talks::Talks;
 use std::collections::{BTreeMap, BTreeSet};
 use synod_ledger::{Audit, Fold, Keep, Record, State, Step, Verdict, Window, invariants};
@@ -50,6 +51,7 @@ pub struct LedgerCheck {
     window: Window,
     ended: BTreeMap<EntityId, &'static str>,
     talks: Talks,
+    runs: Runs,
     steps: u64,
     images: u64,
     claims: u64,
@@ -74,6 +76,7 @@ impl LedgerCheck {
             window,
             ended: BTreeMap::new(),
             talks: Talks::new(window),
+            runs: Runs::new(window),
             steps: 0,
             images: 0,
             claims: 0,
@@ -116,6 +119,7 @@ impl LedgerCheck {
                 self.command(&step).map_err(wrong)?;
                 self.ends(&step);
                 self.talks.see(&step, self.fold.state()).map_err(wrong)?;
+                self.runs.see(&step, self.fold.state()).map_err(wrong)?;
                 Ok(Seen::Counts(step))
             }
             (Verdict::Counts, Some(_)) => {
@@ -236,6 +240,16 @@ impl LedgerCheck {
         &mut self.talks
     }
 
+    /// Its executions.
+    pub(crate) fn runs(&self) -> &Runs {
+        &self.runs
+    }
+
+    /// The same, to be asked what was met.
+    pub(crate) fn runs_mut(&mut self) -> &mut Runs {
+        &mut self.runs
+    }
+
     /// The latest claim.
     pub fn epoch(&self) -> Option<u64> {
         self.epoch
@@ -261,11 +275,12 @@ impl LedgerCheck {
         (self.claims, self.steps, self.images, self.end - self.claims - self.steps - self.images)
     }
 
-    /// The first task or negotiation that is known and has not ended.
+    /// The first task, negotiation, execution or approval that is known and has not ended; an execution that waits for a signal
+    /// or is paused may do so for ever.
     pub fn first_live(&self) -> Option<String> {
         let mut tasks = self.state().tasks();
         let task = tasks.find(|(_, task)| !task.status.is_final()).map(|(key, _)| &key.task);
-        task.or(self.talks.first_live()).map(ToString::to_string)
+        task.or(self.talks.first_live()).or(self.runs.first_live()).map(ToString::to_string)
     }
 
     /// What must hold of the state.

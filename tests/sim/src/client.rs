@@ -17,6 +17,7 @@ pub(crate) struct Client {
     deeds: usize,
     tasks: Vec<EntityId>,
     pub(crate) opener: crate::opener::Opener,
+    pub(crate) starter: crate::starter::Starter,
 }
 
 impl World {
@@ -56,6 +57,9 @@ impl World {
         }
         if self.rng.happens(self.plan.negotiating) {
             return self.negotiates(party);
+        }
+        if self.rng.happens(self.plan.running) {
+            return self.runs(party);
         }
         let which = self.rng.index(known.max(1));
         let Role::Client(client) = &self.parties[party].role else { return };

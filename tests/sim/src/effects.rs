@@ -231,8 +231,8 @@ impl World {
                 };
                 for met in met {
                     self.met(met);
-                    if met == Met::Awarded {
-                        self.strikes(shard, ack.map(|ack| ack.pid));
+                    if matches!(met, Met::Awarded | Met::ApprovalAsked) {
+                        self.strikes(shard, ack.map(|ack| ack.pid), met);
                     }
                 }
                 self.note_landing(shard, offset, what);
@@ -273,16 +273,20 @@ impl World {
         }
     }
 
-    /// Whoever has just given an award is struck, perhaps: it dies soon, or stands still past its lease.
-    fn strikes(&mut self, shard: u32, owner: Option<Pid>) {
+    /// Whoever has just given an award, or asked people, is struck, perhaps: it dies soon, or stands still past its lease.
+    fn strikes(&mut self, shard: u32, owner: Option<Pid>, after: Met) {
+        let (two, rate, struck) = match after {
+            Met::Awarded => (Met::TwoInAward, self.plan.struck_awards, Met::OwnerStruck),
+            _ => (Met::TwoWhileAsked, self.plan.struck_askers, Met::AskerStruck),
+        };
         if self.nodes.iter().filter(|node| node.serving(shard).is_some()).count() > 1 {
-            self.met(Met::TwoInAward);
+            self.met(two);
         }
         let Some(pid) = owner else { return };
-        if self.calm || !self.rng.happens(self.plan.struck_awards) {
+        if self.calm || !self.rng.happens(rate) {
             return;
         }
-        self.met(Met::OwnerStruck);
+        self.met(struck);
         let (after, stands) = (self.rng.between(1, 12) as u32, self.rng.happens(3_000));
         let how_long = self.plan.lease + self.rng.below(self.plan.lease);
         let node = &mut self.nodes[pid.node];
@@ -309,6 +313,7 @@ impl World {
                 self.is_performed(issued);
                 let published = self.watch.published(&envelope.id, value);
                 self.must(shard, published);
+                self.hears(&envelope.ty, value);
             }
             Effect::Command { root, envelope, value } => {
                 self.is_performed(issued);

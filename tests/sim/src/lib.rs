@@ -11,9 +11,12 @@
 //!   broker.rs redis.rs message.rs                     what it talks to, and what is on its way
 //!   party.rs client.rs agent.rs                       who talks to it, and keeps a journal
 //!   opener.rs answers.rs                              who negotiates, and how they answer
+//!   starter.rs people.rs flows.rs                     who runs workflows and decides approvals, and which workflows
 //!   checks.rs  what must hold of a ledger alone       watch.rs   what must hold of the whole world
 //!   turns.rs   whose turn it may not be               tell.rs    records in a line
 //!   talks.rs   never two awards, each decided once
+//!   runs.rs book.rs shape.rs alone.rs   each execution as its definition says, and as it ends undisturbed
+//!   decisions.rs   each approval asked once, decided once
 //!   tally.rs   what has befallen it
 //!   bug.rs     bugs that are planted on purpose
 //! ```
@@ -21,19 +24,24 @@
 //! Absent: clocks, threads and hash maps (but for the threads of `main.rs`, each with seeds of its own).
 
 mod agent;
+mod alone;
 mod answers;
 mod archive;
+mod book;
 mod broker;
 mod bug;
 pub mod checks;
 mod client;
+mod decisions;
 mod effects;
+mod flows;
 mod lease;
 mod message;
 mod mishap;
 mod node;
 mod opener;
 mod party;
+mod people;
 mod permits;
 mod plan;
 mod presence;
@@ -41,8 +49,11 @@ mod print;
 mod redis;
 mod rng;
 mod run;
+mod runs;
 mod seat;
 mod serve;
+mod shape;
+mod starter;
 mod talks;
 mod tally;
 mod tell;

@@ -80,6 +80,8 @@ pub(crate) enum PartyDoing {
     Done(Box<crate::agent::Work>),
     /// It answers what it was asked in a negotiation.
     Replies(Box<crate::answers::Reply>),
+    /// A client says this.
+    Says(Box<Command>),
     /// A client asks how a negotiation has ended.
     AsksForTheEnd(synod_protocol::EntityId),
 }
@@ -193,6 +195,7 @@ impl World {
             PartyDoing::Handed(body) => self.handed(party, body),
             PartyDoing::Done(work) => self.done(party, *work),
             PartyDoing::Replies(reply) => self.replies(party, *reply),
+            PartyDoing::Says(command) => self.ask(party, *command, Purpose::Other),
             PartyDoing::AsksForTheEnd(negotiation) => self.asks_for_the_end(party, negotiation),
         }
     }

@@ -78,6 +78,12 @@ pub(crate) struct Plan {
     pub(crate) answers: Answers,
     /// Something befalls the owner that has just given an award.
     pub(crate) struck_awards: u32,
+    /// Of what else clients do, so much has to do with executions.
+    pub(crate) running: u32,
+    /// How people decide what they are asked.
+    pub(crate) people: People,
+    /// Something befalls the owner that has just asked people.
+    pub(crate) struck_askers: u32,
     /// One negotiation is held after the last fault.
     pub(crate) holds_one_in_calm: bool,
     /// The state after a record is compared with its author's, so often.
@@ -153,6 +159,21 @@ pub(crate) struct Answers {
     pub(crate) dying: u32,
 }
 
+/// Rates of how people decide what they are asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct People {
+    /// Nobody does.
+    pub(crate) silent: u32,
+    /// Just before its time is up, or just after.
+    pub(crate) late: u32,
+    /// Twice.
+    pub(crate) twice: u32,
+    /// Somebody else tries to, too.
+    pub(crate) strangers: u32,
+    /// An execution that failed is taken up again.
+    pub(crate) retrying: u32,
+}
+
 /// How often something befalls the world in one run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mishaps {
@@ -226,6 +247,9 @@ impl Plan {
             negotiating: some(rng, 6_000),
             answers: Answers::draw(rng),
             struck_awards: some(rng, 9_000),
+            running: some(rng, 8_000),
+            people: People::draw(rng),
+            struck_askers: some(rng, 6_000),
             holds_one_in_calm: rng.happens(1_000),
             compared: 500,
             judged: 3_000,
@@ -235,6 +259,10 @@ impl Plan {
             plan.latency = plan.latency.min(20 * MS);
             (plan.late, plan.appends.late_ack, plan.mishaps.pauses) = (0, 0, 0);
             plan.appends.acks_any_order = false;
+        }
+        if plan.record_limit < RUNS_NEED {
+            // Not even the definition would fit.
+            plan.running = 0;
         }
         plan
     }
@@ -291,6 +319,18 @@ impl Answers {
     }
 }
 
+impl People {
+    fn draw(rng: &mut Rng) -> People {
+        People {
+            silent: some(rng, 2_000),
+            late: some(rng, 5_000),
+            twice: some(rng, 3_000),
+            strangers: some(rng, 2_000),
+            retrying: some(rng, 9_000),
+        }
+    }
+}
+
 impl Mishaps {
     fn draw(rng: &mut Rng) -> Mishaps {
         let mut few = |limit| if rng.happens(4_500) { rng.between(1, limit) } else { 0 };
@@ -312,11 +352,16 @@ impl Mishaps {
     }
 }
 
-/// In some runs hardly anything fits, in some nearly every negotiation does, but for how it ends.
+/// Bytes of a record with which executions can be run.
+const RUNS_NEED: usize = 12_000;
+
+/// In some runs hardly anything fits, in some nearly every negotiation does, but for how it ends, and in some an execution starts
+/// only so much by one step.
 fn record_limit(rng: &mut Rng) -> usize {
     match rng.below(20) {
         0 => 900,
         1 => rng.between(1_300, 2_600) as usize,
+        2..=5 => RUNS_NEED,
         _ => 100_000,
     }
 }

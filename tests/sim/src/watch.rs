@@ -7,10 +7,12 @@ use crate::tally::Met;
 use crate::turns::Turns;
 use crate::world::Ghost;
 use std::collections::{BTreeMap, BTreeSet};
-use synod_ledger::{Answer, Folded, Keep, NegotiationKey, State, Step, TaskKey};
+use synod_ledger::{Answer, EntityKey, Folded, Keep, NegotiationKey, State, Step, TaskKey};
+use synod_protocol::approval::ApprovalStatus;
 use synod_protocol::event::What;
 use synod_protocol::negotiation::{Ask, NegotiationStatus};
 use synod_protocol::view::{Assignment, TaskStatus};
+use synod_protocol::workflow::ExecutionStatus;
 use synod_protocol::{Code, EntityId, Id, Json, Timestamp, Workspace};
 
 /// What is known of one shard.
@@ -61,6 +63,9 @@ pub(crate) struct Watch {
     told_ends: BTreeMap<EntityId, TaskStatus>,
     /// The same of negotiations, with the outcome.
     told_outcomes: BTreeMap<EntityId, (NegotiationStatus, Option<Json>)>,
+    /// The same of executions and approvals.
+    told_runs: BTreeMap<EntityId, (ExecutionStatus, Option<Json>)>,
+    told_decisions: BTreeMap<EntityId, ApprovalStatus>,
     pub(crate) told: u64,
 }
 
@@ -86,6 +91,8 @@ impl Watch {
             accepted: BTreeMap::new(),
             told_ends: BTreeMap::new(),
             told_outcomes: BTreeMap::new(),
+            told_runs: BTreeMap::new(),
+            told_decisions: BTreeMap::new(),
             told: 0,
         }
     }
@@ -125,14 +132,20 @@ impl Watch {
                 watched.backlog = commands_end;
                 let state = watched.ledger.state().clone();
                 watched.claims.insert(offset, AtClaim { lineage: watched.lineage, state });
-                let in_award = watched.ledger.talks().awaiting_commitment() > 0;
-                Ok(("begins", in_award.then_some(Met::ClaimInAward).into_iter().collect()))
+                let (talks, runs) = (watched.ledger.talks(), watched.ledger.runs());
+                let during = [
+                    (talks.awaiting_commitment() > 0, Met::ClaimInAward),
+                    (runs.under_way() > 0, Met::ClaimInRun),
+                    (runs.decisions().pending() > 0, Met::ClaimWhileAsked),
+                ];
+                Ok(("begins", during.into_iter().filter(|(is, _)| *is).map(|(_, met)| met).collect()))
             }
             Seen::Counts(step) => {
                 watched.counts(offset, &step)?;
                 watched.turns.see(&step, watched.ledger.state())?;
                 self.remember_views(shard, &step);
                 let mut met = self.shard_mut(shard).ledger.talks_mut().met();
+                met.extend(self.shard_mut(shard).ledger.runs_mut().met());
                 met.extend(self.of_note(shard, &step));
                 Ok(("counts", met))
             }
@@ -342,6 +355,33 @@ impl Watch {
         {
             self.told_outcomes.insert(over.negotiation_id, (over.status, over.outcome));
         }
+        #[derive(serde::Deserialize)]
+        struct Run {
+            execution_id: EntityId,
+            status: ExecutionStatus,
+            output: Option<Json>,
+        }
+        // One that failed may be taken up again.
+        if let Ok(run) = shown.to::<Run>()
+            && matches!(run.status, ExecutionStatus::Completed | ExecutionStatus::Cancelled)
+        {
+            self.told_runs.insert(run.execution_id, (run.status, run.output));
+        }
+        #[derive(serde::Deserialize)]
+        struct Decided {
+            approval_id: EntityId,
+            status: ApprovalStatus,
+        }
+        if let Ok(decided) = shown.to::<Decided>()
+            && decided.status.is_final()
+        {
+            self.told_decisions.insert(decided.approval_id, decided.status);
+        }
+    }
+
+    /// Executions that will never end by themselves, by what they wait for.
+    pub(crate) fn resting(&self) -> Vec<Met> {
+        self.shards.iter().flat_map(|shard| shard.ledger.runs().resting()).collect()
     }
 
     /// The world is quiet: what was promised is kept.
@@ -359,7 +399,7 @@ impl Watch {
             let task = about.map(|task| TaskKey { workspace: workspace.clone(), task });
             let status = task.as_ref().and_then(|task| ledger.state().task(task)).map(|task| task.status);
             let answered = came.is_some() || ledger.was_turned_away(&workspace, ce_id);
-            let ends = ledger.talks().first_live().is_none();
+            let ends = ledger.talks().first_live().is_none() && ledger.runs().first_live().is_none();
             let kept = answered && status.is_none_or(TaskStatus::is_final) && ends;
             ensure(kept, || {
                 format!("{ce_id} was accepted; the ledger says {came:?}, its task is {status:?}")
@@ -375,7 +415,35 @@ impl Watch {
             .map_err(|why| (found.map_or(0, |(shard, _)| shard), why))?;
         }
         let mut ends = self.told_outcomes.iter();
-        ends.try_for_each(|(id, told)| self.ended_so(id, told))
+        ends.try_for_each(|(id, told)| self.ended_so(id, told))?;
+        self.runs_ended_so()
+    }
+
+    /// Executions and approvals have ended as somebody was told.
+    fn runs_ended_so(&self) -> Result<(), (u32, String)> {
+        let runs = |id: &EntityId| {
+            let key = EntityKey { workspace: Workspace::default_name(), id: id.clone() };
+            let of_root = self.shards.iter().zip(0..).map(move |(s, shard)| (shard, s.ledger.runs()));
+            (key, of_root)
+        };
+        for (id, (status, output)) in &self.told_runs {
+            let (key, mut all) = runs(id);
+            let found = all.find_map(|(shard, runs)| Some((shard, runs.ended(&key)?)));
+            let is_so = found.is_some_and(|(_, (is, had))| is == *status && had == output.as_ref());
+            ensure(is_so, || {
+                format!("somebody was told that execution {id} had ended as {status:?}, and it is {found:?}")
+            })
+            .map_err(|why| (found.map_or(0, |(shard, _)| shard), why))?;
+        }
+        for (id, status) in &self.told_decisions {
+            let (key, mut all) = runs(id);
+            let found = all.find_map(|(shard, runs)| Some((shard, runs.decisions().ended(&key)?)));
+            ensure(found.is_some_and(|(_, is)| is == *status), || {
+                format!("somebody was told that approval {id} had ended as {status:?}, and it is {found:?}")
+            })
+            .map_err(|why| (found.map_or(0, |(shard, _)| shard), why))?;
+        }
+        Ok(())
     }
 
     /// A negotiation has ended as somebody was told.
@@ -460,6 +528,13 @@ fn view_of(state: &State, workspace: &Workspace, entity: &EntityId) -> Option<Js
     let key = TaskKey { workspace: workspace.clone(), task: entity.clone() };
     if let Some(task) = state.task(&key) {
         return Json::of(&task.view(workspace)).ok();
+    }
+    let key = EntityKey { workspace: workspace.clone(), id: entity.clone() };
+    if let Some(run) = state.execution(&key) {
+        return Json::of(&run.view(workspace)).ok();
+    }
+    if let Some(approval) = state.approval(&key) {
+        return Json::of(&approval.view(workspace)).ok();
     }
     let agent = synod_fleet::AgentKey { workspace: workspace.clone(), agent: entity.as_str().parse().ok()? };
     Json::of(&state.agent(&agent)?.view(&agent)).ok()

@@ -132,6 +132,9 @@ impl World {
             definitions: &synod_ledger::NoDefinitions,
         };
         if let Some(append) = s.owner.handle(&cx, input, ticket, &mut released) {
+            if matches!(input, Input::ExecutionGoesOn(_)) {
+                self.met(Met::RunWentOn);
+            }
             self.counts_of(node, shard, s, &append);
             self.append(node, shard, s, append);
             if let Some(image) = s.owner.image() {

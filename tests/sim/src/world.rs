@@ -191,6 +191,9 @@ impl World {
             What::IsQuiet => match self.why_not_quiet() {
                 why if why.is_empty() => {
                     self.quiet = true;
+                    for met in self.watch.resting() {
+                        self.met(met);
+                    }
                     if let Err((shard, why)) = self.watch.at_the_end() {
                         self.breaks(Some(shard), why);
                     }
@@ -293,6 +296,7 @@ impl World {
         (self.plan.appends, self.plan.messages) = Default::default();
         (self.plan.silent_work, self.plan.failing_work, self.plan.declined_work) = (0, 0, 0);
         self.plan.answers = Default::default();
+        self.plan.people = Default::default();
         self.redis.down_until = self.now;
         for node in 0..self.nodes.len() {
             self.nodes[node].dies_after = None;
