@@ -181,6 +181,12 @@ impl Watch {
                 continue;
             }
             last = Some(&event.entity);
+            if let What::ApprovalRequired(asked) = &event.what
+                && let Some(parent) = &asked.parent
+            {
+                // Which is shown with the revision after it from now on.
+                self.views.extend(views_of(state, workspace, parent).map(|view| hash(view.as_str())));
+            }
             self.views.extend(views_of(state, workspace, &event.entity).map(|view| hash(view.as_str())));
         }
     }
