@@ -3,11 +3,13 @@
 mod agent_list;
 mod agents;
 mod answer;
+mod approvals;
 mod commands;
 mod contexts;
 mod events;
 mod fleet;
 mod gather;
+mod kind;
 mod negotiations;
 mod operate;
 mod pages;
@@ -73,6 +75,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(negotiations::get_certificate))
         .routes(routes!(negotiations::post_response))
         .routes(routes!(negotiations::cancel_negotiation))
+        .routes(routes!(approvals::post_approval, approvals::list_approvals))
+        .routes(routes!(approvals::get_approval))
+        .routes(routes!(approvals::post_decision))
+        .routes(routes!(approvals::post_revision))
         .routes(routes!(tools::list_tools))
         .routes(routes!(tools::post_coordinate))
         .routes(routes!(tools::post_aggregate_votes))
