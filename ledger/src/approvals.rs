@@ -35,18 +35,6 @@ pub(crate) fn is_about_one(what: &What) -> bool {
     what.ce_type().starts_with("synod.approval.")
 }
 
-/// Whether an approval has ended by this.
-pub(crate) fn ends(what: &What) -> bool {
-    matches!(
-        what,
-        What::ApprovalGranted(_)
-            | What::ApprovalRejected(_)
-            | What::ApprovalChangesRequested(_)
-            | What::ApprovalCancelled(_)
-            | What::ApprovalTimedOut(_)
-    )
-}
-
 impl State {
     /// One approval.
     pub fn approval(&self, key: &EntityKey) -> Option<&Approval> {
@@ -67,7 +55,7 @@ impl State {
         moved: &mut Vec<Moved>,
     ) {
         let is_new = self.approvals.get(key).is_none();
-        let mut is_told = ends(what);
+        let mut is_told = what.is_end();
         match what {
             What::ApprovalRequired(asked) if is_new => {
                 is_told = true;

@@ -490,10 +490,7 @@ impl Audit {
             _ => {}
         }
         self.goes_on(offset, print, name, execution)?;
-        if matches!(
-            event.what,
-            What::ExecutionCompleted(_) | What::ExecutionFailed(_) | What::ExecutionCancelled(_)
-        ) {
+        if event.what.is_end() {
             self.live.remove(&print);
             self.ended.insert(self.now, print, Ended { at: offset, how: name });
         }
@@ -509,7 +506,7 @@ impl Audit {
             return self.begins(offset, print, 0, approval);
         }
         self.goes_on(offset, print, name, approval)?;
-        if approvals::ends(&event.what) {
+        if event.what.is_end() {
             self.live.remove(&print);
             self.ended.insert(self.now, print, Ended { at: offset, how: name });
         }

@@ -5,6 +5,7 @@
 mod started;
 
 use crate::approvals;
+use crate::executions;
 use crate::negotiations::{self, NegotiationKey};
 use crate::past::Past;
 use crate::recent::{Had, Recent};
@@ -319,7 +320,7 @@ impl Writer<'_> {
                 let key = NegotiationKey { workspace: workspace.clone(), negotiation: event.entity.clone() };
                 out.extend(self.asks(index, &key, e));
             }
-            what if negotiations::ends(what) => {
+            what if what.is_end() && negotiations::is_about_one(what) => {
                 out.extend(self.appraises(index, event, workspace));
                 let key = NegotiationKey { workspace: workspace.clone(), negotiation: event.entity.clone() };
                 out.extend(self.view(Subject::Negotiation(key)));
@@ -332,11 +333,11 @@ impl Writer<'_> {
                 out.extend(newest.map(|known| Effect::DirectoryWorkflow(Box::new(known.view(&key)))));
             }
             What::ExecutionStepCompleted(step) => out.extend(self.saved(index, step, event, workspace)),
-            What::ExecutionCompleted(_) | What::ExecutionFailed(_) | What::ExecutionCancelled(_) => {
+            what if what.is_end() && executions::is_about_one(what) => {
                 let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
                 out.extend(self.view(Subject::Execution(key)));
             }
-            what if approvals::ends(what) => {
+            what if what.is_end() && approvals::is_about_one(what) => {
                 let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
                 out.extend(self.view(Subject::Approval(key)));
             }

@@ -81,10 +81,7 @@ impl State {
         moved: &mut Vec<Moved>,
     ) {
         let is_new = self.executions.get(key).is_none();
-        let mut is_told = matches!(
-            what,
-            What::ExecutionCompleted(_) | What::ExecutionFailed(_) | What::ExecutionCancelled(_)
-        );
+        let mut is_told = what.is_end();
         match what {
             What::ExecutionStarted(started) if is_new => {
                 let known = self.definitions.get(&started.hash).cloned();
@@ -244,11 +241,7 @@ pub(crate) fn follow(state: &State, cx: Desk<'_>, workspace: &Workspace, events:
 }
 
 fn is_end_of_child(event: &Event) -> bool {
-    let is_child = event.entity.root() != event.entity.as_str();
-    is_child
-        && (event.what.task_ends().is_some()
-            || negotiations::ends(&event.what)
-            || approvals::ends(&event.what))
+    event.entity.root() != event.entity.as_str() && event.what.is_end()
 }
 
 /// An execution and its children, as they are after the events so far.
@@ -260,6 +253,8 @@ struct Family<'a> {
     events: Vec<Event>,
     /// Of the events, those whose ends were told.
     told: usize,
+    /// What they take in the record, in bytes, about.
+    weight: usize,
 }
 
 impl<'a> Family<'a> {
@@ -271,7 +266,9 @@ impl<'a> Family<'a> {
         events: Vec<Event>,
     ) -> Family<'a> {
         let run = run.or_else(|| state.execution(key).cloned());
-        Family { state, cx, key, run, events, told: 0 }
+        let mut family = Family { state, cx, key, run, events: Vec::new(), told: 0, weight: 0 };
+        family.adds(events);
+        family
     }
 
     /// Tells it of every end of a child so far, which may start others and end others.
@@ -288,20 +285,26 @@ impl<'a> Family<'a> {
     /// The execution takes an input.
     fn takes(&mut self, input: Input) -> Result<(), Error> {
         let Some(run) = self.run.as_mut() else { return Ok(()) };
-        let outcome = run.decide(self.cx.now, input)?;
+        let outcome = run.decide_after(self.cx.now, input, self.weight)?;
         self.comes(outcome);
         Ok(())
     }
 
-    fn tells(&mut self, whats: Vec<What>) {
-        let entity = &self.key.id;
-        self.events.extend(whats.into_iter().map(|what| Event { entity: entity.clone(), what }));
+    fn adds(&mut self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            self.weight += weight(&event);
+            self.events.push(event);
+        }
+    }
+
+    fn tells(&mut self, id: &EntityId, whats: Vec<What>) {
+        self.adds(whats.into_iter().map(|what| Event { entity: id.clone(), what }));
     }
 
     /// What comes of an input: its events, its asks, and what it takes back.
     fn comes(&mut self, outcome: Outcome) {
         let Outcome { whats, asks, taken_back } = outcome;
-        self.tells(whats);
+        self.tells(&self.key.id, whats);
         for child in taken_back {
             self.take_back(&child);
         }
@@ -341,7 +344,7 @@ impl<'a> Family<'a> {
                 }
                 let mut submitted = task::submission(&command, self.cx.now, correlation, trace)?;
                 (submitted.feedback, submitted.execution_id) = (feedback, execution_id);
-                self.events.extend(submitted_now(self.cx, &key, submitted, alone));
+                self.adds(submitted_now(self.cx, &key, submitted, alone));
             }
             Request::Negotiation(command) => {
                 let key = NegotiationKey { workspace, negotiation: id };
@@ -349,7 +352,7 @@ impl<'a> Family<'a> {
                 let opened = negotiations::opened_as(self.state, self.cx, key, &command, correlation, trace);
                 match opened.rejected {
                     Some(error) => return Err(error),
-                    None => self.events.extend(opened.events),
+                    None => self.adds(opened.events),
                 }
             }
             Request::Approval(command, revision) => {
@@ -361,7 +364,7 @@ impl<'a> Family<'a> {
                 });
                 let asked = Asked { now: self.cx.now, correlation_id: correlation, execution_id, revision };
                 let asked = required(&command, asked)?;
-                self.events.push(Event { entity: id, what: What::ApprovalRequired(Box::new(asked)) });
+                self.adds([Event { entity: id, what: What::ApprovalRequired(Box::new(asked)) }]);
             }
         }
         Ok(())
@@ -388,7 +391,7 @@ impl<'a> Family<'a> {
                 self.approval(&key).map(|it| it.take_back(WHY, self.cx.now)).unwrap_or_default()
             }
         };
-        self.events.extend(whats.into_iter().map(|what| Event { entity: id.clone(), what }));
+        self.tells(&id, whats);
     }
 
     fn task(&self, key: &TaskKey) -> Option<TaskState> {
@@ -491,4 +494,9 @@ fn cancelled(reason: Option<&str>) -> Failure {
     let message =
         reason.map_or_else(|| "it was cancelled".to_owned(), |why| format!("it was cancelled: {why}"));
     Failure { code: "cancelled".into(), message, retryable: false }
+}
+
+/// What an event takes in a record, in bytes, about.
+fn weight(event: &Event) -> usize {
+    256 + event.entity.as_str().len() + event.public_value().map_or(0, |value| value.as_str().len())
 }

@@ -68,11 +68,6 @@ pub(crate) fn is_about_one(what: &What) -> bool {
     what.ce_type().starts_with("synod.negotiation.")
 }
 
-/// Whether a negotiation has ended by this.
-pub(crate) fn ends(what: &What) -> bool {
-    matches!(what, What::NegotiationDecided(_) | What::NegotiationFailed(_) | What::NegotiationCancelled(_))
-}
-
 impl State {
     /// One negotiation.
     pub fn negotiation(&self, key: &NegotiationKey) -> Option<&Negotiation> {
@@ -100,7 +95,7 @@ impl State {
         what: &What,
         moved: &mut Vec<Moved>,
     ) {
-        let ends = ends(what);
+        let ends = what.is_end();
         let is_new = self.negotiations.get(key).is_none();
         match what {
             What::NegotiationOpened(opened) if is_new => {

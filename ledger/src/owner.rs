@@ -534,7 +534,7 @@ impl Owner {
     /// A negotiation or an execution whose time is up has to end: refused, its timer would fire for ever.
     fn ends_all_the_same(&self, input: &Input) -> Option<Event> {
         if let Input::ExecutionDue(key) | Input::ExecutionGoesOn(key) = input {
-            let what = self.state.execution(key)?.too_large()?;
+            let what = self.state.execution(key)?.does_not_fit()?;
             return Some(Event { entity: key.id.clone(), what });
         }
         let Input::NegotiationDue(key) = input else { return None };

@@ -202,6 +202,24 @@ impl What {
         self
     }
 
+    /// Whether the task, negotiation, execution or approval that it happened to is over by it.
+    pub fn is_end(&self) -> bool {
+        matches!(
+            self,
+            What::NegotiationDecided(_)
+                | What::NegotiationFailed(_)
+                | What::NegotiationCancelled(_)
+                | What::ExecutionCompleted(_)
+                | What::ExecutionFailed(_)
+                | What::ExecutionCancelled(_)
+                | What::ApprovalGranted(_)
+                | What::ApprovalRejected(_)
+                | What::ApprovalChangesRequested(_)
+                | What::ApprovalCancelled(_)
+                | What::ApprovalTimedOut(_)
+        ) || self.task_ends().is_some()
+    }
+
     /// How a task has ended, where that is what happened.
     pub fn task_ends(&self) -> Option<TaskStatus> {
         match self {

@@ -8,6 +8,7 @@ use crate::graph::{Cycle, Graph, Longest};
 use crate::problem::{Finds, Problems};
 use crate::source::{Format, Node};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A checked workflow. Cheap to clone.
@@ -185,7 +186,7 @@ impl Outline {
     pub(crate) fn step<'d>(&self, definition: &'d Definition, number: usize) -> Option<&'d Step> {
         let (first, rest) = self.places.get(number)?.route.split_first()?;
         let top = definition.steps.get(*first)?;
-        rest.iter().try_fold(top, |step, i| step.children().into_iter().nth(*i).map(|(_, child)| child))
+        rest.iter().try_fold(top, |step, i| step.child(*i))
     }
 
     pub(crate) fn graph(&self, definition: &Definition) -> Graph {
@@ -277,6 +278,29 @@ impl Workflow {
     /// What a step waits for before it starts; its graph's edges say besides what it waits for before it ends.
     pub fn starts_after(&self, number: usize) -> BTreeSet<usize> {
         self.inner.gates.get(number).cloned().unwrap_or_default()
+    }
+
+    /// As [`Workflow::starts_after`], without a copy.
+    pub(crate) fn gate(&self, number: usize) -> impl Iterator<Item = usize> {
+        self.inner.gates.get(number).into_iter().flatten().copied()
+    }
+
+    /// A step and all that is within it, fallbacks included: they stand in the document one after another.
+    pub(crate) fn within(&self, number: usize) -> Range<usize> {
+        let places = &self.inner.outline.places;
+        let depth = places.get(number).map_or(0, |place| place.depth);
+        let inside = places.iter().skip(number + 1).take_while(|place| place.depth > depth).count();
+        number..number + 1 + inside
+    }
+
+    /// The step that is done instead of one.
+    pub(crate) fn fallback(&self, number: usize) -> Option<usize> {
+        self.children(Some(number)).find(|step| self.role(*step) == Role::Fallback)
+    }
+
+    /// What a block consists of, without the fallback of the block.
+    pub(crate) fn members(&self, number: Option<usize>) -> impl Iterator<Item = usize> {
+        self.children(number).filter(|step| self.role(*step) != Role::Fallback)
     }
 
     /// The steps that wait for one before they start.

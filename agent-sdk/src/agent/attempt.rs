@@ -173,6 +173,7 @@ fn complete(context: &Context, output: Json) -> Command {
         attempt_token: work.attempt_token.clone(),
         output,
         confidence: context.confidence(),
+        usage: context.usage(),
     })
 }
 

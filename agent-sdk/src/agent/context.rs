@@ -13,6 +13,7 @@ use std::time::Duration;
 use synod_protocol::checkpoint::CheckpointCause;
 use synod_protocol::command::ReportProgress;
 use synod_protocol::view::Assignment;
+use synod_protocol::workflow::Usage;
 use synod_protocol::{Capability, Code, Command, EntityId, Envelope, Error, Id, Json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,7 @@ struct Inner {
     /// Whether the mesh has been told that it runs.
     started: AtomicBool,
     confidence: Mutex<Option<f64>>,
+    usage: Mutex<Option<Usage>>,
     checkpoints: Option<Arc<Checkpoints>>,
 }
 
@@ -56,9 +58,19 @@ impl Context {
             correlation_id: envelope.correlation_id,
             causation_id: Some(envelope.id),
         };
-        let (started, confidence) = Default::default();
-        let inner =
-            Inner { mesh, agent, assignment, origin, until, cancelled, started, confidence, checkpoints };
+        let (started, confidence, usage) = Default::default();
+        let inner = Inner {
+            mesh,
+            agent,
+            assignment,
+            origin,
+            until,
+            cancelled,
+            started,
+            confidence,
+            usage,
+            checkpoints,
+        };
         Context { inner: Arc::new(inner) }
     }
 
@@ -148,6 +160,21 @@ impl Context {
         *self.inner.confidence.lock().unwrap_or_else(PoisonError::into_inner) = Some(confidence);
     }
 
+    /// Adds to what this attempt has used up, which counts against the budget of the workflow that it is a step of: tokens,
+    /// and money in millionths of its unit.
+    pub fn add_usage(&self, tokens: u64, money_micros: u64) {
+        let mut usage = self.inner.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = usage.get_or_insert_default();
+        sum.tokens = sum.tokens.saturating_add(tokens);
+        sum.money_micros = sum.money_micros.saturating_add(money_micros);
+    }
+
+    /// Why it is done once more, where a workflow asks again: `{"attempt", "error"}` after a failure, or the changes that people
+    /// want, `{"revision", "approver", "comment", "response_data"}`.
+    pub fn feedback(&self) -> Option<&Json> {
+        self.inner.assignment.feedback.as_ref()
+    }
+
     /// Saves the agent's own context now.
     ///
     /// # Errors
@@ -166,6 +193,10 @@ impl Context {
 
     pub(crate) fn confidence(&self) -> Option<f64> {
         *self.inner.confidence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        *self.inner.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn origin(&self) -> &Origin {

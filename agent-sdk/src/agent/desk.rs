@@ -292,6 +292,7 @@ mod tests {
             attempt_token: "secret".into(),
             capability: Some("c".parse().unwrap()),
             input: Json::null(),
+            feedback: None,
             deadline: Timestamp::from_millis(31_000),
             incarnation: incarnation.parse().unwrap(),
         };

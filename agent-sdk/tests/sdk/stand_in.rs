@@ -337,6 +337,7 @@ fn assignment(memory: &Memory, task_id: &str) -> Delivery {
         attempt_token: format!("token-{}", last.attempt),
         capability: task.capability.clone(),
         input: task.input.clone(),
+        feedback: None,
         deadline: task.deadline,
         incarnation: last.incarnation.clone(),
     };

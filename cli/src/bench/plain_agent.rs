@@ -111,6 +111,7 @@ impl Who {
             attempt_token: work.attempt_token,
             output: work.input,
             confidence: None,
+            usage: None,
         }))
     }
 }

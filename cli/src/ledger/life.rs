@@ -191,6 +191,15 @@ impl Life {
                 let (status, id) = (it.state.status, it.id.as_str());
                 (&it.workspace, id, status.as_str(), 0, status.is_final())
             }
+            Imaged::Workflow(it) => (&it.workspace, it.id.as_str(), "defined", 0, false),
+            Imaged::Execution(it) => {
+                let (status, id) = (it.state.status(), it.id.as_str());
+                (&it.workspace, id, status.as_str(), 0, status.is_final())
+            }
+            Imaged::Approval(it) => {
+                let (status, id) = (it.state.status, it.id.as_str());
+                (&it.workspace, id, status.as_str(), 0, status.is_final())
+            }
             Imaged::Shard(_) | Imaged::Seen(_) => return,
         };
         if *workspace != self.workspace || id != self.entity.as_str() {
@@ -250,13 +259,7 @@ fn standing(before: Option<Standing>, offset: u64, now: Timestamp, event: &Event
     match before {
         Some(before) if before.status == status => Some(Standing { attempts, ..before }),
         _ => {
-            let is_final = matches!(
-                event.what,
-                What::TaskCompleted(_)
-                    | What::TaskFailed(_)
-                    | What::TaskDeadLettered(_)
-                    | What::TaskCancelled(_)
-            );
+            let is_final = event.what.is_end();
             Some(Standing { status: status.to_owned(), since_offset: offset, since: now, is_final, attempts })
         }
     }

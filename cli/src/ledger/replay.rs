@@ -399,6 +399,9 @@ fn near(entry: &Entry) -> Near {
                 Imaged::Task(task) => format!("task {}", task.id),
                 Imaged::Agent(agent) => format!("agent {}", agent.id),
                 Imaged::Negotiation(it) => format!("negotiation {}", it.id),
+                Imaged::Workflow(it) => format!("workflow {}", it.id),
+                Imaged::Execution(it) => format!("execution {}", it.id),
+                Imaged::Approval(it) => format!("approval {}", it.id),
             };
             format!("image {}/{} of {of}", image.epoch, image.n)
         }

@@ -347,6 +347,7 @@ fn what_is_halted_is_taken_back_at_no_cost_and_waits() {
             seed: [9; 16],
             fleet: &Halted(&registry),
             protocols: synod_negotiation::Protocols::standard(),
+            definitions: &synod_ledger::NoDefinitions,
         };
         let Some(append) = shard.owner.handle(&cx, &input, None, &mut released) else { continue };
         let offset = shard.log.append(shard.now, append.bytes);

@@ -302,6 +302,7 @@ impl World {
                     attempt_token,
                     output,
                     confidence: None,
+                    usage: None,
                 })
             };
             self.ask(party, command, Purpose::Other);

@@ -318,7 +318,10 @@ impl World {
                 self.is_performed(issued);
                 self.directory(shard, offset, entry);
             }
-            Effect::DeadLetter { .. } | Effect::DirectoryRemoval(_) | Effect::DirectoryPauses(_) => {
+            Effect::DeadLetter { .. }
+            | Effect::DirectoryRemoval(_)
+            | Effect::DirectoryWorkflow(_)
+            | Effect::DirectoryPauses(_) => {
                 self.is_performed(issued);
             }
             Effect::Deliver { agent, attempt_id, value, .. } => {

@@ -53,6 +53,9 @@ fn imaged(of: &Imaged) -> String {
         Imaged::Task(task) => format!("task {}: {}", task.id, task.state.status.as_str()),
         Imaged::Agent(agent) => format!("agent {}", agent.id),
         Imaged::Negotiation(it) => format!("negotiation {}: {}", it.id, it.state.status.as_str()),
+        Imaged::Workflow(it) => format!("workflow {}: version {}", it.id, it.state.defined.version),
+        Imaged::Execution(it) => format!("execution {}: {}", it.id, it.state.status().as_str()),
+        Imaged::Approval(it) => format!("approval {}: {}", it.id, it.state.status.as_str()),
     }
 }
 

@@ -129,6 +129,7 @@ impl World {
             seed,
             fleet: &self.nodes[node].fleet,
             protocols: Protocols::standard(),
+            definitions: &synod_ledger::NoDefinitions,
         };
         if let Some(append) = s.owner.handle(&cx, input, ticket, &mut released) {
             self.counts_of(node, shard, s, &append);
@@ -254,6 +255,7 @@ pub(crate) fn id_of(offset: u64, effect: &Effect) -> String {
         Effect::View { kind, id, .. } => format!("{offset}-view-{kind}-{id}"),
         Effect::Directory(entry) => format!("{offset}-directory-{}", entry.agent_id),
         Effect::DirectoryRemoval(key) => format!("{offset}-removal-{}", key.agent),
+        Effect::DirectoryWorkflow(workflow) => format!("{offset}-workflow-{}", workflow.workflow_id),
         Effect::DirectoryPauses(_) => format!("{offset}-pauses"),
         Effect::DeadLetter { offset: at, .. } => format!("{offset}-letter-{at}"),
     }

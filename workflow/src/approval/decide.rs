@@ -252,7 +252,6 @@ impl Approval {
     /// # Errors
     /// No changes were requested, something else was resubmitted before, its execution does it, or it cannot be asked.
     pub fn resubmit(&self, command: &ResubmitApproval, now: Timestamp) -> Result<Resubmitted, Error> {
-        command.check()?;
         if let Some(execution) = &self.required.execution_id {
             let message =
                 format!("{} belongs to execution {execution}, which asks again by itself", self.id());

@@ -104,8 +104,11 @@ fn inside(kind: &Kind, pointer: &str, finds: &mut Finds<'_>) {
         }
         Kind::Negotiation(negotiation) => {
             if let Some(invite) = &negotiation.invite {
-                capability(finds, &at("invite/capability"), &invite.capability);
-                within(finds, &at("invite/at_most"), invite.at_most, 1..=1_000);
+                if let Some(name) = &invite.capability {
+                    capability(finds, &at("invite/capability"), name);
+                }
+                within(finds, &at("invite/min"), invite.min, 1..=1_000);
+                within(finds, &at("invite/max"), invite.max, invite.min.unwrap_or(1).clamp(1, 1_000)..=1_000);
             }
             within(finds, &at("round_ms"), negotiation.round_ms, 10..=7 * 24 * 3_600_000);
             if negotiation.participants.is_null() && negotiation.invite.is_none() {

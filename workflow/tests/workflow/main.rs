@@ -4,7 +4,10 @@
 // That hostile texts end soon is seen by a clock, and the judge of expressions takes a hash map.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod approvals;
 mod broken;
 mod definitions;
+mod driven;
 mod expressions;
 mod graph;
+mod runs;

@@ -199,7 +199,13 @@ impl Living {
         let mut released = Vec::new();
         let owner = self.owner.as_mut().unwrap();
         let append = owner.handle(
-            &Context { now, seed, fleet: &fleet, protocols: synod_negotiation::Protocols::standard() },
+            &Context {
+                now,
+                seed,
+                fleet: &fleet,
+                protocols: synod_negotiation::Protocols::standard(),
+                definitions: &synod_ledger::NoDefinitions,
+            },
             &input,
             None,
             &mut released,
