@@ -9,3 +9,4 @@ mod definitions;
 mod expressions;
 mod graph;
 mod runs;
+mod standard;
