@@ -258,6 +258,9 @@ impl Reader<'_> {
                 return Err("`{` without its `}`".into());
             }
             self.written.push('}');
+        } else if matches!(c, 'p' | 'P') {
+            // `\pL`: the letter belongs to it, so that a count multiplies the whole.
+            self.written.extend(self.rest.next());
         }
         Ok(())
     }

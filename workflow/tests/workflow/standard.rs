@@ -40,7 +40,7 @@ fn points_in_time_and_spans_are_computed_with() {
         "duration('10m') + duration('50s') == duration('650s')",
         "duration('10m') - duration('50s') == duration('9m10s')",
         "duration('1h') == duration('60m') && duration('-1.5h') == duration('-90m')",
-        "duration('1h34us') == duration('3600000034us') && duration('.5s') != duration('1s') || true",
+        "duration('1h34us') == duration('3600000034us')",
         "duration('0') == duration('0s') && duration('+1ms') == duration('1000us')",
         "duration('1.0000000019s') == duration('1000000001ns')",
         "duration('9223372036854775807ns') > duration('-9223372036854775808ns')",
@@ -92,6 +92,7 @@ fn points_in_time_and_spans_are_computed_with() {
         ("duration('5')", "is no duration"),
         ("duration('1d')", "is no duration"),
         ("duration('1.s')", "is no duration"),
+        ("duration('.5s')", "is no duration"),
         ("duration('--1s')", "is no duration"),
         ("duration('320000000000s')", "beyond the 292 years"),
         ("duration('-9223372036854775809ns')", "beyond the 292 years"),
@@ -170,7 +171,7 @@ fn what_json_has_no_kind_for_becomes_text() {
         ("{'in': [duration('3500ms')]}", json!({"in": ["3.5s"]})),
         ("duration('-1ns')", json!("-0.000000001s")),
         ("duration('-9223372036854775808ns')", json!("-9223372036.854775808s")),
-        ("duration('11574d'.replace('d', 'h'))", json!("41666400s")),
+        ("duration('11574h')", json!("41666400s")),
         ("b'\\000\\xff'", json!("AP8=")),
         ("b''", json!("")),
         (
@@ -237,7 +238,7 @@ fn patterns_match() {
         r"'aaa'.matches('^a{2,}$') && 'aaa'.matches('^a{1,3}?$') && '☃'.matches(r'^\x{2603}$')",
         r"'a\nb'.matches('(?m)^b$') && !'a\nb'.matches('^b$') && !'a\n'.matches('a$') && 'a\nb'.matches('(?s)a.b')",
         "'ab'.matches('(?P<x>a)(?:b)') && 'ab'.matches('(?i:A)b') && !'ab'.matches('(?i:A)B')",
-        "'a'.matches('a{1000}') || true",
+        "!'a'.matches('a{1000}')",
     ]);
     all_fail(&[
         ("'a'.matches('(a')", "the pattern \"(a\" is refused: unclosed group at character 4"),
@@ -259,7 +260,10 @@ fn patterns_match() {
             "is refused: it weighs 4004002, counts and classes taken together, the limit is 50000",
         ),
         (r"'a'.matches(r'\pL{100}')", "the limit is 50000"),
-        (&format!("'a'.matches('a' + '{}')", "a".repeat(4_000)), "the limit is 4096"),
+        (
+            &format!("'a'.matches('{}'.replace('a', 'aaaaaaaaaaa'))", "a".repeat(400)),
+            "it has 4400 bytes, the limit is 4096",
+        ),
         ("1.matches('a')", "`matches` does not take an int and a text"),
         ("'a'.matches()", "`matches` does not take a text"),
     ]);
