@@ -20,8 +20,8 @@ pub const PATTERN_WEIGHT: u64 = 50_000;
 const COUNT: u64 = 1_000;
 /// Levels of groups and repetitions.
 const NESTING: u32 = 64;
-/// Bytes of a compiled pattern, and of the states that are remembered while it matches.
-const COMPILED_BYTES: usize = 10 * 1024 * 1024;
+/// Bytes of the states that are remembered while it matches. The compiled pattern itself has the crate's own limit, 10 MiB,
+/// which the weight keeps far from.
 const REMEMBERED_BYTES: usize = 256 * 1024;
 
 /// The names that stand within `[[:…:]]`.
@@ -76,7 +76,7 @@ impl Draft {
     /// The pattern, ready to match.
     pub(super) fn compiled(&self) -> Result<Pattern, String> {
         let mut builder = RegexBuilder::new(&self.translated);
-        builder.nest_limit(NESTING).size_limit(COMPILED_BYTES).dfa_size_limit(REMEMBERED_BYTES);
+        builder.nest_limit(NESTING).dfa_size_limit(REMEMBERED_BYTES);
         match builder.build() {
             Ok(regex) => Ok(Pattern { regex, weight: self.weight }),
             Err(error) => {

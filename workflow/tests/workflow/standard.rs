@@ -239,6 +239,7 @@ fn patterns_match() {
         r"'a\nb'.matches('(?m)^b$') && !'a\nb'.matches('^b$') && !'a\n'.matches('a$') && 'a\nb'.matches('(?s)a.b')",
         "'ab'.matches('(?P<x>a)(?:b)') && 'ab'.matches('(?i:A)b') && !'ab'.matches('(?i:A)B')",
         "!'a'.matches('a{1000}')",
+        "'abcdefghijklmnopqrstuvwxyz'.split('').all(x, x.matches('^' + x + '$') && x.matches('^[a-z]$'))",
     ]);
     all_fail(&[
         ("'a'.matches('(a')", "the pattern \"(a\" is refused: unclosed group at character 4"),
@@ -263,6 +264,10 @@ fn patterns_match() {
         (
             &format!("'a'.matches('{}'.replace('a', 'aaaaaaaaaaa'))", "a".repeat(400)),
             "it has 4400 bytes, the limit is 4096",
+        ),
+        (
+            &format!("'a'.matches('{}a{}')", "(?:".repeat(40), ")*".repeat(40)),
+            "is refused: exceed the maximum number of nested parentheses/brackets (64)",
         ),
         ("1.matches('a')", "`matches` does not take an int and a text"),
         ("'a'.matches()", "`matches` does not take a text"),
