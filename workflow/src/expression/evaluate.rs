@@ -236,7 +236,8 @@ impl<'a> Run<'a> {
 
     fn matches(&mut self, text: &str, pattern: &Arc<str>) -> Result {
         if !self.patterns.contains_key(pattern) {
-            self.meter.text(pattern.len())?;
+            // Reading a pattern is slower than reading a text.
+            self.meter.spend(pattern.len())?;
             let draft = Draft::of(pattern).map_err(EvalError::Range)?;
             self.meter.spend(draft.cost())?;
             if self.patterns.len() == PATTERNS {
