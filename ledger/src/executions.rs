@@ -28,7 +28,7 @@ use synod_protocol::workflow::{
 };
 use synod_protocol::{EntityId, Error, Id, Json, Timestamp, Workspace};
 use synod_workflow::approval::{Approval, Asked, Revision, required};
-use synod_workflow::run::{Ask, Child, ChildKind, Input, Opening, Outcome, Request, Run};
+use synod_workflow::run::{Ask, BYTES, Child, ChildKind, Input, Opening, Outcome, Request, Run};
 
 /// The executions of a shard.
 pub(crate) type Executions = Shelf<EntityKey, Run>;
@@ -131,7 +131,7 @@ pub(crate) fn started(
             traceparent: meta.traceparent.clone(),
             body,
         };
-        Run::start(&workflow, opening, cx.now)
+        Run::start_after(&workflow, opening, cx.now, taken(cx))
     });
     match begun {
         Ok((run, outcome)) => {
@@ -244,6 +244,11 @@ fn is_end_of_child(event: &Event) -> bool {
     event.entity.root() != event.entity.as_str() && event.what.is_end()
 }
 
+/// Where a record may be so much shorter than usual, so much of the room for starting more is taken from the beginning.
+fn taken(cx: Desk<'_>) -> usize {
+    BYTES.saturating_sub(cx.record_bytes / 3)
+}
+
 /// An execution and its children, as they are after the events so far.
 struct Family<'a> {
     state: &'a State,
@@ -253,7 +258,7 @@ struct Family<'a> {
     events: Vec<Event>,
     /// Of the events, those whose ends were told.
     told: usize,
-    /// What they take in the record, in bytes, about.
+    /// What of the room for starting more they have taken, in bytes, about.
     weight: usize,
 }
 
@@ -266,7 +271,7 @@ impl<'a> Family<'a> {
         events: Vec<Event>,
     ) -> Family<'a> {
         let run = run.or_else(|| state.execution(key).cloned());
-        let mut family = Family { state, cx, key, run, events: Vec::new(), told: 0, weight: 0 };
+        let mut family = Family { state, cx, key, run, events: Vec::new(), told: 0, weight: taken(cx) };
         family.adds(events);
         family
     }
@@ -496,7 +501,25 @@ fn cancelled(reason: Option<&str>) -> Failure {
     Failure { code: "cancelled".into(), message, retryable: false }
 }
 
-/// What an event takes in a record, in bytes, about.
+/// What an event takes in a record, in bytes, about: what it carries, and room for the rest.
 fn weight(event: &Event) -> usize {
-    256 + event.entity.as_str().len() + event.public_value().map_or(0, |value| value.as_str().len())
+    let carried = match &event.what {
+        What::TaskSubmitted(e) => {
+            e.input.as_str().len() + e.feedback.as_ref().map_or(0, |json| json.as_str().len())
+        }
+        What::TaskCompleted(e) => e.output.as_str().len(),
+        What::ExecutionStarted(e) => e.input.as_str().len() + e.definition.as_str().len(),
+        What::ExecutionStepStarted(e) => e.over.iter().flatten().map(|item| item.as_str().len() + 1).sum(),
+        What::ExecutionStepCompleted(e) => e.output.as_ref().map_or(0, |json| json.as_str().len()),
+        What::ExecutionStepConsulted(e) => e.output.as_str().len(),
+        What::ExecutionStepAdvised(e) => e.advice.as_ref().map_or(0, |json| json.as_str().len()),
+        What::ExecutionSignalled(e) => e.payload.as_str().len(),
+        What::ExecutionCompleted(e) => e.output.as_ref().map_or(0, |json| json.as_str().len()),
+        What::ApprovalRequired(e) => e.show.as_str().len() + 4_096,
+        What::NegotiationOpened(_) | What::NegotiationDecided(_) | What::NegotiationFailed(_) => {
+            event.public_value().map_or(0, |value| value.as_str().len())
+        }
+        _ => 0,
+    };
+    carried + 640
 }

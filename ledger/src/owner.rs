@@ -359,7 +359,9 @@ impl Owner {
             definitions: cx.definitions,
         };
         // Deciding changes nothing, so a defect in it leaves everything as it was.
-        let decided = catch_unwind(AssertUnwindSafe(|| decide_among(&self.state, &cx, &self.agenda, input)));
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            decide_among(&self.state, &cx, &self.agenda, self.limits.record_bytes, input)
+        }));
         let mut decision = decided.unwrap_or_else(|_| Decision {
             rejected: Some(Error::new(Code::Internal, "the core could not decide this command")),
             ..Decision::default()

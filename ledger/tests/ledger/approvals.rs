@@ -85,10 +85,7 @@ fn changes_are_wanted_and_the_next_revision_is_another() {
     for _ in 0..2 {
         let (again, made) = taken(&shard.ask("synod.approval.resubmit", &revise("new")));
         assert_eq!((&again["approval_id"], made), (&json!("a:r2"), false));
-        assert_eq!(
-            refused(&shard.ask("synod.approval.resubmit", &revise("newer"))).0,
-            Code::AlreadyExists
-        );
+        assert_eq!(refused(&shard.ask("synod.approval.resubmit", &revise("newer"))).0, Code::AlreadyExists);
         shard.succeed();
     }
     // What was decided on is over; its revision is what counts.

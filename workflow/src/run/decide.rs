@@ -15,7 +15,7 @@ use synod_protocol::{Code, EntityId, Error, Json, Timestamp};
 
 /// Bytes of events and requests after which one input starts nothing more: 320 KiB. With the last request, and with the event of
 /// a child that brought a result, it stays within one record of the ledger (900 KiB).
-const BYTES: usize = 320 * 1024;
+pub const BYTES: usize = 320 * 1024;
 /// Requests after which one input starts nothing more: 500.
 const STARTS: usize = 500;
 /// Events after which one input does nothing more: 2,000.
@@ -27,6 +27,19 @@ impl Run {
     /// # Errors
     /// The input does not fit the definition's schema: `invalid_argument` at `/input`.
     pub fn start(workflow: &Workflow, opening: Opening, now: Timestamp) -> Result<(Run, Outcome), Error> {
+        Run::start_after(workflow, opening, now, 0)
+    }
+
+    /// The same, where the record has so many bytes already; see [`Run::decide_after`].
+    ///
+    /// # Errors
+    /// As [`Run::start`].
+    pub fn start_after(
+        workflow: &Workflow,
+        opening: Opening,
+        now: Timestamp,
+        taken: usize,
+    ) -> Result<(Run, Outcome), Error> {
         let refused =
             |why: String| Error::invalid(format!("the input does not fit: {why}")).with_field("/input");
         let input = readable(&opening.input).map_err(refused)?;
@@ -50,7 +63,7 @@ impl Run {
             body: opening.body,
         };
         let mut run = Run::new(&started, workflow, now);
-        let mut draft = Draft::new(&mut run, now);
+        let mut draft = Draft { bytes: taken, ..Draft::new(&mut run, now) };
         draft.out.whats.push(What::ExecutionStarted(Box::new(started)));
         let outcome = draft.go();
         Ok((run, outcome))

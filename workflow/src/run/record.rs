@@ -8,7 +8,7 @@ use synod_protocol::workflow::{ExecutionEnded, ExecutionStatus};
 
 impl Run {
     /// The result of a step's doing, also where it follows from those of others.
-    pub fn output_of(&self, step: &str, items: &[u32]) -> Option<Json> {
+    pub fn result_of(&self, step: &str, items: &[u32]) -> Option<Json> {
         self.step(&self.key(step, items)?)?.output
     }
 
@@ -18,7 +18,8 @@ impl Run {
         if self.status.is_final() {
             return None;
         }
-        let message = "what it does next does not fit into one record of the ledger; pass larger results by reference";
+        let message =
+            "what it does next does not fit into one record of the ledger; pass larger results by reference";
         let error = Failure { code: "payload_too_large".into(), message: message.into(), retryable: false };
         Some(What::ExecutionFailed(ExecutionEnded {
             execution_id: self.started.execution_id.clone(),

@@ -169,6 +169,9 @@ fn items(list: &Value, most: u32) -> Result<Vec<Json>, String> {
 }
 
 fn time(value: &Value) -> Result<Timestamp, String> {
+    if let Some(at) = value.instant_ms() {
+        return Ok(Timestamp::from_millis(at));
+    }
     match value {
         Value::Text(text) => Timestamp::parse(text).map_err(|error| error.message),
         other => Err(format!("`until` gives {}", other.noun())),

@@ -11,3 +11,4 @@ mod driven;
 mod expressions;
 mod graph;
 mod runs;
+mod standard;
