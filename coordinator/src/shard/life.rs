@@ -141,6 +141,7 @@ async fn refuse_for_good(
                 | Ask::Explain { answer, .. }
                 | Ask::Ended { answer, .. }
                 | Ask::List { answer, .. }
+                | Ask::Steps { answer, .. }
                 | Ask::Show { answer }
                 | Ask::Attempts { answer, .. }
                 | Ask::Away { answer, .. },

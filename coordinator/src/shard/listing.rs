@@ -49,6 +49,13 @@ pub(crate) struct WantedApprovals {
     pub(crate) label: Option<Label>,
 }
 
+/// After which doing of a step: in each map around it, from the outside in, for which item.
+#[derive(Clone, Debug)]
+pub(crate) struct StepsAfter {
+    pub(crate) step: String,
+    pub(crate) items: Vec<u32>,
+}
+
 /// A label with exactly this value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Label {

@@ -16,12 +16,12 @@ mod serve;
 
 pub(crate) use fleet::{Attempts, NAMED, Running};
 pub(crate) use life::live;
-pub(crate) use listing::{Label, Listing, Wanted, WantedApprovals, WantedExecutions};
+pub(crate) use listing::{Label, Listing, StepsAfter, Wanted, WantedApprovals, WantedExecutions};
 
 use crate::tenure::Grant;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use synod_fleet::AgentKey;
-use synod_ledger::{Answer, Meta, Subject, TaskKey};
+use synod_ledger::{Answer, EntityKey, Meta, Subject, TaskKey};
 use synod_protocol::view::Pause;
 use synod_protocol::{Command, Error, Incarnation, Json};
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +42,8 @@ pub(crate) enum Ask {
     Ended { subject: Subject, answer: oneshot::Sender<Answer> },
     /// Entities of one kind, in order of their ids.
     List { listing: Box<Listing>, answer: oneshot::Sender<Answer> },
+    /// Steps of an execution in memory, in the order of its definition.
+    Steps { execution: EntityKey, after: Option<StepsAfter>, limit: usize, answer: oneshot::Sender<Answer> },
     /// Nothing but that it shows how things stand, once all that it has appended is proven.
     Show { answer: oneshot::Sender<Answer> },
     /// A word of the fleet on an agent of this shard.

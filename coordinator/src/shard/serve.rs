@@ -618,6 +618,11 @@ impl<'a> Serving<'a> {
                 self.tell(answer, listed);
                 Ok(())
             }
+            Ask::Steps { execution, after, limit, answer } => {
+                let steps = self.steps(&execution, after.as_ref(), limit);
+                self.tell(answer, steps);
+                Ok(())
+            }
             Ask::Show { answer } => {
                 self.show();
                 self.tell(answer, Ok((Json::null(), false)));

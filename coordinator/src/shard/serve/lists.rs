@@ -1,7 +1,7 @@
 //! What of a shard a list shows: one page of it, in order of the ids.
 
 use super::Serving;
-use crate::shard::{Listing, Wanted, WantedApprovals, WantedExecutions};
+use crate::shard::{Listing, StepsAfter, Wanted, WantedApprovals, WantedExecutions};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use synod_ledger::{Answer, EntityKey, NegotiationKey, TaskKey};
@@ -56,6 +56,17 @@ impl Serving<'_> {
                 page(found.map(|(key, it)| it.view(&key.workspace)), *limit)
             }
         }
+    }
+
+    /// Steps of an execution that have begun.
+    pub(super) fn steps(&self, execution: &EntityKey, after: Option<&StepsAfter>, limit: usize) -> Answer {
+        let run = self.owner.state().execution(execution);
+        let run = run.ok_or_else(|| Error::not_found("execution", execution.id.as_str()))?;
+        let after = after.map(|StepsAfter { step, items }| {
+            run.key(step, items)
+                .ok_or_else(|| Error::invalid("this cursor is not of these steps").with_field("/cursor"))
+        });
+        page(run.steps(after.transpose()?.as_ref(), limit).into_iter(), limit)
     }
 }
 
