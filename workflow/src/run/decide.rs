@@ -70,6 +70,10 @@ impl Run {
         match input {
             Input::Completed { child, output, confidence, agent_id, usage } => {
                 let child = draft.under_way(&child)?;
+                if child.kind == ChildKind::Approval {
+                    let message = format!("{} is an approval: people decide it", child.id);
+                    return Err(Error::invalid_transition(message, "running"));
+                }
                 draft.completed(&child, output, (confidence, agent_id, usage));
             }
             Input::Failed { child, failure, usage } => {
