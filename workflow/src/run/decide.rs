@@ -204,7 +204,7 @@ impl<'r> Draft<'r> {
             match doing.status {
                 StepStatus::Consulting if is_due(doing.due_at) => self.advice_late(&key),
                 _ if is_due(doing.due_at) => {
-                    self.take_back(&[key.clone()]);
+                    self.take_back(std::slice::from_ref(&key));
                     self.fail(&key, failure("deadline_exceeded", "the time of the step is up"), None);
                 }
                 StepStatus::Retrying if is_due(doing.wake_at) => match self.run.has_room(&key) {
