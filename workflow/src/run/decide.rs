@@ -51,6 +51,7 @@ impl Run {
         };
         let mut run = Run::new(&started, workflow, now);
         let mut draft = Draft::new(&mut run, now);
+        draft.bytes = len(&started.definition) + len(&started.input);
         draft.out.whats.push(What::ExecutionStarted(Box::new(started)));
         let outcome = draft.go();
         Ok((run, outcome))
@@ -132,10 +133,10 @@ impl<'r> Draft<'r> {
         while !self.run.status.is_final() {
             if let Some(why) = self.run.too_large() {
                 self.end_run(ExecutionStatus::Failed, None, Some(why));
-            } else if let Some(end) = self.run.top_end() {
-                self.end_at_top(end);
             } else if self.is_enough() {
                 break;
+            } else if let Some(end) = self.run.top_end() {
+                self.end_at_top(end);
             } else if let Some(key) = self.run.next_over().cloned() {
                 self.say_end(&key);
             } else if let Some(key) = self.run.next_ready().cloned() {

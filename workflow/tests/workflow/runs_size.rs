@@ -18,11 +18,11 @@ const MAP: &str = "{id: w, steps: [{id: m, map: {items: input.list, concurrency:
 /// Bytes of an outcome's events as the ledger has them, and of what it asks for.
 fn written(outcome: &Outcome) -> (usize, usize) {
     let event = |what: &What| Event { entity: "wf_1".parse().unwrap(), what: what.clone() };
-    let whats = outcome.whats.iter().filter(|what| !matches!(what, What::ExecutionStarted(_)));
     let asked = outcome.asks.iter().map(|ask| match &ask.what {
         synod_workflow::run::Request::Task(task, _) => serde_json::to_string(task).unwrap().len(),
         other => panic!("{other:?}"),
     });
+    let whats = outcome.whats.iter();
     (whats.map(|what| serde_json::to_string(&event(what)).unwrap().len()).sum(), asked.sum())
 }
 
@@ -93,6 +93,10 @@ fn one_input_does_what_fits_into_one_record() {
     let fat = "{id: w, steps: [{id: m, map: {items: input.list, concurrency: 1000, step: {id: e, task: {capability: c, input: '${{ input.list.map(x, item) }}'}}}}]}";
     // Forty requests of a hundred KB each.
     check(fat, json!(vec!["x".repeat(2_500); 40]), 10);
+    // The first record has the input besides.
+    let list: Vec<_> =
+        std::iter::once(json!("x".repeat(240_000))).chain((0..1_000).map(|i| json!(i))).collect();
+    check(MAP, json!(list), 5);
     // What ends without anybody's doing is bounded too.
     let skipped = "{id: w, steps: [{id: m, map: {items: input.list, concurrency: 1000, step: {id: q, sequential: {steps: [{id: e, when: 'index < 0', task: {capability: c}}]}}}}]}";
     let run = check(skipped, json!(vec![0; 5_000]), 5);
