@@ -148,6 +148,16 @@ impl Memory {
             Command::OpenNegotiation(_) | Command::RespondNegotiation(_) | Command::CancelNegotiation(_) => {
                 return Err(Error::unavailable("the stand-in does not negotiate"));
             }
+            Command::DefineWorkflow(_)
+            | Command::StartExecution(_)
+            | Command::ChangeExecution(..)
+            | Command::SignalExecution(_)
+            | Command::RetryExecution(_) => {
+                return Err(Error::invalid("the stand-in runs no workflows"));
+            }
+            Command::RequestApproval(_) | Command::DecideApproval(_) | Command::ResubmitApproval(_) => {
+                return Err(Error::invalid("the stand-in asks nobody for approval"));
+            }
             Command::RegisterAgent(r) => {
                 let agent = Agent {
                     agent_id: r.agent_id.clone(),

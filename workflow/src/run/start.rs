@@ -49,7 +49,7 @@ impl Draft<'_> {
         };
         match (&step.kind, head) {
             (Kind::Task(_) | Kind::Agent(_) | Kind::Negotiation(_) | Kind::Approval(_), _) => {
-                self.attempt(key)
+                self.attempt(key);
             }
             (Kind::Parallel(_) | Kind::Sequential(_), _) => self.open_block(key, None, None),
             (Kind::Condition(_), Some(Value::Bool(way))) => self.open_block(key, Some(way), None),

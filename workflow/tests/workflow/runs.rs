@@ -159,6 +159,18 @@ fn what_a_block_leaves_over_keeps_nobody_waiting() {
 }
 
 #[test]
+fn a_block_without_room_for_all_is_no_trap() {
+    // `s` would hold the only place while it waits for `b`, which has none.
+    let text = "{id: w, steps: [{id: p, parallel: {concurrency: 1, steps: [{id: s, sequential: {steps: [{id: a, depends_on: [z], task: {capability: c}}]}}, {id: b, task: {capability: c}}]}}, {id: z, depends_on: [b], task: {capability: c}}]}";
+    let mut run = Driven::new(text, json!({}));
+    for step in ["b", "z", "a"] {
+        assert_eq!(run.under_way(), [step]);
+        run.done(step, json!(1));
+    }
+    assert_eq!(run.status(), ExecutionStatus::Completed);
+}
+
+#[test]
 fn waits_signals_limits_and_deadlines() {
     let mut run = Driven::new(
         "{id: w, steps: [{id: t, wait: {for_ms: 100}}, {id: s, depends_on: [t], timeout_ms: 500, save_as: 'k/${{ run.id }}', wait: {signal: go}}]}",
