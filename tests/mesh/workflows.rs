@@ -61,13 +61,13 @@ async fn every_mistake_is_told_with_its_place() {
     let client = Client::of(&mesh);
     let id = fresh("workflow");
     let yaml = format!(
-        "id: {id}\nsteps:\n  - id: a\n    task: {{capability: UPPER}}\n  - id: b\n    depends_on: [c]\n    task: {{capability: x}}\n"
+        "id: {id}\nsteps:\n  - id: a\n    depends_on: [d]\n    task: {{capability: x}}\n  - id: b\n    depends_on: [c]\n    task: {{capability: x}}\n"
     );
     let refused = defines(&client, "application/yaml", &yaml).await;
     refused.is_problem(422, "unprocessable");
     let detail = refused.body["detail"].as_str().expect("text");
-    assert!(detail.contains("4:24") && detail.contains("6:18"), "line and column of both: {detail}");
-    assert_eq!(refused.body["field"], "/steps/0/task/capability");
+    assert!(detail.contains("4:18: ") && detail.contains("7:18: "), "line and column of both: {detail}");
+    assert_eq!(refused.body["field"], "/steps/0/depends_on/0");
     // In JSON alike; within the command the place is that within the command.
     let broken = json!({"id": id, "steps": [{"id": "a", "task": {"capability": "UPPER"}}]});
     let refused = client.post("/v1/workflows/definitions", &broken).await;
