@@ -24,9 +24,9 @@ async fn agent(mesh: &Mesh, of: &str) -> RunningAgent {
     let config = MeshConfig::http(&mesh.http).with_redis(&mesh.redis).with_kafka(&mesh.kafka);
     let connected = agent_sdk::Mesh::connect(config).expect("the settings can be");
     let agent = agent_sdk::Agent::builder(fresh("agent"))
-        .capability(&format!("count.{of}"), count)
-        .capability(&format!("double.{of}"), double)
-        .capability(&format!("say.{of}"), say)
+        .capability(format!("count.{of}"), count)
+        .capability(format!("double.{of}"), double)
+        .capability(format!("say.{of}"), say)
         .build(&connected);
     agent.expect("an agent").start().await.expect("it registers")
 }

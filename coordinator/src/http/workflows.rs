@@ -171,7 +171,7 @@ pub(crate) async fn list_workflows(
     let wrong = |_| Error::invalid("this cursor is not of /v1/workflows").with_field("/cursor");
     // Every id sorts after "-", which no id begins with.
     let after = params.cursor.as_deref().unwrap_or("-").parse().map_err(wrong)?;
-    let after = EntityKey { workspace: caller.workspace.clone(), id: after };
+    let after = EntityKey { workspace: caller.workspace, id: after };
     let mut views = shared.definitions.after(&after, limit + 1);
     let more = views.len() > limit;
     views.truncate(limit);
