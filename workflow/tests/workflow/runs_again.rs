@@ -131,7 +131,7 @@ fn a_block_whose_fallback_was_done_is_done_again_as_a_whole() {
     run.done("f", json!(2));
     run.decided("ok", ChangesRequested, 1);
     assert_eq!(run.under_way(), ["a:2", "b:2"]);
-    assert_eq!((run.task("a:2").1["revision"].clone(), run.task("b:2").1.clone()), (json!(2), Value::Null));
+    assert_eq!((run.task("a:2").1["revision"].clone(), run.task("b:2").1), (json!(2), Value::Null));
     run.done("a:2", json!(3));
     run.done("b:2", json!(4));
     run.take(Input::Signal { name: "go".into(), payload: json!(5).into() }).unwrap();
