@@ -231,3 +231,29 @@ async fn people_decide_within_a_run() {
     let ended = client.get(&format!("/v1/executions/{id}?wait_ms=20000")).await;
     assert_eq!(ended.is(200).body["status"], "completed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_tell_how_runs_and_approvals_went() {
+    let mesh = Mesh::shared(Ground::Embedded).await;
+    let client = Client::of(&mesh);
+    let (workspace, workflow) = (fresh("ws"), fresh("workflow"));
+    let send = |method: &str, path: &str, body: Value| {
+        let request = client.request(method, path).header("synod-workspace", &workspace);
+        client.send(if body.is_null() { request } else { request.json(&body) })
+    };
+    send("POST", "/v1/workflows/definitions", waiting(&workflow)).await.is(201);
+    for id in ["a", "b", "c"] {
+        let path = format!("/v1/workflows/{workflow}/execute");
+        send("POST", &path, json!({"execution_id": id})).await.is(201);
+    }
+    send("POST", "/v1/executions/a/cancel", json!({})).await.is(200);
+    let asked = json!({"approval_id": "a", "title": "Go?", "approvers": ["ann"], "auto_approve_after_ms": 1});
+    send("POST", "/v1/approvals?wait_ms=20000", asked).await.is(200);
+    let told = send("GET", "/v1/statistics", Value::Null).await;
+    let (all, of_one) = (&told.is(200).body["executions"], &told.body["workflows"][&workflow]);
+    assert_eq!((&all["begun"], &all["ended"]), (&json!(3), &json!({"cancelled": 1})));
+    assert_eq!(all, of_one);
+    assert!(all["took"]["p50_ms"].is_u64(), "{all}");
+    let approvals = &told.body["approvals"];
+    assert_eq!((&approvals["begun"], &approvals["ended"]), (&json!(1), &json!({"approved": 1})));
+}

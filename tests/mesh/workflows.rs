@@ -122,3 +122,68 @@ async fn workflows_are_listed_page_by_page() {
     assert_eq!(refused.is_problem(400, "invalid_argument").body["field"], "/cursor");
     client.get("/v1/workflows?limit=0").await.is_problem(400, "invalid_argument");
 }
+
+/// The ids of all pages.
+async fn all(client: &Client, path: &str, member: &str) -> Vec<String> {
+    let (mut ids, mut cursor) = (Vec::new(), String::new());
+    for _ in 0..20 {
+        let page = client.get(&format!("{path}&limit=3{cursor}")).await;
+        let items = page.is(200).body["items"].as_array().expect("items");
+        ids.extend(items.iter().map(|it| it[member].as_str().expect("an id").to_owned()));
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return ids,
+        }
+    }
+    panic!("the pages do not end: {path}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_coordinator_serves_what_the_other_owns() {
+    let (services, _turn) = super::outages::services().await;
+    let meshes = super::sharing::start(&services, 2).await;
+    let (a, b) = (Client::of(&meshes[0]), Client::of(&meshes[1]));
+    super::sharing::settled(&[&a, &b]).await;
+    let (workflow, role, other) = (fresh("workflow"), fresh("role"), fresh("other"));
+    let document = json!({"id": workflow, "steps": [
+        {"id": "one", "wait": {"signal": "go"}}, {"id": "two", "wait": {"signal": "go"}},
+        {"id": "three", "wait": {"signal": "go"}}]});
+    let defined = a.post("/v1/workflows/definitions", &document).await;
+    defined.is(201);
+    assert_eq!(b.get(&format!("/v1/workflows/{workflow}")).await.is(200).body, defined.body);
+    // Enough of them that each owns some.
+    let mut ids: Vec<String> = (0..10).map(|_| fresh("e")).collect();
+    for (n, id) in ids.iter().enumerate() {
+        let (one, another) = if n % 2 == 0 { (&a, &b) } else { (&b, &a) };
+        let body = json!({"execution_id": id});
+        one.post(&format!("/v1/workflows/{workflow}/execute"), &body).await.is(201);
+        let steps = all(another, &format!("/v1/executions/{id}/steps?"), "step").await;
+        assert_eq!(steps, ["one", "two", "three"]);
+        let first = another.get(&format!("/v1/executions/{id}/steps?limit=2")).await;
+        let cursor = first.is(200).body["next_cursor"].as_str().expect("there are more").to_owned();
+        let rest = one.get(&format!("/v1/executions/{id}/steps?limit=2&cursor={cursor}")).await;
+        assert_eq!(rest.is(200).body["items"][0]["step"], "three");
+        let named = if n % 3 == 0 { &role } else { &other };
+        let asked = json!({"approval_id": id, "title": "Go?", "approvers": [format!("role:{named}")]});
+        one.post("/v1/approvals", &asked).await.is(201);
+        assert_eq!(another.get(&format!("/v1/approvals/{id}")).await.is(200).body["title"], "Go?");
+    }
+    ids.sort();
+    for client in [&a, &b] {
+        let of_workflow = format!("/v1/executions?workflow={workflow}&status=running");
+        assert_eq!(all(client, &of_workflow, "execution_id").await, ids);
+        let of_roles = format!("/v1/approvals?status=pending&role={role}&role={other}");
+        assert_eq!(all(client, &of_roles, "approval_id").await, ids);
+        let of_role = all(client, &format!("/v1/approvals?role={role}"), "approval_id").await;
+        assert_eq!(of_role.len(), 4, "{of_role:?}");
+    }
+    for (n, id) in ids.iter().enumerate() {
+        let (one, another) = if n % 2 == 0 { (&a, &b) } else { (&b, &a) };
+        let path = format!("/v1/executions/{id}?wait_ms=20000");
+        let go = json!({"name": "go"});
+        let signal = format!("/v1/executions/{id}/signal");
+        let (waited, signalled) = tokio::join!(one.get(&path), another.post(&signal, &go));
+        signalled.is(200);
+        assert_eq!(waited.is(200).body["status"], "completed");
+    }
+}

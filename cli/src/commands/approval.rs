@@ -93,9 +93,9 @@ struct List {
     /// Only those that wait for this person
     #[arg(long, value_name = "WHO")]
     approver: Option<String>,
-    /// Only those that wait for somebody in this role; with --approver, for him in it
-    #[arg(long)]
-    role: Option<String>,
+    /// Only those that wait for somebody in this role; with --approver, for him in it; once for each
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
     /// Only those of this execution
     #[arg(long)]
     execution: Option<Id>,
@@ -184,16 +184,16 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
         match args.verb {
             Verb::Request(request) => requested(&api, *request, output).await,
             Verb::List(list) => {
-                let List { status, approver, role, execution, label, limit } = list;
+                let List { status, approver, roles, execution, label, limit } = list;
                 let given = [
                     ("status", status),
                     ("approver", approver),
-                    ("role", role),
                     ("execution", execution.map(|id| id.to_string())),
                     ("label", label),
                 ];
                 let mut query = vec![("limit", limit.min(100).to_string())];
                 query.extend(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
+                query.extend(roles.into_iter().map(|role| ("role", role)));
                 output.list(&super::pages(&api, APPROVAL.path, &query, limit as usize).await?, &COLUMNS)
             }
             Verb::Get(Get { which, wait }) => APPROVAL.show(&api, which.id.as_str(), wait, output).await,
