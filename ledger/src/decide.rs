@@ -5,6 +5,7 @@ use crate::agent;
 use crate::approvals;
 use crate::executions;
 use crate::negotiations::{self, NegotiationKey};
+use crate::owner::Limits;
 use crate::past::Past;
 use crate::planted::{self, Bug};
 use crate::state::{State, TaskKey};
@@ -182,6 +183,8 @@ pub(crate) struct Desk<'a> {
     cx: &'a Context<'a>,
     /// `None`: nobody.
     agenda: Option<&'a Agenda>,
+    /// The longest record, in bytes.
+    pub(crate) record_bytes: usize,
 }
 
 impl<'a> std::ops::Deref for Desk<'a> {
@@ -224,20 +227,25 @@ pub struct Decision {
 
 /// What an input does to this state, where nobody waits for a permit or before others.
 pub fn decide(state: &State, cx: &Context<'_>, input: &Input) -> Decision {
-    decide_at(state, Desk { cx, agenda: None }, input)
+    decide_at(state, Desk { cx, agenda: None, record_bytes: Limits::default().record_bytes }, input)
 }
 
 /// What an input does to this state, with those who wait.
-pub(crate) fn decide_among(state: &State, cx: &Context<'_>, agenda: &Agenda, input: &Input) -> Decision {
-    decide_at(state, Desk { cx, agenda: Some(agenda) }, input)
+pub(crate) fn decide_among(
+    state: &State,
+    cx: &Context<'_>,
+    agenda: &Agenda,
+    record_bytes: usize,
+    input: &Input,
+) -> Decision {
+    decide_at(state, Desk { cx, agenda: Some(agenda), record_bytes }, input)
 }
 
 fn decide_at(state: &State, cx: Desk<'_>, input: &Input) -> Decision {
     let mut decision = decide_one(state, cx, input);
-    // An execution whose child has ended by it goes on by the same step.
-    if let Some(workspace) =
-        decision.subject.as_ref().and_then(Subject::at).map(|(workspace, _)| workspace.clone())
-    {
+    // An execution whose child has ended by it goes on by the same step. One that was asked itself has done so.
+    let of_child = decision.subject.as_ref().filter(|subject| !matches!(subject, Subject::Execution(_)));
+    if let Some(workspace) = of_child.and_then(Subject::at).map(|(workspace, _)| workspace.clone()) {
         decision.events = executions::follow(state, cx, &workspace, decision.events);
     }
     decision

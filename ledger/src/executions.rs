@@ -28,7 +28,7 @@ use synod_protocol::workflow::{
 };
 use synod_protocol::{EntityId, Error, Id, Json, Timestamp, Workspace};
 use synod_workflow::approval::{Approval, Asked, Revision, required};
-use synod_workflow::run::{Ask, Child, ChildKind, Input, Opening, Outcome, Request, Run};
+use synod_workflow::run::{Ask, BYTES, Child, ChildKind, Input, Opening, Outcome, Request, Run};
 
 /// The executions of a shard.
 pub(crate) type Executions = Shelf<EntityKey, Run>;
@@ -131,7 +131,7 @@ pub(crate) fn started(
             traceparent: meta.traceparent.clone(),
             body,
         };
-        Run::start(&workflow, opening, cx.now)
+        Run::start_after(&workflow, opening, cx.now, taken(cx))
     });
     match begun {
         Ok((run, outcome)) => {
@@ -244,6 +244,11 @@ fn is_end_of_child(event: &Event) -> bool {
     event.entity.root() != event.entity.as_str() && event.what.is_end()
 }
 
+/// Where a record may be so much shorter than usual, so much of the room for starting more is taken from the beginning.
+fn taken(cx: Desk<'_>) -> usize {
+    BYTES.saturating_sub(cx.record_bytes / 3)
+}
+
 /// An execution and its children, as they are after the events so far.
 struct Family<'a> {
     state: &'a State,
@@ -253,6 +258,8 @@ struct Family<'a> {
     events: Vec<Event>,
     /// Of the events, those whose ends were told.
     told: usize,
+    /// What of the room for starting more they have taken, in bytes, about.
+    weight: usize,
 }
 
 impl<'a> Family<'a> {
@@ -264,7 +271,9 @@ impl<'a> Family<'a> {
         events: Vec<Event>,
     ) -> Family<'a> {
         let run = run.or_else(|| state.execution(key).cloned());
-        Family { state, cx, key, run, events, told: 0 }
+        let mut family = Family { state, cx, key, run, events: Vec::new(), told: 0, weight: taken(cx) };
+        family.adds(events);
+        family
     }
 
     /// Tells it of every end of a child so far, which may start others and end others.
@@ -281,20 +290,26 @@ impl<'a> Family<'a> {
     /// The execution takes an input.
     fn takes(&mut self, input: Input) -> Result<(), Error> {
         let Some(run) = self.run.as_mut() else { return Ok(()) };
-        let outcome = run.decide(self.cx.now, input)?;
+        let outcome = run.decide_after(self.cx.now, input, self.weight)?;
         self.comes(outcome);
         Ok(())
     }
 
-    fn tells(&mut self, whats: Vec<What>) {
-        let entity = &self.key.id;
-        self.events.extend(whats.into_iter().map(|what| Event { entity: entity.clone(), what }));
+    fn adds(&mut self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            self.weight += weight(&event);
+            self.events.push(event);
+        }
+    }
+
+    fn tells(&mut self, id: &EntityId, whats: Vec<What>) {
+        self.adds(whats.into_iter().map(|what| Event { entity: id.clone(), what }));
     }
 
     /// What comes of an input: its events, its asks, and what it takes back.
     fn comes(&mut self, outcome: Outcome) {
         let Outcome { whats, asks, taken_back } = outcome;
-        self.tells(whats);
+        self.tells(&self.key.id, whats);
         for child in taken_back {
             self.take_back(&child);
         }
@@ -334,7 +349,7 @@ impl<'a> Family<'a> {
                 }
                 let mut submitted = task::submission(&command, self.cx.now, correlation, trace)?;
                 (submitted.feedback, submitted.execution_id) = (feedback, execution_id);
-                self.events.extend(submitted_now(self.cx, &key, submitted, alone));
+                self.adds(submitted_now(self.cx, &key, submitted, alone));
             }
             Request::Negotiation(command) => {
                 let key = NegotiationKey { workspace, negotiation: id };
@@ -342,7 +357,7 @@ impl<'a> Family<'a> {
                 let opened = negotiations::opened_as(self.state, self.cx, key, &command, correlation, trace);
                 match opened.rejected {
                     Some(error) => return Err(error),
-                    None => self.events.extend(opened.events),
+                    None => self.adds(opened.events),
                 }
             }
             Request::Approval(command, revision) => {
@@ -354,7 +369,7 @@ impl<'a> Family<'a> {
                 });
                 let asked = Asked { now: self.cx.now, correlation_id: correlation, execution_id, revision };
                 let asked = required(&command, asked)?;
-                self.events.push(Event { entity: id, what: What::ApprovalRequired(Box::new(asked)) });
+                self.adds([Event { entity: id, what: What::ApprovalRequired(Box::new(asked)) }]);
             }
         }
         Ok(())
@@ -381,7 +396,7 @@ impl<'a> Family<'a> {
                 self.approval(&key).map(|it| it.take_back(WHY, self.cx.now)).unwrap_or_default()
             }
         };
-        self.events.extend(whats.into_iter().map(|what| Event { entity: id.clone(), what }));
+        self.tells(&id, whats);
     }
 
     fn task(&self, key: &TaskKey) -> Option<TaskState> {
@@ -484,4 +499,27 @@ fn cancelled(reason: Option<&str>) -> Failure {
     let message =
         reason.map_or_else(|| "it was cancelled".to_owned(), |why| format!("it was cancelled: {why}"));
     Failure { code: "cancelled".into(), message, retryable: false }
+}
+
+/// What an event takes in a record, in bytes, about: what it carries, and room for the rest.
+fn weight(event: &Event) -> usize {
+    let carried = match &event.what {
+        What::TaskSubmitted(e) => {
+            e.input.as_str().len() + e.feedback.as_ref().map_or(0, |json| json.as_str().len())
+        }
+        What::TaskCompleted(e) => e.output.as_str().len(),
+        What::ExecutionStarted(e) => e.input.as_str().len() + e.definition.as_str().len(),
+        What::ExecutionStepStarted(e) => e.over.iter().flatten().map(|item| item.as_str().len() + 1).sum(),
+        What::ExecutionStepCompleted(e) => e.output.as_ref().map_or(0, |json| json.as_str().len()),
+        What::ExecutionStepConsulted(e) => e.output.as_str().len(),
+        What::ExecutionStepAdvised(e) => e.advice.as_ref().map_or(0, |json| json.as_str().len()),
+        What::ExecutionSignalled(e) => e.payload.as_str().len(),
+        What::ExecutionCompleted(e) => e.output.as_ref().map_or(0, |json| json.as_str().len()),
+        What::ApprovalRequired(e) => e.show.as_str().len() + 4_096,
+        What::NegotiationOpened(_) | What::NegotiationDecided(_) | What::NegotiationFailed(_) => {
+            event.public_value().map_or(0, |value| value.as_str().len())
+        }
+        _ => 0,
+    };
+    carried + 640
 }

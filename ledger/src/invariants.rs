@@ -193,8 +193,13 @@ fn counts(state: &State) -> Result<(), String> {
 }
 
 fn arrivals(state: &State) -> Result<(), String> {
-    let numbers: BTreeSet<_> = state.tasks.values().map(|kept| kept.arrival).collect();
-    ensure(numbers.len() == state.tasks.len(), || "two tasks arrived as the same".into())
+    let mut roots: BTreeMap<u64, &str> = BTreeMap::new();
+    for (key, kept) in &state.tasks {
+        // Only what is of one root comes by one step.
+        let root = *roots.entry(kept.arrival).or_insert(key.task.root());
+        ensure(root == key.task.root(), || format!("tasks of {root} and {} arrived as one", key.task))?;
+    }
+    Ok(())
 }
 
 /// Every thing stands once in the order in which things are imaged, at its base.

@@ -359,7 +359,9 @@ impl Owner {
             definitions: cx.definitions,
         };
         // Deciding changes nothing, so a defect in it leaves everything as it was.
-        let decided = catch_unwind(AssertUnwindSafe(|| decide_among(&self.state, &cx, &self.agenda, input)));
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            decide_among(&self.state, &cx, &self.agenda, self.limits.record_bytes, input)
+        }));
         let mut decision = decided.unwrap_or_else(|_| Decision {
             rejected: Some(Error::new(Code::Internal, "the core could not decide this command")),
             ..Decision::default()
@@ -534,7 +536,7 @@ impl Owner {
     /// A negotiation or an execution whose time is up has to end: refused, its timer would fire for ever.
     fn ends_all_the_same(&self, input: &Input) -> Option<Event> {
         if let Input::ExecutionDue(key) | Input::ExecutionGoesOn(key) = input {
-            let what = self.state.execution(key)?.too_large()?;
+            let what = self.state.execution(key)?.does_not_fit()?;
             return Some(Event { entity: key.id.clone(), what });
         }
         let Input::NegotiationDue(key) = input else { return None };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use synod_fleet::{Need, retry};
 use synod_protocol::command::{Delivery, SubmitTask};
 use synod_protocol::event::{Retry, TaskSubmitted, What};
+use synod_protocol::json::there;
 use synod_protocol::view::{Attempt, Outcome, Task, TaskStatus};
 use synod_protocol::{Capability, Code, Error, Id, Incarnation, Json, Timestamp, Workspace};
 
@@ -47,11 +48,6 @@ pub struct TaskState {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
-}
-
-/// A field that is there is there, also where it is `null`.
-fn there<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Json>, D::Error> {
-    Json::deserialize(d).map(Some)
 }
 
 /// One try, with what only coordinators and the agent may know.

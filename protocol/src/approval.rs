@@ -3,7 +3,7 @@
 use crate::command::{check_labels, check_range, check_text};
 use crate::error::{Code, Error};
 use crate::id::{EntityId, Id, Workspace};
-use crate::json::Json;
+use crate::json::{Json, there};
 use crate::limits::LIST_ENTRIES;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -317,7 +317,7 @@ pub struct DecisionMade {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meaning: Option<String>,
     /// Data that came with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
     pub response_data: Option<Json>,
     /// The fingerprint of exactly what was shown.
     pub shown: String,

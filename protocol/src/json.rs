@@ -6,6 +6,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// For a field that is there when it is there, also where it is `null`: `#[serde(default, deserialize_with = "there")]`.
+///
+/// # Errors
+/// It is no JSON.
+pub fn there<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(d).map(Some)
+}
+
 /// Any JSON value, as text. In bincode it is a string. Equal if the values are, not the texts.
 #[derive(Clone)]
 pub struct Json(Arc<RawValue>);

@@ -4,7 +4,7 @@ use crate::approval::DecisionMade;
 use crate::command::{Failure, check_labels, check_text};
 use crate::error::Error;
 use crate::id::{EntityId, Id, Workspace};
-use crate::json::Json;
+use crate::json::{Json, there};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -292,7 +292,7 @@ pub struct StepCompleted {
     pub attempt: u32,
     /// The result; absent where it follows from earlier events: of a block, of a step whose fallback was done instead, of one on
     /// which an expert was asked, of a wait for a signal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
     pub output: Option<Json>,
     /// How sure, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -350,7 +350,7 @@ pub struct StepAdvised {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<u32>,
     /// The expert's answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
     pub advice: Option<Json>,
     /// Why there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -471,7 +471,7 @@ pub struct ExecutionEnded {
     /// Its status after this.
     pub status: ExecutionStatus,
     /// Its output, where it is completed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
     pub output: Option<Json>,
     /// Whether its output is larger than 256 KiB and so stands with its steps alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -500,6 +500,31 @@ pub struct Workflow {
     pub updated_at: Timestamp,
 }
 
+/// A workflow in short, as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkflowBrief {
+    /// Which.
+    pub workflow_id: Id,
+    /// Whose.
+    pub workspace: Workspace,
+    /// The how-manieth, from 1.
+    pub version: u32,
+    /// The document's fingerprint.
+    pub hash: String,
+    /// When it was defined first.
+    pub created_at: Timestamp,
+    /// When this version was defined.
+    pub updated_at: Timestamp,
+}
+
+impl WorkflowBrief {
+    /// All but the document.
+    pub fn of(workflow: Workflow) -> WorkflowBrief {
+        let Workflow { workflow_id, workspace, version, hash, created_at, updated_at, .. } = workflow;
+        WorkflowBrief { workflow_id, workspace, version, hash, created_at, updated_at }
+    }
+}
+
 /// An execution as a reader sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Execution {
@@ -519,7 +544,7 @@ pub struct Execution {
     /// What its steps read as `input`.
     pub input: Json,
     /// Its output, once it is completed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
     pub output: Option<Json>,
     /// Whether its output is larger than 256 KiB and so stands with its steps alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -591,16 +616,16 @@ pub struct StepDoing {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child: Option<EntityId>,
     /// What the latest attempt was given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
     pub input: Option<Json>,
     /// Its output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
     pub output: Option<Json>,
     /// How sure, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
     /// What an expert said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
     pub advice: Option<Json>,
     /// Why it failed, or why its latest attempt did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -624,7 +649,7 @@ pub struct RevisionDone {
     /// Which, from 1.
     pub revision: u32,
     /// Its output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
     pub output: Option<Json>,
     /// Of an approval: the request for changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! The whole mesh, from outside: the built `synod`, and clients that know nothing but the contract.
 
+mod approvals;
 mod attempts;
 mod bad_agents;
 mod bad_http;

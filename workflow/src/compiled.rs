@@ -1,6 +1,6 @@
 //! What a run needs of each step, parsed once.
 
-use crate::definition::{Kind, Step, Wait};
+use crate::definition::{Consult, Kind, Step, Wait};
 use crate::expression::{Expression, Template};
 use crate::schema::Schema;
 use serde_json::Value;
@@ -14,6 +14,15 @@ pub(crate) struct Compiled {
     /// The whole of a task, an agent's work, a negotiation or an approval, with expressions.
     pub(crate) request: Option<Template>,
     pub(crate) output_schema: Option<Schema>,
+    pub(crate) consult: Option<Consultation>,
+    pub(crate) save_as: Option<Template>,
+}
+
+/// When an expert is asked besides, and what.
+pub(crate) struct Consultation {
+    pub(crate) when: Option<Expression>,
+    /// What the expert is given, where that is said.
+    pub(crate) input: Option<Template>,
 }
 
 impl Compiled {
@@ -32,11 +41,18 @@ impl Compiled {
             Kind::Approval(approval) => serde_json::to_value(approval).ok(),
             _ => None,
         };
+        let template = |json: &Value| Template::parse(json).ok();
+        let consultation = |consult: &Consult| Consultation {
+            when: consult.when.as_ref().and_then(parsed),
+            input: Some(&consult.input).filter(|input| !input.is_null()).and_then(template),
+        };
         Compiled {
             when: step.when.as_ref().and_then(parsed),
             head,
-            request: request.and_then(|json: Value| Template::parse(&json).ok()),
+            request: request.as_ref().and_then(template),
             output_schema: step.output_schema.as_ref().and_then(|schema| Schema::new(schema).ok()),
+            consult: step.consult.as_ref().map(consultation),
+            save_as: step.save_as.as_ref().and_then(|key| template(&Value::from(key.as_str()))),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::graph::{Cycle, Graph, Longest};
 use crate::problem::{Finds, Problems};
 use crate::source::{Format, Node};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A checked workflow. Cheap to clone.
@@ -174,7 +175,28 @@ impl Outline {
             let siblings = self.children(self.places[number].parent);
             gate.extend(siblings.filter(|sibling| *sibling != number));
         }
+        if self.has_few_neighbours(definition, number) {
+            gate.extend(self.needed_within(definition, number));
+        }
         gate
+    }
+
+    /// Whether it stands in a `parallel` that has not room for all of its steps.
+    fn has_few_neighbours(&self, definition: &Definition, number: usize) -> bool {
+        let around = self.places[number].parent.and_then(|parent| self.step(definition, parent));
+        matches!(around.map(|step| &step.kind), Some(Kind::Parallel(parallel)) if parallel.concurrency.is_some_and(|wide| (wide as usize) < parallel.steps.len()))
+    }
+
+    /// What the steps within one wait for outside it. Where there is room for few, a block that holds its place and waits for one
+    /// that has none would wait for ever: so it waits for that before it starts.
+    fn needed_within(&self, definition: &Definition, number: usize) -> BTreeSet<usize> {
+        let depth = self.places[number].depth;
+        let inside = number + 1..self.places.len();
+        let inside = inside.take_while(|step| self.places[*step].depth > depth);
+        let last = inside.clone().last().unwrap_or(number);
+        let steps = inside.filter_map(|step| self.step(definition, step));
+        let needed = steps.flat_map(|step| &step.depends_on).filter_map(|id| self.numbers.get(id).copied());
+        needed.filter(|needed| !(number..=last).contains(needed)).collect()
     }
 
     /// The steps directly within one, or at the top.
@@ -185,7 +207,7 @@ impl Outline {
     pub(crate) fn step<'d>(&self, definition: &'d Definition, number: usize) -> Option<&'d Step> {
         let (first, rest) = self.places.get(number)?.route.split_first()?;
         let top = definition.steps.get(*first)?;
-        rest.iter().try_fold(top, |step, i| step.children().into_iter().nth(*i).map(|(_, child)| child))
+        rest.iter().try_fold(top, |step, i| step.child(*i))
     }
 
     pub(crate) fn graph(&self, definition: &Definition) -> Graph {
@@ -277,6 +299,29 @@ impl Workflow {
     /// What a step waits for before it starts; its graph's edges say besides what it waits for before it ends.
     pub fn starts_after(&self, number: usize) -> BTreeSet<usize> {
         self.inner.gates.get(number).cloned().unwrap_or_default()
+    }
+
+    /// As [`Workflow::starts_after`], without a copy.
+    pub(crate) fn gate(&self, number: usize) -> impl Iterator<Item = usize> {
+        self.inner.gates.get(number).into_iter().flatten().copied()
+    }
+
+    /// A step and all that is within it, fallbacks included: they stand in the document one after another.
+    pub(crate) fn within(&self, number: usize) -> Range<usize> {
+        let places = &self.inner.outline.places;
+        let depth = places.get(number).map_or(0, |place| place.depth);
+        let inside = places.iter().skip(number + 1).take_while(|place| place.depth > depth).count();
+        number..number + 1 + inside
+    }
+
+    /// The step that is done instead of one.
+    pub(crate) fn fallback(&self, number: usize) -> Option<usize> {
+        self.children(Some(number)).find(|step| self.role(*step) == Role::Fallback)
+    }
+
+    /// What a block consists of, without the fallback of the block.
+    pub(crate) fn members(&self, number: Option<usize>) -> impl Iterator<Item = usize> {
+        self.children(number).filter(|step| self.role(*step) != Role::Fallback)
     }
 
     /// The steps that wait for one before they start.

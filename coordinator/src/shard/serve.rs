@@ -25,7 +25,7 @@ use synod_ledger::{
     Past, Released, Subject, TaskKey, TaskState, Ticket, Wanted,
 };
 use synod_protocol::event::{Event, What};
-use synod_protocol::{Error, Timestamp, Workspace, topics};
+use synod_protocol::{Error, Json, Timestamp, Workspace, topics};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -613,18 +613,19 @@ impl<'a> Serving<'a> {
                 }
                 Ok(())
             }
-            Ask::Negotiations { filter, answer } => {
-                let listed = self.negotiations(&filter);
+            Ask::List { listing, answer } => {
+                let listed = self.listed(&listing);
                 self.tell(answer, listed);
                 Ok(())
             }
-            Ask::List { filter, answer } => {
-                if filter.limit == 0 {
-                    // Whoever wants no tasks wants to know how things stand.
-                    self.show();
-                }
-                let listed = self.list(&filter);
-                self.tell(answer, listed);
+            Ask::Steps { execution, after, limit, answer } => {
+                let steps = self.steps(&execution, after.as_ref(), limit);
+                self.tell(answer, steps);
+                Ok(())
+            }
+            Ask::Show { answer } => {
+                self.show();
+                self.tell(answer, Ok((Json::null(), false)));
                 Ok(())
             }
             Ask::Judged { agent, incarnation, lost, reason } => {

@@ -53,7 +53,7 @@ impl Writer<'_> {
         let key = step.saved_as.as_ref()?.parse().ok()?;
         let execution = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
         let run = self.state.execution(&execution);
-        let value = step.output.clone().or_else(|| run?.output_of(&step.step, &step.items))?;
+        let value = step.output.clone().or_else(|| run?.result_of(&step.step, &step.items))?;
         let put = Box::new(Put::of(value));
         let (by, request) = (event.entity.clone(), self.request(index));
         Some(Effect::PutState { workspace: workspace.clone(), key, put, by, request })

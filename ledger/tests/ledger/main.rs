@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used)] // a test's way to fail
 
 mod agents;
+mod approvals;
+mod executions;
 mod fold;
 mod golden;
 mod history;

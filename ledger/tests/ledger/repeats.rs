@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use synod_fleet::Registry;
 use synod_ledger::{
     Context, Fold, Input, Keep, Limits, Meta, Owner, Past, Released, Subject, WINDOW_MS, Window, life_from,
-    submission as submission_of,
 };
 use synod_protocol::event::What;
 use synod_protocol::{Code, Command, Error, Timestamp};
@@ -374,10 +373,10 @@ fn a_tasks_id_stays_for_the_window_after_its_end() {
         Released::Past(_, Past::Again { subject, at, .. }) => Some((subject, at)),
         _ => None,
     });
-    assert_eq!(past, Some((task_key("t"), ended_at)));
+    assert_eq!(past, Some((Subject::Task(task_key("t")), ended_at)));
     // Where it ended says where a fold has to begin that finds it whole.
     let step = log.step(ended_at);
-    assert!(submission_of(&step, &task_key("t")).is_none());
+    assert!(Subject::Task(task_key("t")).body_in(&step).is_none());
     let keep = Keep { ended_ms: u64::MAX, ..Keep::default() };
     let first = life_from(ended_at, &step, &Subject::Task(task_key("t")));
     let mut fold = Fold::from_floor(keep, first);

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use synod_fleet::queue::Permit;
 use synod_fleet::{AgentKey, Registry};
 use synod_ledger::{
-    Answer, Answered, Append, Context, Effect, Holding, Input, Limits as Ceilings, Meta, NegotiationKey,
-    Next, Owner, Past, Released, Rules, State, Step, Subject, TaskKey, TaskState, Ticket, Try, Wanted,
-    invariants,
+    Answer, Answered, Append, Context, Effect, EntityKey, Holding, Input, Limits as Ceilings, Meta,
+    NegotiationKey, Next, Owner, Past, Released, Rules, State, Step, Subject, TaskKey, TaskState, Ticket,
+    Try, Wanted, invariants,
 };
 use synod_protocol::event::What;
 use synod_protocol::negotiation::{Ask, NegotiationStatus};
@@ -109,6 +109,8 @@ pub(crate) struct Shard {
     pub(crate) commands: Vec<(Envelope, Value)>,
     /// What of the fleet is paused, by the directory.
     pub(crate) pauses: Pauses,
+    /// What the directory was told of workflows.
+    pub(crate) workflows: Vec<synod_protocol::workflow::Workflow>,
     /// Word to agents that work is taken back, or that they stand otherwise: to whom, `ce_type`, attempt or revision.
     pub(crate) notices: Vec<(String, String, u64)>,
     /// Replies: `ce_type` and value.
@@ -158,6 +160,7 @@ impl Shard {
             announced: Vec::new(),
             commands: Vec::new(),
             pauses: Pauses::default(),
+            workflows: Vec::new(),
             notices: Vec::new(),
             replies: Vec::new(),
             answers: Vec::new(),
@@ -235,6 +238,17 @@ impl Shard {
                     let said: NegotiationStatus = serde_json::from_value(said["status"].clone()).unwrap();
                     (said.as_str(), self.shadow.negotiation(&key).unwrap().status.as_str())
                 }
+                What::WorkflowDefined(_) => ("", ""),
+                what if !what.ce_type().starts_with("synod.task.") => {
+                    let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                    let subject = match what.ce_type().starts_with("synod.execution.") {
+                        true => Subject::Execution(key),
+                        false => Subject::Approval(key),
+                    };
+                    let said: Value = event.public_value().unwrap().to().unwrap();
+                    let standing = subject.standing(&self.shadow).unwrap().status;
+                    (if said["status"] == standing { standing } else { "another" }, standing)
+                }
                 _ => {
                     let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
                     (status_of(event), self.shadow.task(&key).unwrap().status.as_str())
@@ -295,7 +309,7 @@ impl Shard {
     fn effect(&mut self, offset: u64, effect: Effect) {
         match effect {
             Effect::Publish { envelope, value, .. } => {
-                assert!(!value.as_str().contains("token"), "published: {value:?}");
+                assert!(!value.as_str().contains("token\""), "published: {value:?}");
                 if !envelope.ty.starts_with("synod.") {
                     self.announced.push((envelope.id, envelope.ty, value.to().unwrap()));
                 }
@@ -322,6 +336,7 @@ impl Shard {
             Effect::DirectoryRemoval(key) => {
                 self.fleet.forget(&key, offset);
             }
+            Effect::DirectoryWorkflow(workflow) => self.workflows.push(*workflow),
             Effect::DirectoryPauses(pauses) => self.pauses = pauses,
             Effect::ReplyPast { past, .. } => self.past.push((u64::MAX, past)),
             Effect::HoldPermits { by, permits, for_ms } => {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use synod_fleet::{AgentKey, Registry};
 use synod_ledger::{
-    Answer, Context, Effect, Folded, Had, Image, Input, Keep, Limits, Meta, NegotiationKey, Next, Owed,
-    Owner, Past, Record, Released, State, Step, Subject, TaskKey, invariants,
+    Answer, Context, Effect, Folded, Had, Image, Input, Keep, Limits, Meta, Next, Owed, Owner, Past, Record,
+    Released, State, Step, Subject, TaskKey, invariants,
 };
 use synod_protocol::view::Assignment;
 use synod_protocol::{Code, Error, Incarnation, Json, Timestamp};

@@ -8,6 +8,7 @@ use crate::schema::Schema;
 use serde_json::Value;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use synod_protocol::approval::APPROVERS;
 use synod_protocol::{Capability, Id};
 
 /// Milliseconds that a time limit may have.
@@ -104,8 +105,11 @@ fn inside(kind: &Kind, pointer: &str, finds: &mut Finds<'_>) {
         }
         Kind::Negotiation(negotiation) => {
             if let Some(invite) = &negotiation.invite {
-                capability(finds, &at("invite/capability"), &invite.capability);
-                within(finds, &at("invite/at_most"), invite.at_most, 1..=1_000);
+                if let Some(name) = &invite.capability {
+                    capability(finds, &at("invite/capability"), name);
+                }
+                within(finds, &at("invite/min"), invite.min, 1..=1_000);
+                within(finds, &at("invite/max"), invite.max, invite.min.unwrap_or(1).clamp(1, 1_000)..=1_000);
             }
             within(finds, &at("round_ms"), negotiation.round_ms, 10..=7 * 24 * 3_600_000);
             if negotiation.participants.is_null() && negotiation.invite.is_none() {
@@ -129,8 +133,8 @@ fn inside(kind: &Kind, pointer: &str, finds: &mut Finds<'_>) {
 
 fn people(approval: &Approval, pointer: &str, finds: &mut Finds<'_>) {
     let at = |name: &str| format!("{pointer}/{name}");
-    if approval.approvers.is_empty() || approval.approvers.len() > 100 {
-        let what = format!("{} approvers, there have to be 1 to 100", approval.approvers.len());
+    if approval.approvers.is_empty() || approval.approvers.len() > APPROVERS {
+        let what = format!("{} approvers, there have to be 1 to {APPROVERS}", approval.approvers.len());
         finds.at(at("approvers"), what, "name people, or roles as `role:<name>`");
     }
     for (i, name) in
@@ -142,12 +146,12 @@ fn people(approval: &Approval, pointer: &str, finds: &mut Finds<'_>) {
     for (i, name) in approval.approvers.iter().enumerate() {
         let plain = name.strip_prefix("role:").unwrap_or(name);
         if !plain.contains("${{")
-            && (plain.is_empty() || plain.len() > 256 || plain.chars().any(char::is_control))
+            && (plain.is_empty() || plain.len() > 128 || plain.chars().any(char::is_control))
         {
             finds.at(
                 at(&format!("approvers/{i}")),
                 "this names nobody",
-                "use a name or `role:<name>`, 256 bytes at most",
+                "use a name or `role:<name>`, 128 bytes at most",
             );
         }
         if approval.approvers[..i].contains(name) {

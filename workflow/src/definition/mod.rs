@@ -281,14 +281,21 @@ pub struct Negotiate {
 }
 
 /// Agents of the fleet that are asked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Invite {
-    /// What they must be able to do.
-    pub capability: String,
-    /// How many at most.
+    /// Whoever can do this; any agent by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at_most: Option<u32>,
+    pub capability: Option<String>,
+    /// Each with exactly this value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// At least so many, 1 to 1,000, or the step fails; 1 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<u32>,
+    /// At most so many, 1 to 1,000, by id; 1,000 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
 }
 
 /// People decide. The output is the decision: `{"status", "approver", "comment", "response_data", "revision"}`.
@@ -340,7 +347,8 @@ pub enum Need {
 pub struct Revise {
     /// From which step on.
     pub step: StepId,
-    /// How many times at most, 1 to 20; 3 by default.
+    /// How many revisions there may be in all, the first included, 1 to 20; 3 by default. The last one can only be approved or
+    /// rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_revisions: Option<u32>,
 }
@@ -395,5 +403,22 @@ impl Step {
         };
         all.extend(self.fallback.iter().map(|step| ("/fallback".to_owned(), &**step)));
         all
+    }
+
+    /// One of its [`Step::children`], by its place among them.
+    pub(crate) fn child(&self, place: usize) -> Option<&Step> {
+        let lists: [&[Step]; 2] = match &self.kind {
+            Kind::Condition(c) => [&c.then, &c.r#else],
+            Kind::Parallel(p) => [&p.steps, &[]],
+            Kind::Sequential(s) => [&s.steps, &[]],
+            Kind::Map(map) => [std::slice::from_ref(&*map.step), &[]],
+            _ => [&[], &[]],
+        };
+        let all = lists[0].len() + lists[1].len();
+        match place.checked_sub(lists[0].len()) {
+            None => lists[0].get(place),
+            Some(_) if place == all => self.fallback.as_deref(),
+            Some(rest) => lists[1].get(rest),
+        }
     }
 }

@@ -7,5 +7,11 @@
 mod approvals;
 mod broken;
 mod definitions;
+mod driven;
 mod expressions;
 mod graph;
+mod runs;
+mod runs_again;
+mod runs_random;
+mod runs_size;
+mod standard;
