@@ -41,7 +41,8 @@ async fn whoever_may_is_shown_what_waits_and_decides() {
     let both = client.request_approval(of_all).await.unwrap();
     assert_eq!(waiting(&client, "ann", &[]).await, ["a", "b"]);
     assert_eq!(waiting(&client, "bob", &[]).await, ["b"]);
-    assert_eq!(waiting(&client, "cleo", &["editor"]).await, ["a"]);
+    assert_eq!(waiting(&client, "cleo", &["cook", "editor"]).await, ["a"]);
+    assert_eq!(waiting(&client, "ann", &["cook", "editor"]).await, ["a", "b"]);
     assert_eq!(waiting(&client, "cleo", &["cook"]).await, [""; 0]);
 
     // Who is none of them is refused, and so is who saw something else.
@@ -49,7 +50,8 @@ async fn whoever_may_is_shown_what_waits_and_decides() {
     let other = Verdict::approve("ann").shown("of something else");
     assert_eq!(code(handle.decide(other).await), Some(Code::Conflict));
     let shown = handle.get().await.unwrap().shown;
-    let yes = Verdict::approve("cleo").role("editor").comment("fine").meaning("reviewed").shown(shown.clone());
+    let yes =
+        Verdict::approve("cleo").role("editor").comment("fine").meaning("reviewed").shown(shown.clone());
     handle.decide(yes).await.unwrap();
     let approved = handle.wait(SOON).await.unwrap();
     let made = &approved.decisions[0];
@@ -104,12 +106,18 @@ async fn changes_are_requested_and_the_next_revision_keeps_them() {
     assert_eq!(over.status, ApprovalStatus::ChangesRequested);
 
     let second = first.resubmit(Some("Release 7 now?".into()), "draft 2").await.unwrap();
-    assert_eq!(first.resubmit(Some("Release 7 now?".into()), "draft 2").await.unwrap().approval_id(), second.approval_id());
+    assert_eq!(
+        first.resubmit(Some("Release 7 now?".into()), "draft 2").await.unwrap().approval_id(),
+        second.approval_id()
+    );
     let other = first.resubmit(None, "draft 3").await.unwrap_err();
     assert_eq!(other.code(), Some(Code::AlreadyExists));
     let shown = second.get().await.unwrap();
     assert_eq!((shown.revision, shown.parent.as_ref()), (2, Some(first.approval_id())));
-    assert_eq!((shown.title.as_str(), shown.show.to::<String>().unwrap().as_str()), ("Release 7 now?", "draft 2"));
+    assert_eq!(
+        (shown.title.as_str(), shown.show.to::<String>().unwrap().as_str()),
+        ("Release 7 now?", "draft 2")
+    );
     let feedback = shown.feedback.unwrap();
     assert_eq!((feedback.decision, feedback.comment.as_deref()), (Decision::RequestChanges, Some("shorter")));
     assert_eq!(feedback.response_data.unwrap().to::<Value>().unwrap(), json!({"words": 100}));
@@ -137,7 +145,8 @@ async fn what_nobody_decides_is_over_in_its_time() {
 #[tokio::test]
 async fn data_has_to_be_what_was_asked_for() {
     let mesh = mesh().await;
-    let schema = json!({"type": "object", "required": ["copies"], "properties": {"copies": {"type": "integer"}}});
+    let schema =
+        json!({"type": "object", "required": ["copies"], "properties": {"copies": {"type": "integer"}}});
     let request = approval("How many?", ["ann"]).response_schema(schema);
     let handle = mesh.client().request_approval(request).await.unwrap();
     for wrong in [Verdict::approve("ann"), Verdict::approve("ann").data(json!({"copies": "two"}))] {
@@ -145,7 +154,10 @@ async fn data_has_to_be_what_was_asked_for() {
     }
     handle.decide(Verdict::approve("ann").data(json!({"copies": 2}))).await.unwrap();
     let approved = handle.wait(SOON).await.unwrap();
-    assert_eq!(approved.decisions[0].response_data.clone().unwrap().to::<Value>().unwrap(), json!({"copies": 2}));
+    assert_eq!(
+        approved.decisions[0].response_data.clone().unwrap().to::<Value>().unwrap(),
+        json!({"copies": 2})
+    );
 }
 
 #[tokio::test]

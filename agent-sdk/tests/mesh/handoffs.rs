@@ -16,7 +16,9 @@ async fn giver(mesh: &TestMesh, handoff: impl Fn(Value) -> Handoff + Send + Sync
         let handoff = handoff(work);
         async move {
             let done = context.hand_off_and_wait::<Value>(handoff, context.remaining()).await?;
-            Ok(json!({"id": done.execution.execution_id, "labels": done.execution.labels, "output": done.output}))
+            Ok(
+                json!({"id": done.execution.execution_id, "labels": done.execution.labels, "output": done.output}),
+            )
         }
     };
     run(mesh, Agent::builder("giver").capability("give", give)).await
@@ -26,7 +28,8 @@ async fn giver(mesh: &TestMesh, handoff: impl Fn(Value) -> Handoff + Send + Sync
 async fn taker(mesh: &TestMesh) -> RunningAgent {
     let take = |context: Context, handed: Handed<Value>| async move {
         let memory = context.client().mesh().memory(context.agent_id());
-        let own: Option<Value> = memory.get("style").await.map_err(|e| TaskError::retryable("memory", e.to_string()))?;
+        let own: Option<Value> =
+            memory.get("style").await.map_err(|e| TaskError::retryable("memory", e.to_string()))?;
         Ok(json!({"text": handed.work, "by": handed.context, "memory": handed.memory, "own": own}))
     };
     run(mesh, Agent::builder("taker").capability("take", take)).await
@@ -46,11 +49,15 @@ async fn an_agent_that_is_named_finds_the_memory_in_its_own() {
     let back = given(&mesh, json!("a page")).await.unwrap();
     assert_eq!(back["labels"], json!({"handoff.from": "giver", "handoff.task": "t"}));
     let output = &back["output"];
-    assert_eq!((&output["text"], &output["own"], &output["memory"]), (&json!("a page"), &json!("terse"), &json!({})));
+    assert_eq!(
+        (&output["text"], &output["own"], &output["memory"]),
+        (&json!("a page"), &json!("terse"), &json!({}))
+    );
     let by = json!({"agent_id": "giver", "task_id": "t", "attempt": 1, "correlation_id": "all-of-it", "memory_keys": ["style"]});
     assert_eq!(output["by"], by);
     // It is on record like any other execution.
-    let recorded = mesh.client().execution(back["id"].as_str().unwrap().parse().unwrap()).get().await.unwrap();
+    let recorded =
+        mesh.client().execution(back["id"].as_str().unwrap().parse().unwrap()).get().await.unwrap();
     assert_eq!((recorded.workflow_id.as_str(), recorded.correlation_id.as_str()), ("handoff", "all-of-it"));
     for agent in agents {
         agent.stop().await.unwrap();
@@ -102,10 +109,8 @@ async fn what_comes_back_has_to_be_what_was_agreed() {
         })
     };
     let handoff = |work| Handoff::to_capability("take").work(work).contract(contract()).max_attempts(2);
-    let agents = [
-        run(&mesh, Agent::builder("taker").capability("take", take)).await,
-        giver(&mesh, handoff).await,
-    ];
+    let agents =
+        [run(&mesh, Agent::builder("taker").capability("take", take)).await, giver(&mesh, handoff).await];
     let back = given(&mesh, json!("a page")).await.unwrap();
     assert_eq!(back["output"]["text"], "a page");
     assert_eq!(back["output"]["told"]["attempt"], 2, "{back}");
@@ -135,13 +140,11 @@ async fn under_an_id_of_its_own_it_is_one_handoff_however_often_it_is_begun() {
         let handoff = || Handoff::to_capability("take").id("h").work(&work);
         let first = context.hand_off(handoff()).await?;
         let again = context.hand_off(handoff()).await?;
-        let (first, again) = (first.wait::<Json>(context.remaining()).await?, again.wait::<Json>(context.remaining()).await?);
+        let (first, again) =
+            (first.wait::<Json>(context.remaining()).await?, again.wait::<Json>(context.remaining()).await?);
         Ok(first.execution.started_at == again.execution.started_at && first.output == again.output)
     };
-    let agents = [
-        taker(&mesh).await,
-        run(&mesh, Agent::builder("giver").capability("give", give)).await,
-    ];
+    let agents = [taker(&mesh).await, run(&mesh, Agent::builder("giver").capability("give", give)).await];
     assert_eq!(given(&mesh, json!(1)).await.unwrap(), json!(true));
     for agent in agents {
         agent.stop().await.unwrap();

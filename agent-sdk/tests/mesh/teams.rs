@@ -17,7 +17,12 @@ async fn runs(name: &str) {
     let command = command.env("SYNOD_BIN", binary()).kill_on_drop(true);
     let output = tokio::time::timeout(LIMIT, command.output()).await.expect("in time").unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {}\n{}\n{said}", output.status, String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{name}: {}\n{}\n{said}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use super::{SOON, mesh, run};
 use agent_sdk::approval::Verdict;
 use agent_sdk::workflow::{
-    DefineError, ExecutionError, ExecutionHandle, ExecutionStatus, IntoWorkflow, ShareAndAnalyse, StepStatus, Workflow,
-    execution, execution_of, patterns,
+    DefineError, ExecutionError, ExecutionHandle, ExecutionStatus, IntoWorkflow, ShareAndAnalyse, StepStatus,
+    Workflow, execution, execution_of, patterns,
 };
 use agent_sdk::{Agent, AgentBuilder, Code, Context, Json, TaskError, What};
 use serde_json::{Value, json};
@@ -72,7 +72,8 @@ async fn one_that_is_defined_is_run() {
     let shown = &done.execution;
     assert_eq!((shown.status, shown.correlation_id.as_str()), (ExecutionStatus::Completed, "sums"));
     assert_eq!((shown.hash.as_str(), shown.labels["team"].as_str()), (defined.hash(), "x"));
-    let steps: Vec<_> = shown.steps.iter().map(|step| (step.step.as_str(), step.status, step.attempts)).collect();
+    let steps: Vec<_> =
+        shown.steps.iter().map(|step| (step.step.as_str(), step.status, step.attempts)).collect();
     assert_eq!(steps, ["one", "two", "three"].map(|step| (step, StepStatus::Completed, 1)));
     assert!(shown.steps.iter().all(|step| step.agent_id.as_ref().is_some_and(|agent| agent.as_str() == "a")));
     let page = client.execution("e".parse().unwrap()).steps(None).await.unwrap();
@@ -100,7 +101,9 @@ async fn what_is_wrong_is_told_before_and_after() {
     }
     let unknown = client.start(execution("nobody-defined")).await.unwrap_err();
     assert_eq!(unknown.code(), Some(Code::NotFound));
-    let w = of("{id: w, input_schema: {type: integer}, steps: [{id: a, task: {capability: double, input: '${{ input }}'}}]}");
+    let w = of(
+        "{id: w, input_schema: {type: integer}, steps: [{id: a, task: {capability: double, input: '${{ input }}'}}]}",
+    );
     let refused = client.start(execution_of(&w).input("text")).await.unwrap_err();
     assert_eq!(refused.code(), Some(Code::InvalidArgument), "{refused}");
     client.define_workflow(&w).await.unwrap();
@@ -120,7 +123,10 @@ async fn it_is_paused_resumed_signalled_and_watched() {
     assert_eq!(handle.get().await.unwrap().paused_because.as_deref(), Some("lunch"));
     handle.signal("go", Json::of(&21).unwrap()).await.unwrap();
     let soon = handle.wait::<Value>(Duration::from_millis(300)).await.unwrap_err();
-    assert!(matches!(soon, ExecutionError::NotInTime { .. }), "{soon}: nothing is started while it is paused");
+    assert!(
+        matches!(soon, ExecutionError::NotInTime { .. }),
+        "{soon}: nothing is started while it is paused"
+    );
     handle.resume().await.unwrap();
     assert_eq!(handle.wait::<Value>(SOON).await.unwrap().output, json!([2, 42]));
     let over = handle.cancel("too late").await.unwrap_err();
@@ -134,8 +140,15 @@ async fn it_is_paused_resumed_signalled_and_watched() {
         }
     };
     tokio::time::timeout(SOON, all).await.expect("the monitor ends with the execution");
-    let position = |what: &str| told.iter().position(|(told, ..)| told == what).unwrap_or_else(|| panic!("{what}: {told:?}"));
-    let order = [position("paused: lunch"), position("the signal go came"), position("resumed"), position("completed")];
+    let position = |what: &str| {
+        told.iter().position(|(told, ..)| told == what).unwrap_or_else(|| panic!("{what}: {told:?}"))
+    };
+    let order = [
+        position("paused: lunch"),
+        position("the signal go came"),
+        position("resumed"),
+        position("completed"),
+    ];
     assert!(order.is_sorted(), "{told:?}");
     assert_eq!(told.last().map(|(_, completed, under_way)| (*completed, *under_way)), Some((3, 0)));
     agent.stop().await.unwrap();
@@ -174,7 +187,9 @@ steps:
     assert!(error.to_string().contains("3 is odd"), "{error}");
     agent.stop().await.unwrap();
     // Who does not mind.
-    let agent = run(&mesh, Agent::builder("b").capability("halve", |_: Context, n: u64| async move { Ok(n / 2) })).await;
+    let agent =
+        run(&mesh, Agent::builder("b").capability("halve", |_: Context, n: u64| async move { Ok(n / 2) }))
+            .await;
     assert_eq!(handle.retry("nothing", &[]).await.unwrap_err().code(), Some(Code::NotFound));
     handle.retry("got", &[]).await.unwrap();
     assert_eq!(handle.wait::<Value>(SOON).await.unwrap().output, json!({"then": 4}));
@@ -185,7 +200,11 @@ steps:
             ends.push(watched.event.what.ce_type());
         }
     }
-    assert_eq!(ends, ["synod.execution.failed", "synod.execution.completed"], "a watch goes on after the first end");
+    assert_eq!(
+        ends,
+        ["synod.execution.failed", "synod.execution.completed"],
+        "a watch goes on after the first end"
+    );
     agent.stop().await.unwrap();
 }
 
@@ -218,7 +237,10 @@ output: {text: '${{ steps.draft.output.text }}', by: '${{ steps.release.output.a
         let waiting = client.pending_approvals("ann", &[]).await.unwrap();
         assert_eq!(waiting.len(), 1, "{waiting:?}");
         let asked = &waiting[0];
-        assert_eq!((Some(&asked.approval_id), asked.execution_id.as_ref()), (step.child.as_ref(), Some(handle.execution_id())));
+        assert_eq!(
+            (Some(&asked.approval_id), asked.execution_id.as_ref()),
+            (step.child.as_ref(), Some(handle.execution_id()))
+        );
         seen.push((asked.revision, asked.show.to::<Value>().unwrap()["text"].as_str().unwrap().to_owned()));
         let verdict = match asked.revision {
             1 => Verdict::request_changes("ann", "shorter"),
@@ -244,7 +266,8 @@ async fn an_expert_is_asked_where_somebody_is_not_sure() {
     };
     let agents = [
         run(&mesh, Agent::builder("a").capability("guess", guess)).await,
-        run(&mesh, Agent::builder("b").capability("know", |_: Context, _: Value| async { Ok("it is so") })).await,
+        run(&mesh, Agent::builder("b").capability("know", |_: Context, _: Value| async { Ok("it is so") }))
+            .await,
     ];
     let w = (&patterns::consult_expert("asked", "guess", "know", 0.7).unwrap()).into_workflow().unwrap();
     for (sure, advice) in [(0.7, Value::Null), (0.6, json!("it is so"))] {
@@ -297,13 +320,17 @@ async fn data_is_shared_and_analysed_in_one_call() {
     let count = move |_: Context, asked: agent_sdk::workflow::Analysis| {
         let state = state.clone();
         async move {
-            let shared = state.get::<Vec<u64>>(&asked.key).await.map_err(|e| TaskError::retryable("state", e.to_string()))?;
+            let shared = state
+                .get::<Vec<u64>>(&asked.key)
+                .await
+                .map_err(|e| TaskError::retryable("state", e.to_string()))?;
             Ok(shared.map(|held| (held.version == asked.version, held.value.len())))
         }
     };
     let sum = |_: Context, given: Value| async move { Ok(given["analyses"]["counted"][1].clone()) };
     let fail = |_: Context, _: Value| async { Err::<(), _>(TaskError::permanent("blind", "cannot see it")) };
-    let agent = Agent::builder("a").capability("count", count).capability("sum", sum).capability("fail", fail);
+    let agent =
+        Agent::builder("a").capability("count", count).capability("sum", sum).capability("fail", fail);
     let agent = run(&mesh, agent).await;
     let asked = ShareAndAnalyse::new("figures/1", [1, 2, 3])
         .analyst("counted", "count")
