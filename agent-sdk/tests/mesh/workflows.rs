@@ -67,7 +67,7 @@ async fn one_that_is_defined_is_run() {
     assert_eq!((known.version, known.hash.as_str()), (1, defined.hash()));
 
     let asked = execution("eightfold").id("e").input(5).label("team", "x");
-    let done = client.correlated("sums").execute::<u64>(asked.clone(), SOON).await.unwrap();
+    let done = client.clone().correlated("sums").execute::<u64>(asked.clone(), SOON).await.unwrap();
     assert_eq!(done.output, 40);
     let shown = &done.execution;
     assert_eq!((shown.status, shown.correlation_id.as_str()), (ExecutionStatus::Completed, "sums"));
@@ -337,7 +337,8 @@ async fn data_is_shared_and_analysed_in_one_call() {
         .analyst("seen", "fail")
         .combined_by("sum");
     let analysed = mesh.client().share_and_analyse(asked, SOON).await.unwrap();
-    assert_eq!(analysed.version, 1);
+    let shared = mesh.state().get::<Vec<u64>>("figures/1").await.unwrap().unwrap();
+    assert_eq!((analysed.version, shared.value), (shared.version, vec![1, 2, 3]));
     assert_eq!(analysed.analyses["counted"].to::<Value>().unwrap(), json!([true, 3]));
     assert_eq!(analysed.analyses["seen"], Json::null(), "one that fails stops nobody");
     assert_eq!(analysed.combined.unwrap().to::<u64>().unwrap(), 3);
