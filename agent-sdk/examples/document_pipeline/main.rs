@@ -7,7 +7,7 @@ mod markdown;
 use agent_sdk::approval::Verdict;
 use agent_sdk::testing::TestMesh;
 use agent_sdk::workflow::execution_of;
-use agent_sdk::{Client, What};
+use agent_sdk::{Client, Mesh, What, protocol};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -26,6 +26,16 @@ async fn ann(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
         client.approval(waiting.approval_id).decide(verdict.shown(waiting.shown)).await?;
     }
     Ok(())
+}
+
+/// What a step saved, which is put there right after it is on record.
+async fn saved(mesh: &Mesh, key: &str) -> Result<Value, protocol::Error> {
+    loop {
+        if let Some(held) = mesh.state().get::<Value>(key).await? {
+            return Ok(held.value);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await; // between two looks at the condition
+    }
 }
 
 #[tokio::main]
