@@ -181,13 +181,13 @@ impl Tally {
             What::ExecutionStepDue(e) => {
                 (e.status, format!("{}: its next attempt is due", named(&e.step, &e.items)))
             }
-            What::ExecutionRevised(e) => (
-                e.status,
-                format!(
-                    "{}: changes were requested, {} begins again as revision {}",
-                    e.step, e.from, e.revision
-                ),
-            ),
+            What::ExecutionRevised(e) => {
+                // The approval waits no more; what is done again counts as before until it begins.
+                self.forget(&e.step, &e.items);
+                let (asked, from) = (named(&e.step, &e.items), &e.from);
+                let said = format!("changes were requested, {from} begins again as revision {}", e.revision);
+                (e.status, format!("{asked}: {said}"))
+            }
             What::ExecutionRetried(e) => {
                 self.forget(&e.step, &e.items);
                 (e.status, format!("{}: to be done once more", named(&e.step, &e.items)))
@@ -332,7 +332,18 @@ mod tests {
             "part[0][2]: completed by a | 1 done, 1 under way",
         );
         check("step_skipped", json!({"step": "more"}), "more: skipped | 1 done, 1 under way, 1 skipped");
-        // A revision begins what was completed again.
+        let feedback = json!({"decision": "request_changes", "at": at, "shown": "s"});
+        let revised = json!({"step": "ask", "from": "part", "revision": 2, "feedback": feedback});
+        check(
+            "step_started",
+            json!({"step": "ask", "attempt": 1}),
+            "ask: attempt 1 | 1 done, 2 under way, 1 skipped",
+        );
+        check(
+            "revised",
+            revised,
+            "ask: changes were requested, part begins again as revision 2 | 1 done, 1 under way, 1 skipped",
+        );
         check("step_started", part(json!({})), "part[0][2]: attempt 1 | 0 done, 2 under way, 1 skipped");
         check("cancelled", json!({"status": "cancelled"}), "cancelled | 0 done, 0 under way, 1 skipped");
     }

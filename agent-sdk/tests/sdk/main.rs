@@ -7,6 +7,7 @@ mod clients;
 mod collecting;
 mod leaving;
 mod locks;
+mod patterns;
 mod stand_in;
 mod typed;
 
