@@ -9,14 +9,15 @@ use super::request::{Caller, JsonBody, Params, named, of_key};
 use crate::Shared;
 use crate::door;
 use crate::shard::{Label, Wanted, WantedApprovals};
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
 use synod_protocol::approval::{
     Approval, ApprovalStatus, DecideApproval, ROLE, RequestApproval, ResubmitApproval,
 };
+use synod_protocol::limits::LIST_ENTRIES;
 use synod_protocol::{Code, Command, ContentType, EntityId, Error, Id, codec};
 use utoipa::IntoParams;
 
@@ -112,8 +113,10 @@ pub(crate) struct ListParams {
     status: Option<ApprovalStatus>,
     /// Only those that wait for this person.
     approver: Option<String>,
-    /// Only those that wait for somebody in this role, written without `role:`; with `approver`: for him, who may decide in it.
-    role: Option<String>,
+    /// Only those that wait for somebody in one of these roles, written without `role:`, `role=a&role=b`; with `approver`: for
+    /// him, who may decide in them.
+    #[serde(default)]
+    role: Vec<String>,
     /// Only those of this execution.
     #[param(value_type = Option<String>)]
     execution: Option<Id>,
@@ -125,6 +128,31 @@ pub(crate) struct ListParams {
     cursor: Option<String>,
 }
 
+impl ListParams {
+    /// Reads a query string in which `role` may stand more than once.
+    fn read(pairs: Vec<(String, String)>) -> Result<ListParams, Error> {
+        let (roles, rest): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == "role");
+        let role: Vec<String> = roles.into_iter().map(|(_, role)| role).collect();
+        if role.len() > LIST_ENTRIES {
+            let message = format!("role stands {} times, the limit is {LIST_ENTRIES}", role.len());
+            return Err(Error::invalid(message).with_field("/role"));
+        }
+        if let Some(role) = role.iter().find(|role| role.starts_with(ROLE)) {
+            let message = format!("{role:?} is written without `role:` here");
+            return Err(Error::invalid(message).with_field("/role"));
+        }
+        let rest =
+            rest.iter().map(|(name, value)| format!("{}={}", door::escaped(name), door::escaped(value)));
+        let rest = format!("/?{}", rest.collect::<Vec<_>>().join("&"));
+        let read = rest
+            .parse::<Uri>()
+            .map_err(|e| e.to_string())
+            .and_then(|uri| Query::<ListParams>::try_from_uri(&uri).map_err(|e| e.body_text()));
+        let Query(params) = read.map_err(|why| Error::invalid(format!("the query string: {why}")))?;
+        Ok(ListParams { role, ..params })
+    }
+}
+
 /// Approvals in memory (pending ones, and ended ones within the deduplication window), in order of their ids.
 #[utoipa::path(get, path = "/v1/approvals", params(ListParams), responses(
     (status = 200, description = "`{\"items\": [approval], \"next_cursor\"}`", body = serde_json::Value),
@@ -134,29 +162,27 @@ pub(crate) async fn list_approvals(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     headers: HeaderMap,
-    Params(params): Params<ListParams>,
+    Params(pairs): Params<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
-    if let Some(role) = params.role.as_ref().filter(|role| role.starts_with(ROLE)) {
-        let message = format!("{role:?} is written without `role:` here");
-        return Err(Error::invalid(message).with_field("/role").into());
-    }
+    let params = ListParams::read(pairs)?;
     let given = [
         ("status", params.status.map(|s| s.as_str().to_owned())),
         ("approver", params.approver.clone()),
-        ("role", params.role.clone()),
         ("execution", params.execution.as_ref().map(Id::to_string)),
         ("label", params.label.clone()),
     ];
+    let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let paging = Paging {
         path: APPROVAL.path,
         id: APPROVAL.id,
         workspace: &caller.workspace,
         limit: params.limit,
         cursor: params.cursor.as_deref(),
-        given: given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
+        given: given.chain(params.role.iter().map(|role| ("role", role.clone()))).collect(),
     };
     let label = params.label.as_deref().map(Label::read).transpose()?;
     let ListParams { status, approver, role, execution, .. } = params;
-    let wanted = WantedApprovals { status, approver, role, execution, label };
+    let roles = role.into_iter().collect();
+    let wanted = WantedApprovals { status, approver, roles, execution, label };
     Ok(paging.page(&shared, &headers, Wanted::Approvals(wanted)).await?)
 }

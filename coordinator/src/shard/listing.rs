@@ -1,6 +1,6 @@
 //! Which entities of a shard a list is to show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use synod_protocol::approval::ApprovalStatus;
 use synod_protocol::negotiation::NegotiationStatus;
 use synod_protocol::view::TaskStatus;
@@ -39,12 +39,12 @@ pub(crate) struct WantedExecutions {
     pub(crate) started_before: Option<Timestamp>,
 }
 
-/// Which approvals; `approver` and `role` find what waits for such a person.
+/// Which approvals; `approver` and `roles` find what waits for such a person.
 #[derive(Clone, Debug)]
 pub(crate) struct WantedApprovals {
     pub(crate) status: Option<ApprovalStatus>,
     pub(crate) approver: Option<String>,
-    pub(crate) role: Option<String>,
+    pub(crate) roles: BTreeSet<String>,
     pub(crate) execution: Option<Id>,
     pub(crate) label: Option<Label>,
 }

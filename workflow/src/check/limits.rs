@@ -8,7 +8,7 @@ use crate::schema::Schema;
 use serde_json::Value;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use synod_protocol::approval::APPROVERS;
+use synod_protocol::approval::{APPROVERS, ROLE, SIGNATURES};
 use synod_protocol::{Capability, Id};
 
 /// Milliseconds that a time limit may have.
@@ -162,16 +162,11 @@ fn people(approval: &Approval, pointer: &str, finds: &mut Finds<'_>) {
             );
         }
     }
-    let roles = approval.approvers.iter().any(|name| name.starts_with("role:"));
-    if let (Some(Need::Quorum(many)), false) = (approval.need, roles) {
-        within(finds, &at("need/quorum"), Some(many), 1..=approval.approvers.len().max(1) as u32);
-    }
-    if let (Some(Need::All), true) = (approval.need, roles) {
-        finds.at(
-            at("need"),
-            "how many a role has is not known, so that `all` cannot be reached",
-            "write `quorum:` and how many",
-        );
+    // How many people a role has is not known here.
+    let roles = approval.approvers.iter().any(|name| name.starts_with(ROLE));
+    let most = if roles { SIGNATURES } else { approval.approvers.len().max(1) };
+    if let Some(Need::Quorum(many)) = approval.need {
+        within(finds, &at("need/quorum"), Some(many), 1..=most as u32);
     }
     within(finds, &at("expires_after_ms"), approval.expires_after_ms, TIME);
     let expiry = approval.expires_after_ms.unwrap_or(24 * 3_600_000).clamp(2, TIME_MAX_MS);

@@ -175,8 +175,12 @@ impl<'r> Draft<'r> {
 
     /// The child, if it is under way.
     fn under_way(&self, id: &EntityId) -> Result<Child, Error> {
-        let child =
-            self.run.child(id).ok_or_else(|| Error::not_found("child of this execution", id.as_str()))?;
+        let child = self.run.child(id).ok_or_else(|| {
+            Error::new(
+                Code::NotFound,
+                format!("{id} is no child of execution {}", self.run.started.execution_id),
+            )
+        })?;
         let doing = self.run.doings.get(&child.key);
         let wanted = if child.advice { StepStatus::Consulting } else { StepStatus::Running };
         match doing {
@@ -255,7 +259,8 @@ impl<'r> Draft<'r> {
             return Err(Error::invalid_transition(message, status.as_str()));
         }
         if run.workflow.number(step).is_none() {
-            return Err(Error::not_found("step", step).with_field("/step"));
+            let message = format!("the workflow {} has no step {step}", run.started.workflow_id);
+            return Err(Error::new(Code::NotFound, message).with_field("/step"));
         }
         let Some(key) = run.key(step, items) else {
             let maps = run.workflow.number(step).map_or(0, |step| run.workflow.maps_around(step));

@@ -123,6 +123,23 @@ fn a_block_that_is_done_again_tells_all_within_it() {
 }
 
 #[test]
+fn a_block_whose_fallback_was_done_is_done_again_as_a_whole() {
+    let text = "{id: w, steps: [{id: s, fallback: {id: f, task: {capability: c}}, parallel: {steps: [{id: a, task: {capability: c}}, {id: b, task: {capability: c}}, {id: x, wait: {signal: go}}]}}, {id: ok, depends_on: [s], approval: {title: t, approvers: [ann], revise: {step: a}}}]}";
+    let mut run = Driven::new(text, json!({}));
+    run.done("a", json!(1));
+    run.fails("b", false);
+    run.done("f", json!(2));
+    run.decided("ok", ChangesRequested, 1);
+    assert_eq!(run.under_way(), ["a:2", "b:2"]);
+    assert_eq!((run.task("a:2").1["revision"].clone(), run.task("b:2").1), (json!(2), Value::Null));
+    run.done("a:2", json!(3));
+    run.done("b:2", json!(4));
+    run.take(Input::Signal { name: "go".into(), payload: json!(5).into() }).unwrap();
+    assert_eq!(value(&run.step("s").unwrap().output.unwrap()), json!({"a": 3, "b": 4, "x": 5}));
+    assert_eq!(run.under_way(), ["ok:2"]);
+}
+
+#[test]
 fn an_approval_within_what_is_done_again_begins_anew() {
     let text = "{id: w, steps: [{id: a, task: {capability: c}}, {id: in1, depends_on: [a], approval: {title: t, approvers: [ann], revise: {step: a, max_revisions: 2}}}, {id: out, depends_on: [in1], approval: {title: t, approvers: [bob], revise: {step: a, max_revisions: 2}}}]}";
     let mut run = Driven::new(text, json!({}));

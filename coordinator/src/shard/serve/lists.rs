@@ -3,7 +3,6 @@
 use super::Serving;
 use crate::shard::{Listing, StepsAfter, Wanted, WantedApprovals, WantedExecutions};
 use serde::Serialize;
-use std::collections::BTreeSet;
 use synod_ledger::{Answer, EntityKey, NegotiationKey, TaskKey};
 use synod_protocol::{Code, Error, Json};
 use synod_workflow::approval::Approval;
@@ -48,11 +47,10 @@ impl Serving<'_> {
             }
             Wanted::Approvals(wanted) => {
                 let after = EntityKey { workspace: workspace.clone(), id };
-                let roles = wanted.role.iter().cloned().collect();
                 let found = state
                     .approvals_after(&after)
                     .take_while(|(key, _)| key.workspace == workspace)
-                    .filter(|(_, it)| wanted.is_met_by(it, &roles));
+                    .filter(|(_, it)| wanted.is_met_by(it));
                 page(found.map(|(key, it)| it.view(&key.workspace)), *limit)
             }
         }
@@ -86,13 +84,13 @@ impl WantedExecutions {
 }
 
 impl WantedApprovals {
-    fn is_met_by(&self, it: &Approval, roles: &BTreeSet<String>) -> bool {
-        let of_person = self.approver.is_some() || self.role.is_some();
+    fn is_met_by(&self, it: &Approval) -> bool {
+        let of_person = self.approver.is_some() || !self.roles.is_empty();
         is(self.status.as_ref(), Some(&it.status))
             && is(self.execution.as_ref(), it.required.execution_id.as_ref())
             && self.label.as_ref().is_none_or(|label| label.is_among(&it.required.labels))
-            // No entry is the empty name: a role by itself is nobody yet.
-            && (!of_person || it.is_pending_for(self.approver.as_deref().unwrap_or_default(), roles))
+            // No entry is the empty name: roles by themselves are nobody yet.
+            && (!of_person || it.is_pending_for(self.approver.as_deref().unwrap_or_default(), &self.roles))
     }
 }
 
