@@ -64,10 +64,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("\n{page}");
     assert!(page.starts_with("# 3 documents, "), "{page}");
     assert!(page.contains("- leads to [yeast](yeast.md)"), "with links, as she wanted");
-    let saved =
-        mesh.state().get::<Value>("published/baking.md").await?.ok_or("it is in shared state, too")?;
-    assert_eq!(saved.value, done.output["published"]);
-    assert_eq!(saved.value["bytes"], page.len());
+    let saved = tokio::time::timeout(Duration::from_secs(10), saved(&mesh, "published/baking.md")).await??;
+    assert_eq!(saved, done.output["published"]);
+    assert_eq!(saved["bytes"], page.len());
     for agent in running {
         agent.stop().await?;
     }

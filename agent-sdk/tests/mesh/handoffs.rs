@@ -135,6 +135,19 @@ async fn nothing_is_started_where_the_memory_is_not_there() {
 }
 
 #[tokio::test]
+async fn so_much_memory_goes_along_and_no_more() {
+    let mesh = mesh().await;
+    let handoff =
+        |work| Handoff::to_capability("take").work(work).memory((0..101).map(|n| format!("key-{n}")));
+    let agents = [taker(&mesh).await, giver(&mesh, handoff).await];
+    let why = fails(&mesh, json!(1)).await;
+    assert!(why.contains("101 memory entries are named, the limit is 100"), "{why}");
+    for agent in agents {
+        agent.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn under_an_id_of_its_own_it_is_one_handoff_however_often_it_is_begun() {
     let mesh = mesh().await;
     let give = |context: Context, work: Value| async move {

@@ -8,7 +8,9 @@ mod collecting;
 mod leaving;
 mod locks;
 mod patterns;
+mod pending;
 mod stand_in;
+mod starting;
 mod typed;
 
 use agent_sdk::{AgentBuilder, Mesh, MeshConfig, RunningAgent};
