@@ -105,7 +105,7 @@ impl State {
 pub(crate) fn started(
     state: &State,
     cx: Desk<'_>,
-    key: EntityKey,
+    key: &EntityKey,
     command: &StartExecution,
     meta: &Meta,
 ) -> Decision {
@@ -135,7 +135,7 @@ pub(crate) fn started(
     });
     match begun {
         Ok((run, outcome)) => {
-            let mut family = Family::of(state, cx, &key, Some(run), Vec::new());
+            let mut family = Family::of(state, cx, key, Some(run), Vec::new());
             family.comes(outcome);
             family.goes_on();
             Decision { events: family.events, subject: Some(subject), ..Decision::default() }
@@ -354,7 +354,14 @@ impl<'a> Family<'a> {
             Request::Negotiation(command) => {
                 let key = NegotiationKey { workspace, negotiation: id };
                 taken(Subject::Negotiation(key.clone()))?;
-                let opened = negotiations::opened_as(self.state, self.cx, key, &command, correlation, trace);
+                let opened = negotiations::opened_as(
+                    self.state,
+                    self.cx,
+                    key,
+                    &command,
+                    correlation,
+                    trace.as_deref(),
+                );
                 match opened.rejected {
                     Some(error) => return Err(error),
                     None => self.adds(opened.events),
