@@ -9,7 +9,6 @@ use crate::http::encoded;
 use crate::page::Page;
 use crate::watch::{Watch, watch};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::time::Duration;
 use synod_protocol::approval::{Approval, ApprovalStatus, ResubmitApproval};
 use synod_protocol::{Code, Command, EntityId, Error, Json};
@@ -85,8 +84,8 @@ impl Client {
         self.approval(approval_id).wait(limit).await
     }
 
-    /// What waits for this person, by his name or in one of these roles (without `role:`): at most 1,000, each once, in the order of
-    /// their ids; what comes after them is there when they are decided.
+    /// What waits for this person, by his name or in one of these roles (without `role:`): at most 1,000, in the order of their
+    /// ids; what comes after them is there when they are decided.
     ///
     /// # Errors
     /// `Refused`; `NoAnswer`.
@@ -95,23 +94,11 @@ impl Client {
         approver: &str,
         roles: &[&str],
     ) -> Result<Vec<Approval>, DoorError> {
-        let for_him = format!("/v1/approvals?status=pending&approver={}", encoded(approver));
-        let in_roles = roles.iter().map(|role| format!("{for_him}&role={}", encoded(role)));
-        let questions: Vec<String> =
-            if roles.is_empty() { vec![for_him.clone()] } else { in_roles.collect() };
-        let mut pending = BTreeMap::new();
-        for question in questions {
-            let all = self.pending(&question).await?;
-            pending.extend(all.into_iter().map(|approval| (approval.approval_id.clone(), approval)));
-        }
-        Ok(pending.into_values().take(PENDING_MOST).collect())
-    }
-
-    /// All pages of one question, up to the limit.
-    async fn pending(&self, question: &str) -> Result<Vec<Approval>, DoorError> {
+        let in_roles: String = roles.iter().map(|role| format!("&role={}", encoded(role))).collect();
+        let question = format!("/v1/approvals?status=pending&approver={}{in_roles}", encoded(approver));
         let limit = self.mesh().config().command_limit;
         let mut pending: Vec<Approval> = Vec::new();
-        let mut path = question.to_owned();
+        let mut path = question.clone();
         loop {
             let page: Page<Approval> = self.ask(&path, limit).await?;
             pending.extend(page.items);
@@ -119,9 +106,11 @@ impl Client {
                 Some(cursor) if pending.len() < PENDING_MOST => {
                     path = format!("{question}&cursor={}", encoded(&cursor));
                 }
-                _ => return Ok(pending),
+                _ => break,
             }
         }
+        pending.truncate(PENDING_MOST);
+        Ok(pending)
     }
 }
 

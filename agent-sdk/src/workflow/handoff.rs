@@ -8,11 +8,6 @@
 //!   work, context, memory --start--> execution: `input_schema` = what may be passed
 //!                                       `- step `work`: `output_schema` = what has to come back
 //! ```
-//!
-//! **What is atomic.** Starting is: with the one append of `synod.execution.started` the handoff is on record, its input is checked, and
-//! its step has begun. Threading is: all of the memory entries are copied, or none. The two together are not: memory is in Redis, and goes
-//! first, so that the receiver never begins without it; where starting fails afterwards the copies stay where they are. An answer
-//! that does not fit the contract is a failed attempt, and is never seen by who waits.
 
 use super::error::ExecutionError;
 use super::handle::{ExecutionHandle, ExecutionResult};
@@ -43,6 +38,11 @@ pub struct Contract {
 }
 
 /// A piece of work to be handed over. What is wrong is told when it is.
+///
+/// **What is atomic.** Starting is: with the one append of `synod.execution.started` the handoff is on record, its input is
+/// checked, and its step has begun. Threading is: all of the memory entries are copied, or none. The two together are not: memory
+/// is in Redis, and goes first, so that the receiver never begins without it; where starting fails afterwards the copies stay where
+/// they are. An answer that does not fit the contract is a failed attempt, and is never seen by who waits.
 #[derive(Clone, Debug)]
 pub struct Handoff {
     to: Result<Receiver, Error>,
@@ -193,7 +193,7 @@ impl Handoff {
 
 impl Context {
     /// Hands a piece of work over; it is on record from then on, labelled `handoff.from` (this agent) and `handoff.task` (this task).
-    /// What of this is atomic: see [`Handoff`]'s module.
+    /// What of this is atomic: see [`Handoff`].
     ///
     /// ```no_run
     /// use agent_sdk::workflow::{Contract, Handoff};

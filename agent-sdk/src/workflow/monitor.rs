@@ -1,14 +1,4 @@
 //! An execution as people follow it: a sentence for each event, and how many steps stand how.
-//!
-//! ```no_run
-//! # async fn example(handle: agent_sdk::workflow::ExecutionHandle) -> Result<(), Box<dyn std::error::Error>> {
-//! let mut monitor = handle.monitor();
-//! while let Some(progress) = monitor.next_progress().await? {
-//!     println!("{progress}"); // 2026-01-01T00:00:00.000Z draft: attempt 2 | 3 done, 1 under way
-//! }
-//! # Ok(())
-//! # }
-//! ```
 
 use crate::door::DoorError;
 use crate::watch::{Watch, Watched};
@@ -25,6 +15,16 @@ use synod_workflow::source::Format;
 use synod_workflow::{Place, Workflow};
 
 /// An execution's progress as a stream; it ends with the execution.
+///
+/// ```no_run
+/// # async fn example(handle: agent_sdk::workflow::ExecutionHandle) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut monitor = handle.monitor();
+/// while let Some(progress) = monitor.next_progress().await? {
+///     println!("{progress}"); // 2026-01-01T00:00:00.000Z draft: attempt 2 | 3 done, 1 under way
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Monitor {
     watch: Watch,
