@@ -116,7 +116,10 @@ async fn who_decides_finds_what_waits_for_him() {
     assert_eq!(listed(&client, &format!("approver={bob}"), 100).await, these(&[1, 2]));
     assert_eq!(listed(&client, &format!("role={role}"), 100).await, these(&[4]));
     assert_eq!(listed(&client, &format!("status=approved&{of_label}"), 100).await, these(&[3]));
-    for (query, field) in [("role=role:x", "/role"), ("label=x", "/label"), ("cursor=a%20b", "/cursor")] {
+    let roles = "role=x&".repeat(257);
+    for (query, field) in
+        [("role=role:x", "/role"), (&*roles, "/role"), ("label=x", "/label"), ("cursor=a%20b", "/cursor")]
+    {
         let refused = client.get(&format!("/v1/approvals?{query}")).await;
         assert_eq!(refused.is_problem(400, "invalid_argument").body["field"], field);
     }

@@ -8,6 +8,11 @@ fn definition(id: &str, capability: &str) -> Value {
     json!({"id": id, "steps": [{"id": "only", "task": {"capability": capability}}]})
 }
 
+/// The same with an input of so many bytes.
+fn large(id: &str, bytes: usize) -> Value {
+    json!({"id": id, "steps": [{"id": "only", "task": {"capability": "a", "input": "x".repeat(bytes)}}]})
+}
+
 async fn defines(client: &Client, media: &str, text: &str) -> Answer {
     let request = client.request("POST", "/v1/workflows/definitions").header("content-type", media);
     client.send(request.body(text.to_owned())).await
@@ -88,9 +93,9 @@ async fn every_mistake_is_told_with_its_place() {
     client.post("/v1/workflows/definitions", &unknown).await.is_problem(400, "invalid_argument");
     defines(&client, "text/plain", &yaml).await.is_problem(415, "invalid_argument");
     client.get(&format!("/v1/workflows/{id}")).await.is_problem(404, "not_found");
-    let large = json!({"id": id, "description": "x".repeat(300_000), "steps": definition(&id, "a")["steps"]});
-    let refused = client.post("/v1/workflows/definitions", &large).await;
-    assert!([413, 422].contains(&refused.status), "{refused:?}");
+    let large = large(&id, 300_000);
+    client.post("/v1/workflows/definitions", &large).await.is_problem(413, "payload_too_large");
+    defines(&client, "application/yaml", &large.to_string()).await.is_problem(413, "payload_too_large");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,5 +190,26 @@ async fn either_coordinator_serves_what_the_other_owns() {
         let (waited, signalled) = tokio::join!(one.get(&path), another.post(&signal, &go));
         signalled.is(200);
         assert_eq!(waited.is(200).body["status"], "completed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_defined_is_listed_and_run_at_once_whoever_owns_it() {
+    let (services, _turn) = super::outages::services().await;
+    let meshes = super::sharing::start(&services, 2).await;
+    let (a, b) = (Client::of(&meshes[0]), Client::of(&meshes[1]));
+    super::sharing::settled(&[&a, &b]).await;
+    for n in 0..16 {
+        let (one, another) = if n % 2 == 0 { (&a, &b) } else { (&b, &a) };
+        let workflow = fresh("workflow");
+        // With its input it is more than one command may have: then the owner looks for it by its hash.
+        let document = if n < 12 { definition(&workflow, "nobody") } else { large(&workflow, 200_000) };
+        one.post("/v1/workflows/definitions", &document).await.is(201);
+        let listed = all(one, "/v1/workflows?", "workflow_id").await;
+        assert!(listed.contains(&workflow), "{workflow} is not in {listed:?}");
+        let body = json!({"input": "x".repeat(if n < 12 { 10 } else { 100_000 })});
+        for client in [one, another] {
+            client.post(&format!("/v1/workflows/{workflow}/execute"), &body).await.is(201);
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::request::{Caller, JsonBody, Params, named, of_key};
 use super::tasks::{Reason, reason};
 use super::workflows;
 use crate::Shared;
+use crate::door;
 use crate::shard::{Label, Wanted, WantedExecutions};
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
@@ -17,7 +18,8 @@ use synod_protocol::workflow::{
     ChangeExecution, Execution, ExecutionChange, ExecutionStatus, RetryExecution, SignalExecution,
     StartExecution,
 };
-use synod_protocol::{Command, ContentType, Id, Timestamp, codec};
+use synod_protocol::{Code, Command, ContentType, Id, Timestamp, codec};
+use tokio::time::Instant;
 use utoipa::IntoParams;
 
 /// Starts a run, of a definition that is given with it or of one that is defined; `execution_id` is made here when there is
@@ -49,30 +51,38 @@ pub(super) async fn started(
     wait: Wait,
 ) -> Result<Response, Refusal> {
     let id = start.execution_id.clone().into();
-    let command = with_definition(shared, caller, start).await?;
-    let made = EXECUTION.make(shared, caller, command, &id, wait).await;
-    Ok(made.map_err(|error| of_key(error, derived))?)
+    let (command, is_known) = with_definition(shared, caller, start).await?;
+    let heard_by = Instant::now() + workflows::HEARD;
+    loop {
+        match EXECUTION.make(shared, caller, command.clone(), &id, wait).await {
+            // Its owner hears of the workflow a moment later.
+            Err(error) if is_known && error.code == Code::NotFound && Instant::now() < heard_by => {
+                door::a_moment(shared).await;
+            }
+            made => return Ok(made.map_err(|error| of_key(error, derived))?),
+        }
+    }
 }
 
-/// With the definition in it, where that is known and there is room for both; else with the hash at which the owner finds it.
-/// Where nothing is known the owner says so: it may have the execution already.
+/// With the definition in it, where that is known and there is room for both; else with the hash at which the owner finds it,
+/// and whether there is such a workflow. Where nothing is known the owner says so: it may have the execution already.
 async fn with_definition(
     shared: &Shared,
     caller: &Caller,
     start: StartExecution,
-) -> Result<Command, Refusal> {
+) -> Result<(Command, bool), Refusal> {
     let bare = |start: StartExecution| Command::StartExecution(Box::new(start));
     if start.definition.is_some() {
-        return Ok(bare(start));
+        return Ok((bare(start), false));
     }
     let found = workflows::found(shared, caller, &start.workflow_id, start.hash.as_deref()).await?;
-    let Some(view) = found else { return Ok(bare(start)) };
+    let Some(view) = found else { return Ok((bare(start), false)) };
     let whole = bare(StartExecution { definition: Some(view.definition), ..start.clone() });
     let bytes = whole.encode(ContentType::Json)?.len();
     if bytes <= shared.config.limits.payload_bytes {
-        return Ok(whole);
+        return Ok((whole, false));
     }
-    Ok(bare(StartExecution { hash: Some(view.hash), ..start }))
+    Ok((bare(StartExecution { hash: Some(view.hash), ..start }), true))
 }
 
 /// One execution; with `wait_ms` once it has ended.

@@ -21,8 +21,8 @@ use synod_workflow::source::Format;
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
-/// How long an answer is held back until the catalogue here has the version.
-const HEARD: Duration = Duration::from_secs(2);
+/// How long it may take until a coordinator has heard of a version.
+pub(super) const HEARD: Duration = Duration::from_secs(2);
 
 /// A definition as it came.
 pub(crate) struct Document {
