@@ -1,5 +1,6 @@
 //! What the ledger says, read as a stranger reads it: from its beginning, by the counting rule.
 
+use super::runs::{Runs, Turn, Turned};
 use super::talks::{Awarded, Talked, Talks};
 use std::collections::HashMap;
 use synod_ledger::{Audit, Counting, Fold, Record, Verdict, invariants};
@@ -17,6 +18,7 @@ pub struct Book {
     /// Agents that were given up, each time with why.
     lost: Vec<(String, String)>,
     talks: Talks,
+    runs: Runs,
 }
 
 /// What the ledger says of one task.
@@ -93,6 +95,7 @@ impl Book {
             strange: Vec::new(),
             lost: Vec::new(),
             talks: Talks::default(),
+            runs: Runs::default(),
         }
     }
 
@@ -104,6 +107,15 @@ impl Book {
     /// The latest award, and what there was of negotiations so far.
     pub fn negotiations(&self) -> (Option<&Awarded>, Talked) {
         (self.talks.latest(), self.talks.talked())
+    }
+
+    /// How many turns of this kind runs of workflows have taken so far, and the latest.
+    pub fn turned(&self, turn: Turn) -> (u64, Option<&Turned>) {
+        self.runs.turned(turn)
+    }
+
+    pub(super) fn runs(&self) -> &Runs {
+        &self.runs
     }
 
     pub(super) fn talks(&self) -> &Talks {
@@ -147,6 +159,7 @@ impl Book {
             (Verdict::Void, _) => book.void += 1,
             (_, Record::Claim(claim)) => {
                 self.talks.claimed(shard);
+                self.runs.claimed(shard);
                 book.claims.push(Claimed {
                     epoch: offset,
                     owner: claim.owner,
@@ -157,6 +170,7 @@ impl Book {
             (_, Record::Step(step)) => {
                 book.steps += 1;
                 self.talks.step(shard, &step);
+                self.runs.step(shard, &step);
                 book.times.extend(at_ms);
                 book.told[offset as usize] = Some(step.events.len() as u32);
                 if let Some(claim) = book.claims.last_mut() {
