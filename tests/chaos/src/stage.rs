@@ -24,6 +24,8 @@ pub(crate) const SHARDS: u32 = 8;
 pub(crate) const CAPABILITY: &str = "chaos";
 /// A coordinator may take so long until it serves.
 pub(crate) const READY: Duration = Duration::from_secs(60);
+/// A run of a workflow is started where so many tasks would be.
+const RUN: u32 = 5;
 /// A small disk: a minute's load and room for more.
 const DISK_MIB: u32 = 1_024;
 /// No round is added after so long.
@@ -180,7 +182,8 @@ impl Stage {
         self.began = Instant::now();
         let rate = (self.setting.rate / doors.len().max(1) as u32).max(1);
         for (n, doors) in doors.iter().enumerate() {
-            self.client(&format!("client{n}"), CAPABILITY, *doors, rate, 0)?;
+            let rate = if *doors == Doors::Workflows { rate / RUN } else { rate };
+            self.client(&format!("client{n}"), CAPABILITY, *doors, rate.max(1), 0)?;
         }
         match doors.is_empty() {
             true => Ok(()),

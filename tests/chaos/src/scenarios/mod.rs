@@ -134,15 +134,8 @@ impl Scenario {
             }
             // Steps that last, so that agents hold some of them at any moment.
             Scenario::Workflows => {
-                let clients = vec![Doors::Workflows];
-                Setting {
-                    coordinators: 2,
-                    rate: (rate / 50).max(1),
-                    agents: 8,
-                    work_ms: 100,
-                    clients,
-                    ..usual
-                }
+                let clients = vec![Doors::Http, Doors::Workflows];
+                Setting { coordinators: 2, rate: rate / 5, agents: 8, work_ms: 100, clients, ..usual }
             }
             _ => usual,
         }

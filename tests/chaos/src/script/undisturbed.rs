@@ -13,7 +13,7 @@ use synod_workflow::run::{Ask, Input, Opening, Outcome, Request, Run};
 /// It begins some day; no end depends on when.
 const BEGINS_MS: i64 = 1_800_000_000_000;
 /// No run here takes so many turns.
-const TURNS: u32 = 2_000;
+const TURNS: usize = 2_000;
 
 /// One doing of a step: its name and, in each map around it, for which item.
 pub type Doing = (String, Vec<u32>);
@@ -27,8 +27,8 @@ pub struct Undisturbed {
     pub done: BTreeMap<Doing, usize>,
     /// Every approval that was asked for, and how it ended.
     pub approvals: BTreeMap<String, ApprovalStatus>,
-    /// Everything that happened to it, in its order.
-    pub whats: Vec<What>,
+    /// Everything that happened to it, by what it took in.
+    pub turns: Vec<Vec<What>>,
 }
 
 impl Undisturbed {
@@ -49,7 +49,7 @@ impl Undisturbed {
         };
         let now = Timestamp::from_millis(BEGINS_MS);
         let (it, outcome) = Run::start(&workflow, opening, now).map_err(|error| error.message)?;
-        let mut play = Play { script, it, now, asks: VecDeque::new(), whats: Vec::new(), nonce, turns: 0 };
+        let mut play = Play { script, it, now, asks: VecDeque::new(), turns: Vec::new(), nonce };
         let mut approvals = BTreeMap::new();
         play.comes(outcome);
         while play.it.ended_at().is_none() {
@@ -65,15 +65,15 @@ impl Undisturbed {
                 None => play.time_passes()?,
             }
         }
-        let Play { whats, .. } = play;
+        let Play { turns, .. } = play;
         let mut done = BTreeMap::new();
-        for what in &whats {
+        for what in turns.iter().flatten() {
             if let What::ExecutionStepCompleted(e) = what {
                 *done.entry((e.step.clone(), e.items.clone())).or_default() += 1;
             }
         }
-        let end = whats.iter().find_map(ended).cloned().ok_or("it is over, and nothing says so")?;
-        Ok(Undisturbed { end, done, approvals, whats })
+        let end = turns.iter().flatten().find_map(ended).cloned().ok_or("it is over, and nothing says so")?;
+        Ok(Undisturbed { end, done, approvals, turns })
     }
 }
 
@@ -90,21 +90,19 @@ struct Play<'a> {
     it: Run,
     now: Timestamp,
     asks: VecDeque<Ask>,
-    whats: Vec<What>,
+    turns: Vec<Vec<What>>,
     nonce: &'a dyn Fn(&Doing, usize) -> String,
-    turns: u32,
 }
 
 impl Play<'_> {
     fn comes(&mut self, outcome: Outcome) {
-        self.whats.extend(outcome.whats);
+        self.turns.push(outcome.whats);
         self.asks.retain(|ask| outcome.taken_back.iter().all(|child| child.id != ask.id));
         self.asks.extend(outcome.asks);
     }
 
     fn takes(&mut self, input: Input) -> Result<(), String> {
-        self.turns += 1;
-        if self.turns > TURNS {
+        if self.turns.len() > TURNS {
             return Err(format!("it is not over after {TURNS} turns"));
         }
         let outcome = self.it.decide(self.now, input).map_err(|error| error.message)?;
@@ -128,7 +126,7 @@ impl Play<'_> {
             Some(Answer::Value(value)) => {
                 let key = self.it.child(id).ok_or_else(|| format!("{id} is no child"))?.key;
                 let doing = (step_of(id.as_str()).0.to_owned(), key.items);
-                let before = self.whats.iter().filter(|what| completes(what, &doing)).count();
+                let before = self.turns.iter().flatten().filter(|what| completes(what, &doing)).count();
                 let output = json!({"value": value, "nonce": (self.nonce)(&doing, before)});
                 let child = id.clone();
                 Input::Completed {
@@ -202,7 +200,6 @@ fn failure(retryable: bool) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::DEFINITIONS;
     use synod_protocol::workflow::ExecutionStatus;
     use synod_workflow::Workflow;
 

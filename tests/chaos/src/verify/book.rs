@@ -1,6 +1,6 @@
 //! What the ledger says, read as a stranger reads it: from its beginning, by the counting rule.
 
-use super::runs::{Runs, Turn, Turned};
+use super::runs::{self, Runs, Turn, Turned};
 use super::talks::{Awarded, Talked, Talks};
 use std::collections::HashMap;
 use synod_ledger::{Audit, Counting, Fold, Record, Verdict, invariants};
@@ -73,7 +73,7 @@ struct Shard {
     next: u64,
     /// How many events each record has told, by offset; `None` where it does not count.
     told: Vec<Option<u32>>,
-    /// Offsets of records in which a task ended: the index of that event.
+    /// Offsets of records in which a task, a run or an approval ended: the index of that event.
     ends: Vec<(u64, u32)>,
     /// How often each position of the commands topic was handled.
     handled: Vec<u8>,
@@ -189,8 +189,8 @@ impl Book {
                         self.lost.push((lost.agent_id.to_string(), why));
                     }
                     let ends = one(&mut self.tasks, event.entity.as_str(), &event.what);
-                    if ends {
-                        self.ended += 1;
+                    self.ended += u64::from(ends);
+                    if ends || runs::is_end(&event.what) {
                         book.ends.push((offset, index as u32));
                     }
                 }
@@ -236,7 +236,7 @@ impl Book {
         *self.shards.get(shard as usize)?.told.get(offset as usize)?
     }
 
-    /// Every end of a task: shard, offset, index.
+    /// Every end of a task, a run or an approval: shard, offset, index.
     pub(super) fn ends(&self) -> impl Iterator<Item = (u32, u64, u32)> {
         let all = self.shards.iter().enumerate();
         all.flat_map(|(shard, s)| s.ends.iter().map(move |(offset, index)| (shard as u32, *offset, *index)))

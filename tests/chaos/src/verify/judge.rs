@@ -108,8 +108,8 @@ pub fn judge(noted: &Noted, book: &Book, published: &Published) -> Findings {
     let mut findings = Findings::default();
     clients(&mut findings, noted, book);
     negotiations(&mut findings, noted, book);
-    scripted::awaited(&mut findings, noted, book);
-    scripted::kept(&mut findings, noted, book);
+    scripted::awaited(&mut findings, noted, book.runs());
+    scripted::kept(&mut findings, noted, book.runs());
     positions(&mut findings, book);
     agents(&mut findings, noted, book);
     stale(&mut findings, noted);
@@ -125,7 +125,7 @@ pub(crate) fn outstanding(noted: &Noted, book: &Book, published: &Published) -> 
     let mut findings = Findings::default();
     clients(&mut findings, noted, book);
     negotiations(&mut findings, noted, book);
-    scripted::awaited(&mut findings, noted, book);
+    scripted::awaited(&mut findings, noted, book.runs());
     positions(&mut findings, book);
     events(&mut findings, book, published);
     findings.of(Kind::Lost)

@@ -152,7 +152,7 @@ impl Runs {
         self.events(shard, &step.events);
     }
 
-    fn events(&mut self, shard: u32, events: &[Event]) {
+    pub(super) fn events(&mut self, shard: u32, events: &[Event]) {
         // Of a run that had ended before nothing may be told any more.
         let mut over = BTreeSet::new();
         for event in events {
@@ -314,6 +314,12 @@ impl Runs {
         let asked = self.approvals.entry(id.to_owned()).or_default();
         asked.decided.extend(decision.and_then(|decision| decision.approver.clone()));
     }
+}
+
+/// Whether a run or an approval ends by this.
+pub(super) fn is_end(what: &What) -> bool {
+    let ty = what.ce_type();
+    what.is_end() && (ty.starts_with("synod.execution.") || ty.starts_with("synod.approval."))
 }
 
 /// What a result calls itself.

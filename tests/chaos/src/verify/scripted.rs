@@ -1,17 +1,15 @@
 //! Runs of workflows held against their script: each ends as one does that nothing disturbs, each step counts as often as there, and
 //! people are asked what they are asked there.
 
-use super::book::Book;
 use super::judge::{Findings, Kind, Noted};
-use super::runs::RunBook;
+use super::runs::{RunBook, Runs};
 use crate::journal::ClientLine;
 use crate::script::{Doing, Script, Undisturbed};
 use std::collections::{BTreeSet, HashMap};
 
 /// Every run that was accepted is there and has ended; what people were told is taken stands there. What is missing may need no
 /// more than time.
-pub(super) fn awaited(findings: &mut Findings, noted: &Noted, book: &Book) {
-    let runs = book.runs();
+pub(super) fn awaited(findings: &mut Findings, noted: &Noted, runs: &Runs) {
     findings.runs = runs.ran();
     for line in noted.starters.values().flatten() {
         match line {
@@ -49,10 +47,9 @@ pub(super) fn awaited(findings: &mut Findings, noted: &Noted, book: &Book) {
 }
 
 /// Each run is what its script makes of it, whatever was done to the mesh.
-pub(super) fn kept(findings: &mut Findings, noted: &Noted, book: &Book) {
+pub(super) fn kept(findings: &mut Findings, noted: &Noted, runs: &Runs) {
     let asked: BTreeSet<&str> = words(&noted.starters);
     let said: BTreeSet<&str> = words(&noted.people);
-    let runs = book.runs();
     for (run, told) in runs.all() {
         if told.started > 1 || told.ended > 1 {
             let (started, ended) = (told.started, told.ended);
@@ -65,7 +62,7 @@ pub(super) fn kept(findings: &mut Findings, noted: &Noted, book: &Book) {
                 .found(Kind::Strange, || format!("run {run} stands in the ledger and nobody asked for it"));
         }
         if told.ended > 0 {
-            held_against_script(findings, book, run, told);
+            held_against_script(findings, runs, run, told);
         }
         for (id, asked) in runs.approvals_of(run) {
             for by in &asked.decided {
@@ -91,7 +88,7 @@ fn words(of: &std::collections::BTreeMap<String, Vec<ClientLine>>) -> BTreeSet<&
     asked.collect()
 }
 
-fn held_against_script(findings: &mut Findings, book: &Book, run: &str, told: &RunBook) {
+fn held_against_script(findings: &mut Findings, runs: &Runs, run: &str, told: &RunBook) {
     // The results that counted: where another one went into the run its output names that.
     let nonce = |doing: &Doing, k: usize| {
         let one = told.done.get(doing).and_then(|all| all.get(k)).cloned().flatten();
@@ -107,7 +104,7 @@ fn held_against_script(findings: &mut Findings, book: &Book, run: &str, told: &R
         findings.found(Kind::Strange, || format!("run {run} was started with {input:?}"));
     }
     steps(findings, run, told, &undisturbed);
-    approvals(findings, book, run, &undisturbed);
+    approvals(findings, runs, run, &undisturbed);
     let (is, ought) = (told.end.as_ref(), &undisturbed.end);
     let alike = is.is_some_and(|is| {
         let code = |of: &synod_protocol::workflow::ExecutionEnded| of.error.as_ref().map(|e| e.code.clone());
@@ -133,8 +130,8 @@ fn steps(findings: &mut Findings, run: &str, told: &RunBook, undisturbed: &Undis
 }
 
 /// What was asked there was asked once, and ended once, in the same way; and nothing else was.
-fn approvals(findings: &mut Findings, book: &Book, run: &str, undisturbed: &Undisturbed) {
-    let is: HashMap<&String, _> = book.runs().approvals_of(run).collect();
+fn approvals(findings: &mut Findings, runs: &Runs, run: &str, undisturbed: &Undisturbed) {
+    let is: HashMap<&String, _> = runs.approvals_of(run).collect();
     for (id, ought) in &undisturbed.approvals {
         let Some(asked) = is.get(id) else {
             findings.found(Kind::Lost, || format!("approval {id} was never asked"));
@@ -161,3 +158,6 @@ fn approvals(findings: &mut Findings, book: &Book, run: &str, undisturbed: &Undi
         findings.found(Kind::Doubled, || format!("approval {id} was asked, which nobody asks undisturbed"));
     }
 }
+
+#[cfg(test)]
+mod tests;
