@@ -7,6 +7,7 @@ use crate::state::{State, TaskKey};
 use synod_fleet::AgentKey;
 use synod_protocol::event::What;
 use synod_protocol::{Code, EntityId, Error, Json, Workspace};
+use synod_workflow::approval::next_revision;
 
 /// One entity of one workspace, where what kind it is of is known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,9 +43,11 @@ pub enum Subject {
 
 /// The command to which a whole negotiation is too long an answer.
 const RESPOND: &str = "synod.negotiation.respond";
+/// The command by which the next revision of an approval is made.
+const RESUBMIT: &str = "synod.approval.resubmit";
 
 impl Subject {
-    /// The entity that a step's input is about.
+    /// The entity that an answer to a step's input shows.
     pub(crate) fn of(step: &Step) -> Option<Subject> {
         let (workspace, id) = (step.workspace.clone()?, step.input.entity.clone()?);
         let ty = step.input.ty.as_deref()?;
@@ -58,6 +61,10 @@ impl Subject {
             }
             "workflow" => Subject::Workflow(EntityKey { workspace, id }),
             "execution" => Subject::Execution(EntityKey { workspace, id }),
+            // What is asked by a resubmission is asked of the one, and makes the next.
+            "approval" if ty == RESUBMIT && step.rejected.is_none() => {
+                Subject::Approval(EntityKey { workspace, id: next_revision(&id).ok()? })
+            }
             "approval" => Subject::Approval(EntityKey { workspace, id }),
             _ => Subject::Task(TaskKey { workspace, task: id }),
         })

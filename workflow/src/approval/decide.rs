@@ -289,12 +289,8 @@ impl Approval {
     ) -> Result<ApprovalRequired, Error> {
         let before = &*self.required;
         let number = before.revision + 1;
-        let suffix = format!(":r{}", before.revision);
-        let first = self.id().as_str();
-        let first =
-            if before.parent.is_some() { first.strip_suffix(&suffix).unwrap_or(first) } else { first };
         let request = RequestApproval {
-            approval_id: format!("{first}:r{number}").parse()?,
+            approval_id: next_revision(self.id())?,
             title: command.title.clone().unwrap_or_else(|| before.title.clone()),
             show: command.show.clone(),
             approvers: before.approvers.clone(),
@@ -314,6 +310,17 @@ impl Approval {
         };
         ask::required(&request, asked)
     }
+}
+
+/// The id of the revision after one that belongs to no execution: `<first>:r2`, then `:r3`, …
+///
+/// # Errors
+/// It would be too long.
+pub fn next_revision(id: &EntityId) -> Result<EntityId, Error> {
+    let id = id.as_str();
+    let revised = id.rsplit_once(":r").and_then(|(first, number)| Some((first, number.parse::<u32>().ok()?)));
+    let (first, number) = revised.unwrap_or((id, 1));
+    format!("{first}:r{}", number.saturating_add(1)).parse()
 }
 
 /// Whether it is the same decision of the same person, whenever it was made.

@@ -19,7 +19,7 @@ mod decide;
 mod rule;
 
 pub use ask::{Asked, Revision, fingerprint, required};
-pub use decide::Resubmitted;
+pub use decide::{Resubmitted, next_revision};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
