@@ -55,10 +55,6 @@ pub(crate) async fn run(plan: AgentPlan) -> Result<(), Trouble> {
                 Some(Answer::Value(value)) => Ok(json!({"value": value, "nonce": nonce})),
                 Some(Answer::Fails) => Err(TaskError::retryable(AT_FIRST, SAYS_SO)),
                 Some(Answer::Never) => Err(TaskError::permanent(NEVER, SAYS_SO)),
-                Some(Answer::Endless) => {
-                    context.cancelled().await;
-                    Err(TaskError::permanent(NEVER, SAYS_SO))
-                }
             }
         }
     };

@@ -130,8 +130,6 @@ pub enum Answer {
     Fails,
     /// A failure for good.
     Never,
-    /// None, until it is taken back.
-    Endless,
 }
 
 /// What comes of a child task: by its step, what it was given and what people wanted otherwise; which attempt it is matters only
@@ -141,7 +139,6 @@ pub fn answer(child: &str, input: &Value, feedback: Option<&Value>) -> Option<An
     let (step, is_first) = step_of(child);
     match input["fails"].as_str() {
         Some("always") => return Some(Answer::Never),
-        Some("to end") => return Some(Answer::Endless),
         Some("first") if is_first => return Some(Answer::Fails),
         Some("shape") if is_first => return Some(Answer::Value(json!("no number"))),
         _ => {}

@@ -123,7 +123,6 @@ impl Play<'_> {
         let taken = match answer(id.as_str(), &input, feedback.as_ref()) {
             Some(Answer::Fails) => failed(true),
             Some(Answer::Never) => failed(false),
-            Some(Answer::Endless) => return Ok(()),
             Some(Answer::Value(value)) => {
                 let key = self.it.child(id).ok_or_else(|| format!("{id} is no child"))?.key;
                 let doing = (step_of(id.as_str()).0.to_owned(), key.items);

@@ -57,8 +57,6 @@ pub struct Ran {
     pub claimed_under_way: u64,
     /// Approvals pending when somebody claimed their shard: once for each.
     pub claimed_pending: u64,
-    /// Tasks of steps that were taken back because nobody wanted them any more.
-    pub taken_back: u64,
     /// Steps that were taken back from agents that were lost with them.
     pub lost_holding: u64,
 }
@@ -289,7 +287,6 @@ impl Runs {
                 self.given = (self.given.0 + 1, Some(Turned { shard, what: id.to_owned(), holder }));
             }
             What::TaskReassigned(e) if e.lost => self.ran.lost_holding += 1,
-            What::TaskCancelled(_) => self.ran.taken_back += 1,
             What::ApprovalRequired(_) => {
                 self.ran.approvals += 1;
                 self.approvals.entry(id.to_owned()).or_default().required += 1;
