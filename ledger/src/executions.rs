@@ -14,6 +14,7 @@ use crate::approvals;
 use crate::decide::{Decision, Desk, Meta, nobody, refused, submitted_now, take_back_task};
 use crate::memory::{Kept, Moved};
 use crate::negotiations::{self, NegotiationKey};
+use crate::record::Step;
 use crate::shelf::{Shelf, Shelved};
 use crate::state::{State, TaskKey};
 use crate::subject::{EntityKey, Subject};
@@ -99,6 +100,12 @@ impl State {
             self.remember((place, offset), now, &Subject::Execution(key.clone()), moved);
         }
     }
+}
+
+/// The execution that a step takes up again after its end.
+pub(crate) fn taken_up(step: &Step) -> Option<EntityKey> {
+    let retried = step.events.iter().find(|event| matches!(event.what, What::ExecutionRetried(_)))?;
+    Some(EntityKey { workspace: step.workspace.clone()?, id: retried.entity.clone() })
 }
 
 /// Starts one.

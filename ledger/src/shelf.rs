@@ -120,6 +120,21 @@ impl<K: Ord + Clone, T: Shelved> Shelf<K, T> {
         self.take(key).map(|kept| kept.base)
     }
 
+    /// Takes one out for a while, with its place among the bases, to be [put back](Shelf::put_back).
+    pub(crate) fn set_aside(&mut self, key: Option<K>) -> Option<(K, Kept<T>)> {
+        let key = key?;
+        let kept = self.take(&key)?;
+        Some((key, kept))
+    }
+
+    /// What was set aside is there again.
+    pub(crate) fn put_back(&mut self, aside: Option<(K, Kept<T>)>) {
+        if let Some((key, kept)) = aside {
+            self.index(&key, &kept.state);
+            self.all.insert(key, kept);
+        }
+    }
+
     fn take(&mut self, key: &K) -> Option<Kept<T>> {
         let kept = self.all.remove(key)?;
         self.unindex(key, &kept.state);

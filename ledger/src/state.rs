@@ -420,8 +420,11 @@ impl State {
     pub fn take(&mut self, offset: u64, step: &Step) -> Vec<Moved> {
         let mut moved = Vec::new();
         self.now = self.now.max(step.now);
-        // First: what ends by this step stays at least until the next, so that its effects can show it.
+        // First: what ends by this step stays at least until the next, so that its effects can show it. What is taken up again by
+        // it stays too: it was there when that was decided.
+        let goes_on = self.executions.set_aside(executions::taken_up(step));
         self.forget(&mut moved);
+        self.executions.put_back(goes_on);
         let input = &step.input;
         if let Some(at) = input.offset {
             self.shard.position = self.shard.position.max(at + 1);

@@ -228,6 +228,20 @@ fn a_child_that_somebody_cancels_fails_its_step() {
     assert_eq!(given(&shard, "e:b"), json!({"twice": 10}));
 }
 
+/// It was there when that was decided, so it is there when it happens, however long ago it ended.
+#[test]
+fn one_that_is_about_to_leave_memory_is_taken_up_again_all_the_same() {
+    let mut shard = crew();
+    begin(&mut shard, LINE, &json!({"n": 1}));
+    failed(&mut shard, "e:a", false);
+    shard.wait(3_600_000);
+    assert_eq!(status(&shard, "e"), "failed");
+    taken(&shard.ask("synod.execution.retry", &json!({"execution_id": "e", "step": "a"})));
+    assert_eq!(status(&shard, "e"), "running");
+    done(&mut shard, "e:a:2", &json!({"n": 5}));
+    assert_eq!(given(&shard, "e:b"), json!({"twice": 10}));
+}
+
 #[test]
 fn agents_decide_together_as_a_step() {
     let text = "
