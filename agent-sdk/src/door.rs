@@ -58,6 +58,17 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
+    /// What was said of a request itself, before what its submitter belongs to.
+    pub(crate) fn within(&self, outer: &Origin) -> Origin {
+        let said = self.clone();
+        Origin {
+            tracestate: if said.traceparent.is_some() { None } else { outer.tracestate.clone() },
+            traceparent: said.traceparent.or_else(|| outer.traceparent.clone()),
+            correlation_id: said.correlation_id.or_else(|| outer.correlation_id.clone()),
+            causation_id: outer.causation_id.clone(),
+        }
+    }
+
     /// A `traceparent` of our own in this trace; a new trace where there is none.
     pub(crate) fn child_trace(&self) -> String {
         match self.traceparent.as_deref().and_then(trace::TraceContext::parse) {

@@ -6,6 +6,8 @@
 //! | begin where the last process start ended | [`AgentBuilder::checkpoint`], [`AgentBuilder::restore`] |
 //! | have work done | [`Client::call`], [`Client::submit`] and its [`TaskHandle`], [`Client::collect`] |
 //! | decide together | a role, such as [`AgentBuilder::voter`] ([`negotiate`]); [`Client::decide`], [`Client::fuse`] and its like |
+//! | run steps in their order, by many agents | [`workflow`]: [`Client::define_workflow`], [`Client::start`], [`Context::hand_off`] |
+//! | ask people | [`approval`]: [`Client::request_approval`], [`Client::pending_approvals`] |
 //! | exchange events of your own | [`TypedEvent`], [`Mesh::publish`], [`Mesh::subscribe`], [`Mesh::consume`] |
 //! | hold values in common | [`Mesh::state`]: [`State::put`], [`State::update`], [`State::merge`] |
 //! | hear of changes of shared state | [`Mesh::state_changes`] |
@@ -25,6 +27,7 @@
 //! Whatever is repeated is repeated under the same id, so that it has one effect.
 
 mod agent;
+pub mod approval;
 mod client;
 mod collect;
 mod config;
@@ -41,6 +44,7 @@ mod memory;
 mod mesh;
 pub mod negotiate;
 mod negotiation;
+mod page;
 mod queues;
 mod state;
 mod state_changes;
@@ -48,6 +52,7 @@ mod task;
 pub mod testing;
 mod typed;
 mod watch;
+pub mod workflow;
 
 pub use agent::Question;
 pub use agent::{
@@ -73,6 +78,7 @@ pub use negotiate::{
     Responder, Signal, Source, Voter, WorkReport,
 };
 pub use negotiation::{NegotiationError, NegotiationHandle};
+pub use page::Page;
 pub use queues::{ConsumeOptions, Consumed, Consumer, Queue, Queues};
 pub use state::{Held, Key, Merge, State};
 pub use state_changes::{StateChange, StateChanges};

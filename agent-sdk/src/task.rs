@@ -216,13 +216,7 @@ impl TaskRequest {
 
     /// What it belongs to: what was said here before what its submitter belongs to.
     pub(crate) fn origin_within(&self, outer: &Origin) -> Origin {
-        let said = self.origin.clone();
-        Origin {
-            tracestate: if said.traceparent.is_some() { None } else { outer.tracestate.clone() },
-            traceparent: said.traceparent.or_else(|| outer.traceparent.clone()),
-            correlation_id: said.correlation_id.or_else(|| outer.correlation_id.clone()),
-            causation_id: outer.causation_id.clone(),
-        }
+        self.origin.within(outer)
     }
 
     fn requires(&mut self) -> &mut Requires {

@@ -1,4 +1,4 @@
-//! What happens to one task, as a stream of events as they are published, each once.
+//! What happens to one task, execution or approval, as a stream of events as they are published, each once.
 //!
 //! ```text
 //!   history: GET /v1/events --then--> live: the events topic (events.rs)
@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use synod_infra::kafka::RawRecord;
-use synod_protocol::event::What;
 use synod_protocol::{Code, EntityId, Error, Event, Json, Position, Timestamp};
 use tokio::sync::mpsc;
 
@@ -47,7 +46,7 @@ pub struct Watched {
     pub causation_id: Option<String>,
 }
 
-/// A stream of a task's events; it ends after the event that ends the task, or after an error.
+/// A stream of an entity's events; it ends after the event that ends the entity, or after an error.
 pub struct Watch(BoxStream<'static, Result<Watched, DoorError>>);
 
 impl Stream for Watch {
@@ -77,7 +76,7 @@ impl std::fmt::Debug for Watch {
 /// Where a watcher stands.
 struct Watching {
     client: Client,
-    task: EntityId,
+    entity: EntityId,
     live: Option<mpsc::Receiver<Arc<RawRecord>>>,
     ready: VecDeque<Watched>,
     seen: Seen,
@@ -85,10 +84,10 @@ struct Watching {
     over: bool,
 }
 
-pub(crate) fn watch(client: Client, task: EntityId) -> Watch {
+pub(crate) fn watch(client: Client, entity: EntityId) -> Watch {
     let watching = Watching {
         client,
-        task,
+        entity,
         live: None,
         ready: VecDeque::new(),
         seen: Seen::default(),
@@ -101,7 +100,8 @@ pub(crate) fn watch(client: Client, task: EntityId) -> Watch {
 async fn next(mut watching: Watching) -> Option<(Result<Watched, DoorError>, Watching)> {
     loop {
         if let Some(watched) = watching.ready.pop_front() {
-            watching.over = ends(&watched.event.what);
+            // An execution whose step is retried by hand goes on after an end.
+            watching.over = watched.event.what.is_end() && watching.ready.is_empty();
             return Some((Ok(watched), watching));
         }
         if watching.over {
@@ -131,7 +131,7 @@ impl Watching {
         let history = mesh.http().coordinators.possible();
         // First the live end, then the history up to it: what falls between comes twice, and is known by its id.
         if mesh.events().possible() {
-            match mesh.events().follow(&self.task).await {
+            match mesh.events().follow(&self.entity).await {
                 Ok(live) => self.live = Some(live),
                 Err(error) if history => tracing::debug!(%error, "events cannot be followed"),
                 Err(error) => {
@@ -161,7 +161,7 @@ impl Watching {
         let limit = self.client.mesh().config().command_limit;
         let mut cursor: Option<String> = None;
         loop {
-            let mut path = format!("/v1/events?entity={}&limit={PAGE}", encoded(self.task.as_str()));
+            let mut path = format!("/v1/events?entity={}&limit={PAGE}", encoded(self.entity.as_str()));
             if let Some(after) = self.seen.ask_after() {
                 path.push_str(&format!("&after={}", encoded(&after.to_string())));
             }
@@ -175,7 +175,7 @@ impl Watching {
             };
             for item in page.items {
                 // A root's list has its children's events as well.
-                if item.entity == self.task.as_str() {
+                if item.entity == self.entity.as_str() {
                     self.keep(of_item(item));
                 }
             }
@@ -191,7 +191,7 @@ impl Watching {
             Ok(watched) if self.seen.is_new(&watched) => self.ready.push_back(watched),
             Ok(_) => {}
             // A newer mesh may have events that this crate does not know.
-            Err(error) => tracing::debug!(task_id = %self.task, %error, "an event is not understood"),
+            Err(error) => tracing::debug!(entity = %self.entity, %error, "an event is not understood"),
         }
     }
 }
@@ -284,13 +284,6 @@ fn event(entity: &str, ty: &str, data: Json) -> Result<Event, Error> {
 #[allow(clippy::needless_pass_by_value)] // as `map_err` hands it over
 fn unreadable(error: serde_json::Error) -> Error {
     Error::new(Code::Internal, format!("an event does not read: {error}"))
-}
-
-fn ends(what: &What) -> bool {
-    matches!(
-        what,
-        What::TaskCompleted(_) | What::TaskFailed(_) | What::TaskDeadLettered(_) | What::TaskCancelled(_)
-    )
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use std::time::Duration;
 use synod_infra::kafka::Outgoing;
 use synod_ledger::tenure::Route;
-use synod_ledger::{Meta, NegotiationKey, Subject, TaskKey};
+use synod_ledger::{Meta, Subject};
 use synod_protocol::http::Message;
 use synod_protocol::{Code, Command, ContentType, EntityId, Envelope, Error, Json, Workspace, topics};
 use tokio::sync::oneshot;
@@ -303,49 +303,14 @@ async fn produce(
     }
 }
 
-/// A task, now or once it has ended.
-pub(crate) async fn task(
+/// An entity, now or once it has ended; elsewhere it is asked for by its path, such as `/v1/tasks/a`.
+///
+/// # Errors
+/// The owner's; `unavailable` when none answers in time.
+pub(crate) async fn entity(
     shared: &Shared,
-    workspace: &Workspace,
-    id: &EntityId,
-    wait: Duration,
-    came: Came,
-) -> Result<Json, Error> {
-    let subject = Subject::Task(TaskKey { workspace: workspace.clone(), task: id.clone() });
-    let path = format!("tasks/{}", escaped(id.as_str()));
-    entity(shared, workspace, (&path, id), &subject, (wait, came)).await
-}
-
-/// A negotiation, now or once it has ended.
-pub(crate) async fn negotiation(
-    shared: &Shared,
-    workspace: &Workspace,
-    id: &EntityId,
-    wait: Duration,
-    came: Came,
-) -> Result<Json, Error> {
-    let key = NegotiationKey { workspace: workspace.clone(), negotiation: id.clone() };
-    let path = format!("negotiations/{}", escaped(id.as_str()));
-    entity(shared, workspace, (&path, id), &Subject::Negotiation(key), (wait, came)).await
-}
-
-/// What is on record of a negotiation that has ended.
-pub(crate) async fn certificate(
-    shared: &Shared,
-    workspace: &Workspace,
-    id: &EntityId,
-    came: Came,
-) -> Result<Json, Error> {
-    let key = NegotiationKey { workspace: workspace.clone(), negotiation: id.clone() };
-    let path = format!("negotiations/{}/certificate", escaped(id.as_str()));
-    entity(shared, workspace, (&path, id), &Subject::Certificate(key), (Duration::ZERO, came)).await
-}
-
-/// An entity that ends, now or once it has: `/v1/<path>`.
-async fn entity(
-    shared: &Shared,
-    workspace: &Workspace,
-    (path, id): (&str, &EntityId),
+    (workspace, id): (&Workspace, &EntityId),
+    path: &str,
     subject: &Subject,
     (wait, came): (Duration, Came),
 ) -> Result<Json, Error> {
@@ -361,8 +326,8 @@ async fn entity(
             Where::Here => entity_here(shared, shard, subject, left).await,
             Where::There(address) => {
                 let path = match left.as_millis() {
-                    0 => format!("/v1/{path}"),
-                    ms => format!("/v1/{path}?wait_ms={ms}"),
+                    0 => path.to_owned(),
+                    ms => format!("{path}?wait_ms={ms}"),
                 };
                 let limit = left + ANSWER;
                 tokio::select! {

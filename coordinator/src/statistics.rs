@@ -4,8 +4,10 @@
 //! all coordinators that answer, so that it is the same from each; the part of one that ends goes with it. How long they took is
 //! a histogram with eight buckets to each doubling: a percentile is the upper bound of its bucket, at most 9.1 % above.
 
+mod flow;
 mod negotiations;
 
+pub(crate) use flow::{Flow, FlowView, TallyView};
 pub(crate) use negotiations::{NegotiationStatisticsView, Participation, Tallies, merge};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,8 @@ use synod_fleet::AgentKey;
 use synod_negotiation::Negotiation;
 use synod_protocol::Workspace;
 use synod_protocol::view::Outcome;
+use synod_workflow::approval::Approval;
+use synod_workflow::run::Run;
 use utoipa::ToSchema;
 
 /// Agents that are counted each by itself; those beyond count for the fleet alone.
@@ -194,6 +198,7 @@ struct Book {
     agents: BTreeMap<AgentKey, Counts>,
     workspaces: BTreeMap<Workspace, Counts>,
     negotiations: BTreeMap<Workspace, Tallies>,
+    flow: BTreeMap<Workspace, Flow>,
 }
 
 /// What this coordinator has counted.
@@ -258,6 +263,38 @@ impl Statistics {
     /// What was counted of all negotiations, by protocol.
     pub(crate) fn of_negotiations(&self, workspace: &Workspace) -> Tallies {
         self.lock().negotiations.get(workspace).cloned().unwrap_or_default()
+    }
+
+    fn flow(&self, workspace: &Workspace, count: impl FnOnce(&mut Flow)) {
+        count(self.lock().flow.entry(workspace.clone()).or_default());
+    }
+
+    /// An execution of this workflow began.
+    pub(crate) fn execution_began(&self, workspace: &Workspace, workflow: &str) {
+        self.flow(workspace, |flow| flow.execution_began(workflow));
+    }
+
+    /// One has ended.
+    pub(crate) fn execution_ended(&self, workspace: &Workspace, run: &Run) {
+        let took_ms = run.ended_at().map_or(0, |at| at.millis_since(run.started_at()));
+        let (workflow, status) = (run.started().workflow_id.as_str(), run.status().as_str());
+        self.flow(workspace, |flow| flow.execution_ended(workflow, status, took_ms));
+    }
+
+    /// People were asked.
+    pub(crate) fn approval_began(&self, workspace: &Workspace) {
+        self.flow(workspace, Flow::approval_began);
+    }
+
+    /// An approval is over.
+    pub(crate) fn approval_ended(&self, workspace: &Workspace, it: &Approval) {
+        let took_ms = it.ended_at.map_or(0, |at| at.millis_since(it.asked_at));
+        self.flow(workspace, |flow| flow.approval_ended(it.status.as_str(), took_ms));
+    }
+
+    /// What was counted of executions and approvals.
+    pub(crate) fn of_flow(&self, workspace: &Workspace) -> Flow {
+        self.lock().flow.get(workspace).cloned().unwrap_or_default()
     }
 
     /// An agent is forgotten; what it did still counts for its workspace.

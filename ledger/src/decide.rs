@@ -358,7 +358,7 @@ fn decide_command(state: &State, cx: Desk<'_>, command: &Command, meta: &Meta) -
             negotiations::cancelled(state, cx, negotiation(&c.negotiation_id), c)
         }
         Command::DefineWorkflow(c) => workflows::defined(state, root(&c.workflow_id), c),
-        Command::StartExecution(c) => executions::started(state, cx, root(&c.execution_id), c, meta),
+        Command::StartExecution(c) => executions::started(state, cx, &root(&c.execution_id), c, meta),
         Command::ChangeExecution(change, c) => {
             executions::changed(state, cx, root(&c.execution_id), *change, c)
         }

@@ -267,7 +267,7 @@ impl Writer<'_> {
         }
         out.extend(self.publish(index, event, workspace));
         if event.what.task_ends().is_some() {
-            out.extend(self.view(Subject::Task(key.clone())));
+            out.extend(self.view(&Subject::Task(key.clone())));
         }
         if let What::NegotiationDecided(decided) = &event.what {
             out.extend(self.started(index, decided, workspace));
@@ -323,7 +323,7 @@ impl Writer<'_> {
             what if what.is_end() && negotiations::is_about_one(what) => {
                 out.extend(self.appraises(index, event, workspace));
                 let key = NegotiationKey { workspace: workspace.clone(), negotiation: event.entity.clone() };
-                out.extend(self.view(Subject::Negotiation(key)));
+                out.extend(self.view(&Subject::Negotiation(key)));
             }
             What::WorkflowDefined(defined) => {
                 let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
@@ -335,11 +335,11 @@ impl Writer<'_> {
             What::ExecutionStepCompleted(step) => out.extend(self.saved(index, step, event, workspace)),
             what if what.is_end() && executions::is_about_one(what) => {
                 let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
-                out.extend(self.view(Subject::Execution(key)));
+                out.extend(self.view(&Subject::Execution(key)));
             }
             what if what.is_end() && approvals::is_about_one(what) => {
                 let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
-                out.extend(self.view(Subject::Approval(key)));
+                out.extend(self.view(&Subject::Approval(key)));
             }
             What::FleetPaused(_) | What::FleetResumed(_) => {
                 out.push(Effect::DirectoryPauses(self.state.shard.pauses.view()));
@@ -349,7 +349,7 @@ impl Writer<'_> {
     }
 
     /// The view of what has ended.
-    fn view(&self, subject: Subject) -> Option<Effect> {
+    fn view(&self, subject: &Subject) -> Option<Effect> {
         subject.standing(self.state).filter(|standing| standing.is_over)?;
         let value = subject.shown(self.state).ok()?;
         let (workspace, id) = subject.at()?;

@@ -112,7 +112,7 @@ pub(crate) fn taken_up(step: &Step) -> Option<EntityKey> {
 pub(crate) fn started(
     state: &State,
     cx: Desk<'_>,
-    key: EntityKey,
+    key: &EntityKey,
     command: &StartExecution,
     meta: &Meta,
 ) -> Decision {
@@ -142,7 +142,7 @@ pub(crate) fn started(
     });
     match begun {
         Ok((run, outcome)) => {
-            let mut family = Family::of(state, cx, &key, Some(run), Vec::new());
+            let mut family = Family::of(state, cx, key, Some(run), Vec::new());
             family.comes(outcome);
             family.goes_on();
             Decision { events: family.events, subject: Some(subject), ..Decision::default() }
@@ -361,7 +361,14 @@ impl<'a> Family<'a> {
             Request::Negotiation(command) => {
                 let key = NegotiationKey { workspace, negotiation: id };
                 taken(Subject::Negotiation(key.clone()))?;
-                let opened = negotiations::opened_as(self.state, self.cx, key, &command, correlation, trace);
+                let opened = negotiations::opened_as(
+                    self.state,
+                    self.cx,
+                    key,
+                    &command,
+                    correlation,
+                    trace.as_deref(),
+                );
                 match opened.rejected {
                     Some(error) => return Err(error),
                     None => self.adds(opened.events),

@@ -137,7 +137,7 @@ pub(crate) fn opened(
         };
     }
     let correlation = meta.correlation_id.clone().unwrap_or_else(|| key.negotiation.root().to_owned());
-    opened_as(state, cx, key, command, correlation, meta.traceparent.clone())
+    opened_as(state, cx, key, command, correlation, meta.traceparent.as_deref())
 }
 
 /// Opens one that is not known yet, as a part of this piece of work.
@@ -147,7 +147,7 @@ pub(crate) fn opened_as(
     key: NegotiationKey,
     command: &OpenNegotiation,
     correlation_id: String,
-    traceparent: Option<String>,
+    traceparent: Option<&str>,
 ) -> Decision {
     let able = |invite: &synod_protocol::negotiation::Invite| {
         let labels = invite.labels.clone().unwrap_or_default();
@@ -164,7 +164,7 @@ pub(crate) fn opened_as(
         seed: cx.secret(&key.negotiation),
         invited: command.invite.as_ref().map(able).unwrap_or_default(),
         correlation_id,
-        traceparent: traceparent.as_deref(),
+        traceparent,
         known: Known::by(&look),
     };
     match open(cx.protocols, command, opening) {

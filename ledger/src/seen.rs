@@ -364,17 +364,22 @@ mod tests {
     #[test]
     fn a_command_is_found_where_it_was_had_and_no_other_is() {
         let (mut seen, ws) = (Seen::default(), Workspace::default_name());
-        let task = |i: u64| format!("t{i}").parse().unwrap();
+        let task = |i: u64| {
+            Subject::Task(crate::state::TaskKey {
+                workspace: ws.clone(),
+                task: format!("t{i}").parse().unwrap(),
+            })
+        };
         for i in 0..3 * BLOCK {
             seen.insert_command((i, i), at(i), &ws, &i.to_string());
             if i % 2 == 0 {
-                seen.insert_task((i, i), at(i), &ws, &task(i));
+                seen.insert_entity((i, i), at(i), &task(i));
             }
         }
         seen.consistent().unwrap();
         for i in 0..3 * BLOCK {
             assert_eq!(seen.command(&ws, &i.to_string()), Some(i));
-            assert_eq!(seen.task(&ws, &task(i)), (i % 2 == 0).then_some(i));
+            assert_eq!(seen.entity(&task(i)), (i % 2 == 0).then_some(i));
             assert_eq!(seen.command(&ws, &format!("x{i}")), None);
         }
         assert!(seen.command(&"other".parse().unwrap(), "0").is_none());

@@ -107,7 +107,8 @@ fn nothing_that_this_build_writes_is_without_a_golden_file() {
         .flat_map(|golden| shows(&golden.value()))
         .collect();
     let kinds = ["claim", "step", "a step without events", "image"];
-    let things = ["shard", "seen", "task", "agent", "negotiation"].map(|thing| format!("image {thing}"));
+    let things = ["shard", "seen", "task", "agent", "negotiation", "workflow", "execution", "approval"]
+        .map(|thing| format!("image {thing}"));
     let task = ["retry_at", "progress", "output", "confidence", "error", "completed_at"]
         .map(|f| format!("task.{f}"));
     let doors = ["door kafka", "door http", "door timer", "door fleet"];
@@ -151,6 +152,9 @@ fn the_lists_above_are_whole() {
                 Imaged::Task(_) => "image task".to_owned(),
                 Imaged::Agent(_) => "image agent".to_owned(),
                 Imaged::Negotiation(_) => "image negotiation".to_owned(),
+                Imaged::Workflow(_) => "image workflow".to_owned(),
+                Imaged::Execution(_) => "image execution".to_owned(),
+                Imaged::Approval(_) => "image approval".to_owned(),
             },
         };
         assert!(shows(&golden.value()).contains(&name), "{}: {name}", golden.path.display());

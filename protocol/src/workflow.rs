@@ -500,6 +500,31 @@ pub struct Workflow {
     pub updated_at: Timestamp,
 }
 
+/// A workflow in short, as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkflowBrief {
+    /// Which.
+    pub workflow_id: Id,
+    /// Whose.
+    pub workspace: Workspace,
+    /// The how-manieth, from 1.
+    pub version: u32,
+    /// The document's fingerprint.
+    pub hash: String,
+    /// When it was defined first.
+    pub created_at: Timestamp,
+    /// When this version was defined.
+    pub updated_at: Timestamp,
+}
+
+impl WorkflowBrief {
+    /// All but the document.
+    pub fn of(workflow: Workflow) -> WorkflowBrief {
+        let Workflow { workflow_id, workspace, version, hash, created_at, updated_at, .. } = workflow;
+        WorkflowBrief { workflow_id, workspace, version, hash, created_at, updated_at }
+    }
+}
+
 /// An execution as a reader sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Execution {

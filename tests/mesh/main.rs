@@ -1,5 +1,6 @@
 //! The whole mesh, from outside: the built `synod`, and clients that know nothing but the contract.
 
+mod approvals;
 mod attempts;
 mod bad_agents;
 mod bad_http;
@@ -8,6 +9,7 @@ mod breakers;
 mod checkpoints;
 mod counters;
 mod cut;
+mod executions;
 mod explain;
 mod foreign;
 mod http;
@@ -27,3 +29,4 @@ mod snapshots;
 mod state;
 mod subscriptions;
 mod told;
+mod workflows;

@@ -101,7 +101,7 @@ fn settings(step: &Step, notes: &mut Vec<String>) {
             ));
             if let Some(revise) = &approval.revise {
                 notes.push(format!(
-                    "a request for changes begins anew at {}, {} times at most",
+                    "a request for changes begins anew at {}, with {} revisions in all at most",
                     revise.step,
                     revise.max_revisions.unwrap_or(3)
                 ));

@@ -175,7 +175,28 @@ impl Outline {
             let siblings = self.children(self.places[number].parent);
             gate.extend(siblings.filter(|sibling| *sibling != number));
         }
+        if self.has_few_neighbours(definition, number) {
+            gate.extend(self.needed_within(definition, number));
+        }
         gate
+    }
+
+    /// Whether it stands in a `parallel` that has not room for all of its steps.
+    fn has_few_neighbours(&self, definition: &Definition, number: usize) -> bool {
+        let around = self.places[number].parent.and_then(|parent| self.step(definition, parent));
+        matches!(around.map(|step| &step.kind), Some(Kind::Parallel(parallel)) if parallel.concurrency.is_some_and(|wide| (wide as usize) < parallel.steps.len()))
+    }
+
+    /// What the steps within one wait for outside it. Where there is room for few, a block that holds its place and waits for one
+    /// that has none would wait for ever: so it waits for that before it starts.
+    fn needed_within(&self, definition: &Definition, number: usize) -> BTreeSet<usize> {
+        let depth = self.places[number].depth;
+        let inside = number + 1..self.places.len();
+        let inside = inside.take_while(|step| self.places[*step].depth > depth);
+        let last = inside.clone().last().unwrap_or(number);
+        let steps = inside.filter_map(|step| self.step(definition, step));
+        let needed = steps.flat_map(|step| &step.depends_on).filter_map(|id| self.numbers.get(id).copied());
+        needed.filter(|needed| !(number..=last).contains(needed)).collect()
     }
 
     /// The steps directly within one, or at the top.

@@ -12,6 +12,9 @@ async fn every_example_is_short_and_runs() {
     let mut ran = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue; // a larger one, see `teams`
+        }
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let lines = std::fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines < 60, "{name} has {lines} lines");

@@ -2,14 +2,18 @@
 //! that `SYNOD_BIN` names, or the one built beside these tests; without one they fail.
 #![expect(clippy::unwrap_used, reason = "here a failed step is a failed test, in helper functions too")]
 
+mod approvals;
 mod calls;
 mod examples;
 mod fleet;
+mod handoffs;
 mod life;
 mod negotiations;
 mod roles;
+mod teams;
 mod track;
 mod work;
+mod workflows;
 
 use agent_sdk::testing::TestMesh;
 use agent_sdk::{AgentBuilder, RunningAgent};

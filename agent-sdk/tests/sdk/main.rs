@@ -7,7 +7,10 @@ mod clients;
 mod collecting;
 mod leaving;
 mod locks;
+mod patterns;
+mod pending;
 mod stand_in;
+mod starting;
 mod typed;
 
 use agent_sdk::{AgentBuilder, Mesh, MeshConfig, RunningAgent};

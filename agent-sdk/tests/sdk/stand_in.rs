@@ -18,6 +18,7 @@ use synod_protocol::http::Message;
 use synod_protocol::view::{
     Agent, AgentStatistics, AgentStatus, Assignment, Attempt, Breaker, Health, Task, TaskStatus, Withdrawal,
 };
+use synod_protocol::workflow::Workflow;
 use synod_protocol::{Code, Command, Envelope, Error, Id, Json, Limits, Timestamp};
 use tokio::sync::watch;
 
@@ -49,6 +50,8 @@ struct Inner {
 pub(crate) struct Memory {
     pub(crate) tasks: BTreeMap<String, Task>,
     pub(crate) agents: BTreeMap<Id, Agent>,
+    /// What other shards have, which the executions' own has not heard of.
+    pub(crate) workflows: BTreeMap<Id, Workflow>,
     pub(crate) faults: VecDeque<Fault>,
     /// Everything that was done, in order; a repeated `ce_id` is not done again.
     pub(crate) done: Vec<(Envelope, Command)>,
@@ -74,6 +77,7 @@ impl StandIn {
             .route("/v1/tasks", post(submit))
             .route("/v1/tasks/{id}", get(task))
             .route("/v1/agents/{id}", get(agent))
+            .route("/v1/workflows/{id}", get(workflow))
             .with_state(stand_in.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         *stand_in.inner.address.lock().unwrap() = format!("http://{}", listener.local_addr().unwrap());
@@ -147,6 +151,20 @@ impl Memory {
         match command {
             Command::OpenNegotiation(_) | Command::RespondNegotiation(_) | Command::CancelNegotiation(_) => {
                 return Err(Error::unavailable("the stand-in does not negotiate"));
+            }
+            Command::StartExecution(start) => {
+                // Like an owner that has not heard of any workflow yet.
+                let unknown = || Error::not_found("workflow", start.workflow_id.as_str());
+                start.definition.as_ref().ok_or_else(unknown)?;
+            }
+            Command::DefineWorkflow(_)
+            | Command::ChangeExecution(..)
+            | Command::SignalExecution(_)
+            | Command::RetryExecution(_) => {
+                return Err(Error::invalid("the stand-in runs no workflows"));
+            }
+            Command::RequestApproval(_) | Command::DecideApproval(_) | Command::ResubmitApproval(_) => {
+                return Err(Error::invalid("the stand-in asks nobody for approval"));
             }
             Command::RegisterAgent(r) => {
                 let agent = Agent {
@@ -438,6 +456,13 @@ async fn ended(stand_in: &StandIn, id: &str, wait_ms: Option<u64>, otherwise: St
         if tokio::time::timeout_at(until, changed.changed()).await.is_err() {
             return (otherwise, Body(task)).into_response();
         }
+    }
+}
+
+async fn workflow(State(stand_in): State<StandIn>, Path(id): Path<Id>) -> Response {
+    match stand_in.memory().workflows.get(&id) {
+        Some(workflow) => Body(workflow).into_response(),
+        None => refused(&Error::not_found("workflow", id.as_str())),
     }
 }
 

@@ -49,14 +49,6 @@ pub(super) fn position(event: &Value) -> Option<String> {
     event["position"].as_str().map(str::to_owned)
 }
 
-/// Whether nothing comes after it for its task.
-pub(super) fn ends_a_task(event: &Value) -> bool {
-    matches!(
-        short_type(event).as_str(),
-        "task.completed" | "task.failed" | "task.cancelled" | "task.dead_lettered"
-    )
-}
-
 /// `synod.task.completed` without `synod.`.
 pub(super) fn short_type(event: &Value) -> String {
     let ty = event["type"].as_str().unwrap_or("-");
@@ -72,6 +64,8 @@ pub(super) fn what(event: &Value) -> String {
         Value::String(text) => parts.push(format!("{name} {text}")),
         other => parts.push(format!("{name} {other}")),
     };
+    say("step", &data["step"]);
+    say("items", &data["items"]);
     say("attempt", &data["attempt"]);
     if event["type"].as_str().is_some_and(|ty| ty.starts_with("synod.task.")) {
         say("agent", &data["agent_id"]);
@@ -102,7 +96,5 @@ mod tests {
             "2026-11-21T08:00:00.000Z  t1  task.attempt_failed      attempt 2, agent a, why evil\\u{1b}[2J\\nnews\n"
         );
         assert_eq!(serde_json::from_str::<Value>(&line(&event, Format::Json)).unwrap(), event);
-        assert!(!ends_a_task(&event));
-        assert!(ends_a_task(&json!({"type": "synod.task.cancelled"})));
     }
 }

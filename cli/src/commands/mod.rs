@@ -4,6 +4,7 @@
 //! in a [`Stop`] why not. It neither prints nor exits by itself.
 
 mod agent;
+mod approval;
 mod bench;
 mod budget;
 mod completions;
@@ -12,8 +13,10 @@ mod coordinator;
 mod counter;
 mod demo;
 mod dlq;
+mod ending;
 mod event_line;
 mod events;
+mod execution;
 mod fleet;
 mod ledger;
 mod limit;
@@ -101,8 +104,12 @@ pub enum Command {
     Memory(memory::Args),
     /// Agents and others decide together: open, answer, see what was decided and why
     Negotiation(negotiation::Args),
-    /// Definitions of workflows: check, draw, explain
+    /// Definitions of workflows: check, draw, explain, define, run
     Workflow(workflow::Args),
+    /// Runs of workflows: see, pause, signal, retry, cancel
+    Execution(execution::Args),
+    /// People decide: ask, see what waits for whom, decide
+    Approval(approval::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
@@ -154,7 +161,9 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::DemoAgent(args) => demo::run_agent(args, cli.flags),
         Command::DemoMember(args) => demo::run_member(args, cli.flags),
         Command::Bench(args) => bench::run(args, cli.flags, &mut output),
-        Command::Workflow(args) => workflow::run(args, &mut output),
+        Command::Workflow(args) => workflow::run(args, cli.flags, &mut output),
+        Command::Execution(args) => execution::run(args, cli.flags, &mut output),
+        Command::Approval(args) => approval::run(args, cli.flags, &mut output),
         Command::Validate(args) => validate::run(args, cli.flags, &mut output),
         Command::Agent(args) => agent::run(args, cli.flags, &mut output),
         Command::Fleet(args) => fleet::run(args, cli.flags, &mut output),

@@ -5,6 +5,7 @@ mod redrive;
 mod submit;
 mod watch;
 
+use super::ending::{TASK, WAIT_MS};
 use super::place::Place;
 use crate::mesh::{Api, run as on_runtime};
 use crate::output::{Column, Format, Output, Stop};
@@ -48,7 +49,7 @@ struct Get {
     #[arg(value_name = "TASK")]
     id: EntityId,
     /// Wait for its end, so many milliseconds at most
-    #[arg(long, value_name = "MS", num_args = 0..=1, require_equals = true, default_missing_value = submit::WAIT_MS)]
+    #[arg(long, value_name = "MS", num_args = 0..=1, require_equals = true, default_missing_value = WAIT_MS)]
     wait: Option<u64>,
 }
 
@@ -100,13 +101,7 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
         let api = Api::of(&settings)?;
         match args.verb {
             Verb::Submit(submit) => submit::run(&api, submit, output).await,
-            Verb::Get(Get { id, wait: None }) => {
-                output.entity(&api.get(&path(&id), &[], Duration::ZERO).await?)
-            }
-            Verb::Get(Get { id, wait: Some(ms) }) => {
-                let task = submit::ended(&api, &id, Duration::from_millis(ms)).await?;
-                submit::tell(&task, output)
-            }
+            Verb::Get(Get { id, wait }) => TASK.show(&api, id.as_str(), wait, output).await,
             Verb::List(list) => {
                 let tasks = listed(&api, list).await?;
                 match output.format() {
@@ -126,10 +121,8 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
     })
 }
 
-/// A child's id may hold characters that a path gives a meaning to.
 fn path(id: &EntityId) -> String {
-    let encoded = id.as_str().replace('/', "%2F").replace('[', "%5B").replace(']', "%5D");
-    format!("/v1/tasks/{encoded}")
+    TASK.at(id.as_str())
 }
 
 async fn listed(api: &Api, list: List) -> Result<Vec<Value>, Stop> {
@@ -138,7 +131,7 @@ async fn listed(api: &Api, list: List) -> Result<Vec<Value>, Stop> {
     query.extend(status.map(|status| ("status", status)));
     query.extend(capability.map(|capability| ("capability", capability.to_string())));
     query.extend(agent.map(|agent| ("agent", agent.to_string())));
-    super::pages(api, "/v1/tasks", &query, limit as usize).await
+    super::pages(api, TASK.path, &query, limit as usize).await
 }
 
 /// A task on one line: how many attempts there were, and who had the last one.

@@ -1,7 +1,11 @@
-//! `synod workflow …`: look at a definition before anything runs. Needs no mesh.
+//! `synod workflow …`: look at a definition before anything runs, which needs no mesh; define it, and run it.
 
+mod mesh;
+
+use super::place::Place;
 use super::text;
 use crate::output::{Format, Output, Stop};
+use crate::settings::Flags;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -13,6 +17,8 @@ use synod_workflow::{Problems, Workflow, draw, explain, source};
 /// Arguments of `synod workflow`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    #[command(flatten)]
+    place: Place,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -27,6 +33,14 @@ enum Verb {
     Explain(Explain),
     /// Write the JSON Schema of definitions, for editors
     Schema,
+    /// Define a workflow, or give it a new version
+    Define(mesh::Define),
+    /// List the workflows that are defined
+    List(mesh::List),
+    /// Show the newest version of one
+    Get(mesh::Get),
+    /// Run one
+    Run(Box<mesh::Run>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -54,8 +68,13 @@ struct Explain {
     step: Option<String>,
 }
 
-pub(super) fn run(args: Args, output: &mut Output<impl Write>) -> Result<(), Stop> {
+pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
+    let of_mesh = |asked, output| mesh::run(asked, &args.place.quiet_settings(flags)?, output);
     match args.verb {
+        Verb::Define(define) => of_mesh(mesh::Asked::Define(define), output),
+        Verb::List(list) => of_mesh(mesh::Asked::List(list), output),
+        Verb::Get(get) => of_mesh(mesh::Asked::Get(get), output),
+        Verb::Run(run) => of_mesh(mesh::Asked::Run(run), output),
         Verb::Check(which) => check(&which, output),
         Verb::Graph(graph) => {
             let workflow = checked(&graph.which)?;
@@ -116,13 +135,19 @@ fn checked(which: &Which) -> Result<Workflow, Stop> {
 }
 
 fn read(which: &Which) -> Result<Result<Workflow, Problems>, Stop> {
+    let (text, format) = source(which)?;
+    Ok(Workflow::parse_as(&text, format))
+}
+
+/// The text, and how it is written.
+fn source(which: &Which) -> Result<(String, source::Format), Stop> {
     let text = text::read("the definition", &which.file, SOURCE_BYTES as u64)?;
     let format = match which.file.extension().and_then(|extension| extension.to_str()) {
         Some("json") => source::Format::Json,
         Some("yaml" | "yml") => source::Format::Yaml,
         _ => source::Format::of(&text),
     };
-    Ok(Workflow::parse_as(&text, format))
+    Ok((text, format))
 }
 
 /// `file:line:column: what`, as editors read it, and the mend on a line of its own.

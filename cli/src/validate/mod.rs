@@ -30,6 +30,7 @@ mod site;
 mod staff;
 mod state;
 mod tasks;
+mod workflows;
 
 pub use broken::Broken;
 pub use site::Site;
@@ -67,7 +68,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 43] = [
+const PROMISES: [Check; 46] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
@@ -112,6 +113,9 @@ const PROMISES: [Check; 43] = [
     Check { name: "without a quorum nothing is decided", run: |site| negotiations::quorum(site).boxed() },
     Check { name: "a certificate is recomputed", run: |site| negotiations::certificate(site).boxed() },
     Check { name: "a decision starts what it should", run: |site| negotiations::then(site).boxed() },
+    Check { name: "a broken workflow is refused", run: |site| workflows::broken(site).boxed() },
+    Check { name: "a workflow runs, with people in it", run: |site| workflows::with_people(site).boxed() },
+    Check { name: "what is cancelled starts nothing", run: |site| workflows::cancelled(site).boxed() },
     Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },
     Check { name: "the ledger tells a task's life", run: |site| history::life(site).boxed() },
     Check { name: "a dead letter is redriven, and put away", run: |site| letters::round_trip(site).boxed() },

@@ -7,6 +7,7 @@ mod bench;
 mod binary;
 mod demo;
 mod dlq;
+mod flow;
 mod ledger;
 mod program;
 mod real;

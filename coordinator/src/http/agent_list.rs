@@ -9,7 +9,7 @@ use super::request::{Caller, Params};
 use crate::Shared;
 use crate::door;
 use crate::fleet::{Inside, status_of, wall_clock};
-use crate::shard::{Ask, TaskFilter};
+use crate::shard::Ask;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -19,7 +19,6 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_fleet::{AgentKey, Member};
-use synod_ledger::TaskKey;
 use synod_protocol::view::{Agent, AgentStatus, Health};
 use synod_protocol::{Capability, Code, Error, Id, Timestamp, Workspace, topics};
 use tokio::time::Instant;
@@ -230,26 +229,16 @@ async fn listed_here(
     asked: &Asked,
     until: Instant,
 ) -> Result<Part, Error> {
-    shards_serve(shared, &shards, workspace, until).await?;
+    shards_serve(shared, &shards, until).await?;
     Ok(Part { items: matching(shared, &shards, workspace, asked), next_cursor: None })
 }
 
-/// Each shard is asked for nothing, so that it answers: then it serves, and the fleet is as it knows it.
-pub(super) async fn shards_serve(
-    shared: &Shared,
-    shards: &[u32],
-    workspace: &Workspace,
-    until: Instant,
-) -> Result<(), Error> {
-    let each = shards.iter().map(|shard| {
-        let nothing =
-            TaskKey { workspace: workspace.clone(), task: Id::made("none_", uuid::Uuid::nil()).into() };
-        let filter = TaskFilter { after: nothing, limit: 0, status: None, capability: None, agent: None };
-        async move {
-            door::certain(shared, *shard).await?;
-            shared.shards[*shard as usize].ask(until, |answer| Ask::List { filter, answer }).await?;
-            Ok::<_, Error>(())
-        }
+/// Each shard is asked for nothing but an answer: then it serves, and the fleet is as it knows it.
+pub(super) async fn shards_serve(shared: &Shared, shards: &[u32], until: Instant) -> Result<(), Error> {
+    let each = shards.iter().map(|shard| async move {
+        door::certain(shared, *shard).await?;
+        shared.shards[*shard as usize].ask(until, |answer| Ask::Show { answer }).await?;
+        Ok::<_, Error>(())
     });
     futures::future::try_join_all(each).await.map(drop)
 }

@@ -233,7 +233,7 @@ async fn attempts(
     if let Some(capability) = &pause.capability {
         path.push_str(&format!("&capability={}", door::escaped(capability.as_str())));
     }
-    let here = |shards| attempts_here(shared, shards, workspace, pause, until).boxed();
+    let here = |shards| attempts_here(shared, shards, pause, until).boxed();
     let there = |address: String, shards: Vec<u32>| {
         let path = &path;
         async move {
@@ -257,11 +257,10 @@ async fn attempts(
 async fn attempts_here(
     shared: &Shared,
     shards: Vec<u32>,
-    workspace: &Workspace,
     pause: &Pause,
     until: Instant,
 ) -> Result<Attempts, Error> {
-    shards_serve(shared, &shards, workspace, until).await?;
+    shards_serve(shared, &shards, until).await?;
     let mut all = Attempts::default();
     for shard in shards {
         let pause = pause.clone();

@@ -3,11 +3,14 @@
 mod agent_list;
 mod agents;
 mod answer;
+mod approvals;
 mod commands;
 mod contexts;
 mod events;
+mod executions;
 mod fleet;
 mod gather;
+mod kind;
 mod negotiations;
 mod operate;
 mod pages;
@@ -16,8 +19,10 @@ mod request;
 mod requests;
 mod snapshots;
 mod statistics;
+mod steps;
 mod tasks;
 mod tools;
+mod workflows;
 
 use crate::Shared;
 use axum::Router;
@@ -73,6 +78,22 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(negotiations::get_certificate))
         .routes(routes!(negotiations::post_response))
         .routes(routes!(negotiations::cancel_negotiation))
+        .routes(routes!(approvals::post_approval, approvals::list_approvals))
+        .routes(routes!(approvals::get_approval))
+        .routes(routes!(approvals::post_decision))
+        .routes(routes!(approvals::post_revision))
+        .routes(routes!(workflows::define_workflow))
+        .routes(routes!(workflows::list_workflows))
+        .routes(routes!(workflows::get_workflow))
+        .routes(routes!(workflows::execute_workflow))
+        .routes(routes!(executions::post_execution, executions::list_executions))
+        .routes(routes!(executions::get_execution))
+        .routes(routes!(steps::list_steps))
+        .routes(routes!(executions::cancel_execution))
+        .routes(routes!(executions::pause_execution))
+        .routes(routes!(executions::resume_execution))
+        .routes(routes!(executions::signal_execution))
+        .routes(routes!(executions::retry_execution))
         .routes(routes!(tools::list_tools))
         .routes(routes!(tools::post_coordinate))
         .routes(routes!(tools::post_aggregate_votes))

@@ -5,16 +5,14 @@ use super::gather::{Cover, gather};
 use super::request::page_limit;
 use crate::Shared;
 use crate::door;
-use crate::shard::Ask;
+use crate::shard::{Ask, Listing, Wanted};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::FutureExt as _;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use synod_ledger::Answer;
 use synod_protocol::{Code, EntityId, Error, Json, Workspace};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// How long a list may take.
@@ -44,10 +42,7 @@ struct Part {
 
 impl Paging<'_> {
     /// Where the page begins. Every id sorts after "-", which no id begins with.
-    ///
-    /// # Errors
-    /// The cursor is not of such a list.
-    pub(crate) fn after(&self) -> Result<EntityId, Error> {
+    fn after(&self) -> Result<EntityId, Error> {
         let wrong = |_| Error::invalid(format!("this cursor is not of {}", self.path)).with_field("/cursor");
         match self.cursor {
             Some(cursor) => cursor.parse().map_err(wrong),
@@ -55,22 +50,25 @@ impl Paging<'_> {
         }
     }
 
-    /// The page. `ask` makes the question to a shard, for so many items.
+    /// The page of what is wanted, which the other parameters say once more.
     ///
     /// # Errors
-    /// Some shard was not reached in time.
+    /// The cursor is not of such a list, or some shard was not reached in time.
     pub(crate) async fn page(
         &self,
         shared: &Shared,
         headers: &HeaderMap,
-        ask: impl Fn(usize, oneshot::Sender<Answer>) -> Ask + Sync,
+        wanted: Wanted,
     ) -> Result<Response, Error> {
         let limit = page_limit(self.limit).map_err(|refusal| refusal.0)?;
+        // One more than is shown, so that it is seen whether there are more.
+        let listing =
+            Listing { workspace: self.workspace.clone(), after: self.after()?, limit: limit + 1, wanted };
         let cover = Cover::of(headers, shared.config.partitions)?;
         let until = Instant::now() + LIST;
         let path = self.query(limit);
-        let (ask, path) = (&ask, path.as_str());
-        let here = |shards| self.here(shared, shards, until, move |answer| ask(limit + 1, answer)).boxed();
+        let (listing, path) = (&listing, path.as_str());
+        let here = |shards| self.here(shared, shards, until, listing).boxed();
         let there = |address, shards| self.there(shared, address, shards, path).boxed();
         let mut items: Vec<(EntityId, Json)> = Vec::new();
         let mut more = false;
@@ -102,12 +100,13 @@ impl Paging<'_> {
         shared: &Shared,
         shards: Vec<u32>,
         until: Instant,
-        ask: impl Fn(oneshot::Sender<Answer>) -> Ask,
+        listing: &Listing,
     ) -> Result<Part, Error> {
-        let ask = &ask;
         let asked = shards.into_iter().map(|shard| async move {
             door::certain(shared, shard).await?;
-            let listed = shared.shards[shard as usize].ask(until, ask).await?;
+            let listing = Box::new(listing.clone());
+            let listed =
+                shared.shards[shard as usize].ask(until, |answer| Ask::List { listing, answer }).await?;
             listed.0.to::<Vec<Json>>().map_err(|e| Error::new(Code::Internal, e.to_string()))
         });
         let listed = futures::future::try_join_all(asked).await?;

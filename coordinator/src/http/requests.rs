@@ -1,9 +1,9 @@
 //! What people want most, in one short body each: each opens a negotiation and answers as opening one does.
 
 use super::answer::{Problem, Refusal};
+use super::kind::WaitParams;
 use super::negotiations;
-use super::request::{Caller, JsonBody, Params, waited};
-use super::tasks::WaitParams;
+use super::request::{Caller, JsonBody, Params};
 use crate::Shared;
 use axum::extract::State;
 use axum::response::Response;
@@ -101,7 +101,7 @@ async fn requested<R: Request + DeserializeOwned>(
     params: &WaitParams,
     body: &[u8],
 ) -> Result<Response, Refusal> {
-    let wait = waited(params.wait_ms())?;
+    let wait = params.wait()?;
     let request: R = codec::decode(ContentType::Json, body, &shared.config.limits)?;
     negotiations::requested(shared, caller, &request, wait).await
 }

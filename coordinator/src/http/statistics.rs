@@ -1,4 +1,4 @@
-//! What agents have done, over HTTP: of one, and of a workspace, with how its negotiations went.
+//! What agents have done, over HTTP: of one, and of a workspace, with how its negotiations, executions and approvals went.
 //!
 //! A client is answered with the sum over all coordinators; one coordinator asks another for its part.
 
@@ -7,7 +7,9 @@ use super::request::{Caller, named};
 use crate::Shared;
 use crate::door::Came;
 use crate::fleet::wall_clock;
-use crate::statistics::{Counts, NegotiationStatisticsView, StatisticsView, Tallies, merge};
+use crate::statistics::{
+    Counts, Flow, FlowView, NegotiationStatisticsView, StatisticsView, Tallies, TallyView, merge,
+};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -31,6 +33,9 @@ struct Part {
     /// Of negotiations, by protocol.
     #[serde(default)]
     negotiations: Tallies,
+    /// Of executions and approvals.
+    #[serde(default)]
+    flow: Flow,
     /// How long it has counted, in ms.
     counted_ms: u64,
 }
@@ -56,7 +61,7 @@ pub(crate) struct AgentStatisticsView {
     missing: Vec<String>,
 }
 
-/// What all agents of a workspace have done, and how its negotiations went.
+/// What all agents of a workspace have done, and how its negotiations, executions and approvals went.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct FleetStatisticsView {
     /// How many there are, by status.
@@ -71,6 +76,12 @@ pub(crate) struct FleetStatisticsView {
     attempts: StatisticsView,
     /// Negotiations, by protocol.
     negotiations: BTreeMap<String, NegotiationStatisticsView>,
+    /// Executions.
+    executions: TallyView,
+    /// Executions by workflow; the first hundred of which there were any.
+    workflows: BTreeMap<String, TallyView>,
+    /// Approvals.
+    approvals: TallyView,
     /// Coordinators that did not answer: their part is missing.
     missing: Vec<String>,
 }
@@ -86,7 +97,7 @@ pub(crate) async fn agent_statistics(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let key = AgentKey { workspace: caller.workspace.clone(), agent: named(&id)? };
-    let ours = part(&shared, shared.statistics.of_agent(&key), Tallies::new());
+    let ours = part(&shared, shared.statistics.of_agent(&key));
     if caller.came == Came::PassedOn {
         return json(&ours);
     }
@@ -119,17 +130,19 @@ pub(crate) async fn fleet_statistics(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
 ) -> Result<Response, Refusal> {
-    let (counts, negotiations) = (
-        shared.statistics.of_workspace(&caller.workspace),
-        shared.statistics.of_negotiations(&caller.workspace),
-    );
-    let ours = part(&shared, counts, negotiations);
+    let (statistics, workspace) = (&shared.statistics, &caller.workspace);
+    let ours = Part {
+        negotiations: statistics.of_negotiations(workspace),
+        flow: statistics.of_flow(workspace),
+        ..part(&shared, statistics.of_workspace(workspace))
+    };
     if caller.came == Came::PassedOn {
         return json(&ours);
     }
-    let (Part { counts, negotiations, counted_ms }, missing) =
+    let (Part { counts, negotiations, flow, counted_ms }, missing) =
         gathered(&shared, &caller.workspace, "/v1/statistics", ours).await;
     let negotiations = NegotiationStatisticsView::of(&negotiations);
+    let FlowView { executions, workflows, approvals } = FlowView::of(&flow);
     let now = wall_clock();
     let mut agents: BTreeMap<String, u64> = BTreeMap::new();
     let (mut capacity, mut in_flight, mut restarts, mut slot_ms) = (0_u64, 0_u64, 0_u64, 0_u64);
@@ -146,7 +159,18 @@ pub(crate) async fn fleet_statistics(
         }
     }
     let attempts = StatisticsView::of(&counts, slot_ms);
-    json(&FleetStatisticsView { agents, capacity, in_flight, restarts, attempts, negotiations, missing })
+    json(&FleetStatisticsView {
+        agents,
+        capacity,
+        in_flight,
+        restarts,
+        attempts,
+        negotiations,
+        executions,
+        workflows,
+        approvals,
+        missing,
+    })
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Response, Refusal> {
@@ -154,8 +178,9 @@ fn json<T: Serialize>(value: &T) -> Result<Response, Refusal> {
     Ok(answer::json(StatusCode::OK, text))
 }
 
-fn part(shared: &Shared, counts: Counts, negotiations: Tallies) -> Part {
-    Part { counts, negotiations, counted_ms: shared.fleet.now_ms() }
+fn part(shared: &Shared, counts: Counts) -> Part {
+    let counted_ms = shared.fleet.now_ms();
+    Part { counts, negotiations: Tallies::new(), flow: Flow::default(), counted_ms }
 }
 
 /// The sum over all coordinators, since when the longest of them counts, and who did not answer.
@@ -176,6 +201,7 @@ async fn gathered(shared: &Shared, workspace: &Workspace, path: &str, ours: Part
             Ok(part) => {
                 sum.counts.merge(&part.counts);
                 merge(&mut sum.negotiations, &part.negotiations);
+                sum.flow.merge(&part.flow);
                 sum.counted_ms = sum.counted_ms.max(part.counted_ms);
             }
             Err(error) => {

@@ -1,11 +1,12 @@
 //! Tasks over HTTP.
 
 use super::answer::{self, Problem, Refusal};
+use super::kind::{TASK, WaitParams, changed};
 use super::pages::Paging;
-use super::request::{Caller, JsonBody, Params, named, of_key, waited};
+use super::request::{Caller, JsonBody, Params, named, of_key};
 use crate::Shared;
-use crate::door::{self, Came, Taken};
-use crate::shard::{Ask, TaskFilter};
+use crate::door::{self, Came};
+use crate::shard::{Ask, Wanted};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -18,19 +19,6 @@ use synod_protocol::view::{Explanation, Task, TaskStatus};
 use synod_protocol::{Code, Command, ContentType, EntityId, Error, Id, Json, Timestamp, codec, topics};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WaitParams {
-    /// Answer once it has ended, or after so many milliseconds: 0 to 60,000.
-    wait_ms: Option<u64>,
-}
-
-impl WaitParams {
-    pub(super) fn wait_ms(&self) -> Option<u64> {
-        self.wait_ms
-    }
-}
 
 /// As `synod.task.submit`; `task_id` is made here when there is none.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -82,14 +70,10 @@ pub(crate) async fn post_task(
     Params(params): Params<WaitParams>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
-    let wait = waited(params.wait_ms)?;
-    let until = Instant::now() + wait;
+    let wait = params.wait()?;
     let new: NewTask = codec::decode(ContentType::Json, &body, &shared.config.limits)?;
     let derived = new.task_id.is_none() && caller.idempotency_key.is_some();
-    let task_id = new.task_id.clone().unwrap_or_else(|| match &caller.idempotency_key {
-        Some(key) => Id::derived("task_", &caller.workspace, key).into(),
-        None => Id::made("task_", uuid::Uuid::now_v7()).into(),
-    });
+    let task_id = new.task_id.clone().unwrap_or_else(|| TASK.id_for(&caller));
     let command = Command::SubmitTask(SubmitTask {
         task_id: task_id.clone(),
         capability: new.capability,
@@ -107,29 +91,8 @@ pub(crate) async fn post_task(
         escalate_to: new.escalate_to,
         adjustments: new.adjustments,
     });
-    command.check()?;
-    // The task's own id is what makes it idempotent here; the key has gone into it.
-    let mut envelope = caller.envelope(command.ce_type(), task_id.as_str());
-    envelope.id = uuid::Uuid::now_v7().to_string();
-    let taken = door::decided(&shared, command, &envelope, None, caller.came).await;
-    let (entity, made) = taken.and_then(Taken::entity).map_err(|error| of_key(error, derived))?;
-    let location = Some(format!("/v1/tasks/{task_id}"));
-    if !wait.is_zero() {
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let entity = door::task(&shared, &caller.workspace, &task_id, left, caller.came).await?;
-        let status = if is_final(&entity) { StatusCode::OK } else { StatusCode::ACCEPTED };
-        return Ok(answer::entity(status, &entity, location));
-    }
-    let status = if made { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(answer::entity(status, &entity, location))
-}
-
-fn is_final(entity: &Json) -> bool {
-    #[derive(Deserialize)]
-    struct Status {
-        status: TaskStatus,
-    }
-    entity.to::<Status>().is_ok_and(|s| s.status.is_final())
+    let made = TASK.make(&shared, &caller, command, &task_id, wait).await;
+    Ok(made.map_err(|error| of_key(error, derived))?)
 }
 
 /// One task; with `wait_ms` once it has ended.
@@ -143,14 +106,7 @@ pub(crate) async fn get_task(
     Path(id): Path<String>,
     Params(params): Params<WaitParams>,
 ) -> Result<Response, Refusal> {
-    let wait = waited(params.wait_ms)?;
-    let entity = door::task(&shared, &caller.workspace, &named(&id)?, wait, caller.came).await?;
-    let status = if params.wait_ms.unwrap_or(0) == 0 || is_final(&entity) {
-        StatusCode::OK
-    } else {
-        StatusCode::ACCEPTED
-    };
-    Ok(answer::entity(status, &entity, Some(format!("/v1/tasks/{id}"))))
+    TASK.get(&shared, &caller, &id, &params).await
 }
 
 /// Why its attempts went where they went, and what a task waits for.
@@ -171,7 +127,7 @@ pub(crate) async fn explain_task(
     match door::of_owner(&shared, shard, workspace, &path, caller.came, here).await {
         // It has left memory: how it was chosen for stands in its view.
         Err(error) if error.code == Code::NotFound && caller.came == Came::FromClient => {
-            let entity = door::task(&shared, workspace, &task, Duration::ZERO, caller.came).await?;
+            let entity = TASK.read(&shared, &caller, &task, Duration::ZERO).await?;
             let task = entity.to::<Task>().map_err(|e| Error::new(Code::Internal, e.to_string()))?;
             let Task { task_id, status, attempts, .. } = task;
             let past = Json::of(&Explanation { task_id, status, attempts, waiting: None });
@@ -220,20 +176,15 @@ pub(crate) async fn list_tasks(
         ("agent", params.agent.clone()),
     ];
     let paging = Paging {
-        path: "/v1/tasks",
-        id: "task_id",
+        path: TASK.path,
+        id: TASK.id,
         workspace: &caller.workspace,
         limit: params.limit,
         cursor: params.cursor.as_deref(),
         given: given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
     };
-    let after = TaskKey { workspace: caller.workspace.clone(), task: paging.after()? };
-    let ask = |limit, answer| {
-        let (capability, agent) = (params.capability.clone(), params.agent.clone());
-        let filter = TaskFilter { after: after.clone(), limit, status: params.status, capability, agent };
-        Ask::List { filter, answer }
-    };
-    Ok(paging.page(&shared, &headers, ask).await?)
+    let ListParams { status, capability, agent, .. } = params;
+    Ok(paging.page(&shared, &headers, Wanted::Tasks { status, capability, agent }).await?)
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -263,9 +214,6 @@ pub(crate) async fn cancel_task(
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
-    let command = Command::CancelTask(CancelTask { task_id: named(&id)?, reason: reason(&body, &shared)? });
-    command.check()?;
-    let envelope = caller.envelope(command.ce_type(), &id);
-    let (entity, _) = door::decided(&shared, command, &envelope, None, caller.came).await?.entity()?;
-    Ok(answer::entity(StatusCode::OK, &entity, None))
+    let cancel = CancelTask { task_id: named(&id)?, reason: reason(&body, &shared)? };
+    Ok(changed(&shared, &caller, Command::CancelTask(cancel), &id).await?)
 }

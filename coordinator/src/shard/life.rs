@@ -141,7 +141,8 @@ async fn refuse_for_good(
                 | Ask::Explain { answer, .. }
                 | Ask::Ended { answer, .. }
                 | Ask::List { answer, .. }
-                | Ask::Negotiations { answer, .. }
+                | Ask::Steps { answer, .. }
+                | Ask::Show { answer }
                 | Ask::Attempts { answer, .. }
                 | Ask::Away { answer, .. },
             ) => answer.send(refused()),

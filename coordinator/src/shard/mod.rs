@@ -9,19 +9,20 @@ mod archive;
 mod fleet;
 mod inbound;
 mod life;
+mod listing;
 mod performer;
 mod permits;
 mod serve;
 
 pub(crate) use fleet::{Attempts, NAMED, Running};
 pub(crate) use life::live;
+pub(crate) use listing::{Label, Listing, StepsAfter, Wanted, WantedApprovals, WantedExecutions};
 
 use crate::tenure::Grant;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use synod_fleet::AgentKey;
-use synod_ledger::{Answer, Meta, NegotiationKey, Subject, TaskKey};
-use synod_protocol::negotiation::NegotiationStatus;
-use synod_protocol::view::{Pause, TaskStatus};
+use synod_ledger::{Answer, EntityKey, Meta, Subject, TaskKey};
+use synod_protocol::view::Pause;
 use synod_protocol::{Command, Error, Incarnation, Json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -37,12 +38,14 @@ pub(crate) enum Ask {
     Read { subject: Subject, answer: oneshot::Sender<Answer> },
     /// Why a task is where it is.
     Explain { task: TaskKey, answer: oneshot::Sender<Answer> },
-    /// A task or a negotiation once it has ended.
+    /// An entity once it has ended.
     Ended { subject: Subject, answer: oneshot::Sender<Answer> },
-    /// Negotiations after this one, in short, in order of their ids.
-    Negotiations { filter: NegotiationFilter, answer: oneshot::Sender<Answer> },
-    /// Tasks after this one, in order of their ids.
-    List { filter: TaskFilter, answer: oneshot::Sender<Answer> },
+    /// Entities of one kind, in order of their ids.
+    List { listing: Box<Listing>, answer: oneshot::Sender<Answer> },
+    /// Steps of an execution in memory, in the order of its definition.
+    Steps { execution: EntityKey, after: Option<StepsAfter>, limit: usize, answer: oneshot::Sender<Answer> },
+    /// Nothing but that it shows how things stand, once all that it has appended is proven.
+    Show { answer: oneshot::Sender<Answer> },
     /// A word of the fleet on an agent of this shard.
     Judged { agent: AgentKey, incarnation: Incarnation, lost: bool, reason: String },
     /// An attempt was taken out of its agent's inbox.
@@ -53,25 +56,6 @@ pub(crate) enum Ask {
     Away { kept_ms: u64, answer: oneshot::Sender<Answer> },
     /// An agent of this shard that has been gone for so long is to be forgotten.
     Forget { agent: AgentKey, incarnation: Incarnation, kept_ms: u64 },
-}
-
-/// Which tasks a list shows.
-#[derive(Clone, Debug)]
-pub(crate) struct TaskFilter {
-    pub(crate) after: TaskKey,
-    pub(crate) limit: usize,
-    pub(crate) status: Option<TaskStatus>,
-    pub(crate) capability: Option<String>,
-    pub(crate) agent: Option<String>,
-}
-
-/// Which negotiations a list shows.
-#[derive(Clone, Debug)]
-pub(crate) struct NegotiationFilter {
-    pub(crate) after: NegotiationKey,
-    pub(crate) limit: usize,
-    pub(crate) status: Option<NegotiationStatus>,
-    pub(crate) protocol: Option<String>,
 }
 
 /// By which a shard is asked.

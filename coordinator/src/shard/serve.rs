@@ -25,7 +25,7 @@ use synod_ledger::{
     Past, Released, Subject, TaskKey, TaskState, Ticket, Wanted,
 };
 use synod_protocol::event::{Event, What};
-use synod_protocol::{Error, Timestamp, Workspace, topics};
+use synod_protocol::{Error, Json, Timestamp, Workspace, topics};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -277,13 +277,19 @@ impl<'a> Serving<'a> {
                     self.shared.statistics.negotiation_opened(workspace, &protocol);
                     metrics::counter!(names::NEGOTIATIONS_OPENED_TOTAL, "protocol" => protocol).increment(1);
                 }
-                What::ExecutionStarted(_) => metrics::counter!(names::EXECUTIONS_STARTED_TOTAL).increment(1),
+                What::ExecutionStarted(started) => {
+                    self.shared.statistics.execution_began(workspace, started.workflow_id.as_str());
+                    metrics::counter!(names::EXECUTIONS_STARTED_TOTAL).increment(1);
+                }
                 What::ExecutionCompleted(_) | What::ExecutionFailed(_) | What::ExecutionCancelled(_) => {
                     let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
                     self.execution_ended(&key);
                     self.tell_waiters(&Subject::Execution(key));
                 }
-                What::ApprovalRequired(_) => metrics::counter!(names::APPROVALS_REQUIRED_TOTAL).increment(1),
+                What::ApprovalRequired(_) => {
+                    self.shared.statistics.approval_began(workspace);
+                    metrics::counter!(names::APPROVALS_REQUIRED_TOTAL).increment(1);
+                }
                 What::ApprovalGranted(ended)
                 | What::ApprovalRejected(ended)
                 | What::ApprovalChangesRequested(ended)
@@ -292,6 +298,9 @@ impl<'a> Serving<'a> {
                     let status = ended.status.as_str();
                     metrics::counter!(names::APPROVALS_ENDED_TOTAL, "status" => status).increment(1);
                     let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                    if let Some(it) = self.owner.state().approval(&key) {
+                        self.shared.statistics.approval_ended(workspace, it);
+                    }
                     self.tell_waiters(&Subject::Approval(key));
                 }
                 What::NegotiationDecided(_) | What::NegotiationFailed(_) | What::NegotiationCancelled(_) => {
@@ -342,6 +351,7 @@ impl<'a> Serving<'a> {
 
     fn execution_ended(&self, key: &EntityKey) {
         let Some(run) = self.owner.state().execution(key) else { return };
+        self.shared.statistics.execution_ended(&key.workspace, run);
         let status = run.status().as_str();
         metrics::counter!(names::EXECUTIONS_ENDED_TOTAL, "status" => status).increment(1);
         let took = run.ended_at().map_or(0, |at| at.millis_since(run.started_at()));
@@ -613,18 +623,19 @@ impl<'a> Serving<'a> {
                 }
                 Ok(())
             }
-            Ask::Negotiations { filter, answer } => {
-                let listed = self.negotiations(&filter);
+            Ask::List { listing, answer } => {
+                let listed = self.listed(&listing);
                 self.tell(answer, listed);
                 Ok(())
             }
-            Ask::List { filter, answer } => {
-                if filter.limit == 0 {
-                    // Whoever wants no tasks wants to know how things stand.
-                    self.show();
-                }
-                let listed = self.list(&filter);
-                self.tell(answer, listed);
+            Ask::Steps { execution, after, limit, answer } => {
+                let steps = self.steps(&execution, after.as_ref(), limit);
+                self.tell(answer, steps);
+                Ok(())
+            }
+            Ask::Show { answer } => {
+                self.show();
+                self.tell(answer, Ok((Json::null(), false)));
                 Ok(())
             }
             Ask::Judged { agent, incarnation, lost, reason } => {

@@ -8,13 +8,12 @@ use crate::Shared;
 use crate::door::{self, Came, Where};
 use crate::fleet::{Inside, wall_clock};
 use crate::health::ShardStatus;
-use crate::shard::{Ask, TaskFilter};
+use crate::shard::Ask;
 use futures::future::{Either, join_all};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use synod_fleet::{AgentKey, Member};
-use synod_ledger::TaskKey;
 use synod_protocol::snapshot::{AgentMoment, PartTold, ShardMissing, ShardMoment};
 use synod_protocol::view::{AgentStatistics, AgentStatus};
 use synod_protocol::{Error, Id, Timestamp, Workspace, topics};
@@ -168,11 +167,7 @@ pub(crate) async fn part_here(shared: &Shared, shards: &[u32], workspace: Option
 /// A shard as it is now, once all of that is proven.
 async fn shown(shared: &Shared, shard: u32, until: Instant) -> Result<ShardMoment, Error> {
     door::certain(shared, shard).await?;
-    // Asked for nothing, its loop shows itself and answers after all that it has appended before.
-    let nothing =
-        TaskKey { workspace: Workspace::default_name(), task: Id::made("none_", uuid::Uuid::nil()).into() };
-    let filter = TaskFilter { after: nothing, limit: 0, status: None, capability: None, agent: None };
-    shared.shards[shard as usize].ask(until, |answer| Ask::List { filter, answer }).await?;
+    shared.shards[shard as usize].ask(until, |answer| Ask::Show { answer }).await?;
     let status = shared.status.shards().into_iter().find(|status| status.shard == shard).unwrap_or_default();
     let ShardStatus { epoch, position, in_flight, owed, waiting, lag, tasks, .. } = status;
     Ok(ShardMoment {

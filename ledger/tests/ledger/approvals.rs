@@ -88,6 +88,10 @@ fn changes_are_wanted_and_the_next_revision_is_another() {
         assert_eq!(refused(&shard.ask("synod.approval.resubmit", &revise("newer"))).0, Code::AlreadyExists);
         shard.succeed();
     }
+    // The very same command again is answered with what it made.
+    let again = shard.ask_as("same", "synod.approval.resubmit", &revise("new"));
+    assert_eq!(taken(&shard.ask_as("same", "synod.approval.resubmit", &revise("new"))).0, taken(&again).0);
+    assert_eq!(taken(&again).0["approval_id"], "a:r2");
     // What was decided on is over; its revision is what counts.
     assert_eq!(
         refused(&shard.ask(DECIDE, &decision("a", "anna", "approve"))),

@@ -36,7 +36,7 @@ fn crew() -> Shard {
     shard
 }
 
-fn done(shard: &mut Shard, task: &str, output: Value) {
+fn done(shard: &mut Shard, task: &str, output: &Value) {
     taken(&shard.result("complete", task, &json!({ "output": output })));
 }
 
@@ -67,15 +67,15 @@ fn steps_follow_each_other_in_the_step_that_ends_the_one_before() {
     assert_eq!((&started["status"], &started["workflow_id"]), (&json!("running"), &json!("w")));
     assert_eq!(given(&shard, "e:a"), 3);
     let before = shard.log.records.len();
-    done(&mut shard, "e:a", json!({"n": 21}));
+    done(&mut shard, "e:a", &json!({"n": 21}));
     assert_eq!(
         shard.log.records.len(),
         before + 1,
         "the end of one and the begin of the next are one record"
     );
     assert_eq!(given(&shard, "e:b"), json!({"twice": 42}));
-    done(&mut shard, "e:b", json!("b"));
-    done(&mut shard, "e:d", json!("d"));
+    done(&mut shard, "e:b", &json!("b"));
+    done(&mut shard, "e:d", &json!("d"));
     let ended = view(&mut shard, "e");
     assert_eq!((&ended["status"], &ended["output"]), (&json!("completed"), &json!({"end": "d"})));
     assert_eq!(
@@ -122,7 +122,7 @@ fn a_workflow_is_defined_once_and_executions_keep_to_their_version() {
     );
     shard.succeed();
     for (task, output) in [("e:a", json!({"n": 1})), ("e:b", json!(2)), ("e:d", json!(3))] {
-        done(&mut shard, task, output);
+        done(&mut shard, task, &output);
     }
     assert_eq!(view(&mut shard, "e")["hash"], first["hash"]);
     assert_eq!(status(&shard, "e"), "completed");
@@ -148,10 +148,10 @@ fn failures_are_tried_again_with_what_was_wrong() {
         shard.work.last().unwrap().1.feedback.as_ref().map_or(Value::Null, |json| json.to().unwrap())
     };
     assert_eq!(feedback(&shard)["error"]["code"], "boom");
-    done(&mut shard, "e:a:2", json!("no integer"));
+    done(&mut shard, "e:a:2", &json!("no integer"));
     shard.wait(1_000);
     assert_eq!(feedback(&shard)["error"]["code"], "output_schema");
-    done(&mut shard, "e:a:3", json!(7));
+    done(&mut shard, "e:a:3", &json!(7));
     assert_eq!((status(&shard, "e"), &view(&mut shard, "e")["output"]), ("completed", &json!({"a": 7})));
 }
 
@@ -170,15 +170,15 @@ steps:
 fn people_revise_and_then_approve() {
     let mut shard = crew();
     begin(&mut shard, ASKING, &json!("x"));
-    done(&mut shard, "e:other", json!(0));
-    done(&mut shard, "e:draft", json!("first"));
+    done(&mut shard, "e:other", &json!(0));
+    done(&mut shard, "e:draft", &json!("first"));
     let wants = json!({"approval_id": "e:ok", "approver": "anna", "decision": "request_changes", "comment": "shorter"});
     taken(&shard.ask(DECIDE, &wants));
     let work = &shard.work.last().unwrap().1;
     assert_eq!(work.task_id.as_str(), "e:draft:2");
     assert_eq!(work.feedback.as_ref().unwrap().to::<Value>().unwrap()["comment"], "shorter");
     shard.succeed();
-    done(&mut shard, "e:draft:2", json!("second"));
+    done(&mut shard, "e:draft:2", &json!("second"));
     let next = taken(&shard.read(&Subject::Approval(key("e:ok:2")))).0;
     assert_eq!(
         (&next["revision"], &next["parent"], &next["show"], &next["execution_id"]),
@@ -187,7 +187,7 @@ fn people_revise_and_then_approve() {
     let approve = json!({"approval_id": "e:ok:2", "approver": "anna", "decision": "approve"});
     taken(&shard.ask(DECIDE, &approve));
     assert_eq!(given(&shard, "e:out"), 2);
-    done(&mut shard, "e:out", json!("done"));
+    done(&mut shard, "e:out", &json!("done"));
     assert_eq!(status(&shard, "e"), "completed");
     assert_eq!(
         shard.told.iter().filter(|t| t.entity == "e:other" && t.ty == "synod.task.submitted").count(),
@@ -199,7 +199,7 @@ fn people_revise_and_then_approve() {
 fn one_that_is_cancelled_while_people_are_asked_starts_nothing() {
     let mut shard = crew();
     begin(&mut shard, ASKING, &json!("x"));
-    done(&mut shard, "e:draft", json!("first"));
+    done(&mut shard, "e:draft", &json!("first"));
     taken(&shard.ask("synod.execution.cancel", &json!({"execution_id": "e", "reason": "no more"})));
     assert_eq!((status(&shard, "e"), shard.story("e:ok")), ("cancelled", "required cancelled".to_owned()));
     assert_eq!(shard.story("e:other"), "submitted assigned cancelled");
@@ -224,7 +224,21 @@ fn a_child_that_somebody_cancels_fails_its_step() {
     // By hand it is done once more.
     taken(&shard.ask("synod.execution.retry", &json!({"execution_id": "e", "step": "a"})));
     assert_eq!(status(&shard, "e"), "running");
-    done(&mut shard, "e:a:2", json!({"n": 5}));
+    done(&mut shard, "e:a:2", &json!({"n": 5}));
+    assert_eq!(given(&shard, "e:b"), json!({"twice": 10}));
+}
+
+/// It was there when that was decided, so it is there when it happens, however long ago it ended.
+#[test]
+fn one_that_is_about_to_leave_memory_is_taken_up_again_all_the_same() {
+    let mut shard = crew();
+    begin(&mut shard, LINE, &json!({"n": 1}));
+    failed(&mut shard, "e:a", false);
+    shard.wait(3_600_000);
+    assert_eq!(status(&shard, "e"), "failed");
+    taken(&shard.ask("synod.execution.retry", &json!({"execution_id": "e", "step": "a"})));
+    assert_eq!(status(&shard, "e"), "running");
+    done(&mut shard, "e:a:2", &json!({"n": 5}));
     assert_eq!(given(&shard, "e:b"), json!({"twice": 10}));
 }
 
@@ -257,7 +271,7 @@ fn what_does_not_fit_into_one_step_is_started_by_the_next() {
     assert!(largest < CEILINGS.record_bytes, "{largest}");
     assert!(shard.log.records.len() > 5, "{}", shard.log.records.len());
     for item in 0..300 {
-        done(&mut shard, &format!("e:e[{item}]"), json!(item));
+        done(&mut shard, &format!("e:e[{item}]"), &json!(item));
     }
     let ended = view(&mut shard, "e");
     assert_eq!(
@@ -301,11 +315,11 @@ steps:
     breathe(&mut shard);
     shard.wait(1_000);
     breathe(&mut shard);
-    done(&mut shard, "e:a:2", json!(1));
+    done(&mut shard, "e:a:2", &json!(1));
     breathe(&mut shard);
-    done(&mut shard, "e:y", json!("y"));
+    done(&mut shard, "e:y", &json!("y"));
     breathe(&mut shard);
-    done(&mut shard, "e:x", json!("x"));
+    done(&mut shard, "e:x", &json!("x"));
     breathe(&mut shard);
     shard.wait(1_000);
     let signal = json!({"execution_id": "e", "name": "go", "payload": {"by": "me"}});
@@ -319,7 +333,7 @@ steps:
     let approve = json!({"approval_id": "e:ok:2", "approver": "anna", "decision": "approve"});
     taken(&shard.ask(DECIDE, &approve));
     breathe(&mut shard);
-    done(&mut shard, "e:end", json!("end"));
+    done(&mut shard, "e:end", &json!("end"));
     (view(&mut shard, "e"), shard.story("e"))
 }
 
@@ -342,6 +356,6 @@ fn an_agent_that_dies_is_no_failure_of_the_step() {
     shard.lose_holder("e:a");
     assert_eq!(status(&shard, "e"), "running");
     let _ = start(2);
-    done(&mut shard, "e:a", json!({"n": 1}));
+    done(&mut shard, "e:a", &json!({"n": 1}));
     assert_eq!(given(&shard, "e:b"), json!({"twice": 2}));
 }

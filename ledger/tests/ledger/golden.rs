@@ -70,7 +70,81 @@ fn history() -> Shard {
     let told =
         json!({"agent_id": "b", "kind": "translate", "promised_ms": 300, "actual_ms": 400, "kept": true});
     shard.ask("synod.agent.appraise", &told).unwrap();
+    flow(&mut shard);
     shard
+}
+
+/// Something of every kind about workflows, executions and approvals.
+fn flow(shard: &mut Shard) {
+    let definition = "
+id: press
+input_schema: {type: object}
+steps:
+  - {id: skipped, when: input.no == true, task: {capability: c}}
+  - id: draft
+    depends_on: [skipped]
+    retry: {max_attempts: 2, initial_backoff_ms: 50}
+    consult: {capability: c, below: 0.5}
+    task: {capability: c, input: '${{ input }}'}
+  - id: release
+    depends_on: [draft]
+    approval: {title: 'Release?', show: '${{ steps.draft.output }}', approvers: [anna], revise: {step: draft}}
+  - {id: go, depends_on: [release], wait: {signal: go}}
+  - id: twice
+    depends_on: [go]
+    map: {items: '[1, 2]', concurrency: 2, step: {id: each, task: {capability: c, input: '${{ item }}'}}}
+  - {id: last, depends_on: [twice], task: {capability: c}}
+output: '${{ steps.twice.output }}'
+";
+    shard.ask("synod.agent.register", &registration("d", 4, &json!({"max_concurrency": 9}))).unwrap();
+    shard.ask("synod.workflow.define", &json!({"workflow_id": "press", "definition": definition})).unwrap();
+    let start = |id: &str| json!({"execution_id": id, "workflow_id": "press", "input": {"no": false}, "labels": {"team": "x"}});
+    let by = |id: &str, who: &str, what: &str| json!({"approval_id": id, "approver": who, "decision": what, "comment": "so"});
+    let decide = "synod.approval.decide";
+    let output = |value: &str, confidence: f64| json!({"output": value, "confidence": confidence, "usage": {"tokens": 7}});
+    let broken =
+        |retryable: bool| json!({"error": {"code": "bad", "message": "it broke", "retryable": retryable}});
+    shard.ask("synod.execution.start", &start("e1")).unwrap();
+    shard.result("fail", "e1:draft", &broken(true)).unwrap();
+    shard.wait(1_000);
+    shard.result("complete", "e1:draft:2", &output("one", 0.2)).unwrap();
+    shard.result("complete", "e1:draft:2/advice", &output("better", 1.0)).unwrap();
+    shard.ask("synod.execution.pause", &json!({"execution_id": "e1", "reason": "lunch"})).unwrap();
+    shard.ask("synod.execution.resume", &json!({"execution_id": "e1"})).unwrap();
+    shard.ask(decide, &by("e1:release", "anna", "request_changes")).unwrap();
+    shard.result("complete", "e1:draft:3", &output("two", 0.9)).unwrap();
+    shard.ask(decide, &by("e1:release:2", "anna", "approve")).unwrap();
+    let signal = json!({"execution_id": "e1", "name": "go", "payload": {"by": "me"}});
+    shard.ask("synod.execution.signal", &signal).unwrap();
+    shard.result("complete", "e1:each[0]", &output("x", 1.0)).unwrap();
+    shard.result("complete", "e1:each[1]", &output("y", 1.0)).unwrap();
+    shard.result("fail", "e1:last", &broken(false)).unwrap();
+    shard.ask("synod.execution.retry", &json!({"execution_id": "e1", "step": "last"})).unwrap();
+    shard.result("complete", "e1:last:2", &output("z", 1.0)).unwrap();
+    // One more than may be under way at once is due, and waits.
+    let narrow = "id: narrow\nconcurrency: 1\nsteps:\n  - {id: a, retry: {max_attempts: 2, initial_backoff_ms: 50}, task: {capability: c}}\n  - {id: b, task: {capability: c}}\n";
+    let body = json!({"execution_id": "e2", "workflow_id": "narrow", "definition": narrow});
+    shard.ask("synod.execution.start", &body).unwrap();
+    shard.result("fail", "e2:a", &broken(true)).unwrap();
+    shard.wait(1_000);
+    shard.ask("synod.execution.cancel", &json!({"execution_id": "e2", "reason": "no more"})).unwrap();
+    let needs = "id: needs\nsteps:\n  - {id: a, on_failure: continue, task: {capability: c}}\n  - id: p\n    parallel: {join: any, steps: [{id: x, task: {capability: c}}, {id: y, depends_on: [x], task: {capability: c}}]}\n";
+    let body = json!({"execution_id": "e3", "workflow_id": "needs", "definition": needs});
+    shard.ask("synod.execution.start", &body).unwrap();
+    shard.result("fail", "e3:x", &broken(false)).unwrap();
+    let request = |id: &str| {
+        json!({"approval_id": id, "title": "Really?", "show": {"text": "it"}, "approvers": ["anna", "bert"],
+        "need": "all", "expires_after_ms": 1_000, "response_schema": {"type": "object"}, "labels": {"team": "x"}})
+    };
+    for id in ["a1", "a2", "a3"] {
+        shard.ask("synod.approval.request", &request(id)).unwrap();
+    }
+    let mut signed = by("a1", "anna", "approve");
+    (signed["meaning"], signed["response_data"]) = (json!("responsible"), json!({"grade": 1}));
+    shard.ask(decide, &signed).unwrap();
+    shard.ask(decide, &by("a2", "bert", "reject")).unwrap();
+    shard.ask(decide, &by("a3", "bert", "cancel")).unwrap();
+    shard.wait(1_000);
 }
 
 #[test]

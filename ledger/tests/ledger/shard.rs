@@ -309,7 +309,7 @@ impl Shard {
     fn effect(&mut self, offset: u64, effect: Effect) {
         match effect {
             Effect::Publish { envelope, value, .. } => {
-                assert!(!value.as_str().contains("token"), "published: {value:?}");
+                assert!(!value.as_str().contains("token\""), "published: {value:?}");
                 if !envelope.ty.starts_with("synod.") {
                     self.announced.push((envelope.id, envelope.ty, value.to().unwrap()));
                 }

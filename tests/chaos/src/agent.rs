@@ -5,6 +5,7 @@ use crate::Trouble;
 use crate::journal::{AgentLine, Journal};
 use crate::plan::{AgentPlan, Off};
 use crate::process::{now_ms, stdin_ends};
+use crate::script::{self, AT_FIRST, Answer, NEVER, SAYS_SO};
 use crate::stage::SHARDS;
 use agent_sdk::{Agent, Context, Mesh, MeshConfig, TaskError};
 use serde_json::{Value, json};
@@ -48,7 +49,13 @@ pub(crate) async fn run(plan: AgentPlan) -> Result<(), Trouble> {
             if !work.is_zero() {
                 tokio::time::sleep(work).await; // the work itself
             }
-            Ok(json!({"nonce": nonce}))
+            let feedback = context.feedback().and_then(|feedback| feedback.to::<Value>().ok());
+            match script::answer(context.task_id().as_str(), &input, feedback.as_ref()) {
+                None => Ok(json!({"nonce": nonce})),
+                Some(Answer::Value(value)) => Ok(json!({"value": value, "nonce": nonce})),
+                Some(Answer::Fails) => Err(TaskError::retryable(AT_FIRST, SAYS_SO)),
+                Some(Answer::Never) => Err(TaskError::permanent(NEVER, SAYS_SO)),
+            }
         }
     };
     let agent = Agent::builder(&plan.name)

@@ -7,6 +7,7 @@ use crate::Trouble;
 use crate::journal::{ClientLine, Journal};
 use crate::plan::{ClientPlan, Doors, Off};
 use crate::process::stdin_ends;
+use crate::script::Script;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -49,7 +50,7 @@ struct Client {
 pub(crate) async fn run(plan: ClientPlan) -> Result<(), Trouble> {
     let config = KafkaConfig::new(&plan.kafka, &plan.name);
     let producer = match plan.doors {
-        Doors::Http | Doors::Negotiations => None,
+        Doors::Http | Doors::Negotiations | Doors::Workflows => None,
         Doors::Kafka | Doors::Thrice => Some(Producer::new(&config).map_err(Trouble::wrong)?),
     };
     let client = Arc::new(Client {
@@ -124,12 +125,10 @@ impl Client {
         let asked = |o: &Order| ClientLine::Asked { task: o.task.clone(), key: o.key.clone() };
         self.journal.note(&orders.iter().map(asked).collect::<Vec<_>>())?;
         match self.plan.doors {
-            Doors::Http | Doors::Negotiations if self.plan.off == Some(Off::Answers) => {
-                self.hope(&orders).await
-            }
-            Doors::Http | Doors::Negotiations => self.post(orders).await,
             Doors::Kafka => self.produce(&orders),
             Doors::Thrice => self.thrice(&orders).await,
+            _ if self.plan.off == Some(Off::Answers) => self.hope(&orders).await,
+            Doors::Http | Doors::Negotiations | Doors::Workflows => self.post(orders).await,
         }
     }
 
@@ -182,6 +181,7 @@ impl Client {
         let event = |o: &Order| {
             let (ty, data) = match self.plan.doors {
                 Doors::Negotiations => ("synod.negotiation.open", self.negotiation(o)),
+                Doors::Workflows => ("synod.execution.start", start(o)),
                 _ => ("synod.task.submit", self.command(o)),
             };
             json!({"specversion": "1.0", "id": format!("ce-{}", o.task), "source": "/chaos",
@@ -271,6 +271,11 @@ impl Client {
         };
         futures::future::try_join_all(copies.into_iter().map(one)).await.map(drop)
     }
+}
+
+/// The run whose script its id names.
+fn start(order: &Order) -> Value {
+    Script::of(&order.task).map_or(Value::Null, |script| script.start(&order.task))
 }
 
 fn accepted(order: &Order, place: Option<(u32, u64)>) -> ClientLine {

@@ -7,6 +7,7 @@
 //!     Coordinators  the built `synod`, processes of their own
 //!     Clients       `synod-chaos client`: a journal of what was accepted
 //!     Agents        `synod-chaos agent`: a journal of what came and what was done
+//!     People        `synod-chaos people`: a journal of what they decided
 //!     verify        journals + ledger + events -> lost, doubled, stale, strange
 //! ```
 //!
@@ -21,6 +22,7 @@ mod ground;
 pub mod journal;
 mod memory;
 mod page;
+mod people;
 mod plan;
 mod process;
 mod program;
@@ -28,6 +30,7 @@ mod proxy;
 mod record;
 mod report;
 mod scenarios;
+pub mod script;
 mod stage;
 pub mod verify;
 

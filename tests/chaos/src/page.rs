@@ -234,6 +234,9 @@ fn what(scenario: Scenario) -> &'static str {
         Scenario::Negotiations => {
             "contract nets and votes; between an award and its commitment SIGKILL of the owner, SIGSTOP of it for 4 s, SIGKILL of the holder, in turn"
         }
+        Scenario::Workflows => {
+            "runs of 20 steps; when people are asked, a step is given out or its result counts: SIGKILL of the owner, SIGSTOP of it for 4 s, SIGKILL of the holder, of Redis for 1 s (3 s), in turn"
+        }
     }
 }
 

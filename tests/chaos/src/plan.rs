@@ -14,6 +14,8 @@ pub(crate) enum Doors {
     Thrice,
     /// `POST /v1/commands`, and what is asked for are negotiations.
     Negotiations,
+    /// `POST /v1/commands`, and what is asked for are runs of workflows.
+    Workflows,
 }
 
 /// A guard that is off, on the harness' side: what a control run is run with.
@@ -53,6 +55,13 @@ pub(crate) struct ClientPlan {
     /// Stops by itself after so many tasks; 0: never.
     pub(crate) tasks: u64,
     pub(crate) off: Option<Off>,
+}
+
+/// What people do until their stdin ends: they decide what waits for them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PeoplePlan {
+    pub(crate) journal: PathBuf,
+    pub(crate) http: Vec<String>,
 }
 
 /// What an agent does until its stdin ends.

@@ -2,13 +2,13 @@
 
 use crate::failover::Failover;
 use crate::memory::Memory;
-use crate::plan::{AgentPlan, ClientPlan};
+use crate::plan::{AgentPlan, ClientPlan, PeoplePlan};
 use crate::record::{Around, Folder};
 use crate::report::{self, Told};
 use crate::scenarios::{QUICK, Scale, Scenario};
 use crate::stage::{Setting, Stage};
-use crate::verify::Talked;
-use crate::{Trouble, agent, client, page};
+use crate::verify::{Ran, Talked};
+use crate::{Trouble, agent, client, page, people};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +41,9 @@ enum Word {
     /// An agent, told by JSON; started by the harness
     #[command(hide = true)]
     Agent { plan: String },
+    /// People, told by JSON; started by the harness
+    #[command(hide = true)]
+    People { plan: String },
 }
 
 #[derive(Debug, clap::Args)]
@@ -99,6 +102,9 @@ pub fn main() -> ExitCode {
         Word::Agent { plan } => serde_json::from_str::<AgentPlan>(&plan)
             .map_err(Trouble::from)
             .and_then(|plan| on(false, agent::run(plan)).map(|()| true)),
+        Word::People { plan } => serde_json::from_str::<PeoplePlan>(&plan)
+            .map_err(Trouble::from)
+            .and_then(|plan| on(false, people::run(plan)).map(|()| true)),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -194,6 +200,9 @@ fn show(one: &Told) {
     }
     if findings.negotiations != Talked::default() {
         eprintln!("  {:?}", findings.negotiations);
+    }
+    if findings.runs != Ran::default() {
+        eprintln!("  {:?}", findings.runs);
     }
     for finding in &findings.shown {
         eprintln!("  {:?}: {}", finding.kind, finding.what);

@@ -5,9 +5,10 @@ mod closing;
 use crate::Trouble;
 use crate::coordinator::Coordinator;
 use crate::ground::Ground;
-use crate::plan::{AgentPlan, ClientPlan, Doors, Off};
+use crate::plan::{AgentPlan, ClientPlan, Doors, Off, PeoplePlan};
 use crate::process::{Process, now_ms};
-use crate::verify::{Awarded, Book, Findings, Moment, Published, WentOn, recovery};
+use crate::script::DEFINITIONS;
+use crate::verify::{Awarded, Book, Findings, Moment, Published, Turn, Turned, WentOn, recovery};
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub(crate) const SHARDS: u32 = 8;
 pub(crate) const CAPABILITY: &str = "chaos";
 /// A coordinator may take so long until it serves.
 pub(crate) const READY: Duration = Duration::from_secs(60);
+/// A run of a workflow is started where so many tasks would be.
+const RUN: u32 = 5;
 /// A small disk: a minute's load and room for more.
 const DISK_MIB: u32 = 1_024;
 /// No round is added after so long.
@@ -91,6 +94,7 @@ pub(crate) struct Stage {
     pub(crate) coordinators: Vec<Coordinator>,
     pub(crate) agents: Vec<Process>,
     clients: Vec<Process>,
+    people: Option<Process>,
     pub(crate) ground: Ground,
     pub(crate) links: Option<crate::scenarios::Links>,
     /// What goes on beside the scenario until the end.
@@ -118,7 +122,7 @@ impl Stage {
         // The most memory counts from here.
         std::fs::write("/proc/self/clear_refs", "5")?;
         let folder = tempfile::Builder::new().prefix("synod-chaos-").tempdir()?;
-        for name in ["clients", "openers", "agents", "logs"] {
+        for name in ["clients", "openers", "starters", "people", "agents", "logs"] {
             std::fs::create_dir_all(folder.path().join(name))?;
         }
         let mut ground = Ground::up(folder.path().join("services"), setting.brokers).await?;
@@ -136,6 +140,7 @@ impl Stage {
             coordinators,
             agents: Vec::new(),
             clients: Vec::new(),
+            people: None,
             links: None,
             beside: JoinSet::new(),
             off,
@@ -170,11 +175,15 @@ impl Stage {
         }
         try_join_all(self.coordinators.iter_mut().map(|c| c.ready(READY))).await?;
         self.hire(self.setting.agents).await?;
-        self.began = Instant::now();
         let doors = self.setting.clients.clone();
+        if doors.contains(&Doors::Workflows) {
+            self.define().await?;
+        }
+        self.began = Instant::now();
         let rate = (self.setting.rate / doors.len().max(1) as u32).max(1);
         for (n, doors) in doors.iter().enumerate() {
-            self.client(&format!("client{n}"), CAPABILITY, *doors, rate, 0)?;
+            let rate = if *doors == Doors::Workflows { rate / RUN } else { rate };
+            self.client(&format!("client{n}"), CAPABILITY, *doors, rate.max(1), 0)?;
         }
         match doors.is_empty() {
             true => Ok(()),
@@ -191,7 +200,11 @@ impl Stage {
         rate: u32,
         tasks: u64,
     ) -> Result<(), Trouble> {
-        let kind = if doors == Doors::Negotiations { "openers" } else { "clients" };
+        let kind = match doors {
+            Doors::Negotiations => "openers",
+            Doors::Workflows => "starters",
+            _ => "clients",
+        };
         let plan = ClientPlan {
             name: name.to_owned(),
             journal: self.folder.path().join(kind).join(name),
@@ -209,6 +222,40 @@ impl Stage {
         Ok(())
     }
 
+    /// Makes the workflows known to every coordinator, and people who decide what their runs ask.
+    async fn define(&mut self) -> Result<(), Trouble> {
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build();
+        let http = http.map_err(Trouble::wrong)?;
+        for (name, text) in DEFINITIONS {
+            let url = format!("{}/v1/workflows/definitions", self.coordinators[0].url());
+            let sent = http.post(url).header("content-type", "application/yaml").body(text).send().await;
+            let answer = sent.map_err(Trouble::wrong)?;
+            if !answer.status().is_success() {
+                let why = answer.text().await.unwrap_or_default();
+                return Err(Trouble::Wrong(format!("workflow {name} is refused: {why}")));
+            }
+        }
+        let began = Instant::now();
+        for coordinator in &self.coordinators {
+            loop {
+                let asked = http.get(format!("{}/v1/workflows", coordinator.url())).send().await;
+                let answer = asked.map_err(Trouble::wrong)?;
+                let known: serde_json::Value = answer.json().await.map_err(Trouble::wrong)?;
+                if known["items"].as_array().is_some_and(|items| items.len() == DEFINITIONS.len()) {
+                    break;
+                }
+                if began.elapsed() > READY {
+                    let what = format!("{} knows the workflows", coordinator.id());
+                    return Err(Trouble::Late(what, READY));
+                }
+                tokio::time::sleep(Duration::from_millis(25)).await; // the condition is asked again
+            }
+        }
+        let plan = PeoplePlan { journal: self.folder.path().join("people/people"), http: self.urls() };
+        self.people = Some(self.child("people", "people", &plan)?);
+        Ok(())
+    }
+
     /// Whether every client has submitted what it was told to, and heard that it was taken.
     pub(crate) fn clients_have_ended(&mut self) -> bool {
         self.clients.iter_mut().all(Process::has_ended)
@@ -216,7 +263,7 @@ impl Stage {
 
     /// Ends everything without a judgement.
     pub(crate) async fn leave(mut self) -> Result<(), Trouble> {
-        for process in self.clients.iter_mut().chain(&mut self.agents) {
+        for process in self.clients.iter_mut().chain(&mut self.agents).chain(&mut self.people) {
             process.kill().await?;
         }
         for coordinator in &mut self.coordinators {
@@ -363,6 +410,24 @@ impl Stage {
             }
             if began.elapsed() > limit {
                 return Err(Trouble::Late("an award".to_owned(), limit));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await; // the condition is asked again
+        }
+    }
+
+    /// Waits for a turn of this kind that a run takes after this is asked.
+    pub(crate) async fn until_turned(&mut self, turn: Turn, limit: Duration) -> Result<Turned, Trouble> {
+        self.look().await;
+        let (began, had) = (Instant::now(), self.book.turned(turn).0);
+        loop {
+            self.look().await;
+            if let (count, Some(turned)) = self.book.turned(turn)
+                && count > had
+            {
+                return Ok(turned.clone());
+            }
+            if began.elapsed() > limit {
+                return Err(Trouble::Late(format!("a run's {turn:?}"), limit));
             }
             tokio::time::sleep(Duration::from_millis(10)).await; // the condition is asked again
         }

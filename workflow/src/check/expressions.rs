@@ -2,7 +2,7 @@
 
 use super::order::{visible, visible_from_outside};
 use crate::definition::{Definition, Kind, Step, Wait};
-use crate::expression::{Expression, Read, Template, Value};
+use crate::expression::{Expression, Read, TYPES, Template, Value};
 use crate::graph::Graph;
 use crate::problem::{Finds, nearest_of};
 use crate::schema::excluded;
@@ -206,9 +206,14 @@ impl Look<'_, '_, '_> {
                         );
                     }
                 }
+                "google"
+                    if ["Timestamp", "Duration"].iter().any(|name| read.path[1..] == ["protobuf", *name]) => {
+                }
                 name => {
                     let names = self.names();
-                    if !names.iter().any(|known| known == name) {
+                    // The name of a type, as `type(…) == int` has it, is no value of the run.
+                    let of_type = read.path.len() == 1 && TYPES.contains(&name);
+                    if !of_type && !names.iter().any(|known| known == name) {
                         let mend = nearest_of(name, names.iter().map(String::as_str));
                         self.finds.within(pointer, at, format!("there is no `{name}` here"), mend);
                     }

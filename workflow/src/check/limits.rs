@@ -8,6 +8,7 @@ use crate::schema::Schema;
 use serde_json::Value;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use synod_protocol::approval::{APPROVERS, ROLE, SIGNATURES};
 use synod_protocol::{Capability, Id};
 
 /// Milliseconds that a time limit may have.
@@ -132,8 +133,8 @@ fn inside(kind: &Kind, pointer: &str, finds: &mut Finds<'_>) {
 
 fn people(approval: &Approval, pointer: &str, finds: &mut Finds<'_>) {
     let at = |name: &str| format!("{pointer}/{name}");
-    if approval.approvers.is_empty() || approval.approvers.len() > 100 {
-        let what = format!("{} approvers, there have to be 1 to 100", approval.approvers.len());
+    if approval.approvers.is_empty() || approval.approvers.len() > APPROVERS {
+        let what = format!("{} approvers, there have to be 1 to {APPROVERS}", approval.approvers.len());
         finds.at(at("approvers"), what, "name people, or roles as `role:<name>`");
     }
     for (i, name) in
@@ -145,12 +146,12 @@ fn people(approval: &Approval, pointer: &str, finds: &mut Finds<'_>) {
     for (i, name) in approval.approvers.iter().enumerate() {
         let plain = name.strip_prefix("role:").unwrap_or(name);
         if !plain.contains("${{")
-            && (plain.is_empty() || plain.len() > 256 || plain.chars().any(char::is_control))
+            && (plain.is_empty() || plain.len() > 128 || plain.chars().any(char::is_control))
         {
             finds.at(
                 at(&format!("approvers/{i}")),
                 "this names nobody",
-                "use a name or `role:<name>`, 256 bytes at most",
+                "use a name or `role:<name>`, 128 bytes at most",
             );
         }
         if approval.approvers[..i].contains(name) {
@@ -161,16 +162,11 @@ fn people(approval: &Approval, pointer: &str, finds: &mut Finds<'_>) {
             );
         }
     }
-    let roles = approval.approvers.iter().any(|name| name.starts_with("role:"));
-    if let (Some(Need::Quorum(many)), false) = (approval.need, roles) {
-        within(finds, &at("need/quorum"), Some(many), 1..=approval.approvers.len().max(1) as u32);
-    }
-    if let (Some(Need::All), true) = (approval.need, roles) {
-        finds.at(
-            at("need"),
-            "how many a role has is not known, so that `all` cannot be reached",
-            "write `quorum:` and how many",
-        );
+    // How many people a role has is not known here.
+    let roles = approval.approvers.iter().any(|name| name.starts_with(ROLE));
+    let most = if roles { SIGNATURES } else { approval.approvers.len().max(1) };
+    if let Some(Need::Quorum(many)) = approval.need {
+        within(finds, &at("need/quorum"), Some(many), 1..=most as u32);
     }
     within(finds, &at("expires_after_ms"), approval.expires_after_ms, TIME);
     let expiry = approval.expires_after_ms.unwrap_or(24 * 3_600_000).clamp(2, TIME_MAX_MS);

@@ -1,7 +1,8 @@
 //! One evaluation: a walk over the tree with a budget of steps.
 
 use super::functions;
-use super::value::{Scope, Value, compare_numbers};
+use super::patterns::{Draft, Pattern};
+use super::value::{DURATION_TYPE, Scope, TIMESTAMP_TYPE, TYPES, Value, compare_numbers};
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 
 /// Steps of one evaluation: 1,000,000, well under a second.
 pub const STEPS: u64 = 1_000_000;
+/// Patterns that one evaluation keeps compiled.
+const PATTERNS: usize = 16;
 
 /// Why an expression has no value.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -46,7 +49,7 @@ pub enum EvalError {
 type Result<T = Value> = std::result::Result<T, EvalError>;
 
 pub(super) fn evaluate(root: &IdedExpr, scope: &Scope) -> Result {
-    let mut run = Run { scope, locals: Vec::new(), meter: Meter { left: STEPS } };
+    let mut run = Run { scope, locals: Vec::new(), patterns: BTreeMap::new(), meter: Meter { left: STEPS } };
     let result = run.value(root);
     // `||`, `&&`, `exists` and `all` swallow errors; that the budget is used up is not theirs to swallow.
     if run.meter.left == 0 { Err(EvalError::TooLong) } else { result }
@@ -72,6 +75,8 @@ struct Run<'a> {
     scope: &'a Scope,
     /// The variables of the macros around, innermost last.
     locals: Vec<(&'a str, Value)>,
+    /// Those compiled, so that a macro compiles its pattern once.
+    patterns: BTreeMap<Arc<str>, Pattern>,
     meter: Meter,
 }
 
@@ -82,6 +87,9 @@ impl<'a> Run<'a> {
             Expr::Literal(literal) => literal_value(literal),
             Expr::Ident(name) => self.name(name),
             Expr::Select(select) => {
+                if let Some(name) = path_type(expr).filter(|_| self.scope.get("google").is_none()) {
+                    return Ok(Value::Type(name));
+                }
                 let operand = self.value(&select.operand)?;
                 if select.test {
                     return match &operand {
@@ -120,6 +128,9 @@ impl<'a> Run<'a> {
         match local.or_else(|| self.scope.get(name)) {
             Some(value) => Ok(value.clone()),
             None => {
+                if let Some(name) = TYPES.into_iter().find(|known| *known == name) {
+                    return Ok(Value::Type(name));
+                }
                 let names: Vec<_> = self.scope.names().collect();
                 Err(EvalError::Missing { path: name.to_owned(), there: listed(&names) })
             }
@@ -215,9 +226,28 @@ impl<'a> Run<'a> {
                 for arg in args {
                     values.push(self.value(arg)?);
                 }
-                functions::call(name, &values, &mut self.meter)
+                match (name, values.as_slice()) {
+                    ("matches", [Value::Text(text), Value::Text(pattern)]) => self.matches(text, pattern),
+                    (name, values) => functions::call(name, values, &mut self.meter),
+                }
             }
         }
+    }
+
+    fn matches(&mut self, text: &str, pattern: &Arc<str>) -> Result {
+        if !self.patterns.contains_key(pattern) {
+            // Reading a pattern is slower than reading a text.
+            self.meter.spend(pattern.len())?;
+            let draft = Draft::of(pattern).map_err(EvalError::Range)?;
+            self.meter.spend(draft.cost())?;
+            if self.patterns.len() == PATTERNS {
+                self.patterns.clear();
+            }
+            self.patterns.insert(pattern.clone(), draft.compiled().map_err(EvalError::Range)?);
+        }
+        let Some(compiled) = self.patterns.get(pattern) else { return Ok(Value::Bool(false)) };
+        self.meter.spend(compiled.cost(text.len()))?;
+        Ok(Value::Bool(compiled.is_in(text)))
     }
 
     /// `&&` and `||`: the side that decides does so whatever the other is, an error included.
@@ -249,6 +279,13 @@ pub(super) fn equal(a: &Value, b: &Value, meter: &mut Meter) -> Result<bool> {
             meter.text(a.len().min(b.len()))?;
             a == b
         }
+        (Value::Bytes(a), Value::Bytes(b)) => {
+            meter.text(a.len().min(b.len()))?;
+            a == b
+        }
+        (Value::Timestamp(a), Value::Timestamp(b)) => a == b,
+        (Value::Duration(a), Value::Duration(b)) => a == b,
+        (Value::Type(a), Value::Type(b)) => a == b,
         (Value::List(a), Value::List(b)) => {
             if a.len() != b.len() {
                 return Ok(false);
@@ -284,8 +321,15 @@ fn literal_value(literal: &LiteralValue) -> Result {
         LiteralValue::UInt(value) => Value::Uint(*value.inner()),
         LiteralValue::String(value) => Value::text(value.inner()),
         LiteralValue::Null => Value::Null,
-        LiteralValue::Bytes(_) => return kind("bytes".into(), "use a text"),
+        LiteralValue::Bytes(value) => Value::Bytes(value.inner().into()),
     })
+}
+
+/// A type whose name is a path: `google.protobuf.Timestamp`.
+fn path_type(expr: &IdedExpr) -> Option<&'static str> {
+    let Expr::Select(select) = &expr.expr else { return None };
+    let name = [TIMESTAMP_TYPE, DURATION_TYPE].into_iter().find(|name| name.ends_with(&*select.field))?;
+    super::path_of(expr).filter(|path| path == name).map(|_| name)
 }
 
 /// The element that each round of `map` or `filter` appends, and under which condition.

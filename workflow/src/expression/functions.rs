@@ -2,13 +2,50 @@
 
 use super::evaluate::{EvalError, Meter, equal, kind};
 use super::value::{Value, compare_numbers};
+use super::{conversions, texts, time};
 use cel::common::ast::operators;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// The functions there are; `text.contains(…)`, `startsWith` and `endsWith` stand behind a text, `size` either way.
-pub const FUNCTIONS: [&str; 9] =
-    ["size", "contains", "startsWith", "endsWith", "string", "int", "uint", "double", "bool"];
+/// The functions there are. `size` and `matches` stand before their values or behind the first; before: those that make one
+/// kind of another (`string` to `type`); behind: the others.
+pub const FUNCTIONS: [&str; 35] = [
+    "size",
+    "matches",
+    "string",
+    "int",
+    "uint",
+    "double",
+    "bool",
+    "bytes",
+    "timestamp",
+    "duration",
+    "dyn",
+    "type",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "charAt",
+    "indexOf",
+    "join",
+    "lastIndexOf",
+    "lowerAscii",
+    "replace",
+    "split",
+    "substring",
+    "trim",
+    "upperAscii",
+    "getFullYear",
+    "getMonth",
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getHours",
+    "getMinutes",
+    "getSeconds",
+    "getMilliseconds",
+];
 
 type Result<T = Value> = std::result::Result<T, EvalError>;
 
@@ -57,6 +94,10 @@ pub(super) fn call(name: &str, args: &[Value], meter: &mut Meter) -> Result {
             meter.text(a.len() + b.len())?;
             Ok(Value::Text(format!("{a}{b}").into()))
         }
+        (operators::ADD, [Value::Bytes(a), Value::Bytes(b)]) => {
+            meter.text(a.len() + b.len())?;
+            Ok(Value::Bytes([&**a, &**b].concat().into()))
+        }
         (operators::ADD, [Value::List(a), Value::List(b)]) => {
             meter.spend(a.len() + b.len())?;
             Ok(Value::List(Arc::new(a.iter().chain(b.iter()).cloned().collect())))
@@ -95,16 +136,22 @@ pub(super) fn call(name: &str, args: &[Value], meter: &mut Meter) -> Result {
         }
         ("size", [Value::List(items)]) => Ok(count(items.len())),
         ("size", [Value::Map(map)]) => Ok(count(map.len())),
-        ("contains" | "startsWith" | "endsWith", [Value::Text(text), Value::Text(part)]) => {
-            meter.text(text.len() + part.len())?;
-            Ok(Value::Bool(match name {
-                "contains" => text.contains(&**part),
-                "startsWith" => text.starts_with(&**part),
-                _ => text.ends_with(&**part),
-            }))
+        ("size", [Value::Bytes(bytes)]) => Ok(count(bytes.len())),
+        (_, [Value::Timestamp(time), zone @ ..]) if name.starts_with("get") => {
+            let offset = match zone {
+                [] => 0,
+                [Value::Text(zone)] => time::offset(zone)?,
+                _ => return refused(name, args),
+            };
+            time.part(name, offset).map_or_else(|| refused(name, args), |part| Ok(Value::Int(part)))
         }
-        ("string" | "int" | "uint" | "double" | "bool", [value]) => converted(name, value),
-        _ => refused(name, args),
+        (_, [Value::Duration(span)]) if name.starts_with("get") => {
+            span.part(name).map_or_else(|| refused(name, args), |part| Ok(Value::Int(part)))
+        }
+        _ => match conversions::call(name, args, meter)? {
+            Some(value) => Ok(value),
+            None => texts::call(name, args, meter)?.map_or_else(|| refused(name, args), Ok),
+        },
     }
 }
 
@@ -158,6 +205,35 @@ fn arithmetic(name: &str, a: &Value, b: &Value) -> Result {
             operators::DIVIDE => Ok(Value::Double(a / b)),
             _ => refused(name, &[Value::Double(*a), Value::Double(*b)]),
         },
+        (Value::Timestamp(_) | Value::Duration(_), Value::Timestamp(_) | Value::Duration(_)) => {
+            in_time(name, a, b)
+        }
+        _ => refused(name, &[a.clone(), b.clone()]),
+    }
+}
+
+fn in_time(name: &str, a: &Value, b: &Value) -> Result {
+    let beyond_years =
+        || EvalError::Range(format!("`{}` goes beyond the years 1 to 9999 of a timestamp", sign(name)));
+    let beyond_span =
+        || EvalError::Range(format!("`{}` goes beyond the 292 years that a duration holds", sign(name)));
+    match (name, a, b) {
+        (operators::ADD, Value::Timestamp(time), Value::Duration(span))
+        | (operators::ADD, Value::Duration(span), Value::Timestamp(time)) => {
+            time.plus(*span).map(Value::Timestamp).ok_or_else(beyond_years)
+        }
+        (operators::SUBSTRACT, Value::Timestamp(time), Value::Duration(span)) => {
+            time.minus(*span).map(Value::Timestamp).ok_or_else(beyond_years)
+        }
+        (operators::SUBSTRACT, Value::Timestamp(time), Value::Timestamp(earlier)) => {
+            time.since(*earlier).map(Value::Duration).ok_or_else(beyond_span)
+        }
+        (operators::ADD, Value::Duration(a), Value::Duration(b)) => {
+            a.plus(*b).map(Value::Duration).ok_or_else(beyond_span)
+        }
+        (operators::SUBSTRACT, Value::Duration(a), Value::Duration(b)) => {
+            a.minus(*b).map(Value::Duration).ok_or_else(beyond_span)
+        }
         _ => refused(name, &[a.clone(), b.clone()]),
     }
 }
@@ -169,48 +245,17 @@ fn order(name: &str, a: &Value, b: &Value, meter: &mut Meter) -> Result<Option<O
             meter.text(a.len().min(b.len()))?;
             Ok(Some(a.cmp(b)))
         }
+        (Value::Bytes(a), Value::Bytes(b)) => {
+            meter.text(a.len().min(b.len()))?;
+            Ok(Some(a.cmp(b)))
+        }
         (Value::Bool(a), Value::Bool(b)) => Ok(Some(a.cmp(b))),
+        (Value::Timestamp(a), Value::Timestamp(b)) => Ok(Some(a.cmp(b))),
+        (Value::Duration(a), Value::Duration(b)) => Ok(Some(a.cmp(b))),
         (
             Value::Int(_) | Value::Uint(_) | Value::Double(_),
             Value::Int(_) | Value::Uint(_) | Value::Double(_),
         ) => Ok(compare_numbers(a, b)),
         _ => refused(name, &[a.clone(), b.clone()]).map(|_| None),
-    }
-}
-
-fn converted(to: &str, value: &Value) -> Result {
-    let beyond = |shown: String| EvalError::Range(format!("{shown} is beyond what {to}(…) holds"));
-    let unreadable =
-        |text: &str| EvalError::Range(format!("the text {:?} is no {to}", super::shortened(text)));
-    match (to, value) {
-        ("string", Value::Text(_)) | ("int", Value::Int(_)) | ("uint", Value::Uint(_)) => Ok(value.clone()),
-        ("double", Value::Double(_)) | ("bool", Value::Bool(_)) => Ok(value.clone()),
-        ("string", Value::Int(value)) => Ok(Value::text(value.to_string())),
-        ("string", Value::Uint(value)) => Ok(Value::text(value.to_string())),
-        ("string", Value::Double(value)) => Ok(Value::text(value.to_string())),
-        ("string", Value::Bool(value)) => Ok(Value::text(value.to_string())),
-        ("int", Value::Uint(value)) => {
-            i64::try_from(*value).map(Value::Int).map_err(|_| beyond(value.to_string()))
-        }
-        // The bounds are powers of two, exact as doubles; what is within them keeps its whole part.
-        ("int", Value::Double(value))
-            if *value > -9_223_372_036_854_775_808.0 && *value < 9_223_372_036_854_775_808.0 =>
-        {
-            Ok(Value::Int(value.trunc() as i64))
-        }
-        ("uint", Value::Double(value)) if *value > -1.0 && *value < 18_446_744_073_709_551_616.0 => {
-            Ok(Value::Uint(value.trunc() as u64))
-        }
-        ("int" | "uint", Value::Double(value)) => Err(beyond(value.to_string())),
-        ("uint", Value::Int(value)) => {
-            u64::try_from(*value).map(Value::Uint).map_err(|_| beyond(value.to_string()))
-        }
-        ("double", Value::Int(value)) => Ok(Value::Double(*value as f64)),
-        ("double", Value::Uint(value)) => Ok(Value::Double(*value as f64)),
-        ("int", Value::Text(text)) => text.parse().map(Value::Int).map_err(|_| unreadable(text)),
-        ("uint", Value::Text(text)) => text.parse().map(Value::Uint).map_err(|_| unreadable(text)),
-        ("double", Value::Text(text)) => text.parse().map(Value::Double).map_err(|_| unreadable(text)),
-        ("bool", Value::Text(text)) => text.parse().map(Value::Bool).map_err(|_| unreadable(text)),
-        _ => refused(to, std::slice::from_ref(value)),
     }
 }

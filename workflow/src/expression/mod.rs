@@ -10,34 +10,44 @@
 //! the same way everywhere.
 //!
 //! What there is of CEL: `input.total >= 100 && "eu" in input.tags`, arithmetic, comparisons, `? :`, lists, maps with text
-//! keys, `has`, `all`, `exists`, `exists_one`, `map`, `filter`, and the functions of [`FUNCTIONS`]. What there is not: bytes,
-//! timestamps and durations, regular expressions, messages, optional values.
+//! keys, bytes, points in time and spans, `has`, `all`, `exists`, `exists_one`, `map`, `filter`, and the functions of
+//! [`FUNCTIONS`], those of the extension for texts among them. What there is not: time zones by name, `format`, messages,
+//! optional values, keys of maps that are no texts.
 //!
 //! | JSON | CEL | back to JSON |
 //! |---|---|---|
 //! | whole number within i64 | `int` | the same digits |
 //! | whole number above i64, within u64 | `uint` | the same digits |
 //! | number with a fraction or an exponent | `double` | with a fraction or an exponent; NaN and infinities are an error |
+//! | a text | `string`; `timestamp(…)`, `duration(…)`, `bytes(…)` make more of it | RFC 3339; `"3.5s"`; base64 |
 //!
 //! `int` and `uint` never turn into `double` by themselves: arithmetic over two kinds is an error that names `int(…)`,
 //! `double(…)`; comparisons go across kinds by value, exactly. Overflow is an error.
 
+mod conversions;
 mod evaluate;
 mod functions;
+mod patterns;
+mod quoting;
 mod reads;
 mod template;
+mod texts;
+mod time;
 mod value;
 
 pub use evaluate::{EvalError, STEPS};
 pub use functions::FUNCTIONS;
+pub use patterns::{PATTERN_BYTES, PATTERN_WEIGHT};
 pub use reads::{Read, Reads};
 pub use template::Placed;
 pub(crate) use template::below;
 pub use template::{Template, TemplateError};
-pub use value::{RESULT_BYTES, Scope, Value};
+pub use time::{Duration, Timestamp};
+pub use value::{RESULT_BYTES, Scope, TYPES, Value};
 
 use cel::common::ast::{Expr, IdedExpr};
 use cel::parser::PrattParser;
+use quoting::{Within, characters};
 use std::fmt;
 use std::sync::Arc;
 
@@ -135,7 +145,7 @@ impl PartialEq for Expression {
     }
 }
 
-/// Looks at the text before the parser does: bytes, and brackets outside strings.
+/// Looks at the text before the parser does: bytes, and brackets outside strings and comments.
 fn check_text(text: &str) -> Result<(), ParseError> {
     let refuse = |at, what: String, mend: &str| Err(ParseError { at, what, mend: mend.into() });
     if text.len() > EXPRESSION_BYTES {
@@ -149,23 +159,17 @@ fn check_text(text: &str) -> Result<(), ParseError> {
             "write a CEL expression, such as `input.total > 100`",
         );
     }
-    let (mut depth, mut quote, mut escaped, mut unary, mut links) = (0usize, None, false, 0usize, 0usize);
-    for (at, c) in text.chars().enumerate() {
+    let (mut depth, mut unary, mut links) = (0usize, 0usize, 0usize);
+    for (at, (_, c, within)) in characters(text).enumerate() {
+        let code = within == Within::Code;
         // A run of `!` or `-` nests as brackets do.
-        unary = if quote.is_none() && (c == '!' || c == '-') { unary + 1 } else { 0 };
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None => match c {
-                '"' | '\'' => quote = Some(c),
-                '(' | '[' | '{' | '?' => depth += 1,
-                ')' | ']' | '}' => depth = depth.saturating_sub(1),
-                _ => {}
-            },
+        unary = if code && (c == '!' || c == '-') { unary + 1 } else { 0 };
+        match c {
+            '(' | '[' | '{' | '?' if code => depth += 1,
+            ')' | ']' | '}' if code => depth = depth.saturating_sub(1),
+            _ => {}
         }
-        links += usize::from(quote.is_none() && "([{.?:+-*/%<>=!&|".contains(c));
+        links += usize::from(code && "([{.?:+-*/%<>=!&|".contains(c));
         if links > EXPRESSION_LINKS {
             let what = format!("more than {EXPRESSION_LINKS} operators, brackets and fields");
             return refuse(at, what, "split it over several steps");

@@ -1,6 +1,9 @@
 //! What an expression reads, and what in it there is not, seen without running it.
 
+use super::patterns::Draft;
+use super::quoting::{Within, characters};
 use super::{EXPRESSION_NODES, FUNCTIONS, MACRO_NESTING, ParseError, functions};
+use crate::problem::nearest_of;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
 /// One value that is read: a name from outside, and the fields that follow it, as far as they are written out.
@@ -52,6 +55,7 @@ impl<'a> Walk<'a> {
         match &expr.expr {
             Expr::Ident(name) => self.find(name),
             Expr::Struct(message) => self.find(&message.type_name),
+            Expr::Call(call) if call.target.is_some() => self.find_as(&call.func_name, true),
             Expr::Call(call) => self.find(&call.func_name),
             _ => None,
         }
@@ -65,15 +69,19 @@ impl<'a> Walk<'a> {
 
     /// Where a name stands by itself: no part of a longer one, and no field.
     fn find(&self, name: &str) -> Option<usize> {
+        self.find_as(name, false)
+    }
+
+    /// Where a name stands that is no part of a longer one: behind a dot, or not.
+    fn find_as(&self, name: &str, behind_dot: bool) -> Option<usize> {
         let name: Vec<char> = name.chars().collect();
         let inside = |c: &char| c.is_alphanumeric() || *c == '_';
         let fits = |at: usize| {
+            let before = at.checked_sub(1).and_then(|before| self.text.get(before));
             self.text[at..].starts_with(&name)
                 && !self.text[at + name.len()..].first().is_some_and(inside)
-                && !at
-                    .checked_sub(1)
-                    .and_then(|before| self.text.get(before))
-                    .is_some_and(|c| inside(c) || *c == '.')
+                && !before.is_some_and(inside)
+                && (before == Some(&'.')) == behind_dot
         };
         (0..self.text.len().saturating_sub(name.len()) + 1)
             .find(|at| !name.is_empty() && at + name.len() <= self.text.len() && fits(*at))
@@ -95,9 +103,6 @@ impl<'a> Walk<'a> {
             return self.refuse(expr, what, "split it over several steps");
         }
         match &expr.expr {
-            Expr::Literal(LiteralValue::Bytes(_)) => {
-                self.refuse(expr, "there are no bytes here", "use a text")
-            }
             Expr::Literal(_) => Ok(()),
             Expr::Ident(_) | Expr::Select(_) => self.path(expr),
             Expr::Call(call) if call.func_name == operators::INDEX => self.path(expr),
@@ -134,7 +139,17 @@ impl<'a> Walk<'a> {
         if !functions::is_known(&call.func_name) {
             let name = &call.func_name;
             let what = format!("there is no function `{name}`");
-            return self.refuse(expr, what, format!("there are {}", FUNCTIONS.join(", ")));
+            let mend = match nearest_of(name, FUNCTIONS) {
+                guess if guess.starts_with("did") => guess,
+                _ => format!("there are {}", FUNCTIONS.join(", ")),
+            };
+            return self.refuse(expr, what, mend);
+        }
+        if let ("matches", Some(Expr::Literal(LiteralValue::String(pattern)))) =
+            (call.func_name.as_str(), call.args.last().map(|arg| &arg.expr))
+            && let Err(what) = Draft::of(pattern.inner())
+        {
+            return self.refuse(expr, what, "correct the pattern; its syntax is that of RE2");
         }
         let target = call.target.iter().map(|target| &**target);
         target.chain(&call.args).try_for_each(|arg| self.see(arg))
@@ -176,19 +191,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The characters of an expression, those within its strings as blanks.
+/// The characters of an expression, those in quotes or comments as blanks.
 fn masked(text: &str) -> Vec<char> {
-    let (mut quote, mut escaped) = (None, false);
-    let mask = |c: char| {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if c == '"' || c == '\'' => quote = Some(c),
-            None => return c,
-        }
-        ' '
-    };
-    text.chars().map(mask).collect()
+    characters(text).map(|(_, c, within)| if within == Within::Code { c } else { ' ' }).collect()
 }

@@ -1,9 +1,10 @@
 //! JSON with expressions in its texts: `"${{ steps.draft.output }}"`.
 //!
 //! A text that is one expression becomes its value, of whatever kind; expressions within a text are put into it: texts as
-//! they are, everything else as JSON. `$${{` stands for `${{`.
+//! they are (points in time, spans and bytes as the texts that JSON has for them), everything else as JSON. `$${{` stands for `${{`.
 
 use super::evaluate::EvalError;
+use super::quoting::{Within, characters};
 use super::{Expression, RESULT_BYTES, Scope, Value};
 use serde_json::{Map, Value as Json};
 
@@ -95,7 +96,10 @@ fn fill(part: &Part, scope: &Scope) -> Result<Json, EvalError> {
                     Piece::Text(piece) => text.push_str(piece),
                     Piece::Computed(expression) => match expression.evaluate(scope)? {
                         Value::Text(value) => text.push_str(&value),
-                        value => text.push_str(&value.json()?.to_string()),
+                        value => match value.json()? {
+                            Json::String(value) => text.push_str(&value),
+                            value => text.push_str(&value.to_string()),
+                        },
                     },
                 }
                 if text.len() > RESULT_BYTES {
@@ -203,20 +207,13 @@ pub(crate) fn below(pointer: &str, name: &str) -> String {
 
 /// Where `}}` ends the expression: outside its strings and its own braces.
 fn end_of(text: &str) -> Option<usize> {
-    let (mut depth, mut quote, mut escaped) = (0usize, None, false);
-    for (at, c) in text.char_indices() {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None => match c {
-                '"' | '\'' => quote = Some(c),
-                '{' => depth += 1,
-                '}' if depth > 0 => depth -= 1,
-                '}' if text[at..].starts_with("}}") => return Some(at),
-                _ => {}
-            },
+    let mut depth = 0usize;
+    for (at, c, within) in characters(text) {
+        match (within, c) {
+            (Within::Code, '{') => depth += 1,
+            (Within::Code, '}') if depth > 0 => depth -= 1,
+            (Within::Code | Within::Comment, '}') if text[at..].starts_with("}}") => return Some(at),
+            _ => {}
         }
     }
     None

@@ -1,6 +1,8 @@
 //! The values of expressions, and how they become JSON and come from it.
 
 use super::evaluate::EvalError;
+use super::time::{Duration, Timestamp};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Map, Number};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,6 +12,13 @@ use std::sync::Arc;
 pub const RESULT_BYTES: usize = 256 * 1024;
 /// Levels of lists and maps in a result.
 const RESULT_DEPTH: usize = synod_protocol::limits::NESTING;
+
+/// The types whose names are paths, as expressions write them.
+pub(super) const TIMESTAMP_TYPE: &str = "google.protobuf.Timestamp";
+pub(super) const DURATION_TYPE: &str = "google.protobuf.Duration";
+/// The types whose names are plain.
+pub const TYPES: [&str; 10] =
+    ["null_type", "bool", "int", "uint", "double", "string", "bytes", "list", "map", "type"];
 
 /// A value. Lists, maps and texts are shared, so that a copy costs nothing.
 #[derive(Clone, Debug)]
@@ -26,6 +35,14 @@ pub enum Value {
     Double(f64),
     /// A text.
     Text(Arc<str>),
+    /// Bytes, as they are.
+    Bytes(Arc<[u8]>),
+    /// A point in time.
+    Timestamp(Timestamp),
+    /// A span of time.
+    Duration(Duration),
+    /// What `type(…)` gives: the name of a kind, such as "int".
+    Type(&'static str),
     /// A list.
     List(Arc<Vec<Value>>),
     /// A map; its order is that of its names.
@@ -51,11 +68,11 @@ impl Value {
         }
     }
 
-    /// To JSON, within [`RESULT_BYTES`]. Values are shared inside and not in JSON, so that a small value may be a huge text:
+    /// To JSON, within [`RESULT_BYTES`]: bytes as text in base64, points in time as RFC 3339, spans as "3.5s". Values are shared inside and not in JSON, so that a small value may be a huge text:
     /// it is counted while it is written.
     ///
     /// # Errors
-    /// [`EvalError::TooLarge`], and [`EvalError::Kind`] for what JSON cannot say (NaN, infinities).
+    /// [`EvalError::TooLarge`], and [`EvalError::Kind`] for what JSON cannot say (NaN, infinities, a type).
     pub fn json(&self) -> Result<serde_json::Value, EvalError> {
         let mut left = RESULT_BYTES;
         self.write(&mut left, 0)
@@ -64,6 +81,7 @@ impl Value {
     fn write(&self, left: &mut usize, depth: usize) -> Result<serde_json::Value, EvalError> {
         let bytes = match self {
             Value::Text(text) => text.len() + 2,
+            Value::Bytes(bytes) => bytes.len().div_ceil(3) * 4 + 2,
             Value::Map(map) => 2 + map.keys().map(|name| name.len() + 4).sum::<usize>(),
             _ => 2,
         };
@@ -86,6 +104,15 @@ impl Value {
                 }
             },
             Value::Text(text) => serde_json::Value::String(text.to_string()),
+            Value::Bytes(bytes) => serde_json::Value::String(BASE64_STANDARD.encode(bytes)),
+            Value::Timestamp(time) => serde_json::Value::String(time.to_string()),
+            Value::Duration(span) => serde_json::Value::String(span.to_string()),
+            Value::Type(name) => {
+                return Err(EvalError::Kind {
+                    what: format!("the result is the type `{name}`, which JSON cannot say"),
+                    mend: format!("compare it: `type(…) == {name}`"),
+                });
+            }
             Value::List(items) => serde_json::Value::Array(
                 items.iter().map(|item| item.write(left, depth + 1)).collect::<Result<_, _>>()?,
             ),
@@ -106,8 +133,36 @@ impl Value {
             Value::Uint(_) => "a uint",
             Value::Double(_) => "a double",
             Value::Text(_) => "a text",
+            Value::Bytes(_) => "bytes",
+            Value::Timestamp(_) => "a timestamp",
+            Value::Duration(_) => "a duration",
+            Value::Type(_) => "a type",
             Value::List(_) => "a list",
             Value::Map(_) => "a map",
+        }
+    }
+
+    /// Milliseconds since the Unix epoch, rounded down, where it is a point in time; nothing where it is anything else, the
+    /// text of one included.
+    pub fn instant_ms(&self) -> Option<i64> {
+        if let Value::Timestamp(time) = self { Some(time.as_millis()) } else { None }
+    }
+
+    /// What `type(…)` gives, by the names of the specification.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Value::Null => "null_type",
+            Value::Bool(_) => "bool",
+            Value::Int(_) => "int",
+            Value::Uint(_) => "uint",
+            Value::Double(_) => "double",
+            Value::Text(_) => "string",
+            Value::Bytes(_) => "bytes",
+            Value::Timestamp(_) => TIMESTAMP_TYPE,
+            Value::Duration(_) => DURATION_TYPE,
+            Value::List(_) => "list",
+            Value::Map(_) => "map",
+            Value::Type(_) => "type",
         }
     }
 

@@ -41,11 +41,7 @@ impl Run {
             self.remember(&key, past);
         }
         for key in reopened {
-            let fell_back = self.doings.get(&key).is_some_and(|doing| doing.fell_back);
             self.reopen(&key, now);
-            if fell_back {
-                self.begin_left_inside(&key, now);
-            }
         }
         self.rebuild();
     }
@@ -57,7 +53,14 @@ impl Run {
         before.insert(approval.step);
         let mut steps: BTreeSet<usize> = self.after(from.step).intersection(&before).copied().collect();
         steps.insert(from.step);
-        let around = |step: usize| self.workflow.within(step).contains(&from.step) && step != from.step;
+        // One whose fallback was done is done again as a whole: what was done in it is not what it gave.
+        let fell_back = |step: usize| {
+            let doing = self.doings.get(&self.key_for(step, &approval.items));
+            doing.is_some_and(|doing| doing.fell_back)
+        };
+        let around = |step: usize| {
+            step != from.step && self.workflow.within(step).contains(&from.step) && !fell_back(step)
+        };
         let (reopened, mut again): (BTreeSet<usize>, BTreeSet<usize>) =
             steps.into_iter().partition(|step| around(*step));
         let inside: Vec<usize> = again.iter().flat_map(|step| self.workflow.within(*step)).collect();

@@ -204,7 +204,7 @@ impl Run {
     pub(super) fn advice_request(
         &self,
         child: &Child,
-        own: [(&'static str, Value); 2],
+        own: &[(&'static str, Value); 2],
         now: Timestamp,
     ) -> Result<Ask, Failure> {
         let key = &child.key;
@@ -215,7 +215,7 @@ impl Run {
         let template = compiled.consult.as_ref().and_then(|consult| consult.input.as_ref());
         let input = match template {
             Some(template) => {
-                self.filled(Some(key), template, &own).map_err(|error| bad_expression(&error))?
+                self.filled(Some(key), template, own).map_err(|error| bad_expression(&error))?
             }
             None => {
                 let output = own[0].1.json().map_err(|error| bad_expression(&error))?;

@@ -1,5 +1,6 @@
 //! What a block consists of, how it is over, and what its output is.
 
+use super::apply::is_null;
 use super::doing::{Doing, Held};
 use super::index::End;
 use super::{Key, Run};
@@ -85,9 +86,9 @@ impl Run {
         Some(doing.joined.0.get_or_init(|| Held::new(self.block_output(key))).clone())
     }
 
-    /// The same as JSON.
+    /// The same as JSON; nothing for null.
     pub(super) fn output_json(&self, key: &Key) -> Option<Json> {
-        self.output_of(key).map(|output| output.json().clone())
+        self.output_of(key).map(|output| output.json().clone()).filter(|output| !is_null(output))
     }
 
     /// The output of a block whose steps are over.

@@ -63,7 +63,8 @@ impl Run {
             body: opening.body,
         };
         let mut run = Run::new(&started, workflow, now);
-        let mut draft = Draft { bytes: taken, ..Draft::new(&mut run, now) };
+        let mut draft = Draft::new(&mut run, now);
+        draft.bytes = taken + len(&started.definition) + len(&started.input);
         draft.out.whats.push(What::ExecutionStarted(Box::new(started)));
         let outcome = draft.go();
         Ok((run, outcome))
@@ -91,6 +92,10 @@ impl Run {
         match input {
             Input::Completed { child, output, confidence, agent_id, usage } => {
                 let child = draft.under_way(&child)?;
+                if child.kind == ChildKind::Approval {
+                    let message = format!("{} is an approval: people decide it", child.id);
+                    return Err(Error::invalid_transition(message, "running"));
+                }
                 draft.completed(&child, output, (confidence, agent_id, usage));
             }
             Input::Failed { child, failure, usage } => {
@@ -149,10 +154,10 @@ impl<'r> Draft<'r> {
         while !self.run.status.is_final() {
             if let Some(why) = self.run.too_large() {
                 self.end_run(ExecutionStatus::Failed, None, Some(why));
-            } else if let Some(end) = self.run.top_end() {
-                self.end_at_top(end);
             } else if self.is_enough() {
                 break;
+            } else if let Some(end) = self.run.top_end() {
+                self.end_at_top(end);
             } else if let Some(key) = self.run.next_over().cloned() {
                 self.say_end(&key);
             } else if let Some(key) = self.run.next_ready().cloned() {
@@ -170,8 +175,12 @@ impl<'r> Draft<'r> {
 
     /// The child, if it is under way.
     fn under_way(&self, id: &EntityId) -> Result<Child, Error> {
-        let child =
-            self.run.child(id).ok_or_else(|| Error::not_found("child of this execution", id.as_str()))?;
+        let child = self.run.child(id).ok_or_else(|| {
+            Error::new(
+                Code::NotFound,
+                format!("{id} is no child of execution {}", self.run.started.execution_id),
+            )
+        })?;
         let doing = self.run.doings.get(&child.key);
         let wanted = if child.advice { StepStatus::Consulting } else { StepStatus::Running };
         match doing {
@@ -221,7 +230,7 @@ impl<'r> Draft<'r> {
             match doing.status {
                 StepStatus::Consulting if is_due(doing.due_at) => self.advice_late(&key),
                 _ if is_due(doing.due_at) => {
-                    self.take_back(&[key.clone()]);
+                    self.take_back(std::slice::from_ref(&key));
                     self.fail(&key, failure("deadline_exceeded", "the time of the step is up"), None);
                 }
                 StepStatus::Retrying if is_due(doing.wake_at) => match self.run.has_room(&key) {
@@ -250,7 +259,8 @@ impl<'r> Draft<'r> {
             return Err(Error::invalid_transition(message, status.as_str()));
         }
         if run.workflow.number(step).is_none() {
-            return Err(Error::not_found("step", step).with_field("/step"));
+            let message = format!("the workflow {} has no step {step}", run.started.workflow_id);
+            return Err(Error::new(Code::NotFound, message).with_field("/step"));
         }
         let Some(key) = run.key(step, items) else {
             let maps = run.workflow.number(step).map_or(0, |step| run.workflow.maps_around(step));

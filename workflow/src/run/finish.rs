@@ -180,7 +180,7 @@ impl Draft<'_> {
         let run = &self.run;
         let child = Child::of(&run.workflow, &run.started.execution_id, key, attempt, true);
         let own = [("output", value), ("confidence", Value::Double(with.0.unwrap_or(1.0)))];
-        let ask = child.map(|child| run.advice_request(&child, own, self.now));
+        let ask = child.map(|child| run.advice_request(&child, &own, self.now));
         let StepLeft { execution_id, status, step, items, .. } = self.left(key, None);
         match (ask, output) {
             (Some(Ok(ask)), Some(output)) => {

@@ -9,6 +9,7 @@ use super::{APPROVALS, CONCURRENCY, Key, Run};
 use crate::definition::{Kind, MapOver, Parallel};
 use crate::workflow::Role;
 use rpds::RedBlackTreeSetSync;
+use std::fmt;
 use synod_protocol::Timestamp;
 use synod_protocol::workflow::{ExecutionStatus, StepStatus};
 
@@ -24,7 +25,7 @@ pub(super) enum Room {
 }
 
 /// What follows from the doings.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub(super) struct Index {
     /// What could start but for room, a pause, or because one input starts only so much; by the room that it needs.
     ready: [RedBlackTreeSetSync<Key>; 3],
@@ -42,6 +43,21 @@ pub(super) struct Index {
     pub(super) held: usize,
     /// Bytes in memory.
     pub(super) weight: usize,
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = |set: &RedBlackTreeSetSync<Key>| set.iter().cloned().collect::<Vec<_>>();
+        f.debug_struct("Index")
+            .field("ready", &self.ready.each_ref().map(keys))
+            .field("over", &keys(&self.over))
+            .field("timers", &self.timers.iter().collect::<Vec<_>>())
+            .field("top", &(self.top_good, self.top_bad))
+            .field("taken", &self.taken)
+            .field("counts", &self.counts)
+            .field("bytes", &(self.held, self.weight))
+            .finish()
+    }
 }
 
 /// How a block or a run is over.

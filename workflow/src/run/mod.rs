@@ -40,6 +40,7 @@ use index::Index;
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use synod_protocol::command::Failure;
 use synod_protocol::workflow::{ExecutionStarted, ExecutionStatus, Usage};
@@ -68,7 +69,7 @@ pub struct Key {
 }
 
 /// One run. Cheap to clone: copies share what they have in common.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Run {
     workflow: Workflow,
     started: Arc<ExecutionStarted>,
@@ -90,6 +91,20 @@ pub struct Run {
     past: RedBlackTreeMapSync<Key, Past>,
     /// What follows from the rest.
     index: Index,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("id", &self.started.execution_id)
+            .field("hash", &self.workflow.hash())
+            .field("status", &self.status)
+            .field("failure", &self.failure)
+            .field("doings", &self.doings.iter().collect::<Vec<_>>())
+            .field("past", &self.past.iter().collect::<Vec<_>>())
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Two runs are equal if they stand alike and what follows from that does too.

@@ -49,7 +49,7 @@ impl Draft<'_> {
         };
         match (&step.kind, head) {
             (Kind::Task(_) | Kind::Agent(_) | Kind::Negotiation(_) | Kind::Approval(_), _) => {
-                self.attempt(key)
+                self.attempt(key);
             }
             (Kind::Parallel(_) | Kind::Sequential(_), _) => self.open_block(key, None, None),
             (Kind::Condition(_), Some(Value::Bool(way))) => self.open_block(key, Some(way), None),
@@ -169,6 +169,9 @@ fn items(list: &Value, most: u32) -> Result<Vec<Json>, String> {
 }
 
 fn time(value: &Value) -> Result<Timestamp, String> {
+    if let Some(at) = value.instant_ms() {
+        return Ok(Timestamp::from_millis(at));
+    }
     match value {
         Value::Text(text) => Timestamp::parse(text).map_err(|error| error.message),
         other => Err(format!("`until` gives {}", other.noun())),

@@ -95,9 +95,9 @@ impl Driven {
             let read: Event = serde_json::from_str(&serde_json::to_string(&event).unwrap()).unwrap();
             self.folded.apply(&read.what, at(self.now));
         }
-        assert_eq!(self.folded, run, "a fold is the run");
+        same(&self.folded, &run, "a fold is the run");
         let text = serde_json::to_string(&run).unwrap();
-        assert_eq!(serde_json::from_str::<Run>(&text).unwrap(), run, "an image is the run");
+        same(&serde_json::from_str::<Run>(&text).unwrap(), &run, "an image is the run");
         for ask in outcome.asks {
             assert!(self.asked.iter().all(|other| other.id != ask.id), "{} was asked before", ask.id);
             self.asked.push(ask);
@@ -208,6 +208,17 @@ impl Driven {
     pub(crate) fn why(&self) -> String {
         self.view().error.map(|why| why.code).unwrap_or_default()
     }
+}
+
+/// Two runs that have to be equal; where they are not, the lines that differ.
+fn same(one: &Run, other: &Run, why: &str) {
+    if one == other {
+        return;
+    }
+    let lines = |run: &Run| format!("{run:#?}").lines().map(str::to_owned).collect::<Vec<_>>();
+    let (one, other) = (lines(one), lines(other));
+    let differ: Vec<_> = one.iter().zip(&other).filter(|(one, other)| one != other).take(20).collect();
+    panic!("{why}: {} and {} lines, such as {differ:#?}", one.len(), other.len());
 }
 
 pub(crate) fn id(child: &str) -> EntityId {

@@ -11,3 +11,7 @@ mod driven;
 mod expressions;
 mod graph;
 mod runs;
+mod runs_again;
+mod runs_random;
+mod runs_size;
+mod standard;

@@ -159,6 +159,36 @@ fn what_a_block_leaves_over_keeps_nobody_waiting() {
 }
 
 #[test]
+fn what_is_ready_in_a_block_that_is_over_starts_no_more() {
+    let text = "{id: w, concurrency: 1, steps: [{id: m, timeout_ms: 2000, on_failure: continue, map: {items: input.list, step: {id: e, retry: {max_attempts: 2, initial_backoff_ms: 10}, task: {capability: c}}}}, {id: k, depends_on: [m], task: {capability: c}}]}";
+    let mut run = Driven::new(text, json!({"list": [1, 2, 3]}));
+    run.fails("e[0]", true);
+    assert_eq!(run.under_way(), ["e[1]"]);
+    run.tick();
+    assert_eq!(
+        run.under_way(),
+        ["e[1]"],
+        "the next attempt of the first is due, and the third could start, but for room"
+    );
+    run.tick();
+    assert_eq!((run.now, run.under_way()), (3_000, vec!["k".to_owned()]));
+    run.done("k", json!(1));
+    assert_eq!((run.status(), run.asked.len()), (ExecutionStatus::Completed, 3));
+}
+
+#[test]
+fn a_block_without_room_for_all_is_no_trap() {
+    // `s` would hold the only place while it waits for `b`, which has none.
+    let text = "{id: w, steps: [{id: p, parallel: {concurrency: 1, steps: [{id: s, sequential: {steps: [{id: a, depends_on: [z], task: {capability: c}}]}}, {id: b, task: {capability: c}}]}}, {id: z, depends_on: [b], task: {capability: c}}]}";
+    let mut run = Driven::new(text, json!({}));
+    for step in ["b", "z", "a"] {
+        assert_eq!(run.under_way(), [step]);
+        run.done(step, json!(1));
+    }
+    assert_eq!(run.status(), ExecutionStatus::Completed);
+}
+
+#[test]
 fn waits_signals_limits_and_deadlines() {
     let mut run = Driven::new(
         "{id: w, steps: [{id: t, wait: {for_ms: 100}}, {id: s, depends_on: [t], timeout_ms: 500, save_as: 'k/${{ run.id }}', wait: {signal: go}}]}",

@@ -1,19 +1,15 @@
-//! `synod task submit`, and waiting for a task's end.
+//! `synod task submit`.
 
+use crate::commands::ending::{TASK, WAIT_MS};
 use crate::commands::text;
 use crate::mesh::Api;
 use crate::output::{Output, Stop};
-use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use synod_protocol::command::{RetryPolicy, SubmitTask};
-use synod_protocol::{Capability, Code, EntityId, Error, Id, Json};
+use synod_protocol::{Capability, EntityId, Id, Json};
 
-/// `--wait` without a figure.
-pub(super) const WAIT_MS: &str = "60000";
-/// A coordinator holds an answer back for so long at most.
-const HOLD: Duration = Duration::from_secs(60);
 /// Bytes of input that are read: more than any mesh takes, little enough to hold.
 const INPUT_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -63,13 +59,13 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(api: &Api, args: Args, output: &mut Output<impl Write>) -> Result<(), Stop> {
-    let wait = args.wait.map(Duration::from_millis);
+    let wait = args.wait;
     let id = args.id.clone().unwrap_or_else(|| Id::made("task_", uuid::Uuid::now_v7()).into());
     let body = body(args, &id)?;
     let (_, task) = api.post("/v1/tasks", &[], &body, Duration::ZERO).await?;
     match wait {
         None => output.entity(&task),
-        Some(wait) => tell(&ended(api, &id, wait).await?, output),
+        wait => TASK.show(api, id.as_str(), wait, output).await,
     }
 }
 
@@ -107,35 +103,4 @@ fn body(args: Args, id: &EntityId) -> Result<SubmitTask, Stop> {
 
 fn read(path: &Path) -> Result<String, Stop> {
     text::read("the input", path, INPUT_BYTES)
-}
-
-/// The task once it has ended, or as it is when time is up.
-pub(super) async fn ended(api: &Api, id: &EntityId, wait: Duration) -> Result<Value, Error> {
-    let deadline = Instant::now() + wait;
-    loop {
-        let hold = deadline.saturating_duration_since(Instant::now()).min(HOLD);
-        let query = [("wait_ms", hold.as_millis().to_string())];
-        let task = api.get(&super::path(id), &query, hold).await?;
-        if is_final(&task) || Instant::now() >= deadline {
-            return Ok(task);
-        }
-    }
-}
-
-/// Shows a task that was waited for; it is a failure if it did not complete.
-pub(super) fn tell(task: &Value, output: &mut Output<impl Write>) -> Result<(), Stop> {
-    output.entity(task)?;
-    let status = task["status"].as_str().unwrap_or_default();
-    match status {
-        "completed" => Ok(()),
-        _ if is_final(task) => {
-            let why = task["error"]["message"].as_str().map_or_else(String::new, |why| format!(": {why}"));
-            Err(Stop::Failed(format!("the task ended as {status}{why}")))
-        }
-        _ => Err(Error::new(Code::DeadlineExceeded, format!("the task is still {status}")).into()),
-    }
-}
-
-pub(super) fn is_final(task: &Value) -> bool {
-    matches!(task["status"].as_str(), Some("completed" | "failed" | "cancelled" | "dead_lettered"))
 }

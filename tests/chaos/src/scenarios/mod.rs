@@ -8,6 +8,8 @@ mod links;
 mod negotiations;
 mod network;
 mod redis;
+mod strikes;
+mod workflows;
 
 pub(crate) use links::Links;
 
@@ -85,10 +87,12 @@ pub(crate) enum Scenario {
     Thrice,
     /// Contract nets and votes; owners and holders are killed or stopped between award and commitment
     Negotiations,
+    /// Runs of workflows; owners, agents and Redis are killed or stopped at their turns
+    Workflows,
 }
 
 /// Those of `./scripts/test`.
-pub(crate) const QUICK: [Scenario; 7] = [
+pub(crate) const QUICK: [Scenario; 8] = [
     Scenario::CoordinatorKilled,
     Scenario::RedisWiped,
     Scenario::BrokersGone,
@@ -96,6 +100,7 @@ pub(crate) const QUICK: [Scenario; 7] = [
     Scenario::CpuFull,
     Scenario::Thrice,
     Scenario::Negotiations,
+    Scenario::Workflows,
 ];
 
 impl Scenario {
@@ -127,6 +132,11 @@ impl Scenario {
                 let clients = vec![Doors::Http, Doors::Negotiations];
                 Setting { coordinators: 2, rate: rate / 5, agents: 8, clients, ..usual }
             }
+            // Steps that last, so that agents hold some of them at any moment.
+            Scenario::Workflows => {
+                let clients = vec![Doors::Http, Doors::Workflows];
+                Setting { coordinators: 2, rate: rate / 5, agents: 8, work_ms: 100, clients, ..usual }
+            }
             _ => usual,
         }
     }
@@ -141,6 +151,7 @@ impl Scenario {
             | Scenario::CutFromKafka
             | Scenario::DiskFull
             | Scenario::Negotiations
+            | Scenario::Workflows
             | Scenario::ClockOff => Off::Answers,
             Scenario::CoordinatorStopped => Off::Inboxes,
             Scenario::StoppedAndWiped
@@ -180,6 +191,7 @@ impl Scenario {
             Scenario::CpuFull => fleet::cpu_full(stage, scale).await,
             Scenario::Thrice => fleet::thrice(stage, scale).await,
             Scenario::Negotiations => negotiations::struck(stage, scale).await,
+            Scenario::Workflows => workflows::struck(stage, scale).await,
         }
     }
 }

@@ -89,6 +89,7 @@ impl Stage {
         let mut noted = Noted {
             clients,
             openers: read_all::<ClientLine>(&self.folder.path().join("openers"))?,
+            starters: read_all::<ClientLine>(&self.folder.path().join("starters"))?,
             wiped_ms: self.wiped_ms.clone(),
             agents_died: self.agents_died,
             agents_lived: self.agents_live,
@@ -116,6 +117,11 @@ impl Stage {
             self.read_ledger(shard, KAFKA).await?;
         }
         eprintln!("  {:7.2} s  settled", self.began.elapsed().as_secs_f64());
+        if let Some(people) = &mut self.people {
+            people.ask_to_end();
+            people.end(CLIENTS_END).await?;
+        }
+        noted.people = read_all::<ClientLine>(&self.folder.path().join("people"))?;
         self.agents.iter_mut().for_each(Process::ask_to_end);
         for agent in &mut self.agents {
             if let Err(error) = agent.end(AGENTS_END).await {

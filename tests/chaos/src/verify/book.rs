@@ -1,5 +1,6 @@
 //! What the ledger says, read as a stranger reads it: from its beginning, by the counting rule.
 
+use super::runs::{self, Runs, Turn, Turned};
 use super::talks::{Awarded, Talked, Talks};
 use std::collections::HashMap;
 use synod_ledger::{Audit, Counting, Fold, Record, Verdict, invariants};
@@ -17,6 +18,7 @@ pub struct Book {
     /// Agents that were given up, each time with why.
     lost: Vec<(String, String)>,
     talks: Talks,
+    runs: Runs,
 }
 
 /// What the ledger says of one task.
@@ -71,7 +73,7 @@ struct Shard {
     next: u64,
     /// How many events each record has told, by offset; `None` where it does not count.
     told: Vec<Option<u32>>,
-    /// Offsets of records in which a task ended: the index of that event.
+    /// Offsets of records in which a task, a run or an approval ended: the index of that event.
     ends: Vec<(u64, u32)>,
     /// How often each position of the commands topic was handled.
     handled: Vec<u8>,
@@ -93,6 +95,7 @@ impl Book {
             strange: Vec::new(),
             lost: Vec::new(),
             talks: Talks::default(),
+            runs: Runs::default(),
         }
     }
 
@@ -104,6 +107,15 @@ impl Book {
     /// The latest award, and what there was of negotiations so far.
     pub fn negotiations(&self) -> (Option<&Awarded>, Talked) {
         (self.talks.latest(), self.talks.talked())
+    }
+
+    /// How many turns of this kind runs of workflows have taken so far, and the latest.
+    pub fn turned(&self, turn: Turn) -> (u64, Option<&Turned>) {
+        self.runs.turned(turn)
+    }
+
+    pub(super) fn runs(&self) -> &Runs {
+        &self.runs
     }
 
     pub(super) fn talks(&self) -> &Talks {
@@ -147,6 +159,7 @@ impl Book {
             (Verdict::Void, _) => book.void += 1,
             (_, Record::Claim(claim)) => {
                 self.talks.claimed(shard);
+                self.runs.claimed(shard);
                 book.claims.push(Claimed {
                     epoch: offset,
                     owner: claim.owner,
@@ -157,6 +170,7 @@ impl Book {
             (_, Record::Step(step)) => {
                 book.steps += 1;
                 self.talks.step(shard, &step);
+                self.runs.step(shard, &step);
                 book.times.extend(at_ms);
                 book.told[offset as usize] = Some(step.events.len() as u32);
                 if let Some(claim) = book.claims.last_mut() {
@@ -175,8 +189,8 @@ impl Book {
                         self.lost.push((lost.agent_id.to_string(), why));
                     }
                     let ends = one(&mut self.tasks, event.entity.as_str(), &event.what);
-                    if ends {
-                        self.ended += 1;
+                    self.ended += u64::from(ends);
+                    if ends || runs::is_end(&event.what) {
                         book.ends.push((offset, index as u32));
                     }
                 }
@@ -222,7 +236,7 @@ impl Book {
         *self.shards.get(shard as usize)?.told.get(offset as usize)?
     }
 
-    /// Every end of a task: shard, offset, index.
+    /// Every end of a task, a run or an approval: shard, offset, index.
     pub(super) fn ends(&self) -> impl Iterator<Item = (u32, u64, u32)> {
         let all = self.shards.iter().enumerate();
         all.flat_map(|(shard, s)| s.ends.iter().map(move |(offset, index)| (shard as u32, *offset, *index)))

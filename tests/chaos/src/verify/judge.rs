@@ -2,6 +2,7 @@
 
 use super::book::{Book, TaskBook};
 use super::published::Published;
+use super::scripted;
 use crate::journal::{AgentLine, ClientLine};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,6 +20,10 @@ pub struct Noted {
     pub clients: BTreeMap<String, Vec<ClientLine>>,
     /// By client, of those that open negotiations: a negotiation stands where a task does for others.
     pub openers: BTreeMap<String, Vec<ClientLine>>,
+    /// By client, of those that start runs of workflows: a run stands where a task does for others.
+    pub starters: BTreeMap<String, Vec<ClientLine>>,
+    /// Of people: `<approval>!<person>` or `<run>!<signal>` stands where a task does for others.
+    pub people: BTreeMap<String, Vec<ClientLine>>,
     /// By agent.
     pub agents: BTreeMap<String, Vec<AgentLine>>,
     /// Moments, Unix ms, at which Redis forgot which epochs inboxes have seen. What an inbox takes in afterwards is
@@ -69,6 +74,9 @@ pub struct Findings {
     /// What there was of negotiations.
     #[serde(default)]
     pub negotiations: super::Talked,
+    /// What there was of runs of workflows.
+    #[serde(default)]
+    pub runs: super::Ran,
     /// How often each kind was found.
     pub counts: BTreeMap<Kind, u64>,
     /// The first few of each kind.
@@ -86,7 +94,7 @@ impl Findings {
         self.counts.is_empty()
     }
 
-    fn found(&mut self, kind: Kind, what: impl FnOnce() -> String) {
+    pub(super) fn found(&mut self, kind: Kind, what: impl FnOnce() -> String) {
         let count = self.counts.entry(kind).or_default();
         *count += 1;
         if *count <= SHOWN as u64 {
@@ -100,6 +108,8 @@ pub fn judge(noted: &Noted, book: &Book, published: &Published) -> Findings {
     let mut findings = Findings::default();
     clients(&mut findings, noted, book);
     negotiations(&mut findings, noted, book);
+    scripted::awaited(&mut findings, noted, book.runs());
+    scripted::kept(&mut findings, noted, book.runs());
     positions(&mut findings, book);
     agents(&mut findings, noted, book);
     stale(&mut findings, noted);
@@ -115,6 +125,7 @@ pub(crate) fn outstanding(noted: &Noted, book: &Book, published: &Published) -> 
     let mut findings = Findings::default();
     clients(&mut findings, noted, book);
     negotiations(&mut findings, noted, book);
+    scripted::awaited(&mut findings, noted, book.runs());
     positions(&mut findings, book);
     events(&mut findings, book, published);
     findings.of(Kind::Lost)
@@ -178,8 +189,10 @@ fn clients(findings: &mut Findings, noted: &Noted, book: &Book) {
         if let Some(other) = told.key.as_deref().and_then(|key| keys.insert(key, task)) {
             findings.found(Kind::Doubled, || format!("{task} and {other} are one piece of work"));
         }
-        // What a decision starts is judged with the negotiation.
-        if !asked.contains(task.as_str()) && !task.ends_with(":then") {
+        // What a decision starts is judged with the negotiation, what a run asks for with the run.
+        let root = task.split(':').next().unwrap_or_default();
+        let is_step = root != task && book.runs().all().contains_key(root);
+        if !asked.contains(task.as_str()) && !task.ends_with(":then") && !is_step {
             findings.found(Kind::Strange, || format!("{task} stands in the ledger and nobody asked for it"));
         }
     }

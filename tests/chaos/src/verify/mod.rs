@@ -13,6 +13,8 @@ mod book;
 mod judge;
 mod published;
 mod recovery;
+mod runs;
+mod scripted;
 mod talks;
 #[cfg(test)]
 mod tests;
@@ -22,4 +24,5 @@ pub(crate) use judge::outstanding;
 pub use judge::{Finding, Findings, Kind, Noted, judge};
 pub use published::Published;
 pub use recovery::{Moment, WentOn, recovery};
+pub use runs::{Ran, Turn, Turned};
 pub use talks::{Awarded, Talked};
