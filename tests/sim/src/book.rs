@@ -482,7 +482,9 @@ impl Book {
         }
         let limit = self.shape.node(&key.0)?.timeout_ms;
         let began = self.open(key)?.began;
-        ensure(limit.is_some_and(|limit| began.plus_millis(limit) <= now), || {
+        // What is asked when the time of the execution is up ends at once, and says so before the timer does.
+        let all = self.shape.deadline_ms.is_some_and(|ms| self.since.plus_millis(ms) <= now);
+        ensure(all || limit.is_some_and(|limit| began.plus_millis(limit) <= now), || {
             format!("the time of {key:?} is said to be up, which had {limit:?} ms from {began}")
         })?;
         Ok(true)
@@ -492,8 +494,12 @@ impl Book {
         let key = (e.step.clone(), e.items.clone());
         let node = self.shape.node(&key.0)?;
         let (kind, attempts, has_fallback) = (node.kind, node.attempts, node.fallback.is_some());
+        let limit = node.timeout_ms;
         let at = self.open(&key)?;
+        // What fails behind its time, for whatever reason, is not tried again and has no fallback.
+        let behind = limit.is_some_and(|limit| at.began.plus_millis(limit) <= now);
         let (status, child, failures) = (at.status, at.child.clone(), at.failures + 1);
+        self.out_of_time |= behind;
         let mut retries = false;
         if self.is_late(&key, Some(&e.error), child.as_ref(), now)? {
         } else if status == StepStatus::FallingBack {

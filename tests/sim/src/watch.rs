@@ -364,11 +364,14 @@ impl Watch {
         #[derive(serde::Deserialize)]
         struct Run {
             execution_id: EntityId,
+            /// An approval names its execution too, and stands otherwise.
+            approval_id: Option<EntityId>,
             status: ExecutionStatus,
             output: Option<Json>,
         }
         // One that failed may be taken up again.
         if let Ok(run) = shown.to::<Run>()
+            && run.approval_id.is_none()
             && matches!(run.status, ExecutionStatus::Completed | ExecutionStatus::Cancelled)
         {
             self.told_runs.insert(run.execution_id, (run.status, run.output));
