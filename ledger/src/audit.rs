@@ -482,7 +482,8 @@ impl Audit {
         let execution = || format!("execution {}", event.entity);
         match &event.what {
             What::ExecutionStarted(_) => return self.begins(offset, print, 0, execution),
-            What::ExecutionRetried(_) if self.ended.knows(&print) && !self.live.contains_key(&print) => {
+            // Its end may have been forgotten here and not in memory, where it stays for a time of its own.
+            What::ExecutionRetried(_) if !self.live.contains_key(&print) => {
                 self.ended.remove(&print);
                 self.live.insert(print, Live { since: offset, attempts: None });
                 return Ok(());
