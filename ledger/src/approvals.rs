@@ -5,6 +5,7 @@
 use crate::decide::{Decision, Desk, Meta, nobody, refused};
 use crate::memory::{Kept, Moved};
 use crate::past::Past;
+use crate::planted::{self, Bug};
 use crate::shelf::{Shelf, Shelved};
 use crate::state::State;
 use crate::subject::{EntityKey, Subject};
@@ -116,7 +117,8 @@ pub(crate) fn again(state: &State, subject: Subject, body: String) -> Decision {
 /// Somebody decides.
 pub(crate) fn decided(state: &State, cx: Desk<'_>, key: EntityKey, command: &DecideApproval) -> Decision {
     let Some(it) = state.approval(&key) else { return nobody(state, Subject::Approval(key)) };
-    match it.decide(command, cx.now) {
+    let now = if planted::is(Bug::DecidedLate) { cx.now.minus_millis(60_000) } else { cx.now };
+    match it.decide(command, now) {
         Ok(whats) => about(Subject::Approval(key), whats),
         Err(error) => refused(error),
     }
@@ -153,7 +155,11 @@ pub(crate) fn resubmitted(
 
 /// Its time is up, one way or the other.
 pub(crate) fn due(state: &State, cx: Desk<'_>, key: &EntityKey) -> Decision {
-    let whats = state.approval(key).map(|it| it.due(cx.now)).unwrap_or_default();
+    let it = state.approval(key);
+    let mut whats = it.map(|it| it.due(cx.now)).unwrap_or_default();
+    if planted::is(Bug::AskedTwice) {
+        whats.extend(it.map(|it| What::ApprovalRequired(it.required.clone())));
+    }
     about(Subject::Approval(key.clone()), whats)
 }
 

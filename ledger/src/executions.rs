@@ -14,6 +14,7 @@ use crate::approvals;
 use crate::decide::{Decision, Desk, Meta, nobody, refused, submitted_now, take_back_task};
 use crate::memory::{Kept, Moved};
 use crate::negotiations::{self, NegotiationKey};
+use crate::planted::{self, Bug};
 use crate::record::Step;
 use crate::shelf::{Shelf, Shelved};
 use crate::state::{State, TaskKey};
@@ -248,7 +249,8 @@ pub(crate) fn follow(state: &State, cx: Desk<'_>, workspace: &Workspace, events:
 }
 
 fn is_end_of_child(event: &Event) -> bool {
-    event.entity.root() != event.entity.as_str() && event.what.is_end()
+    let told = !planted::is(Bug::EndUntold) || !matches!(event.what, What::TaskFailed(_));
+    event.entity.root() != event.entity.as_str() && event.what.is_end() && told
 }
 
 /// Where a record may be so much shorter than usual, so much of the room for starting more is taken from the beginning.
@@ -317,8 +319,8 @@ impl<'a> Family<'a> {
     fn comes(&mut self, outcome: Outcome) {
         let Outcome { whats, asks, taken_back } = outcome;
         self.tells(&self.key.id, whats);
-        for child in taken_back {
-            self.take_back(&child);
+        for child in taken_back.iter().filter(|_| !planted::is(Bug::NotTakenBack)) {
+            self.take_back(child);
         }
         // Where several are asked at once they wait in line: all would be given to whoever has the most room now.
         let alone = asks.len() == 1;
@@ -459,7 +461,7 @@ impl<'a> Family<'a> {
         Some(match what {
             What::TaskCompleted(e) => Input::Completed {
                 child: id.clone(),
-                output: e.output.clone(),
+                output: if planted::is(Bug::ResultChanged) { Json::null() } else { e.output.clone() },
                 confidence: e.confidence,
                 agent_id: Some(e.agent_id.clone()),
                 usage: e.usage,

@@ -50,6 +50,16 @@ pub enum Bug {
     ThenForgotten,
     /// A negotiation whose end is too large for a record is tried again, and again.
     TimerForEver,
+    /// The end of a step's task for want of time is not told to its execution.
+    EndUntold,
+    /// What an execution wants no more goes on.
+    NotTakenBack,
+    /// A decision counts a minute behind an approval's time.
+    DecidedLate,
+    /// An approval whose time is up is asked for again.
+    AskedTwice,
+    /// An execution is told another result than its child had.
+    ResultChanged,
     /// Tasks of agents that are gone are taken back in the order of an unordered map.
     #[cfg(feature = "planted")]
     UnorderedMap,

@@ -303,9 +303,10 @@ impl Book {
                 format!("{key:?} starts, and what is around it is {:?}", at.status)
             })?;
             let around = self.shape.node(&parent.0)?;
-            let open = self.members(parent).into_iter().filter(|member| {
-                self.doings.get(member).is_some_and(|at| !at.left && !at.status.is_final())
-            });
+            let open = self
+                .members(parent)
+                .into_iter()
+                .filter(|member| self.doings.get(member).is_some_and(|at| !at.left && !at.status.is_final()));
             let offered = node.is_fallback || self.members(parent).contains(key);
             ensure(offered && open.count() < around.width, || {
                 format!("{key:?} starts, and {parent:?} has no room for it")
@@ -379,9 +380,8 @@ impl Book {
 
     fn leave_inside(&mut self, key: &Doing) {
         for (other, at) in &mut self.doings {
-            let is_inside = other.0 != key.0
-                && self.shape.is_within(&other.0, &key.0)
-                && other.1.starts_with(&key.1);
+            let is_inside =
+                other.0 != key.0 && self.shape.is_within(&other.0, &key.0) && other.1.starts_with(&key.1);
             at.left |= is_inside && !at.status.is_final();
         }
     }
@@ -458,7 +458,9 @@ impl Book {
         } else {
             let end = self.counts(child.as_ref())?;
             let told = e.advice.as_ref().map(value).transpose()?;
-            ensure(told == result(&end), || format!("{key:?} is told {told:?}, and its expert said {end:?}"))?;
+            ensure(told == result(&end), || {
+                format!("{key:?} is told {told:?}, and its expert said {end:?}")
+            })?;
         }
         let why = e.error.as_ref().map(|why| json!({"error": {"code": why.code, "message": why.message}}));
         self.open(&key)?.advice = e.advice.as_ref().map(value).transpose()?.or(why);
@@ -563,8 +565,7 @@ impl Book {
             format!("{key:?} has all done again from {} on, after {end:?}", e.from)
         })?;
         let shape = &self.shape;
-        let between =
-            |id: &str| shape.waits_for(id, &e.from) && (id == key.0 || shape.waits_for(&key.0, id));
+        let between = |id: &str| shape.waits_for(id, &e.from) && (id == key.0 || shape.waits_for(&key.0, id));
         let again = |id: &str| {
             let around = shape.around(&(id.to_owned(), Vec::new()));
             let mut all = around.iter().map(|(id, _)| id.as_str()).chain([id]);
@@ -613,7 +614,9 @@ impl Book {
 
     /// A block that failed goes on.
     fn reopens(&mut self, block: &Doing) {
-        let Some(at) = self.doings.get_mut(block).filter(|at| at.status == StepStatus::Failed) else { return };
+        let Some(at) = self.doings.get_mut(block).filter(|at| at.status == StepStatus::Failed) else {
+            return;
+        };
         (at.status, at.left) = (StepStatus::Running, false);
         let members = self.members(block);
         members.iter().for_each(|member| self.begins_left(member));
@@ -682,7 +685,9 @@ impl Book {
 
     /// The output of a doing; null where it has none.
     fn output(&self, key: &Doing) -> Value {
-        let (Ok(node), Some(at)) = (self.shape.node(&key.0), self.doings.get(key)) else { return Value::Null };
+        let (Ok(node), Some(at)) = (self.shape.node(&key.0), self.doings.get(key)) else {
+            return Value::Null;
+        };
         if at.status != StepStatus::Completed && at.status != StepStatus::Consulting {
             return Value::Null;
         }
@@ -692,13 +697,10 @@ impl Book {
         let members = self.members(key);
         match node.kind {
             Kind::Map => members.iter().map(|member| self.output(member)).collect(),
-            Kind::Parallel => {
-                members.iter().map(|member| (member.0.clone(), self.output(member))).collect()
-            }
+            Kind::Parallel => members.iter().map(|member| (member.0.clone(), self.output(member))).collect(),
             _ => {
-                let done = |key: &&Doing| {
-                    self.doings.get(*key).is_some_and(|at| at.status == StepStatus::Completed)
-                };
+                let done =
+                    |key: &&Doing| self.doings.get(*key).is_some_and(|at| at.status == StepStatus::Completed);
                 members.iter().rev().find(done).map_or(Value::Null, |member| self.output(member))
             }
         }
@@ -758,7 +760,8 @@ impl Book {
     /// A step that failed for good.
     pub(crate) fn failed_step(&self) -> Option<Doing> {
         let mut failed = self.doings.iter().filter(|(key, at)| {
-            let is_plain = self.shape.node(&key.0).is_ok_and(|node| node.members.is_empty() && !node.is_fallback);
+            let is_plain =
+                self.shape.node(&key.0).is_ok_and(|node| node.members.is_empty() && !node.is_fallback);
             at.status == StepStatus::Failed && !at.left && is_plain
         });
         failed.next().map(|(key, _)| key.clone())
@@ -813,7 +816,8 @@ fn result(end: &End) -> Option<Value> {
         End::Failed(_) => None,
         End::Decided(e) if e.status == ApprovalStatus::Approved => {
             let decision = e.decision.as_ref();
-            let data = decision.and_then(|made| made.response_data.as_ref()).and_then(|data| value(data).ok());
+            let data =
+                decision.and_then(|made| made.response_data.as_ref()).and_then(|data| value(data).ok());
             Some(json!({
                 "status": "approved",
                 "approver": decision.and_then(|made| made.approver.as_ref()),

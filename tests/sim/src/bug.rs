@@ -65,6 +65,16 @@ pub enum Bug {
     ThenForgotten,
     /// A negotiation whose end is too large for a record is tried again, and again.
     TimerForEver,
+    /// The end of a step's task for want of time is not told to its execution.
+    EndUntold,
+    /// What an execution wants no more goes on.
+    NotTakenBack,
+    /// A decision counts a minute behind an approval's time.
+    DecidedLate,
+    /// An approval whose time is up is asked for again.
+    AskedTwice,
+    /// An execution is told another result than its child had.
+    ResultChanged,
 }
 
 impl Bug {
@@ -99,6 +109,11 @@ impl Bug {
         (Bug::AskForgotten, "ask-forgotten"),
         (Bug::ThenForgotten, "then-forgotten"),
         (Bug::TimerForEver, "timer-for-ever"),
+        (Bug::EndUntold, "end-untold"),
+        (Bug::NotTakenBack, "not-taken-back"),
+        (Bug::DecidedLate, "decided-late"),
+        (Bug::AskedTwice, "asked-twice"),
+        (Bug::ResultChanged, "result-changed"),
     ];
 
     /// Plants it, if it is one of the core's, for what this thread does from now on.
@@ -127,6 +142,11 @@ impl Bug {
             Bug::AskForgotten => Some(Core::AskForgotten),
             Bug::ThenForgotten => Some(Core::ThenForgotten),
             Bug::TimerForEver => Some(Core::TimerForEver),
+            Bug::EndUntold => Some(Core::EndUntold),
+            Bug::NotTakenBack => Some(Core::NotTakenBack),
+            Bug::DecidedLate => Some(Core::DecidedLate),
+            Bug::AskedTwice => Some(Core::AskedTwice),
+            Bug::ResultChanged => Some(Core::ResultChanged),
             Bug::FoldBeforeClaim
             | Bug::OneLate
             | Bug::OneEarly

@@ -6,7 +6,9 @@ use crate::runs::may_come_again;
 use crate::tally::Met;
 use std::collections::{BTreeMap, BTreeSet};
 use synod_ledger::{EntityKey, State, Step, Window};
-use synod_protocol::approval::{ApprovalEnded, ApprovalRequired, ApprovalStatus, Decision, DecisionMade, Need};
+use synod_protocol::approval::{
+    ApprovalEnded, ApprovalRequired, ApprovalStatus, Decision, DecisionMade, Need,
+};
 use synod_protocol::event::What;
 use synod_protocol::{EntityId, Timestamp};
 
@@ -60,7 +62,8 @@ impl Decisions {
                 what => self.happens(&key, what, step.now),
             };
             met.extend(happened.map_err(|why| format!("approval {}: {why}", key.id))?);
-            let (known, had) = (state.approval(&key).map(|it| it.status), self.all.get(&key).map(|a| a.status));
+            let (known, had) =
+                (state.approval(&key).map(|it| it.status), self.all.get(&key).map(|a| a.status));
             // It may have left memory in this very step, or change once more in it.
             let changes = step.events.iter().filter(|other| other.entity == key.id).count() > 1;
             ensure(known.is_none() || changes || known == had, || {

@@ -66,8 +66,7 @@ impl World {
         let (Ok(execution_id), Ok(workflow_id)) = (name.parse::<Id>(), workflow.parse()) else { return };
         client.starter.started.push(execution_id.clone());
         let definition = Some(definition);
-        let start =
-            StartExecution { execution_id, workflow_id, input, hash: None, definition, labels: None };
+        let start = StartExecution { execution_id, workflow_id, input, hash: None, definition, labels: None };
         self.ask(party, Command::StartExecution(Box::new(start)), Purpose::Other);
     }
 
