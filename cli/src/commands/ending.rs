@@ -182,7 +182,15 @@ mod tests {
             json!({"status": "timed_out"}),
             Some((Exit::Failed, "the approval ended as timed_out")),
         );
-        check(&TASK, json!({"status": "running"}), Some((Exit::Failed, "the task is still running")));
-        check(&EXECUTION, json!({"status": "paused"}), Some((Exit::Failed, "the execution is still paused")));
+        check(
+            &TASK,
+            json!({"status": "running"}),
+            Some((Exit::Failed, "deadline_exceeded: the task is still running")),
+        );
+        check(
+            &EXECUTION,
+            json!({"status": "paused"}),
+            Some((Exit::Failed, "deadline_exceeded: the execution is still paused")),
+        );
     }
 }
