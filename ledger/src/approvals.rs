@@ -11,7 +11,7 @@ use crate::state::State;
 use crate::subject::{EntityKey, Subject};
 use synod_protocol::approval::{ApprovalRequired, DecideApproval, RequestApproval, ResubmitApproval};
 use synod_protocol::event::{Event, What};
-use synod_protocol::{Error, Timestamp};
+use synod_protocol::{EntityId, Error, Timestamp};
 use synod_workflow::approval::{Approval, Asked, Resubmitted, fingerprint, required};
 
 /// The approvals of a shard.
@@ -62,7 +62,7 @@ impl State {
                 is_told = true;
                 // The revision before it hears of it, too.
                 if let Some(parent) = &asked.parent {
-                    let parent = EntityKey { workspace: key.workspace.clone(), id: parent.clone() };
+                    let parent = EntityKey::of(&key.workspace, parent);
                     self.approvals.change(&parent, |it| it.apply(what, now));
                 }
                 let kept = Kept { arrival: place, base: offset, state: Approval::new(asked, now) };
@@ -132,9 +132,7 @@ pub(crate) fn resubmitted(
     command: &ResubmitApproval,
 ) -> Decision {
     let Some(it) = state.approval(&key) else { return nobody(state, Subject::Approval(key)) };
-    let of = |id: &synod_protocol::EntityId| {
-        Subject::Approval(EntityKey { workspace: key.workspace.clone(), id: id.clone() })
-    };
+    let of = |id: &EntityId| Subject::Approval(EntityKey::of(&key.workspace, id));
     match it.resubmit(command, cx.now) {
         Ok(Resubmitted::Next(next)) => {
             let subject = of(&next.approval_id);

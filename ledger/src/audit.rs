@@ -402,14 +402,7 @@ impl Audit {
                     return Err(Wrong::Attempt { attempt: assigned.attempt, task: task(), before });
                 }
             }
-            What::TaskCompleted(_)
-            | What::TaskFailed(_)
-            | What::TaskDeadLettered(_)
-            | What::TaskCancelled(_) => {
-                self.live.remove(&print);
-                self.ended.insert(self.now, print, Ended { at: offset, how: name });
-            }
-            _ => {}
+            _ => self.ends(offset, print, &event.what),
         }
         Ok(())
     }
@@ -450,6 +443,14 @@ impl Audit {
         })
     }
 
+    /// It is over, if that is what happened to it.
+    fn ends(&mut self, offset: u64, print: Print, what: &What) {
+        if what.is_end() {
+            self.live.remove(&print);
+            self.ended.insert(self.now, print, Ended { at: offset, how: what.ce_type() });
+        }
+    }
+
     /// A negotiation is opened once, its rounds close one after the other, and it ends once.
     fn negotiation_event(&mut self, offset: u64, workspace: &Workspace, event: &Event) -> Result<(), Wrong> {
         let name = event.what.ce_type();
@@ -466,11 +467,7 @@ impl Audit {
                 }
                 live.attempts = Some(closed.next.as_ref().map_or(closed.round, |next| next.round));
             }
-            What::NegotiationDecided(_) | What::NegotiationFailed(_) | What::NegotiationCancelled(_) => {
-                self.live.remove(&print);
-                self.ended.insert(self.now, print, Ended { at: offset, how: name });
-            }
-            _ => {}
+            _ => self.ends(offset, print, &event.what),
         }
         Ok(())
     }
@@ -491,10 +488,7 @@ impl Audit {
             _ => {}
         }
         self.goes_on(offset, print, name, execution)?;
-        if event.what.is_end() {
-            self.live.remove(&print);
-            self.ended.insert(self.now, print, Ended { at: offset, how: name });
-        }
+        self.ends(offset, print, &event.what);
         Ok(())
     }
 
@@ -507,10 +501,7 @@ impl Audit {
             return self.begins(offset, print, 0, approval);
         }
         self.goes_on(offset, print, name, approval)?;
-        if event.what.is_end() {
-            self.live.remove(&print);
-            self.ended.insert(self.now, print, Ended { at: offset, how: name });
-        }
+        self.ends(offset, print, &event.what);
         Ok(())
     }
 

@@ -311,7 +311,7 @@ fn decide_command(state: &State, cx: Desk<'_>, command: &Command, meta: &Meta) -
     let task = |id: &EntityId| TaskKey { workspace: meta.workspace.clone(), task: id.clone() };
     let negotiation =
         |id: &EntityId| NegotiationKey { workspace: meta.workspace.clone(), negotiation: id.clone() };
-    let entity = |id: &EntityId| EntityKey { workspace: meta.workspace.clone(), id: id.clone() };
+    let entity = |id: &EntityId| EntityKey::of(&meta.workspace, id);
     let root = |id: &Id| entity(&EntityId::from(id.clone()));
     match command {
         Command::SubmitTask(c) => submit(state, cx, task(&c.task_id), c, meta),

@@ -326,7 +326,7 @@ impl Writer<'_> {
                 out.extend(self.view(&Subject::Negotiation(key)));
             }
             What::WorkflowDefined(defined) => {
-                let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                let key = EntityKey::of(workspace, &event.entity);
                 // A newer version that has come meanwhile writes its own.
                 let newest =
                     self.state.workflow(&key).filter(|known| known.defined.version == defined.version);
@@ -334,11 +334,11 @@ impl Writer<'_> {
             }
             What::ExecutionStepCompleted(step) => out.extend(self.saved(index, step, event, workspace)),
             what if what.is_end() && executions::is_about_one(what) => {
-                let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                let key = EntityKey::of(workspace, &event.entity);
                 out.extend(self.view(&Subject::Execution(key)));
             }
             what if what.is_end() && approvals::is_about_one(what) => {
-                let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                let key = EntityKey::of(workspace, &event.entity);
                 out.extend(self.view(&Subject::Approval(key)));
             }
             What::FleetPaused(_) | What::FleetResumed(_) => {

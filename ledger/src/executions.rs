@@ -20,7 +20,7 @@ use crate::shelf::{Shelf, Shelved};
 use crate::state::{State, TaskKey};
 use crate::subject::{EntityKey, Subject};
 use crate::task::{self, TaskState};
-use crate::workflows::{definition_for, read_definition};
+use crate::workflows::{definition_for, is_of, read_definition};
 use synod_negotiation::Negotiation;
 use synod_protocol::command::Failure;
 use synod_protocol::event::{Event, What};
@@ -30,7 +30,7 @@ use synod_protocol::workflow::{
 };
 use synod_protocol::{EntityId, Error, Id, Json, Timestamp, Workspace};
 use synod_workflow::approval::{Approval, Asked, Revision, required};
-use synod_workflow::run::{Ask, BYTES, Child, ChildKind, Input, Opening, Outcome, Request, Run};
+use synod_workflow::run::{Ask, BYTES, Child, ChildKind, Input, Opening, Outcome, Request, Run, carried_by};
 
 /// The executions of a shard.
 pub(crate) type Executions = Shelf<EntityKey, Run>;
@@ -145,8 +145,7 @@ pub(crate) fn started(
         Ok((run, outcome)) => {
             let mut family = Family::of(state, cx, key, Some(run), Vec::new());
             family.comes(outcome);
-            family.goes_on();
-            Decision { events: family.events, subject: Some(subject), ..Decision::default() }
+            family.decided()
         }
         Err(error) => refused(error),
     }
@@ -157,11 +156,7 @@ fn fits(
     workflow: synod_workflow::Workflow,
     command: &StartExecution,
 ) -> Result<synod_workflow::Workflow, Error> {
-    let id = &workflow.definition().id;
-    if *id != *command.workflow_id.as_str() {
-        let why = format!("the definition is of workflow {id}, the command of {}", command.workflow_id);
-        return Err(Error::invalid(why).with_field("/workflow_id"));
-    }
+    is_of(&workflow, &command.workflow_id)?;
     match &command.hash {
         Some(hash) if hash != workflow.hash() => {
             let why = format!("the definition has the hash {}, the command says {hash}", workflow.hash());
@@ -215,9 +210,7 @@ pub(crate) fn due(state: &State, cx: Desk<'_>, key: &EntityKey, is_due: bool) ->
     let mut family = Family::of(state, cx, key, None, Vec::new());
     // One that has ended meanwhile has no timer, and nothing to go on with.
     let _ = family.takes(if is_due { Input::Due } else { Input::GoOn });
-    family.goes_on();
-    let (events, subject) = (family.events, Some(Subject::Execution(key.clone())));
-    Decision { events, subject, ..Decision::default() }
+    family.decided()
 }
 
 fn asked(state: &State, cx: Desk<'_>, key: EntityKey, input: Input) -> Decision {
@@ -226,11 +219,7 @@ fn asked(state: &State, cx: Desk<'_>, key: EntityKey, input: Input) -> Decision 
     }
     let mut family = Family::of(state, cx, &key, None, Vec::new());
     match family.takes(input) {
-        Ok(()) => {
-            family.goes_on();
-            let events = family.events;
-            Decision { events, subject: Some(Subject::Execution(key)), ..Decision::default() }
-        }
+        Ok(()) => family.decided(),
         Err(error) => refused(error),
     }
 }
@@ -243,9 +232,7 @@ pub(crate) fn follow(state: &State, cx: Desk<'_>, workspace: &Workspace, events:
     if state.execution(&key).is_none() {
         return events;
     }
-    let mut family = Family::of(state, cx, &key, None, events);
-    family.goes_on();
-    family.events
+    Family::of(state, cx, &key, None, events).decided().events
 }
 
 fn is_end_of_child(event: &Event) -> bool {
@@ -294,6 +281,13 @@ impl<'a> Family<'a> {
                 let _ = self.takes(input);
             }
         }
+    }
+
+    /// All that has happened, once it has heard of every end.
+    fn decided(mut self) -> Decision {
+        self.goes_on();
+        let subject = Some(Subject::Execution(self.key.clone()));
+        Decision { events: self.events, subject, ..Decision::default() }
     }
 
     /// The execution takes an input.
@@ -525,17 +519,11 @@ fn weight(event: &Event) -> usize {
         }
         What::TaskCompleted(e) => e.output.as_str().len(),
         What::ExecutionStarted(e) => e.input.as_str().len() + e.definition.as_str().len(),
-        What::ExecutionStepStarted(e) => e.over.iter().flatten().map(|item| item.as_str().len() + 1).sum(),
-        What::ExecutionStepCompleted(e) => e.output.as_ref().map_or(0, |json| json.as_str().len()),
-        What::ExecutionStepConsulted(e) => e.output.as_str().len(),
-        What::ExecutionStepAdvised(e) => e.advice.as_ref().map_or(0, |json| json.as_str().len()),
-        What::ExecutionSignalled(e) => e.payload.as_str().len(),
-        What::ExecutionCompleted(e) => e.output.as_ref().map_or(0, |json| json.as_str().len()),
         What::ApprovalRequired(e) => e.show.as_str().len() + 4_096,
         What::NegotiationOpened(_) | What::NegotiationDecided(_) | What::NegotiationFailed(_) => {
             event.public_value().map_or(0, |value| value.as_str().len())
         }
-        _ => 0,
+        what => carried_by(what),
     };
     carried + 640
 }

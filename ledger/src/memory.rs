@@ -326,7 +326,7 @@ fn imaged<T: Clone>(key: &EntityKey, kept: &Kept<T>) -> Box<EntityImage<T>> {
 
 /// The same, as it comes back from the image at `offset`.
 fn restored<T: Clone>(it: &EntityImage<T>, offset: u64) -> (EntityKey, Kept<T>) {
-    let key = EntityKey { workspace: it.workspace.clone(), id: it.id.clone() };
+    let key = EntityKey::of(&it.workspace, &it.id);
     (key, Kept { arrival: it.arrival, base: offset, state: it.state.clone() })
 }
 

@@ -275,15 +275,15 @@ impl State {
                 self.apply_to_negotiation((offset, step.place()), now, &key, what, moved);
             }
             What::WorkflowDefined(defined) => {
-                let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                let key = EntityKey::of(workspace, &event.entity);
                 self.apply_to_workflow((offset, step.place()), now, &key, defined, moved);
             }
             what if executions::is_about_one(what) => {
-                let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                let key = EntityKey::of(workspace, &event.entity);
                 self.apply_to_execution((offset, step.place()), now, &key, what, moved);
             }
             what if approvals::is_about_one(what) => {
-                let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                let key = EntityKey::of(workspace, &event.entity);
                 self.apply_to_approval((offset, step.place()), now, &key, what, moved);
             }
             _ => self.apply_to_task(offset, step, workspace, event, moved),
@@ -457,9 +457,7 @@ impl State {
             };
             let negotiation =
                 Thing::Negotiation(NegotiationKey { workspace: workspace.clone(), negotiation: id.clone() });
-            let of = |thing: fn(EntityKey) -> Thing| {
-                Some(thing(EntityKey { workspace: workspace.clone(), id: id.clone() }))
-            };
+            let of = |thing: fn(EntityKey) -> Thing| Some(thing(EntityKey::of(workspace, id)));
             let flow = [of(Thing::Workflow), of(Thing::Execution), of(Thing::Approval)];
             let things = [Some(task), agent(), Some(negotiation)].into_iter().chain(flow);
             let bases = things.flatten().filter_map(|thing| self.base_of(&thing));

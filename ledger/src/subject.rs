@@ -18,6 +18,13 @@ pub struct EntityKey {
     pub id: EntityId,
 }
 
+impl EntityKey {
+    /// Of this id in this workspace.
+    pub fn of(workspace: &Workspace, id: &EntityId) -> EntityKey {
+        EntityKey { workspace: workspace.clone(), id: id.clone() }
+    }
+}
+
 /// The entity that an answer shows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {

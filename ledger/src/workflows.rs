@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use synod_protocol::event::{Event, What};
 use synod_protocol::workflow::{DefineWorkflow, Workflow as View, WorkflowDefined};
-use synod_protocol::{Code, Error, Json, Timestamp};
+use synod_protocol::{Code, Error, Id, Json, Timestamp};
 use synod_workflow::Workflow;
 use synod_workflow::source::Format;
 
@@ -119,10 +119,8 @@ pub(crate) fn defined(state: &State, key: EntityKey, command: &DefineWorkflow) -
         Ok(workflow) => workflow,
         Err(error) => return refused(error),
     };
-    let id = &workflow.definition().id;
-    if *id != *command.workflow_id.as_str() {
-        let why = format!("the definition is of workflow {id}, the command of {}", command.workflow_id);
-        return refused(Error::invalid(why).with_field("/workflow_id"));
+    if let Err(error) = is_of(&workflow, &command.workflow_id) {
+        return refused(error);
     }
     let known = state.workflow(&key);
     if known.is_some_and(|known| known.defined.hash == workflow.hash()) {
@@ -138,6 +136,19 @@ pub(crate) fn defined(state: &State, key: EntityKey, command: &DefineWorkflow) -
     Decision { events, subject: Some(Subject::Workflow(key)), ..Decision::default() }
 }
 
+/// Whether a definition is of the workflow that a command names.
+///
+/// # Errors
+/// It is of another.
+pub(crate) fn is_of(workflow: &Workflow, named: &Id) -> Result<(), Error> {
+    let id = &workflow.definition().id;
+    if *id == *named.as_str() {
+        return Ok(());
+    }
+    let why = format!("the definition is of workflow {id}, the command of {named}");
+    Err(Error::invalid(why).with_field("/workflow_id"))
+}
+
 /// The definition that an execution is to keep to.
 ///
 /// # Errors
@@ -149,7 +160,11 @@ pub(crate) fn definition_for(
     hash: Option<&str>,
 ) -> Result<Workflow, Error> {
     let fits = |found: &Workflow| hash.is_none_or(|hash| found.hash() == hash);
-    let own = state.workflow(workflow).map(|known| read_definition(&known.defined.definition));
+    // Parsed once for all executions in memory that keep to it.
+    let own = state.workflow(workflow).map(|known| match state.definitions.get(&known.defined.hash) {
+        Some(parsed) => Ok(parsed.clone()),
+        None => read_definition(&known.defined.definition),
+    });
     if let Some(Ok(own)) = own
         && fits(&own)
     {

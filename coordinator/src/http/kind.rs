@@ -124,7 +124,7 @@ impl Kind {
         wait: Duration,
     ) -> Result<Json, Error> {
         let workspace = &caller.workspace;
-        let subject = (self.subject)(EntityKey { workspace: workspace.clone(), id: id.clone() });
+        let subject = (self.subject)(EntityKey::of(workspace, id));
         door::entity(shared, (workspace, id), &self.location(id), &subject, (wait, caller.came)).await
     }
 

@@ -58,7 +58,7 @@ pub(crate) async fn list_steps(
         path.push_str(&format!("&cursor={}", door::escaped(cursor)));
     }
     let workspace = &caller.workspace;
-    let key = EntityKey { workspace: workspace.clone(), id: execution.clone() };
+    let key = EntityKey::of(workspace, &execution);
     let shard = topics::partition(execution.root().as_bytes(), shared.config.partitions);
     let here = || in_memory(&shared, shard, &key, after.clone(), limit);
     match door::of_owner(&shared, shard, workspace, &path, caller.came, here).await {

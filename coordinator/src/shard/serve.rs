@@ -282,7 +282,7 @@ impl<'a> Serving<'a> {
                     metrics::counter!(names::EXECUTIONS_STARTED_TOTAL).increment(1);
                 }
                 What::ExecutionCompleted(_) | What::ExecutionFailed(_) | What::ExecutionCancelled(_) => {
-                    let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                    let key = EntityKey::of(workspace, &event.entity);
                     self.execution_ended(&key);
                     self.tell_waiters(&Subject::Execution(key));
                 }
@@ -297,7 +297,7 @@ impl<'a> Serving<'a> {
                 | What::ApprovalTimedOut(ended) => {
                     let status = ended.status.as_str();
                     metrics::counter!(names::APPROVALS_ENDED_TOTAL, "status" => status).increment(1);
-                    let key = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+                    let key = EntityKey::of(workspace, &event.entity);
                     if let Some(it) = self.owner.state().approval(&key) {
                         self.shared.statistics.approval_ended(workspace, it);
                     }

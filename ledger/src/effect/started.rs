@@ -51,7 +51,7 @@ impl Writer<'_> {
         workspace: &Workspace,
     ) -> Option<Effect> {
         let key = step.saved_as.as_ref()?.parse().ok()?;
-        let execution = EntityKey { workspace: workspace.clone(), id: event.entity.clone() };
+        let execution = EntityKey::of(workspace, &event.entity);
         let run = self.state.execution(&execution);
         let value = step.output.clone().or_else(|| run?.result_of(&step.step, &step.items))?;
         let put = Box::new(Put::of(value));

@@ -306,8 +306,13 @@ impl<'r> Draft<'r> {
 
 /// What an event takes in a record of the ledger, in bytes, about.
 fn bytes(what: &What) -> usize {
+    320 + carried_by(what)
+}
+
+/// What an event of a run carries, in bytes; what it began with is not counted.
+pub fn carried_by(what: &What) -> usize {
     let said = |json: &Option<Json>| json.as_ref().map_or(0, len);
-    320 + match what {
+    match what {
         What::ExecutionStepStarted(e) => e.over.iter().flatten().map(|item| len(item) + 1).sum(),
         What::ExecutionStepCompleted(e) => said(&e.output),
         What::ExecutionStepConsulted(e) => len(&e.output),

@@ -31,7 +31,7 @@ mod view;
 mod words;
 
 pub use child::{Child, ChildKind};
-pub use decide::BYTES;
+pub use decide::{BYTES, carried_by};
 pub use words::{Ask, Input, Opening, Outcome, Request, Revision};
 
 use crate::workflow::Workflow;
