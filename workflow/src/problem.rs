@@ -52,11 +52,13 @@ impl From<Unreadable> for Problems {
 pub(crate) struct Finds<'a> {
     root: &'a Node,
     found: Vec<Problem>,
+    /// Of those found, the values out of their limits: all else can be checked in spite of them.
+    out_of_limits: usize,
 }
 
 impl<'a> Finds<'a> {
     pub(crate) fn new(root: &'a Node) -> Finds<'a> {
-        Finds { root, found: Vec::new() }
+        Finds { root, found: Vec::new(), out_of_limits: 0 }
     }
 
     /// Something is wrong at a pointer.
@@ -100,8 +102,16 @@ impl<'a> Finds<'a> {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.found.is_empty()
+    /// Looks for values out of their limits.
+    pub(crate) fn limits(&mut self, look: impl FnOnce(&mut Self)) {
+        let before = self.found.len();
+        look(self);
+        self.out_of_limits += self.found.len() - before;
+    }
+
+    /// Whether everything could be read, be it within its limits or not.
+    pub(crate) fn is_read(&self) -> bool {
+        self.found.len() == self.out_of_limits
     }
 
     /// What was found, in the order of the text.

@@ -504,6 +504,7 @@ impl Book {
         self.out_of_time |= behind;
         let mut retries = false;
         if self.is_late(&key, Some(&e.error), child.as_ref(), now)? {
+            // Whatever came of it counts no more.
         } else if status == StepStatus::FallingBack {
             let fallback = self.shape.node(&key.0)?.fallback.clone().unwrap_or_default();
             let fallback = self.shape.seen_from(&fallback, &key.1);

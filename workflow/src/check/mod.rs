@@ -15,10 +15,10 @@ use crate::problem::Finds;
 use crate::workflow::Outline;
 
 pub(crate) fn all(definition: &Definition, outline: &Outline, graph: &Graph, finds: &mut Finds<'_>) {
-    // Where a step could not be read, references to it would be called unknown. Limits of steps were looked at while reading.
-    let complete = finds.is_empty();
-    limits::run(definition, finds);
-    if !complete {
+    // Limits of steps were looked at while reading.
+    finds.limits(|finds| limits::run(definition, finds));
+    // Where a step could not be read, references to it would be called unknown.
+    if !finds.is_read() {
         return;
     }
     order::all(definition, outline, graph, finds);

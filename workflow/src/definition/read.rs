@@ -118,7 +118,7 @@ impl Steps {
             save_as,
             kind: kind?,
         };
-        crate::check::limits_of(&step, &pointer, finds);
+        finds.limits(|finds| crate::check::limits_of(&step, &pointer, finds));
         Some(step)
     }
 

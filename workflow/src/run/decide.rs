@@ -70,7 +70,8 @@ impl Run {
         Ok((run, outcome))
     }
 
-    /// What an input does; `self` is changed by it, so that a working copy is what it should be called on.
+    /// What an input does; `self` is changed by it, so that a working copy is what it should be called on. To cancel what is
+    /// cancelled, pause what is paused or resume what goes on does nothing.
     ///
     /// # Errors
     /// Nothing follows from it, and nothing was changed: `invalid_transition` with the status that stands in the way,
@@ -85,6 +86,13 @@ impl Run {
     /// As [`Run::decide`].
     pub fn decide_after(&mut self, now: Timestamp, input: Input, taken: usize) -> Result<Outcome, Error> {
         let status = self.status;
+        // Asked for twice, it is as if asked for once.
+        match (&input, status) {
+            (Input::Cancel { .. }, ExecutionStatus::Cancelled)
+            | (Input::Pause { .. }, ExecutionStatus::Paused)
+            | (Input::Resume, ExecutionStatus::Running) => return Ok(Outcome::default()),
+            _ => {}
+        }
         if status.is_final() && !matches!(input, Input::Retry { .. }) {
             return Err(Error::invalid_transition("the execution is over", status.as_str()));
         }
@@ -106,18 +114,14 @@ impl Run {
             Input::Signal { name, payload } => draft.signal(name, payload)?,
             Input::Due => draft.due(),
             Input::GoOn => {}
-            Input::Pause { reason } if status == ExecutionStatus::Running => {
+            Input::Pause { reason } => {
                 let reason = reason.or_else(|| Some("somebody said so".to_owned()));
                 let stands = draft.stands(ExecutionStatus::Paused, reason);
                 draft.record(What::ExecutionPaused(stands));
             }
-            Input::Resume if status == ExecutionStatus::Paused => {
+            Input::Resume => {
                 let stands = draft.stands(ExecutionStatus::Running, None);
                 draft.record(What::ExecutionResumed(stands));
-            }
-            Input::Pause { .. } | Input::Resume => {
-                let message = format!("the execution is {}", status.as_str());
-                return Err(Error::invalid_transition(message, status.as_str()));
             }
             Input::Cancel { reason } => {
                 let why = reason.map(|reason| failure("cancelled", reason));
@@ -160,6 +164,9 @@ impl<'r> Draft<'r> {
                 self.end_at_top(end);
             } else if let Some(key) = self.run.next_over().cloned() {
                 self.say_end(&key);
+            } else if self.is_out_of_time() {
+                // What begins now would end at once; a result that came in time but late to us is taken all the same.
+                self.end_out_of_time();
             } else if let Some(key) = self.run.next_ready().cloned() {
                 self.consider(&key);
             } else {
@@ -167,6 +174,15 @@ impl<'r> Draft<'r> {
             }
         }
         self.out
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.run.deadline().is_some_and(|at| at <= self.now)
+    }
+
+    fn end_out_of_time(&mut self) {
+        let why = failure("deadline_exceeded", "the time of the execution is up");
+        self.end_run(ExecutionStatus::Failed, None, Some(why));
     }
 
     fn is_enough(&self) -> bool {
@@ -215,9 +231,8 @@ impl<'r> Draft<'r> {
 
     /// Everything that is due, as far as one input goes; the rest is due still.
     fn due(&mut self) {
-        if self.run.deadline().is_some_and(|at| at <= self.now) {
-            let why = failure("deadline_exceeded", "the time of the execution is up");
-            return self.end_run(ExecutionStatus::Failed, None, Some(why));
+        if self.is_out_of_time() {
+            return self.end_out_of_time();
         }
         for key in self.run.due(self.now, EVENTS) {
             if self.is_enough() {
@@ -274,7 +289,7 @@ impl<'r> Draft<'r> {
             let message = format!("the step is {status}; only one that failed for good is retried");
             return Err(Error::invalid_transition(message, &status));
         }
-        if run.deadline().is_some_and(|deadline| deadline <= self.now) {
+        if self.is_out_of_time() {
             let message = "the time of the execution is up; start another";
             return Err(Error::invalid_transition(message, status.as_str()));
         }

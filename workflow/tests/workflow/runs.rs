@@ -210,6 +210,17 @@ fn waits_signals_limits_and_deadlines() {
     let mut run = Driven::new("{id: w, deadline_ms: 50, steps: [{id: a, task: {capability: c}}]}", json!({}));
     run.tick();
     assert_eq!((run.why(), run.taken_back.len()), ("deadline_exceeded".to_owned(), 1));
+    let text = "{id: w, deadline_ms: 50, steps: [{id: a, task: {capability: c}}, {id: b, depends_on: [a], task: {capability: c}}]}";
+    let mut run = Driven::new(text, json!({}));
+    run.now = 1_050;
+    run.done("a", json!(1));
+    assert_eq!((run.why(), run.asked.len()), ("deadline_exceeded".to_owned(), 1), "no time for another step");
+    assert_eq!(run.is("a"), Some(StepStatus::Completed), "what was done is kept");
+    let mut run = Driven::new(text, json!({}));
+    run.done("a", json!(1));
+    run.now = 1_050;
+    run.done("b", json!(1));
+    assert_eq!(run.status(), ExecutionStatus::Completed, "nothing is left to do");
     let mut run =
         Driven::new("{id: w, steps: [{id: u, wait: {until: \"'1970-01-01T00:00:05Z'\"}}]}", json!({}));
     run.tick();
@@ -250,9 +261,11 @@ fn concurrency_budget_pause_and_cancel() {
     assert_eq!(run.view().paused_because.as_deref(), Some("lunch"));
     run.done("a", json!(1));
     assert_eq!(run.under_way(), ["b"], "paused");
-    assert_eq!(run.take(Input::Pause { reason: None }).unwrap_err().status.as_deref(), Some("paused"));
+    assert_eq!(run.take(Input::Pause { reason: Some("tea".into()) }).unwrap(), [], "it is paused");
+    assert_eq!(run.view().paused_because.as_deref(), Some("lunch"));
     run.take(Input::Resume).unwrap();
     assert_eq!(run.under_way(), ["b", "d"]);
+    assert_eq!(run.take(Input::Resume).unwrap(), [], "it goes on");
     let whats = run.take(Input::Cancel { reason: None }).unwrap();
     assert_eq!(
         (whats.len(), run.taken_back.len()),
@@ -260,6 +273,8 @@ fn concurrency_budget_pause_and_cancel() {
         "it starts nothing, and says in one event that it is over"
     );
     assert_eq!((run.status(), run.under_way().len()), (ExecutionStatus::Cancelled, 0));
+    assert_eq!(run.take(Input::Cancel { reason: None }).unwrap(), [], "it is cancelled");
+    assert_eq!(run.take(Input::Pause { reason: None }).unwrap_err().status.as_deref(), Some("cancelled"));
     let mut run = Driven::new(&text("budget: {steps: 2},"), json!({}));
     assert_eq!((run.status(), run.under_way().len()), (ExecutionStatus::Paused, 2));
     run.done("a", json!(1));
