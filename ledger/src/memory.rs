@@ -64,9 +64,12 @@ pub struct Moved {
 /// What stays in memory. Owners that differ in it agree on everything else.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Keep {
-    /// How long an ended task stays at most, in milliseconds.
+    /// How long an ended task or negotiation stays at most, in milliseconds.
     pub ended_ms: u64,
-    /// What the ended tasks may weigh together, in bytes; the oldest make room.
+    /// How long an ended execution or approval stays at most, in milliseconds: a person may come back to it, to retry a step or
+    /// to ask once more, and finds it in lists.
+    pub runs_ms: u64,
+    /// What the ended ones of a kind may weigh together, in bytes; the oldest make room.
     pub ended_bytes: usize,
     /// Which commands are remembered.
     pub window: Window,
@@ -74,7 +77,7 @@ pub struct Keep {
 
 impl Default for Keep {
     fn default() -> Keep {
-        Keep { ended_ms: 600_000, ended_bytes: 1 << 20, window: Window::default() }
+        Keep { ended_ms: 600_000, runs_ms: 86_400_000, ended_bytes: 1 << 20, window: Window::default() }
     }
 }
 
@@ -296,17 +299,17 @@ impl State {
             let key = key.clone();
             moved.push(Moved { from: self.remove_task(&key), to: None });
         }
-        let (ended_ms, ended_bytes) = (self.keep.ended_ms, self.keep.ended_bytes);
+        let Keep { ended_ms, runs_ms, ended_bytes, .. } = self.keep;
         for (key, base, _) in self.negotiations.forget(self.now, ended_ms, ended_bytes) {
             self.by_base.remove(&(base, Thing::Negotiation(key)));
             moved.push(gone(base));
         }
-        for (key, base, run) in self.executions.forget(self.now, ended_ms, ended_bytes) {
+        for (key, base, run) in self.executions.forget(self.now, runs_ms, ended_bytes) {
             self.definitions.leave(run.workflow().hash());
             self.by_base.remove(&(base, Thing::Execution(key)));
             moved.push(gone(base));
         }
-        for (key, base, _) in self.approvals.forget(self.now, ended_ms, ended_bytes) {
+        for (key, base, _) in self.approvals.forget(self.now, runs_ms, ended_bytes) {
             self.by_base.remove(&(base, Thing::Approval(key)));
             moved.push(gone(base));
         }

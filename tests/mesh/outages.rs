@@ -83,7 +83,7 @@ pub(super) async fn check_ledger(client: &Client, tasks: &[String]) {
     let mut positions = BTreeSet::new();
     for shard in 0..8 {
         // Everything that has ended stays in memory, to be looked at.
-        let keep = Keep { ended_ms: u64::MAX, ended_bytes: usize::MAX, ..Keep::default() };
+        let keep = Keep { ended_ms: u64::MAX, runs_ms: u64::MAX, ended_bytes: usize::MAX, ..Keep::default() };
         let (mut fold, mut counting) = (Fold::whole(keep), Counting::default());
         for record in client.partition(topics::LEDGER, shard).await {
             let offset = record.offset.unsigned_abs();

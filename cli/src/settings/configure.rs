@@ -1,6 +1,6 @@
 //! What the settings mean to a coordinator, wherever it runs.
 
-use super::Settings;
+use super::{Settings, Span};
 use synod_coordinator::{CoordinatorConfig, SnapshotPolicy};
 use synod_infra::primitives::queues::QueueLimits;
 use synod_ledger::Keep;
@@ -9,13 +9,13 @@ use synod_protocol::primitives::memory::MemoryLimits;
 impl Settings {
     /// The configuration with what the settings say of it.
     pub fn configure(&self, config: CoordinatorConfig) -> CoordinatorConfig {
-        let ended_kept = self.ended_kept.value.0.unwrap_or_default();
-        let ended_ms = u64::try_from(ended_kept.as_millis()).unwrap_or(u64::MAX);
+        let ms = |kept: &Span| u64::try_from(kept.0.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+        let (ended_ms, runs_ms) = (ms(&self.ended_kept.value), ms(&self.runs_kept.value));
         CoordinatorConfig {
             partitions: self.partitions.value,
             live_bytes: self.live_mib.value << 20,
             image_within: self.image_within.value,
-            keep: Keep { ended_ms, ..Keep::default() },
+            keep: Keep { ended_ms, runs_ms, ..Keep::default() },
             view_kept: self.view_kept.value.0,
             view_bytes: self.view_mib.value << 20,
             ledger_kept: self.ledger_kept.value.0,

@@ -65,6 +65,8 @@ pub struct Settings {
     pub live_mib: Setting<usize>,
     /// How long ended tasks stay in memory at most, up to a week.
     pub ended_kept: Setting<Span>,
+    /// How long ended executions and approvals stay in memory at most, up to a week.
+    pub runs_kept: Setting<Span>,
     /// How long the view of an ended task stays in Redis.
     pub view_kept: Setting<Span>,
     /// MiB that the views of one shard's ended tasks may take in Redis.
@@ -185,6 +187,7 @@ pub(crate) const KEYS: [Key; 37] = [
     key("image_within", "SYNOD_IMAGE_WITHIN", "20000"),
     key("live_mib", "SYNOD_LIVE_MIB", "128"),
     key("ended_kept", "SYNOD_ENDED_KEPT", "10m"),
+    key("runs_kept", "SYNOD_RUNS_KEPT", "1d"),
     key("view_kept", "SYNOD_VIEW_KEPT", "1h"),
     key("view_mib", "SYNOD_VIEW_MIB", "32"),
     key("ledger_kept", "SYNOD_LEDGER_KEPT", "7d"),
@@ -255,6 +258,7 @@ impl Settings {
             image_within: sources.get("image_within", |text| value::within(text, 100, 1_000_000))?,
             live_mib: sources.get("live_mib", |text| value::within(text, 1, 65_536))?,
             ended_kept: sources.get("ended_kept", |text| Span::of_at_most(text, WEEK))?,
+            runs_kept: sources.get("runs_kept", |text| Span::of_at_most(text, WEEK))?,
             view_kept: sources.get("view_kept", |text| text.parse())?,
             view_mib: sources.get("view_mib", |text| value::within(text, 1, 65_536))?,
             ledger_kept: sources.get("ledger_kept", |text| text.parse())?,
@@ -302,6 +306,7 @@ impl Settings {
             row("image_within", &self.image_within),
             row("live_mib", &self.live_mib),
             row("ended_kept", &self.ended_kept),
+            row("runs_kept", &self.runs_kept),
             row("view_kept", &self.view_kept),
             row("view_mib", &self.view_mib),
             row("ledger_kept", &self.ledger_kept),

@@ -77,6 +77,9 @@ pub struct Flags {
     /// How long ended tasks stay in memory, as 10m [env: SYNOD_ENDED_KEPT]
     #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
     pub ended_kept: Option<String>,
+    /// How long ended executions and approvals stay in memory, as 1d [env: SYNOD_RUNS_KEPT]
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub runs_kept: Option<String>,
     /// How long the views of ended tasks stay in Redis, as 1h or forever [env: SYNOD_VIEW_KEPT]
     #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
     pub view_kept: Option<String>,
@@ -177,6 +180,7 @@ impl Flags {
             "image_within" => &self.image_within,
             "live_mib" => &self.live_mib,
             "ended_kept" => &self.ended_kept,
+            "runs_kept" => &self.runs_kept,
             "view_kept" => &self.view_kept,
             "view_mib" => &self.view_mib,
             "balance" => &self.balance,

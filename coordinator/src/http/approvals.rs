@@ -153,7 +153,7 @@ impl ListParams {
     }
 }
 
-/// Approvals in memory (pending ones, and ended ones within the deduplication window), in order of their ids.
+/// Approvals in memory (pending ones, and ended ones for as long as `runs_kept` says), in order of their ids.
 #[utoipa::path(get, path = "/v1/approvals", params(ListParams), responses(
     (status = 200, description = "`{\"items\": [approval], \"next_cursor\"}`", body = serde_json::Value),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),

@@ -122,7 +122,7 @@ pub(crate) struct ListParams {
     cursor: Option<String>,
 }
 
-/// Executions in memory (live ones, and ended ones within the deduplication window), in short, in order of their ids.
+/// Executions in memory (live ones, and ended ones for as long as `runs_kept` says), in short, in order of their ids.
 #[utoipa::path(get, path = "/v1/executions", params(ListParams), responses(
     (status = 200, description = "`{\"items\": [execution], \"next_cursor\"}`", body = serde_json::Value),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),

@@ -128,7 +128,7 @@ async fn folded(
     (first, offset): (u64, u64),
     enough: impl Fn(&State) -> bool,
 ) -> Result<State, Error> {
-    let keep = Keep { ended_ms: u64::MAX, ended_bytes: usize::MAX, ..Keep::default() };
+    let keep = Keep { ended_ms: u64::MAX, runs_ms: u64::MAX, ended_bytes: usize::MAX, ..Keep::default() };
     let mut fold = Fold::from_floor(keep, first);
     let mut trouble = None;
     let readers = shared.kafka.archive.lock().await;

@@ -2,7 +2,7 @@
 
 use crate::shard::{Shard, refused, taken};
 use serde_json::{Value, json};
-use synod_ledger::{EntityKey, Input, Past, Released, Subject};
+use synod_ledger::{EntityKey, Input, Keep, Past, Released, Subject};
 use synod_protocol::{Code, Workspace};
 
 const DECIDE: &str = "synod.approval.decide";
@@ -52,7 +52,7 @@ fn it_is_asked_for_once_and_known_again() {
     assert_eq!(refused(&shard.ask(DECIDE, &decision("nobody", "anna", "approve"))), (Code::NotFound, None));
     // Once it has left memory the shell finds it again.
     taken(&shard.ask(DECIDE, &decision("a", "anna", "approve")));
-    shard.wait(700_000);
+    shard.wait(Keep::default().runs_ms + 1);
     request(&mut shard, "b", &json!({}));
     assert!(shard.owner.state().approval(&key("a")).is_none());
     shard.happen_asked("synod.approval.request", &body);

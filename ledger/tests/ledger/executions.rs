@@ -1,8 +1,8 @@
 //! Executions as entities: their children, what one step does to all of them, and that no owner's death changes how they end.
 
-use crate::shard::{CEILINGS, Shard, refused, registration, start, taken};
+use crate::shard::{CEILINGS, Shard, refused, registration, start, taken, task_key};
 use serde_json::{Value, json};
-use synod_ledger::{EntityKey, Subject};
+use synod_ledger::{EntityKey, Keep, Subject};
 use synod_protocol::{Code, Workspace};
 
 const START: &str = "synod.execution.start";
@@ -234,12 +234,29 @@ fn one_that_is_about_to_leave_memory_is_taken_up_again_all_the_same() {
     let mut shard = crew();
     begin(&mut shard, LINE, &json!({"n": 1}));
     failed(&mut shard, "e:a", false);
-    shard.wait(3_600_000);
+    shard.wait(Keep::default().runs_ms + 1);
     assert_eq!(status(&shard, "e"), "failed");
     taken(&shard.ask("synod.execution.retry", &json!({"execution_id": "e", "step": "a"})));
     assert_eq!(status(&shard, "e"), "running");
     done(&mut shard, "e:a:2", &json!({"n": 5}));
     assert_eq!(given(&shard, "e:b"), json!({"twice": 10}));
+}
+
+/// Its tasks have long left memory when somebody comes in the morning; it has not.
+#[test]
+fn one_that_failed_is_taken_up_again_for_a_day() {
+    let mut shard = crew();
+    begin(&mut shard, LINE, &json!({"n": 1}));
+    failed(&mut shard, "e:a", false);
+    shard.wait(Keep::default().runs_ms);
+    shard.submit("u", &json!({})).unwrap();
+    assert!(shard.owner.state().task(&task_key("e:a")).is_none(), "a task that ended");
+    taken(&shard.ask("synod.execution.retry", &json!({"execution_id": "e", "step": "a"})));
+    failed(&mut shard, "e:a:2", false);
+    assert_eq!(status(&shard, "e"), "failed");
+    shard.wait(Keep::default().runs_ms + 1);
+    shard.submit("v", &json!({})).unwrap();
+    assert!(shard.owner.state().execution(&key("e")).is_none(), "a day later");
 }
 
 #[test]

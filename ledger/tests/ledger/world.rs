@@ -281,7 +281,7 @@ impl World {
 
     /// Small: everything is imaged soon and forgotten soon.
     fn keep(&self) -> Keep {
-        Keep { ended_ms: self.ended_ms, ended_bytes: 20_000, ..Keep::default() }
+        Keep { ended_ms: self.ended_ms, runs_ms: self.ended_ms, ended_bytes: 20_000, ..Keep::default() }
     }
 
     /// Epoch and number of the last record that counts.

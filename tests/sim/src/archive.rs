@@ -97,7 +97,7 @@ impl Archive<'_> {
 
     /// What a fold from `first` knows once this is so.
     fn folded(&self, first: u64, enough: impl Fn(&State) -> bool) -> Result<State, Error> {
-        let keep = Keep { ended_ms: u64::MAX, ended_bytes: usize::MAX, ..Keep::default() };
+        let keep = Keep { ended_ms: u64::MAX, runs_ms: u64::MAX, ended_bytes: usize::MAX, ..Keep::default() };
         let mut fold = Fold::from_floor(keep, first);
         for offset in first..self.ledger.end() {
             let Some((_, bytes)) = self.ledger.get(offset) else { break };

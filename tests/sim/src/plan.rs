@@ -223,6 +223,7 @@ impl Plan {
             image_within: [2, 5, 10, 30, 1_000][rng.index(5)],
             keep: Keep {
                 ended_ms: [0, 200, 2_000, 600_000][rng.index(4)],
+                runs_ms: [0, 200, 2_000, 600_000][rng.index(4)],
                 window: window(rng),
                 ..Keep::default()
             },
