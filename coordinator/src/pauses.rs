@@ -5,8 +5,9 @@
 
 use crate::fleet::{Inside, SharedFleet};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use synod_fleet::{AgentKey, Choice, Departure, Fleet, Need, RuleError};
+use synod_infra::telemetry::names;
 use synod_protocol::command::Delivery;
 use synod_protocol::command::PauseMode;
 use synod_protocol::track::WorkRecord;
@@ -80,7 +81,13 @@ impl SharedFleet {
 impl Fleet for Inside {
     fn choose(&self, need: &Need<'_>) -> Option<Choice> {
         let is_paused = self.pauses.covering(need.workspace, need.capability).next().is_some();
-        if is_paused { None } else { self.registry.choose(need) }
+        if is_paused {
+            return None;
+        }
+        let began = Instant::now();
+        let choice = self.registry.choose(need);
+        metrics::histogram!(names::CHOICE_SECONDS).record(began.elapsed());
+        choice
     }
 
     fn check_rule(&self, name: &str) -> Result<(), RuleError> {

@@ -9,17 +9,21 @@
 //! What stays behind is what no mesh forgets at once: ended tasks in its history, and the topic
 //! `synod.reply.validate`, which all runs share.
 
+mod breaker;
 mod broken;
 mod changes;
 mod choice;
 mod codecs;
 mod doors;
+mod figures;
 mod happened;
 mod history;
 mod leases;
 mod letters;
 mod loss;
+mod junit;
 mod negotiations;
+mod protocols;
 mod queues;
 mod reach;
 mod refusals;
@@ -29,10 +33,13 @@ mod shards;
 mod site;
 mod staff;
 mod state;
+mod takeover;
 mod tasks;
 mod workflows;
 
 pub use broken::Broken;
+pub use figures::{Figure, Goal};
+pub use junit::junit;
 pub use site::Site;
 
 use futures::FutureExt as _;
@@ -68,7 +75,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 46] = [
+const PROMISES: [Check; 50] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
@@ -110,6 +117,7 @@ const PROMISES: [Check; 46] = [
     Check { name: "a receipt that is over is fenced", run: |site| queues::fenced(site).boxed() },
     Check { name: "an agent's memory is handed over", run: |site| queues::remembered(site).boxed() },
     Check { name: "a vote is sealed, and decided once", run: |site| negotiations::vote(site).boxed() },
+    Check { name: "every protocol decides as it says", run: |site| protocols::each(site).boxed() },
     Check { name: "without a quorum nothing is decided", run: |site| negotiations::quorum(site).boxed() },
     Check { name: "a certificate is recomputed", run: |site| negotiations::certificate(site).boxed() },
     Check { name: "a decision starts what it should", run: |site| negotiations::then(site).boxed() },
@@ -120,7 +128,17 @@ const PROMISES: [Check; 46] = [
     Check { name: "the ledger tells a task's life", run: |site| history::life(site).boxed() },
     Check { name: "a dead letter is redriven, and put away", run: |site| letters::round_trip(site).boxed() },
     Check { name: "a killed agent's work goes to another", run: |site| loss::killed(site).boxed() },
+    Check { name: "a breaker opens, tries, and closes", run: |site| breaker::cycle(site).boxed() },
+    Check { name: "a killed coordinator's shards go on", run: |site| takeover::killed(site).boxed() },
+    Check { name: "Redis is wiped, and all is there again", run: |site| takeover::wiped(site).boxed() },
     Check { name: "the ledger replays clean", run: |site| history::replays(site).boxed() },
+];
+
+/// What measures headline figures; those of some promises come with their check.
+const MEASURES: [Check; 3] = [
+    Check { name: "figures of the bus", run: |site| figures::bus(site).boxed() },
+    Check { name: "figures of Redis", run: |site| figures::redis(site).boxed() },
+    Check { name: "figures of a coordinator", run: |site| figures::coordinator(site).boxed() },
 ];
 
 /// How a check came out.
@@ -133,12 +151,14 @@ pub enum Mark {
     Fail,
     /// It cannot be checked here.
     NotApplicable,
+    /// A figure that nothing was to be judged by.
+    Measured,
 }
 
 /// One line of the answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Which promise.
+    /// Which promise, or which figure.
     pub check: &'static str,
     /// How it came out.
     pub result: Mark,
@@ -146,12 +166,51 @@ pub struct Row {
     pub why: String,
     /// How long it took.
     pub duration_ms: f64,
+    /// What was measured, where this is a figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figure: Option<Figure>,
 }
 
-/// Runs every check, one after the other; `each` is told as they come out. What cannot be reached breaks
-/// every promise: the rest is not tried then.
-pub async fn run_all(site: &Site, mut each: impl FnMut(&Row)) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::with_capacity(REACH.len() + PROMISES.len());
+/// What is to be done with the headline figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Figures {
+    /// One that is not as promised fails
+    Judged,
+    /// They are told
+    Told,
+    /// They are not measured
+    Off,
+}
+
+/// Which checks are made.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Those whose names contain one of these; all, if there are none.
+    pub only: Vec<String>,
+    /// The figures.
+    pub figures: Figures,
+}
+
+impl Wanted {
+    fn has(&self, check: &Check) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| check.name.contains(part.as_str()))
+    }
+
+    fn checks(&self) -> Vec<&'static Check> {
+        let measures = MEASURES.iter().filter(|_| self.figures != Figures::Off);
+        PROMISES.iter().chain(measures).filter(|check| self.has(check)).collect()
+    }
+}
+
+/// The names of all checks, in their order.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    REACH.iter().chain(&PROMISES).chain(&MEASURES).map(|check| check.name)
+}
+
+/// Runs the checks that are wanted, one after the other, and tells the figures; `each` is told as they come out. What cannot
+/// be reached breaks every promise: the rest is not tried then.
+pub async fn run_all(site: &Site, wanted: &Wanted, mut each: impl FnMut(&Row)) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
     for check in &REACH {
         rows.push(run_one(check, site).await);
         rows.last().into_iter().for_each(&mut each);
@@ -161,14 +220,29 @@ pub async fn run_all(site: &Site, mut each: impl FnMut(&Row)) -> Vec<Row> {
         Some(check) => Some(format!("not checked, since this failed: {check}")),
         None => site.prepare().await.err().map(|broken| format!("not checked: {broken}")),
     };
-    for check in &PROMISES {
+    for check in wanted.checks() {
         rows.push(match &unable {
             None => run_one(check, site).await,
-            Some(why) => Row { check: check.name, result: Mark::Fail, why: why.clone(), duration_ms: 0.0 },
+            Some(why) => Row::of(check.name, Mark::Fail, why.clone()),
         });
         rows.last().into_iter().for_each(&mut each);
     }
+    let judged = wanted.figures == Figures::Judged;
+    rows.extend(site.figures().into_iter().filter(|_| wanted.figures != Figures::Off).map(|figure| {
+        let result = match (judged, figure.is_met()) {
+            (false, _) => Mark::Measured,
+            (true, true) => Mark::Pass,
+            (true, false) => Mark::Fail,
+        };
+        Row { figure: Some(figure.clone()), ..Row::of(figure.name, result, figure.to_string()) }
+    }));
     rows
+}
+
+impl Row {
+    fn of(check: &'static str, result: Mark, why: String) -> Row {
+        Row { check, result, why, duration_ms: 0.0, figure: None }
+    }
 }
 
 async fn run_one(check: &Check, site: &Site) -> Row {
@@ -181,7 +255,7 @@ async fn run_one(check: &Check, site: &Site) -> Row {
         Err(_) => (Mark::Fail, format!("no result within {} s", CHECK_WITHIN.as_secs())),
     };
     let duration_ms = (began.elapsed().as_micros() / 100) as f64 / 10.0;
-    Row { check: check.name, result, why, duration_ms }
+    Row { duration_ms, ..Row::of(check.name, result, why) }
 }
 
 /// Shorthand for a promise that held.

@@ -1,6 +1,6 @@
 //! Where the checks are made: clients of every kind, and an agent that answers what it is asked.
 
-use super::Broken;
+use super::{Broken, Figure};
 use super::replies::{self, ends, read_until};
 use super::staff::Staff;
 use crate::mesh::{Api, Ground};
@@ -35,14 +35,17 @@ pub struct Site {
     /// Who is to be taken out of the fleet at the end.
     made: Mutex<Vec<Id>>,
     staff: OnceCell<Staff>,
+    measured: Mutex<Vec<Figure>>,
+    disruptive: bool,
 }
 
 impl Site {
-    /// Connects to everything, without waiting for any of it.
+    /// Connects to everything, without waiting for any of it. `disruptive`: nobody else works on this mesh, so that a coordinator
+    /// may be killed and Redis be wiped; so it is with a mesh of our own.
     ///
     /// # Errors
     /// Settings that cannot be used at all; what cannot be reached is for the checks to find out.
-    pub fn open(ground: Ground) -> Result<Site, Broken> {
+    pub fn open(ground: Ground, disruptive: bool) -> Result<Site, Broken> {
         let random = uuid::Uuid::now_v7().simple().to_string();
         let run = format!("validate-{}", random.get(20..).unwrap_or(&random));
         let unusable = |error: &dyn std::fmt::Display| Error::new(Code::InvalidArgument, error.to_string());
@@ -62,6 +65,8 @@ impl Site {
             fresh: std::sync::atomic::AtomicU32::new(0),
             made: Mutex::default(),
             staff: OnceCell::new(),
+            measured: Mutex::default(),
+            disruptive: disruptive || ground.is_own(),
             ground,
         })
     }
@@ -73,6 +78,21 @@ impl Site {
     pub async fn prepare(&self) -> Result<(), Broken> {
         replies::make(&self.ground.topics()).await?;
         self.staff().await.map(drop)
+    }
+
+    /// Whether others would not be disturbed.
+    pub(super) fn may_disrupt(&self) -> bool {
+        self.disruptive
+    }
+
+    /// Something was measured.
+    pub(super) fn measured(&self, figure: Figure) {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner).push(figure);
+    }
+
+    /// What was measured, in its order.
+    pub(super) fn figures(&self) -> Vec<Figure> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The workspace that it works in.

@@ -2,8 +2,12 @@
 
 use super::Broken;
 use super::site::SOON;
-use agent_sdk::{Agent, AgentError, BuildError, Context, Json, Mesh, RunningAgent, TaskError};
+use agent_sdk::{
+    Agent, AgentError, Ballot, BuildError, Context, Json, Mesh, Question, RunningAgent, TaskError, Voter,
+};
+use futures::StreamExt as _;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use synod_protocol::Id;
 use tokio::sync::watch;
@@ -111,6 +115,83 @@ impl Rescuer {
 
     pub(super) async fn end(self) {
         end(self.0).await;
+    }
+}
+
+/// An agent that fails at everything until it is mended.
+pub(super) struct Moody {
+    agent: RunningAgent,
+    is_well: Arc<AtomicBool>,
+}
+
+impl Moody {
+    pub(super) async fn start(mesh: &Mesh, capability: &str, id: &str) -> Result<Moody, Broken> {
+        let is_well = Arc::new(AtomicBool::new(false));
+        let well = is_well.clone();
+        let agent = Agent::builder(id)
+            .capability(capability, move |_: Context, _: Json| {
+                let done = match well.load(Ordering::Relaxed) {
+                    true => Ok("done"),
+                    false => Err(TaskError::permanent("moody", "it fails until it is mended")),
+                };
+                std::future::ready(done)
+            })
+            .build(mesh)
+            .map_err(built)?;
+        Ok(Moody { agent: start(agent).await?, is_well })
+    }
+
+    pub(super) fn id(&self) -> &Id {
+        self.agent.id()
+    }
+
+    pub(super) fn mend(&self) {
+        self.is_well.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) async fn end(self) {
+        end(self.agent).await;
+    }
+}
+
+/// A hundred agents that echo, or how many it is said.
+pub(super) struct Crowd(Vec<RunningAgent>);
+
+impl Crowd {
+    pub(super) async fn start(mesh: &Mesh, capability: &str, ids: Vec<String>) -> Result<Crowd, Broken> {
+        let agent = |id: String| async move {
+            let agent = Agent::builder(id)
+                .capability(capability, |_: Context, input: Json| std::future::ready(Ok::<_, TaskError>(input)))
+                .invited_by(capability)
+                .voter(Agrees)
+                .build(mesh)
+                .map_err(built)?;
+            start(agent).await
+        };
+        let mut agents = Vec::new();
+        let mut starting = futures::stream::iter(ids.into_iter().map(agent)).buffer_unordered(8);
+        while let Some(started) = starting.next().await {
+            agents.push(started?);
+        }
+        drop(starting);
+        Ok(Crowd(agents))
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = &Id> {
+        self.0.iter().map(RunningAgent::id)
+    }
+
+    pub(super) async fn end(self) {
+        futures::future::join_all(self.0.into_iter().map(end)).await;
+    }
+}
+
+/// Votes for the first candidate.
+struct Agrees;
+
+impl Voter for Agrees {
+    async fn vote(&self, _: &Question, candidates: &[String]) -> Result<Option<Ballot>, TaskError> {
+        Ok(candidates.first().map(Ballot::choice))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::TelemetryError;
 use super::names;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 use std::time::Duration;
 
 /// How often histograms that nobody reads are folded, so that their samples do not pile up.
@@ -27,6 +28,7 @@ impl Metrics {
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(|_| TelemetryError::AlreadySet("metrics recorder"))?;
         names::describe_all();
+        Collector::default().describe();
         let upkeep = handle.clone();
         std::thread::Builder::new()
             .name("metrics-upkeep".to_owned())
@@ -40,8 +42,9 @@ impl Metrics {
         Ok(Metrics { handle })
     }
 
-    /// Everything measured so far, in the Prometheus text format.
+    /// Everything measured so far, in the Prometheus text format, and what this process uses now.
     pub fn render(&self) -> String {
+        Collector::default().collect();
         self.handle.render()
     }
 }

@@ -54,6 +54,8 @@ pub const EXECUTION_SECONDS: &str = "synod_execution_seconds";
 pub const APPROVALS_REQUIRED_TOTAL: &str = "synod_approvals_required_total";
 /// Approvals that ended; `status`.
 pub const APPROVALS_ENDED_TOTAL: &str = "synod_approvals_ended_total";
+/// Choosing an agent for one attempt, the whole fleet looked at.
+pub const CHOICE_SECONDS: &str = "synod_choice_seconds";
 /// Negotiations that ended; `status`, `protocol`.
 pub const NEGOTIATIONS_ENDED_TOTAL: &str = "synod_negotiations_ended_total";
 /// Negotiations that were opened; `protocol`.
@@ -105,6 +107,7 @@ const ALL: &[(&str, Kind, &str)] = &[
     (EXECUTION_SECONDS, Kind::Histogram, "From an execution's start to its end, by status"),
     (APPROVALS_REQUIRED_TOTAL, Kind::Counter, "Approvals that people were asked for"),
     (APPROVALS_ENDED_TOTAL, Kind::Counter, "Approvals that ended, by status"),
+    (CHOICE_SECONDS, Kind::Histogram, "Choosing an agent for one attempt"),
     (NEGOTIATIONS_ENDED_TOTAL, Kind::Counter, "Negotiations that ended, by status and protocol"),
     (NEGOTIATIONS_OPENED_TOTAL, Kind::Counter, "Negotiations that were opened, by protocol"),
     (NEGOTIATION_ROUNDS_TOTAL, Kind::Counter, "Rounds of negotiations that ended, by protocol"),
