@@ -56,7 +56,10 @@ impl FromStr for EventTypes {
             Err(Error::invalid(format!("{why}; {wanted}")).with_field("/type"))
         };
         if text.is_empty() || text.len() > TYPES_BYTES {
-            return refused(format!("a type of events has 1 to {TYPES_BYTES} bytes, this one {}", text.len()));
+            return refused(format!(
+                "a type of events has 1 to {TYPES_BYTES} bytes, this one {}",
+                text.len()
+            ));
         }
         if text.chars().any(char::is_control) {
             return refused("a type of events has no control characters".to_owned());

@@ -1,8 +1,8 @@
 //! One follower: from its position to now, and then on.
 
+use super::Happened;
 use super::hub::{Hub, Seat};
 use super::log::{self, Paging};
-use super::Happened;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,7 +169,7 @@ impl Following {
         for event in events {
             self.moved(partition, event.offset + 1);
             let is_ours = event.workspace == self.workspace
-                && self.filter.covers(&event.ty, Some(&event.subject).map(String::as_str));
+                && self.filter.covers(&event.ty, Some(event.subject.as_str()));
             if is_ours {
                 self.ready.push_back(Told { position: self.position.clone(), event });
             }

@@ -187,9 +187,8 @@ async fn run(hub: Arc<Hub>) {
 /// Reads a partition for ever.
 async fn read(hub: Arc<Hub>, partition: u32) {
     loop {
-        if let Err(error) = try_read(&hub, partition).await {
-            tracing::debug!(partition, %error, "events are not read");
-        }
+        let Err(error) = try_read(&hub, partition).await;
+        tracing::debug!(partition, %error, "events are not read");
         // Who follows reads the log, or waits.
         hub.put(partition, None);
         tokio::time::sleep(AGAIN).await;
@@ -235,10 +234,8 @@ async fn take(
     if records.is_empty() {
         return Ok(());
     }
-    let events: Vec<_> = records
-        .iter()
-        .map(|record| (record.offset.max(0).cast_unsigned(), sieve.take(record)))
-        .collect();
+    let events: Vec<_> =
+        records.iter().map(|record| (record.offset.max(0).cast_unsigned(), sieve.take(record))).collect();
     drop(records);
     {
         let mut state = hub.lock();

@@ -36,7 +36,8 @@ pub(super) fn position(ends: &[Watermarks], of: impl Fn(&Watermarks) -> i64) -> 
 /// with as little lost as possible.
 pub(super) fn check(position: &EventPosition, ends: &[Watermarks], only: Option<u32>) -> Result<(), Error> {
     if position.0.len() != ends.len() {
-        let said = format!("this position is of {} partitions, the mesh has {}", position.0.len(), ends.len());
+        let said =
+            format!("this position is of {} partitions, the mesh has {}", position.0.len(), ends.len());
         return Err(Error::invalid(format!("{said}: it came from another mesh")).with_field("/after"));
     }
     let kept = |offset: u64, log: &Watermarks| {

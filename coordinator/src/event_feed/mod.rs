@@ -15,7 +15,7 @@ mod follow;
 mod hub;
 mod log;
 
-pub(crate) use follow::{FollowError, Following, Told};
+pub(crate) use follow::{FollowError, Following};
 pub(crate) use hub::EventFeed;
 
 use std::collections::{HashMap, VecDeque};
@@ -167,7 +167,11 @@ mod tests {
         recent.add(21, Some(happened(21, 9_000)));
         assert!(recent.bytes <= 10_000 && recent.from > 10, "{}", recent.from);
         recent.add(22, Some(happened(22, 20_000)));
-        assert_eq!((recent.from, recent.bytes, recent.events.len()), (23, 0, 0), "larger than all that may be");
+        assert_eq!(
+            (recent.from, recent.bytes, recent.events.len()),
+            (23, 0, 0),
+            "larger than all that may be"
+        );
         (23..23 + BACK as u64 + 5).for_each(|offset| recent.add(offset, None));
         assert_eq!(recent.from, 23);
     }

@@ -38,8 +38,8 @@ pub(crate) struct StreamParams {
 }
 
 /// The events of the caller's workspace: WebSocket frames `{"position", "event"}`, or server-sent events whose `id` is the
-/// position and whose `data` is the event. Each event once, in order per shard. A quiet stream now and then says that it is
-/// there and where it is; a reader that is too slow is told so (`lagged`, with the position to go on from), and that is the end.
+/// position and whose `data` is the event. Each event once, in order per shard. First, and when it is quiet now and then, it
+/// says where it is, by a frame or an `id` without an event; a reader that is too slow is told so (`lagged`, with the position to go on from), and that is the end.
 #[utoipa::path(get, path = "/v1/events/stream", params(StreamParams), responses(
     (status = 101, description = "WebSocket frames", body = EventFrame),
     (status = 200, description = "Server-sent events; one named `lagged` or `error` is the last", content_type = "text/event-stream"),
@@ -62,7 +62,8 @@ pub(crate) async fn stream_events(
     }
     // Asked before it begins, so that a lost position is an answer and not the end of a stream.
     shared.event_feed.check(&filter, &position).await?;
-    tell(manner, shared.event_feed.follow(caller.workspace, filter, position), shared.closing.clone())
+    let following = shared.event_feed.follow(caller.workspace, filter, position);
+    tell(manner, Telling { following, has_begun: false }, shared.closing.clone())
 }
 
 /// Where it begins: what a client resumes from goes before what its first request asked for.
@@ -76,7 +77,9 @@ async fn begin(
             Err(Error::invalid("give either after or last").with_field("/last"))
         }
         (None, Some(last)) if last > LAST_LIMIT => {
-            let said = format!("last is {last}, it must be 0 to {LAST_LIMIT}; after=oldest begins with all there are");
+            let said = format!(
+                "last is {last}, it must be 0 to {LAST_LIMIT}; after=oldest begins with all there are"
+            );
             Err(Error::invalid(said).with_field("/last"))
         }
         (None, Some(last)) => shared.event_feed.before_newest(last).await,
@@ -86,10 +89,20 @@ async fn begin(
     }
 }
 
-impl Source for Following {
+/// A stream on its way.
+struct Telling {
+    following: Following,
+    /// Where it begins was told: whoever is cut off before the first event knows where to go on.
+    has_begun: bool,
+}
+
+impl Source for Telling {
     async fn next(&mut self, deadline: Instant) -> Heard {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            return Heard::Begun;
+        }
         loop {
-            match Following::next(self, deadline).await {
+            match self.following.next(deadline).await {
                 Ok(Some(told)) => return Heard::Told(told.position.to_string(), told.event.shown.clone()),
                 Ok(None) => return Heard::Quiet,
                 Err(FollowError::Lagged) => return Heard::Lagged,
@@ -101,6 +114,6 @@ impl Source for Following {
     }
 
     fn position(&mut self) -> String {
-        Following::position(self).to_string()
+        self.following.position().to_string()
     }
 }

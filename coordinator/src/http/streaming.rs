@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream};
+use serde::Serialize;
 use serde_json::json;
 use std::convert::Infallible;
 use std::future::Future;
@@ -29,6 +30,8 @@ const REFUSED: u16 = 4000;
 
 /// What a source has to say.
 pub(super) enum Heard {
+    /// It has begun: everything after its position will be told.
+    Begun,
     /// This, and the position after it.
     Told(String, Json),
     /// Nothing came until the deadline.
@@ -60,7 +63,8 @@ impl Manner {
         upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     ) -> Result<Manner, Error> {
         if headers.get("upgrade").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
-            let upgrade = upgrade.map_err(|error| Error::invalid(format!("no WebSocket: {}", error.body_text())));
+            let upgrade =
+                upgrade.map_err(|error| Error::invalid(format!("no WebSocket: {}", error.body_text())));
             return Ok(Manner::Socket(Box::new(upgrade?)));
         }
         let mut accepted = headers.get_all("accept").iter().filter_map(|value| value.to_str().ok());
@@ -111,17 +115,16 @@ async fn over_socket(mut socket: WebSocket, mut source: impl Source, closing: Ca
         };
         let frame = match heard {
             Heard::Told(position, event) => {
-                let frame = text(&json!({ "position": position, "event": event }));
                 said = position;
-                frame
+                text(&Frame { position: &said, event: Some(&event), lagged: false })
             }
-            Heard::Quiet if source.position() != said => {
+            Heard::Quiet if source.position() == said => Message::Ping(Vec::new().into()),
+            Heard::Begun | Heard::Quiet => {
                 said = source.position();
-                text(&json!({ "position": said, "event": null }))
+                text(&Frame { position: &said, event: None, lagged: false })
             }
-            Heard::Quiet => Message::Ping(Vec::new().into()),
             Heard::Lagged => {
-                let frame = json!({ "position": source.position(), "event": null, "lagged": true });
+                let frame = Frame { position: &source.position(), event: None, lagged: true };
                 let _ = accepted(&mut socket, text(&frame)).await;
                 let _ = accepted(&mut socket, close(REFUSED, "lagged")).await;
                 return;
@@ -138,8 +141,18 @@ async fn over_socket(mut socket: WebSocket, mut source: impl Source, closing: Ca
     }
 }
 
-fn text(value: &serde_json::Value) -> Message {
-    Message::Text(value.to_string().into())
+/// What a socket is told at a time.
+#[derive(Serialize)]
+struct Frame<'a> {
+    position: &'a str,
+    event: Option<&'a Json>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    lagged: bool,
+}
+
+fn text<T: Serialize>(value: &T) -> Message {
+    // What is told has a JSON form: it came as one.
+    Message::Text(Json::of(value).unwrap_or_default().as_str().to_owned().into())
 }
 
 fn close(code: u16, reason: &'static str) -> Message {
@@ -165,7 +178,7 @@ async fn as_events(mut source: impl Source, closing: CancellationToken, put: mps
         let (event, is_last) = match heard {
             Heard::Told(position, event) => (Event::default().id(position).data(event.as_str()), false),
             // An event without data is not seen, and moves the position to resume from.
-            Heard::Quiet => (Event::default().id(source.position()), false),
+            Heard::Begun | Heard::Quiet => (Event::default().id(source.position()), false),
             Heard::Lagged => {
                 let position = source.position();
                 let data = json!({ "position": position }).to_string();

@@ -38,18 +38,24 @@ impl Source {
     ///
     /// # Errors
     /// `internal`: the position is of another kind.
-    pub(super) fn of(shared: &Shared, workspace: &Workspace, kept: &Kept, from: &Spot) -> Result<Source, Error> {
+    pub(super) fn of(
+        shared: &Shared,
+        workspace: &Workspace,
+        kept: &Kept,
+        from: &Spot,
+    ) -> Result<Source, Error> {
         match (&kept.sought, from) {
             (Sought::Keys { pattern }, Spot::Keys(position)) => {
                 let interest = Interest { workspace: workspace.clone(), pattern: pattern.clone() };
-                Ok(Source::Keys(Box::new(shared.feed.follow(interest, *position))))
+                Ok(Source::Keys(Box::new(shared.feed.follow(interest, **position))))
             }
             (Sought::Events { events }, Spot::Events(position)) => {
                 let following = shared.event_feed.follow(workspace.clone(), events.clone(), position.clone());
                 Ok(Source::Events(Box::new(following)))
             }
             (Sought::Keys { .. }, Spot::Events(_)) | (Sought::Events { .. }, Spot::Keys(_)) => {
-                let said = format!("the position of subscription {} is of another kind", kept.subscription_id);
+                let said =
+                    format!("the position of subscription {} is of another kind", kept.subscription_id);
                 Err(Error::new(synod_protocol::Code::Internal, said))
             }
         }
@@ -58,7 +64,7 @@ impl Source {
     /// All up to here was told.
     pub(super) fn position(&mut self) -> Spot {
         match self {
-            Source::Keys(following) => Spot::Keys(following.position()),
+            Source::Keys(following) => Spot::Keys(Box::new(following.position())),
             Source::Events(following) => Spot::Events(following.position().clone()),
         }
     }
@@ -68,12 +74,16 @@ impl Source {
         match self {
             Source::Keys(following) => match following.next(deadline).await {
                 Ok(told) => Ok(told.map(|told| Item {
-                    position: Spot::Keys(told.position),
+                    position: Spot::Keys(Box::new(told.position)),
                     // What is told has a JSON form: it came as one.
                     event: Json::of(&StateEvent::of(&told.change)).unwrap_or_default(),
-                    name: format!("{}\0{}", range(&told.change.workspace, &told.change.key), told.change.place),
+                    name: format!(
+                        "{}\0{}",
+                        range(&told.change.workspace, &told.change.key),
+                        told.change.place
+                    ),
                 })),
-                Err(KeysError::Lost { oldest: Some(oldest) }) => Err(Hindrance::Lost(Spot::Keys(*oldest))),
+                Err(KeysError::Lost { oldest: Some(oldest) }) => Err(Hindrance::Lost(Spot::Keys(oldest))),
                 Err(error) => Err(Hindrance::Away(error.into())),
             },
             Source::Events(following) => match following.next(deadline).await {

@@ -152,7 +152,7 @@ pub enum Sought {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spot {
     /// In the changes of shared state.
-    Keys(Position),
+    Keys(Box<Position>),
     /// In the events.
     Events(EventPosition),
 }
@@ -172,7 +172,7 @@ impl FromStr for Spot {
     /// Each kind begins with a byte of its own, so that none reads as the other.
     fn from_str(text: &str) -> Result<Spot, Error> {
         let events = |_| text.parse().map(Spot::Events);
-        text.parse().map(Spot::Keys).or_else(events).map_err(|_: Error| {
+        text.parse().map(Box::new).map(Spot::Keys).or_else(events).map_err(|_: Error| {
             Error::invalid("this position is none that was given here").with_field("/after")
         })
     }
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_spot_reads_as_its_own_kind() {
-        for spot in [Spot::Keys(Position::default()), Spot::Events(EventPosition(vec![0; 8]))] {
+        for spot in [Spot::Keys(Box::default()), Spot::Events(EventPosition(vec![0; 8]))] {
             assert_eq!(spot.to_string().parse::<Spot>().unwrap(), spot);
         }
         assert_eq!("x".parse::<Spot>().unwrap_err().field.as_deref(), Some("/after"));

@@ -46,12 +46,13 @@ pub(crate) async fn stream(
 ) -> Result<Response, Refusal> {
     let kept = found(&shared, &caller, &id).await?;
     let (Sought::Keys { pattern }, Spot::Keys(begins)) = (kept.sought, kept.position) else {
-        let said = format!("subscription {id} is a webhook on events; GET /v1/events/stream tells them as a stream");
+        let said =
+            format!("subscription {id} is a webhook on events; GET /v1/events/stream tells them as a stream");
         return Err(Error::new(Code::Unprocessable, said).into());
     };
     let position = match params.after.as_deref().or(last_event_id(&headers)) {
         Some(text) => begin(&shared, text).await?,
-        None => begins,
+        None => *begins,
     };
     if shared.feed.followers() >= STREAMS_LIMIT {
         return Err(Error::overloaded(format!("{STREAMS_LIMIT} streams are open here already"), 1_000).into());
@@ -80,7 +81,10 @@ impl Source for Following {
                 Ok(Some(told)) => {
                     let frame = told.frame();
                     // What is told has a JSON form: it came as one.
-                    return Heard::Told(frame.position.to_string(), Json::of(&frame.event).unwrap_or_default());
+                    return Heard::Told(
+                        frame.position.to_string(),
+                        Json::of(&frame.event).unwrap_or_default(),
+                    );
                 }
                 Ok(None) => return Heard::Quiet,
                 // Redis will be back, and the stream goes on where it was.

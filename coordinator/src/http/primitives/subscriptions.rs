@@ -96,19 +96,13 @@ pub(crate) async fn make_subscription(
     };
     let position = match (after, &sought) {
         (Some(position), _) => position,
-        (None, Sought::Keys { .. }) => Spot::Keys(newest(&shared).await?),
+        (None, Sought::Keys { .. }) => Spot::Keys(Box::new(newest(&shared).await?)),
         (None, Sought::Events { .. }) => Spot::Events(shared.event_feed.newest().await?),
     };
     if let (Sought::Events { events }, Spot::Events(position)) = (&sought, &position) {
         shared.event_feed.check(events, position).await?;
     }
-    let kept = Kept {
-        subscription_id: id,
-        sought,
-        webhook: asked.webhook,
-        position,
-        created_at: now(),
-    };
+    let kept = Kept { subscription_id: id, sought, webhook: asked.webhook, position, created_at: now() };
     let once = caller.once("POST /v1/subscriptions", &body);
     all.make(&caller.workspace, &kept, once.as_ref()).await?;
     let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
