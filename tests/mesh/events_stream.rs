@@ -175,12 +175,47 @@ async fn a_resume_loses_and_doubles_nothing_while_events_flow() {
     client.append(record(&workspace, &format!("{workspace}-999"), 7, &json!(999))).await;
     client.append(record(&workspace, &format!("{workspace}-end"), 7, &json!("end"))).await;
     assert_eq!(stream.next().await["event"]["data"], json!("end"));
-    // From the beginning of what the test made, and with more than is at hand behind it.
-    let mut all = Sse::open(&client, &workspace, "after=oldest", None).await;
-    for _ in 0..COUNT {
-        all.next().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_longer_at_hand_is_read_from_the_log() {
+    let mesh = Mesh::shared(Ground::Embedded).await;
+    let (client, workspace) = (Client::of(&mesh), fresh("w"));
+    let (mut live, begin) = socket(&client, &workspace, "").await;
+    // More than twice what is at hand, each with a repeat far behind it, but within the window.
+    const COUNT: u64 = 5_000;
+    for n in 0..COUNT {
+        client.throw(record(&workspace, &format!("{workspace}-{n}"), 5, &json!(n)));
+        if n >= 600 && n % 2 == 0 {
+            client.throw(record(&workspace, &format!("{workspace}-{}", n - 600), 5, &json!("repeat")));
+        }
     }
-    assert_eq!(all.next().await.1["data"], json!("end"));
+    client.append(record(&workspace, &format!("{workspace}-end"), 5, &json!(COUNT))).await;
+    let mut late = Sse::open(&client, &workspace, "", Some(&begin)).await;
+    let mut middle = String::new();
+    for n in 0..=COUNT {
+        let (position, event) = late.next().await;
+        assert_eq!(event["data"], json!(n));
+        if n == COUNT / 3 {
+            middle = position;
+        }
+    }
+    let (mut late, _) = socket(&client, &workspace, &format!("after={middle}")).await;
+    for n in COUNT / 3 + 1..=COUNT {
+        assert_eq!(late.next().await["event"]["data"], json!(n));
+    }
+    // Who was there all the time hears it all, or is told where to go on.
+    let mut n = 0;
+    while n <= COUNT {
+        let frame = live.next().await;
+        if frame["lagged"] == json!(true) {
+            let position = frame["position"].as_str().expect("a position");
+            live = socket(&client, &workspace, &format!("after={position}")).await.0;
+            continue;
+        }
+        assert_eq!(frame["event"]["data"], json!(n));
+        n += 1;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,7 +224,7 @@ async fn a_slow_reader_is_told_and_others_hear_everything() {
     let (client, workspace) = (Client::of(&mesh), fresh("w"));
     let (mut slow, _) = socket(&client, &workspace, "type=tests.*").await;
     let (mut fast, _) = socket(&client, &workspace, "type=tests.*").await;
-    const COUNT: usize = 300;
+    const COUNT: usize = 200;
     let text = "x".repeat(100_000);
     let writer = {
         let (client, workspace) = (Client::of(&mesh), workspace.clone());
