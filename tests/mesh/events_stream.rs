@@ -6,7 +6,6 @@ use super::subscriptions::{Receiver, Reply, SECRET, Socket, WAIT, hooks};
 use agent_sdk::{EventsFrom, EventsWanted, Mesh as Sdk, MeshConfig, ServerEvents};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::time::Duration;
 use synod_infra::kafka::Outgoing;
 use synod_protocol::Envelope;
 use synod_protocol::event_stream::EventPosition;
@@ -83,7 +82,7 @@ async fn an_approval_is_told_at_once_to_its_workspace_and_to_whom_it_concerns() 
     let query = format!("entity={id}&type=synod.approval.granted");
     let mut by_both = Sse::open(&client, "default", &query, None).await;
     let mut by_entity = Sse::open(&client, "default", &format!("entity={id}"), None).await;
-    client.post("/v1/tasks", &json!({"task_id": other, "capability": fresh("nobody")})).await.is(202);
+    client.post("/v1/tasks", &json!({"task_id": other, "capability": fresh("nobody")})).await.is(201);
     approval(&client, "default", &id).await;
     approved(&client, &id).await;
     let in_workspace = fresh("there");
@@ -220,7 +219,10 @@ async fn what_is_no_longer_at_hand_is_read_from_the_log() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_is_told_and_others_hear_everything() {
-    let mesh = Mesh::own(&[]).await;
+    // Brokers of our own: an embedded Kafka keeps less than a slow reader misses.
+    let (services, _alone) = services().await;
+    let mesh = Mesh::coordinator(&services.kafka, &services.redis);
+    mesh.ready(WAIT).await;
     let (client, workspace) = (Client::of(&mesh), fresh("w"));
     let (mut slow, _) = socket(&client, &workspace, "type=tests.*").await;
     let (mut fast, _) = socket(&client, &workspace, "type=tests.*").await;
