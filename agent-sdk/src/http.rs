@@ -1,6 +1,7 @@
 //! HTTP with one coordinator at a time: a request, its answer, and what silence means.
 
 use crate::coordinators::Coordinators;
+use crate::server_events::ServerEvents;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use synod_infra::redis::Redis;
@@ -10,6 +11,16 @@ use synod_protocol::{Code, Error, Json, Workspace};
 pub(crate) enum Said {
     /// An answer below 300.
     Done(u16, Vec<u8>),
+    /// A refusal.
+    Refused(Error),
+    /// Nobody answered; why.
+    Silent(String),
+}
+
+/// What a request for a stream came to.
+pub(crate) enum Opened {
+    /// Its events, and whose they are.
+    Events(String, ServerEvents),
     /// A refusal.
     Refused(Error),
     /// Nobody answered; why.
@@ -54,6 +65,38 @@ impl Http {
             headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
         };
         self.exchange(request, limit).await
+    }
+
+    /// Opens a stream of server-sent events; `limit` is for the beginning of the answer.
+    pub(crate) async fn events(&self, path: &str, limit: Duration) -> Opened {
+        let Some(url) = self.coordinators.pick().await else {
+            return Opened::Silent("no coordinator is known".to_owned());
+        };
+        let request = self.client.get(format!("{url}{path}")).header("accept", "text/event-stream");
+        let sent = request.header("synod-workspace", self.workspace.as_str()).send();
+        let why = match tokio::time::timeout(limit, sent).await {
+            Ok(Ok(answer)) if answer.status().is_success() => {
+                return Opened::Events(url, ServerEvents::new(answer));
+            }
+            Ok(Ok(answer)) => {
+                let status = answer.status().as_u16();
+                match tokio::time::timeout(limit, answer.bytes()).await {
+                    Ok(Ok(body)) => {
+                        let refusal = refusal(status, &body);
+                        if refusal.code.is_retryable() {
+                            self.coordinators.failed(&url);
+                        }
+                        return Opened::Refused(refusal);
+                    }
+                    Ok(Err(error)) => with_sources(&error),
+                    Err(_) => format!("no answer within {} ms", limit.as_millis()),
+                }
+            }
+            Ok(Err(error)) => with_sources(&error),
+            Err(_) => format!("no answer within {} ms", limit.as_millis()),
+        };
+        self.coordinators.failed(&url);
+        Opened::Silent(format!("{url}: {why}"))
     }
 
     async fn exchange(&self, request: impl FnOnce(&str) -> reqwest::RequestBuilder, limit: Duration) -> Said {

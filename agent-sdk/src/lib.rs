@@ -8,6 +8,7 @@
 //! | decide together | a role, such as [`AgentBuilder::voter`] ([`negotiate`]); [`Client::decide`], [`Client::fuse`] and its like |
 //! | run steps in their order, by many agents | [`workflow`]: [`Client::define_workflow`], [`Client::start`], [`Context::hand_off`] |
 //! | ask people | [`approval`]: [`Client::request_approval`], [`Client::pending_approvals`] |
+//! | hear what happens in the mesh | [`Client::events`] |
 //! | exchange events of your own | [`TypedEvent`], [`Mesh::publish`], [`Mesh::subscribe`], [`Mesh::consume`] |
 //! | hold values in common | [`Mesh::state`]: [`State::put`], [`State::update`], [`State::merge`] |
 //! | hear of changes of shared state | [`Mesh::state_changes`] |
@@ -35,6 +36,7 @@ mod coordinators;
 mod counters;
 mod door;
 mod events;
+mod events_heard;
 mod fencing;
 mod handle;
 mod http;
@@ -46,6 +48,7 @@ pub mod negotiate;
 mod negotiation;
 mod page;
 mod queues;
+mod server_events;
 mod state;
 mod state_changes;
 mod task;
@@ -67,6 +70,7 @@ pub use collect::{Collect, Collected, Failure, Late, Success, Timings};
 pub use config::{ConfigError, MeshConfig};
 pub use counters::{Addition, Budgets, Counters, Limits};
 pub use door::DoorError;
+pub use events_heard::{EventsFrom, EventsHeard, EventsWanted, HeardEvent};
 pub use fencing::FencingGate;
 pub use handle::{TaskHandle, WaitError};
 pub use locks::{LockGuard, LockOptions, Locks, Lost, Semaphores};
@@ -80,6 +84,7 @@ pub use negotiate::{
 pub use negotiation::{NegotiationError, NegotiationHandle};
 pub use page::Page;
 pub use queues::{ConsumeOptions, Consumed, Consumer, Queue, Queues};
+pub use server_events::{ServerEvent, ServerEvents};
 pub use state::{Held, Key, Merge, State};
 pub use state_changes::{StateChange, StateChanges};
 pub use task::{TaskRequest, TaskResult, task, task_for};
@@ -94,6 +99,7 @@ pub use synod_protocol as protocol;
 pub use synod_protocol::checkpoint::CheckpointCause;
 pub use synod_protocol::command::RetryPolicy;
 pub use synod_protocol::event::What;
+pub use synod_protocol::event_stream::{EventTypes, ToldEvent};
 pub use synod_protocol::primitives::memory::{MemoryEntry, MemoryLimits, MemoryStatistics, PutMemory};
 pub use synod_protocol::primitives::queue::{Enqueued, LeaseRequest, Leased, NewMessage, Place, QueueStatus};
 pub use synod_protocol::view::{Task, TaskStatus};

@@ -21,6 +21,7 @@ mod directory;
 mod door;
 mod doubts;
 mod duties;
+mod event_feed;
 mod eviction;
 mod fleet;
 mod forward;
@@ -95,6 +96,8 @@ pub(crate) struct Shared {
     pub(crate) snapshots: snapshots::Snapshots,
     /// The changes of shared state, for whoever follows them here.
     pub(crate) feed: Feed,
+    /// The events, for whoever follows them here.
+    pub(crate) event_feed: event_feed::EventFeed,
     /// Waits until the mirror has a change.
     pub(crate) mirrored: Mirrored,
     pub(crate) queues: Queues,
@@ -172,6 +175,8 @@ impl Coordinator {
         let (stop, close) = (CancellationToken::new(), CancellationToken::new());
         let closing = close.clone();
         let advertised = config.advertised(address);
+        let event_feed =
+            event_feed::EventFeed::new(kafka.readers.clone(), config.partitions, closing.clone());
         let (feed, mirrored) = (Feed::new(redis.clone()), Mirrored::new(redis.clone()));
         let queues = Queues::with_limits(redis.clone(), config.queues);
         // What is read over HTTP is as it is: whoever wants a hot cache has it in its own process.
@@ -191,6 +196,7 @@ impl Coordinator {
             forward,
             snapshots: snapshots::Snapshots::default(),
             feed,
+            event_feed,
             mirrored,
             queues,
             memories,

@@ -17,6 +17,7 @@ pub mod command;
 pub mod envelope;
 pub mod error;
 pub mod event;
+pub mod event_stream;
 pub mod exact;
 pub mod http;
 pub mod id;

@@ -9,6 +9,7 @@ mod breakers;
 mod checkpoints;
 mod counters;
 mod cut;
+mod events_stream;
 mod executions;
 mod explain;
 mod foreign;

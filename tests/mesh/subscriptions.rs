@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
-const WAIT: Duration = Duration::from_secs(40);
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const WAIT: Duration = Duration::from_secs(40);
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 async fn put(client: &Client, key: &str, value: &Value) -> u64 {
     let key = key.replace('/', "%2F");
@@ -37,7 +37,9 @@ async fn made(client: &Client, body: &Value) -> (String, String) {
     (text("subscription_id"), text("position"))
 }
 
-struct Socket(tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<TcpStream>>);
+pub(crate) struct Socket(
+    pub(crate) tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<TcpStream>>,
+);
 
 impl Socket {
     async fn open(client: &Client, id: &str, after: Option<&str>) -> Socket {
@@ -47,12 +49,27 @@ impl Socket {
         Socket(tokio_tungstenite::connect_async(url).await.expect("a WebSocket").0)
     }
 
-    async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         loop {
             let frame = tokio::time::timeout(WAIT, self.0.next()).await.expect("a frame comes");
             match frame.expect("it goes on").expect("a frame") {
                 Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
                 Message::Ping(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// It is closed from there, with these words; what comes before is of no interest.
+    pub(crate) async fn closed(&mut self, code: u16, reason: &str) {
+        loop {
+            let frame = tokio::time::timeout(WAIT, self.0.next()).await.expect("a frame comes");
+            match frame.expect("it is closed").expect("a frame") {
+                Message::Close(Some(close)) => {
+                    assert_eq!((u16::from(close.code), close.reason.as_str()), (code, reason));
+                    return;
+                }
+                Message::Text(_) | Message::Ping(_) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -214,13 +231,13 @@ async fn what_cannot_be_a_subscription_is_refused() {
 
 /// What a receiver was sent.
 #[derive(Clone, Debug)]
-struct Received {
-    id: String,
-    body: Value,
+pub(crate) struct Received {
+    pub(crate) id: String,
+    pub(crate) body: Value,
 }
 
 #[derive(Clone, Debug)]
-enum Reply {
+pub(crate) enum Reply {
     Status(u16),
     /// Somewhere else, on this machine.
     Redirect(String),
@@ -231,14 +248,14 @@ enum Reply {
 }
 
 /// A receiver of webhooks, which replies in turn and then for ever as the last.
-struct Receiver {
-    port: u16,
+pub(crate) struct Receiver {
+    pub(crate) port: u16,
     received: Arc<Mutex<Vec<Received>>>,
     replies: Arc<Mutex<VecDeque<Reply>>>,
 }
 
 impl Receiver {
-    async fn start(replies: &[Reply]) -> Receiver {
+    pub(crate) async fn start(replies: &[Reply]) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         Receiver::on(listener, port, replies)
@@ -259,7 +276,7 @@ impl Receiver {
         receiver
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/hook", self.port)
     }
 
@@ -267,7 +284,7 @@ impl Receiver {
         self.received.lock().expect("no panic").clone()
     }
 
-    async fn has(&self, count: usize) -> Vec<Received> {
+    pub(crate) async fn has(&self, count: usize) -> Vec<Received> {
         eventually(&format!("{count} are received"), WAIT, || async {
             let all = self.all();
             (all.len() >= count).then_some(all)
@@ -330,7 +347,7 @@ async fn serve(
     let _ = socket.write_all(text.as_bytes()).await;
 }
 
-async fn hooks(receivers: &[&Receiver]) -> Mesh {
+pub(crate) async fn hooks(receivers: &[&Receiver]) -> Mesh {
     let allow: Vec<String> =
         receivers.iter().map(|receiver| format!("127.0.0.1:{}", receiver.port)).collect();
     Mesh::own(&["--webhook-allow", &allow.join(",")]).await

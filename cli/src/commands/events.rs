@@ -9,6 +9,7 @@ use crate::settings::Flags;
 use clap::Subcommand;
 use std::io::Write;
 use synod_protocol::EntityId;
+use synod_protocol::event_stream::EventTypes;
 
 /// Arguments of `synod events`.
 #[derive(Debug, clap::Args)]
@@ -23,19 +24,19 @@ pub struct Args {
 enum Verb {
     /// List what happened
     List(List),
-    /// Show events as they happen, straight from Kafka
+    /// Show events as they happen; goes on by itself when the coordinator ends
     Tail(tail::Args),
 }
 
 /// Which events.
 #[derive(Clone, Debug, Default, clap::Args)]
 struct Filter {
-    /// Only those of this entity
+    /// Only those of this entity, or of its children
     #[arg(long, value_name = "ID")]
     entity: Option<EntityId>,
-    /// Only those of this type, such as synod.task.completed
+    /// Only those of this type, such as synod.task.completed, or of all that begin so: 'synod.approval.*'
     #[arg(long = "type", value_name = "TYPE")]
-    ty: Option<String>,
+    ty: Option<EventTypes>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -55,7 +56,10 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
     on_runtime(async {
         match args.verb {
             Verb::List(list) => listed(&Api::of(&settings)?, list, output).await,
-            Verb::Tail(tail) => tail::run(&Dialling::of(&settings, "synod-events"), tail, output).await,
+            Verb::Tail(tail) => {
+                let mesh = Dialling::of(&settings, "synod-events");
+                tail::run(&Api::of(&settings)?, &mesh, tail, output).await
+            }
         }
     })
 }
@@ -64,7 +68,7 @@ async fn listed(api: &Api, list: List, output: &mut Output<impl Write>) -> Resul
     let List { filter, after, limit } = list;
     let mut query: Vec<(&str, String)> = vec![("limit", limit.min(100).to_string())];
     query.extend(filter.entity.map(|entity| ("entity", entity.to_string())));
-    query.extend(filter.ty.map(|ty| ("type", ty)));
+    query.extend(filter.ty.map(|ty| ("type", ty.to_string())));
     query.extend(after.map(|after| ("after", after)));
     let events = super::pages(api, "/v1/events", &query, limit as usize).await?;
     match output.format() {

@@ -1,4 +1,4 @@
-//! `synod subscription …`: hear of changes of shared state, as a stream or by webhook.
+//! `synod subscription …`: hear of changes of shared state, as a stream or by webhook; of events by webhook.
 
 use super::place::Place;
 use crate::mesh::{Api, Ending, run as on_runtime};
@@ -8,7 +8,8 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
-use synod_protocol::{Error, Id};
+use synod_protocol::event_stream::EventTypes;
+use synod_protocol::{EntityId, Error, Id};
 
 /// Arguments of `synod subscription`.
 #[derive(Debug, clap::Args)]
@@ -42,9 +43,15 @@ enum Verb {
 #[derive(Debug, clap::Args)]
 struct Make {
     /// Which keys: * any run of characters, ? one, \ takes the next as it is
-    #[arg(value_name = "PATTERN")]
-    pattern: String,
-    /// Send changes there instead
+    #[arg(value_name = "PATTERN", required_unless_present = "events", conflicts_with = "events")]
+    pattern: Option<String>,
+    /// Or which events: a type, or how types begin and *, as in 'synod.approval.*'; may be said again
+    #[arg(long, value_name = "TYPE", requires = "webhook")]
+    events: Vec<EventTypes>,
+    /// Only events of this entity, or of its children
+    #[arg(long, value_name = "ID", requires = "events")]
+    entity: Option<EntityId>,
+    /// Send them there
     #[arg(long, value_name = "URL", requires = "secret")]
     webhook: Option<String>,
     /// What they are signed with: whsec_ and base64 of 24 to 64 bytes [env: SYNOD_WEBHOOK_SECRET]
@@ -90,9 +97,10 @@ struct Redrive {
     message: Option<String>,
 }
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     Column::new("SUBSCRIPTION", "/subscription_id"),
     Column::new("PATTERN", "/pattern"),
+    Column::new("EVENTS", "/events"),
     Column::new("DELIVERY", "/delivery"),
     Column::new("URL", "/url"),
     Column::new("STATUS", "/status"),
@@ -100,10 +108,11 @@ const COLUMNS: [Column; 7] = [
     Column::new("MADE", "/created_at"),
 ];
 
-const DEAD: [Column; 6] = [
+const DEAD: [Column; 7] = [
     Column::new("MESSAGE", "/message_id"),
     Column::new("TYPE", "/event/type"),
     Column::new("KEY", "/event/key"),
+    Column::new("ENTITY", "/event/entity"),
     Column::new("ATTEMPTS", "/attempts").right(),
     Column::new("DEAD", "/dead_at"),
     Column::new("REASON", "/reason"),
@@ -148,9 +157,16 @@ fn path(which: &Which) -> String {
 
 fn body(make: Make) -> Value {
     let mut body = match make.webhook {
-        Some(url) => json!({"pattern": make.pattern, "webhook": {"url": url, "secret": make.secret}}),
-        None => json!({"pattern": make.pattern, "stream": true}),
+        Some(url) => json!({"webhook": {"url": url, "secret": make.secret}}),
+        None => json!({"stream": true}),
     };
+    match make.pattern {
+        Some(pattern) => body["pattern"] = pattern.into(),
+        None => body["events"] = json!(make.events),
+    }
+    if let Some(entity) = make.entity {
+        body["entity"] = json!(entity);
+    }
     if let Some(after) = make.after {
         body["after"] = after.into();
     }

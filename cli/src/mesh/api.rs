@@ -3,8 +3,8 @@
 //! Entities stay the JSON that they came as: a newer coordinator's fields are shown, not dropped. It
 //! repeats nothing by itself; whoever may repeat (the demo, `agent run`) uses the SDK's client.
 
-use super::sse::ServerEvents;
 use crate::settings::{HttpUrl, Settings};
+use agent_sdk::ServerEvents;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde_json::Value;

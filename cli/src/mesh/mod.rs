@@ -18,7 +18,6 @@ mod endpoints;
 mod ground;
 mod lifeline;
 mod runtime;
-mod sse;
 
 pub use api::{Api, Query, segment};
 pub use child::this_program;
@@ -29,4 +28,3 @@ pub use endpoints::{Endpoints, EndpointsFile, EndpointsFileError};
 pub use ground::{Ground, GroundError};
 pub use lifeline::abandoned;
 pub use runtime::run;
-pub use sse::{ServerEvent, ServerEvents};

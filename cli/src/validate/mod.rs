@@ -20,8 +20,9 @@ mod happened;
 mod history;
 mod leases;
 mod letters;
-mod loss;
 mod junit;
+mod listening;
+mod loss;
 mod negotiations;
 mod protocols;
 mod queues;
@@ -75,7 +76,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 50] = [
+const PROMISES: [Check; 51] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
@@ -124,6 +125,10 @@ const PROMISES: [Check; 50] = [
     Check { name: "a broken workflow is refused", run: |site| workflows::broken(site).boxed() },
     Check { name: "a workflow runs, with people in it", run: |site| workflows::with_people(site).boxed() },
     Check { name: "what is cancelled starts nothing", run: |site| workflows::cancelled(site).boxed() },
+    Check {
+        name: "who listens is told of an approval",
+        run: |site| listening::told_of_approval(site).boxed(),
+    },
     Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },
     Check { name: "the ledger tells a task's life", run: |site| history::life(site).boxed() },
     Check { name: "a dead letter is redriven, and put away", run: |site| letters::round_trip(site).boxed() },

@@ -5,13 +5,14 @@ use super::request::{Caller, Params, page_limit};
 use crate::Shared;
 use axum::extract::State;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::kafka::{RawRecord, ReadError};
-use synod_protocol::{Code, EntityId, Envelope, Error, Json, Position, Timestamp, topics};
-use utoipa::{IntoParams, ToSchema};
+use synod_protocol::event_stream::{EventFilter, EventTypes, ToldEvent};
+use synod_protocol::{Code, EntityId, Envelope, Error, Json, Position, topics};
+use utoipa::IntoParams;
 
 /// How long one read of the topic may stall.
 const STALL: Duration = Duration::from_secs(3);
@@ -23,7 +24,7 @@ const LOOK_AT: usize = 50_000;
 pub(crate) struct EventParams {
     /// Only events of this entity (or of its children, if it is a root).
     entity: Option<String>,
-    /// Only events of this type, such as `synod.task.completed`.
+    /// Only events of this type, such as `synod.task.completed`, or of all that begin so: `synod.task.*`.
     #[serde(rename = "type")]
     #[param(rename = "type")]
     ty: Option<String>,
@@ -33,32 +34,6 @@ pub(crate) struct EventParams {
     limit: Option<usize>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
-}
-
-/// An event as the history shows it.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct EventItem {
-    /// `<shard>-<offset>-<index>`, the same however often it is published.
-    id: String,
-    /// Such as `synod.task.completed`.
-    #[serde(rename = "type")]
-    ty: String,
-    /// The entity.
-    entity: String,
-    /// When, by the shard's time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    time: Option<Timestamp>,
-    /// Its place in the ledger.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    position: Option<String>,
-    /// The piece of work that it belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<String>,
-    /// The command that led to it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    causation_id: Option<String>,
-    /// What happened.
-    data: Json,
 }
 
 /// Events still kept by the events topic, in order within each shard, shard by shard.
@@ -72,10 +47,10 @@ pub(crate) async fn list_events(
     Params(params): Params<EventParams>,
 ) -> Result<Response, Refusal> {
     let limit = page_limit(params.limit)?;
-    let entity: Option<EntityId> = params.entity.as_deref().map(str::parse).transpose()?;
+    let filter = filter(params.entity.as_deref(), params.ty.as_deref())?;
     let after: Option<Position> = params.after.as_deref().map(str::parse).transpose()?;
     let partitions = shared.config.partitions;
-    let only = entity.as_ref().map(|id| topics::partition(id.root().as_bytes(), partitions));
+    let only = filter.entity.as_ref().map(|id| topics::partition(id.root().as_bytes(), partitions));
     let only = only.or(after.map(|position| position.shard));
     let (first, end) = only.map_or((0, partitions), |shard| (shard, shard + 1));
     let (mut shard, mut from) = match params.cursor.as_deref() {
@@ -87,8 +62,7 @@ pub(crate) async fn list_events(
         seen.read(&shared, shard, from, |event| {
             let envelope = &event.0;
             envelope.workspace == caller.workspace
-                && params.ty.as_deref().is_none_or(|ty| envelope.ty == ty)
-                && entity.as_ref().is_none_or(|id| is_about(envelope, id))
+                && filter.covers(&envelope.ty, envelope.subject.as_deref())
                 && after.is_none_or(|after| {
                     envelope.position.is_none_or(|at| at.shard != after.shard || at > after)
                 })
@@ -110,15 +84,18 @@ fn read_cursor(cursor: &str, first: u32, end: u32) -> Result<(u32, i64), Error> 
     Ok((position.shard, position.offset as i64))
 }
 
-fn is_about(envelope: &Envelope, id: &EntityId) -> bool {
-    let Some(subject) = envelope.subject.as_deref() else { return false };
-    subject == id.as_str() || subject.strip_prefix(id.as_str()).is_some_and(|rest| rest.starts_with(':'))
+/// What the query string asks for.
+pub(super) fn filter(entity: Option<&str>, ty: Option<&str>) -> Result<EventFilter, Error> {
+    let at = |field: &'static str| move |error: Error| error.with_field(field);
+    let entity: Option<EntityId> = entity.map(str::parse).transpose().map_err(at("/entity"))?;
+    let types: Option<EventTypes> = ty.map(str::parse).transpose().map_err(at("/type"))?;
+    Ok(EventFilter { types: types.into_iter().collect(), entity })
 }
 
 /// What a page holds so far.
 struct Seen {
     limit: usize,
-    items: Vec<EventItem>,
+    items: Vec<ToldEvent>,
     looked_at: usize,
     next: Option<(u32, i64)>,
 }
@@ -147,7 +124,8 @@ impl Seen {
             if let Ok(envelope) = record.envelope() {
                 let event = (envelope, &record);
                 if is_wanted(&event) {
-                    self.items.extend(item(event.0, &record));
+                    let told = ToldEvent::of(event.0, record.payload.as_deref().unwrap_or_default());
+                    self.items.extend(told.map(|(_, told)| told));
                 }
             }
             ControlFlow::Continue(())
@@ -161,18 +139,4 @@ impl Seen {
             Err(error) => Err(away(error)),
         }
     }
-}
-
-fn item(envelope: Envelope, record: &RawRecord) -> Option<EventItem> {
-    let text = std::str::from_utf8(record.payload.as_deref()?).ok()?;
-    Some(EventItem {
-        id: envelope.id,
-        ty: envelope.ty,
-        entity: envelope.subject.unwrap_or_default(),
-        time: envelope.time,
-        position: envelope.position.map(|p| p.to_string()),
-        correlation_id: envelope.correlation_id,
-        causation_id: envelope.causation_id,
-        data: Json::parse(text).ok()?,
-    })
 }

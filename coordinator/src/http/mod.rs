@@ -7,6 +7,7 @@ mod approvals;
 mod commands;
 mod contexts;
 mod events;
+mod events_stream;
 mod executions;
 mod fleet;
 mod gather;
@@ -20,6 +21,7 @@ mod requests;
 mod snapshots;
 mod statistics;
 mod steps;
+mod streaming;
 mod tasks;
 mod tools;
 mod workflows;
@@ -104,6 +106,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(requests::post_decide_by_consensus))
         .routes(routes!(requests::post_declare_emergency))
         .routes(routes!(events::list_events))
+        .routes(routes!(events_stream::stream_events))
         .routes(routes!(operate::get_status))
         .routes(routes!(operate::livez))
         .routes(routes!(operate::readyz))

@@ -1,7 +1,7 @@
-//! Webhooks: changes of shared state sent to whoever asked for them, at least once, by one coordinator at a time.
+//! Webhooks: changes of shared state, and events, sent to whoever asked for them, at least once, by one coordinator at a time.
 //!
 //! ```text
-//!   the feed --> a worker per webhook --signed POST--> receiver
+//!   a feed --> a worker per webhook --signed POST--> receiver
 //!                   |  delivered, or given up after EACH attempts: the position moves, the letter is kept as dead
 //!                   `- DISABLED_AFTER failures in a row: disabled, nothing is sent until somebody enables it
 //! ```
@@ -10,18 +10,18 @@
 //! again, under the same `webhook-id`.
 
 mod send;
+mod source;
 pub(crate) mod target;
 
 use crate::Shared;
 use crate::fleet::wall_clock;
+use source::{Hindrance, Item, Source};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use synod_infra::primitives::feed::{FollowError, Following, Told};
 use synod_infra::primitives::subscriptions::{Kept, Noted, Progress, Subscriptions};
-use synod_protocol::primitives::changes::{DeadDelivery, Position, StateEvent, Webhook};
-use synod_protocol::primitives::state::range;
-use synod_protocol::{Error, Id, Workspace, topics};
+use synod_protocol::primitives::changes::{DeadDelivery, Spot, Webhook};
+use synod_protocol::{Error, Id, Json, Workspace, topics};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -139,8 +139,8 @@ impl Worker {
             Some(progress) => progress,
             None => self.all.progress(&self.workspace, &self.id).await.map_err(away)?.ok_or(Turn::Gone)?,
         };
-        let begin = progress.position.unwrap_or(kept.position);
-        let mut following = self.shared.feed.follow(kept.interest(&self.workspace), begin);
+        let begin = progress.position.as_ref().unwrap_or(&kept.position);
+        let mut source = self.source(&kept, begin)?;
         let mut noted_at = Instant::now();
         loop {
             while progress.disabled {
@@ -149,22 +149,27 @@ impl Worker {
                     self.all.progress(&self.workspace, &self.id).await.map_err(away)?.ok_or(Turn::Gone)?;
             }
             self.redriven(&webhook, &mut progress).await?;
-            match following.next(Instant::now() + LOOK).await {
-                Ok(Some(told)) => {
-                    self.deliver(&webhook, &told, &mut progress).await?;
+            match source.next(Instant::now() + LOOK).await {
+                Ok(Some(item)) => {
+                    self.deliver(&webhook, &item, &mut progress).await?;
                     noted_at = Instant::now();
                 }
                 Ok(None) => {
-                    let at = following.position();
-                    if noted_at.elapsed() > NOTE && progress.position != Some(at) {
-                        self.note(&mut progress, |progress| progress.position = Some(at), None).await?;
+                    let at = Some(source.position());
+                    if noted_at.elapsed() > NOTE && progress.position != at {
+                        self.note(&mut progress, |progress| progress.position = at, None).await?;
                         noted_at = Instant::now();
                     }
                     self.still_there(&progress).await?;
                 }
-                Err(error) => following = self.lost(&kept, error, &mut progress).await?,
+                Err(Hindrance::Lost(oldest)) => source = self.lost(&kept, oldest, &mut progress).await?,
+                Err(Hindrance::Away(error)) => return Err(away(error)),
             }
         }
+    }
+
+    fn source(&self, kept: &Kept, from: &Spot) -> Result<Source, Turn> {
+        Source::of(&self.shared, &self.workspace, kept, from).map_err(away)
     }
 
     async fn still_there(&self, progress: &Progress) -> Result<(), Turn> {
@@ -172,17 +177,12 @@ impl Worker {
         if now == *progress { Ok(()) } else { Err(Turn::Changed(Box::new(now))) }
     }
 
-    /// Changes were lost before they were sent: it goes on from the oldest that are kept.
-    async fn lost(
-        &self,
-        kept: &Kept,
-        error: FollowError,
-        progress: &mut Progress,
-    ) -> Result<Following, Turn> {
-        let FollowError::Lost { oldest: Some(oldest) } = error else { return Err(away(error)) };
-        tracing::warn!(subscription = %self.id, "changes of shared state were lost before a webhook was told of them");
-        self.note(progress, |progress| progress.position = Some(*oldest), None).await?;
-        Ok(self.shared.feed.follow(kept.interest(&self.workspace), *oldest))
+    /// Something was lost before it was sent: it goes on from the oldest that is kept.
+    async fn lost(&self, kept: &Kept, oldest: Spot, progress: &mut Progress) -> Result<Source, Turn> {
+        tracing::warn!(subscription = %self.id, "something was lost before a webhook was told of it");
+        let source = self.source(kept, &oldest)?;
+        self.note(progress, |progress| progress.position = Some(oldest), None).await?;
+        Ok(source)
     }
 
     async fn note(
@@ -199,15 +199,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Sends one change until it is delivered, given up, or the webhook is disabled.
-    async fn deliver(&self, webhook: &Webhook, told: &Told, progress: &mut Progress) -> Result<(), Turn> {
-        let event = StateEvent::of(&told.change);
-        let message_id = self.message_id(told);
-        let position: Position = told.position;
+    /// Sends one thing until it is delivered, given up, or the webhook is disabled.
+    async fn deliver(&self, webhook: &Webhook, item: &Item, progress: &mut Progress) -> Result<(), Turn> {
+        let message_id = self.message_id(item);
+        let position = || Some(item.position.clone());
         for attempt in 1..=EACH {
-            let Err(reason) = self.send(webhook, &message_id, &event).await else {
+            let Err(reason) = self.send(webhook, &message_id, &item.event).await else {
                 let done = |progress: &mut Progress| {
-                    (progress.position, progress.failures) = (Some(position), 0);
+                    (progress.position, progress.failures) = (position(), 0);
                 };
                 return self.note(progress, done, None).await;
             };
@@ -216,13 +215,13 @@ impl Worker {
             if attempt == EACH {
                 let dead = DeadDelivery {
                     message_id: message_id.clone(),
-                    event: event.clone(),
+                    event: item.event.clone(),
                     attempts: attempt,
                     reason,
                     dead_at: wall_clock(),
                 };
                 let given_up = |progress: &mut Progress| {
-                    (progress.position, progress.failures) = (Some(position), failures);
+                    (progress.position, progress.failures) = (position(), failures);
                     progress.disabled = disabled;
                 };
                 return self.note(progress, given_up, Some(&dead)).await;
@@ -233,7 +232,7 @@ impl Worker {
             self.note(progress, failed, None).await?;
             if disabled {
                 tracing::warn!(subscription = %self.id, reason, "a webhook was disabled: {failures} deliveries in a row failed");
-                // This change is sent first when it is enabled again.
+                // This is sent first when it is enabled again.
                 return Err(Turn::Changed(Box::new(progress.clone())));
             }
             tokio::time::sleep(pause(attempt)).await;
@@ -259,15 +258,14 @@ impl Worker {
         Ok(())
     }
 
-    async fn send(&self, webhook: &Webhook, message_id: &str, event: &StateEvent) -> Result<(), String> {
+    async fn send(&self, webhook: &Webhook, message_id: &str, event: &Json) -> Result<(), String> {
         let now_s = wall_clock().as_millis() / 1000;
         send::send(webhook, &self.shared.config.webhook_allow, message_id, event, now_s).await
     }
 
-    /// The same however often the same change is sent to the same webhook.
-    fn message_id(&self, told: &Told) -> String {
-        let at = range(&told.change.workspace, &told.change.key);
-        Id::derived("msg_", &self.workspace, &format!("{}\0{at}\0{}", self.id, told.change.place)).to_string()
+    /// The same however often the same thing is sent to the same webhook.
+    fn message_id(&self, item: &Item) -> String {
+        Id::derived("msg_", &self.workspace, &format!("{}\0{}", self.id, item.name)).to_string()
     }
 }
 

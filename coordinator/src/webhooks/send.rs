@@ -5,7 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
-use synod_protocol::primitives::changes::{StateEvent, Webhook};
+use synod_protocol::Json;
+use synod_protocol::primitives::changes::Webhook;
 
 /// How long a receiver may take, from the name's look-up to the last byte of its answer that is read.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -20,7 +21,7 @@ pub(super) async fn send(
     webhook: &Webhook,
     allowed: &[String],
     id: &str,
-    event: &StateEvent,
+    event: &Json,
     now_s: i64,
 ) -> Result<(), String> {
     match tokio::time::timeout(WITHIN, attempt(webhook, allowed, id, event, now_s)).await {
@@ -33,13 +34,13 @@ async fn attempt(
     webhook: &Webhook,
     allowed: &[String],
     id: &str,
-    event: &StateEvent,
+    event: &Json,
     now_s: i64,
 ) -> Result<(), String> {
     let key = webhook.key().map_err(|error| error.message)?;
     let Target { url, host, addresses } =
         target::check(&webhook.url, allowed).await.map_err(|error| error.message)?;
-    let body = serde_json::to_vec(event).map_err(|error| error.to_string())?;
+    let body = event.as_str().as_bytes().to_vec();
     // A client of its own: it knows no address but these, no proxy, and follows nothing.
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

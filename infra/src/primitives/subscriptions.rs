@@ -1,4 +1,4 @@
-//! Subscriptions: who wants to hear of which keys, and how far each webhook is.
+//! Subscriptions: who wants to hear of which keys or events, and how far each webhook is.
 //!
 //! ```text
 //!   all    <ws>/<id> -> Kept        what was asked for; never changed
@@ -16,7 +16,7 @@ use redis::Value;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 use synod_protocol::primitives::changes::{
-    DeadDelivery, Delivery, Interest, Position, SUBSCRIPTIONS_LIMIT, Subscription, SubscriptionStatus,
+    DeadDelivery, Delivery, SUBSCRIPTIONS_LIMIT, Sought, Spot, Subscription, SubscriptionStatus,
     WEBHOOKS_LIMIT, Webhook,
 };
 use synod_protocol::{Error, Id, Timestamp, Workspace};
@@ -39,12 +39,13 @@ static REDRIVE: LazyLock<Repeatable> = LazyLock::new(|| {
 pub struct Kept {
     /// Its id.
     pub subscription_id: Id,
-    /// Which keys.
-    pub pattern: synod_protocol::primitives::changes::Pattern,
+    /// Which keys, or which events.
+    #[serde(flatten)]
+    pub sought: Sought,
     /// Where to; `None` for a stream.
     pub webhook: Option<Webhook>,
-    /// Where it begins.
-    pub position: Position,
+    /// Where it begins; of the kind of what is sought.
+    pub position: Spot,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -54,7 +55,7 @@ pub struct Kept {
 pub struct Progress {
     /// All up to here was delivered or given up; `None` before the first.
     #[serde(default)]
-    pub position: Option<Position>,
+    pub position: Option<Spot>,
     /// Deliveries that failed one after the other.
     #[serde(default)]
     pub failures: u32,
@@ -318,22 +319,21 @@ impl Subscriptions {
 /// As it is shown.
 pub fn shown(kept: Kept, progress: Option<&Progress>) -> Subscription {
     let disabled = progress.is_some_and(|progress| progress.disabled);
+    let (pattern, events, entity) = match kept.sought {
+        Sought::Keys { pattern } => (Some(pattern), None, None),
+        Sought::Events { events } => (None, Some(events.types), events.entity),
+    };
     Subscription {
         subscription_id: kept.subscription_id,
-        pattern: kept.pattern,
+        pattern,
+        events,
+        entity,
         delivery: if kept.webhook.is_some() { Delivery::Webhook } else { Delivery::Stream },
         url: kept.webhook.map(|webhook| webhook.url),
         status: if disabled { SubscriptionStatus::Disabled } else { SubscriptionStatus::Enabled },
         failures: progress.map(|progress| progress.failures),
-        position: progress.and_then(|progress| progress.position).unwrap_or(kept.position),
+        position: progress.and_then(|progress| progress.position.clone()).unwrap_or(kept.position),
         created_at: kept.created_at,
-    }
-}
-
-impl Kept {
-    /// What it wants to hear of.
-    pub fn interest(&self, workspace: &Workspace) -> Interest {
-        Interest { workspace: workspace.clone(), pattern: self.pattern.clone() }
     }
 }
 

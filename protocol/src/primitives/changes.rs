@@ -1,4 +1,4 @@
-//! Subscriptions: which keys, from which place on, and what is told of each change.
+//! Subscriptions: which keys or events, from which place on, and what is told of each change.
 //!
 //! ```text
 //!   Pattern   "jobs/*"            which keys; its literal beginning is what an index goes by
@@ -11,12 +11,14 @@ pub use super::position::{Mark, Place, Position};
 
 use super::state::{Change, Changed, Op};
 use crate::error::Error;
-use crate::id::{Id, Name, Workspace};
+use crate::event_stream::{EventFilter, EventPosition, EventTypes};
+use crate::id::{EntityId, Id, Name, Workspace};
 use crate::json::Json;
 use crate::time::Timestamp;
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 use utoipa::ToSchema;
 
 /// Bytes of a pattern: a longest key, every character of it escaped.
@@ -107,8 +109,17 @@ pub struct Frame {
 #[serde(deny_unknown_fields)]
 pub struct MakeSubscription {
     /// Which keys.
-    #[schema(value_type = String)]
-    pub pattern: Pattern,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub pattern: Option<Pattern>,
+    /// Or which types of events, 1 to 32: each one type, or how types begin and `*`.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub events: Option<Vec<EventTypes>>,
+    /// Of those only the ones of this entity, or of its children.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub entity: Option<EntityId>,
     /// It will be read as a stream.
     #[serde(default)]
     pub stream: Option<bool>,
@@ -118,7 +129,65 @@ pub struct MakeSubscription {
     /// From which position on; absent: from now on.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
-    pub after: Option<Position>,
+    pub after: Option<Spot>,
+}
+
+/// What a subscription is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Sought {
+    /// Changes of keys of shared state.
+    Keys {
+        /// Which.
+        pattern: Pattern,
+    },
+    /// Events.
+    Events {
+        /// Which.
+        events: EventFilter,
+    },
+}
+
+/// A position in what a subscription is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spot {
+    /// In the changes of shared state.
+    Keys(Box<Position>),
+    /// In the events.
+    Events(EventPosition),
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spot::Keys(position) => position.fmt(f),
+            Spot::Events(position) => position.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Spot {
+    type Err = Error;
+
+    /// Each kind begins with a byte of its own, so that none reads as the other.
+    fn from_str(text: &str) -> Result<Spot, Error> {
+        let events = |_| text.parse().map(Spot::Events);
+        text.parse().map(Box::new).map(Spot::Keys).or_else(events).map_err(|_: Error| {
+            Error::invalid("this position is none that was given here").with_field("/after")
+        })
+    }
+}
+
+impl Serialize for Spot {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Spot {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Spot, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 /// Where a webhook goes.
@@ -180,8 +249,17 @@ pub struct Subscription {
     /// `sub_…`.
     pub subscription_id: Id,
     /// Which keys.
-    #[schema(value_type = String)]
-    pub pattern: Pattern,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub pattern: Option<Pattern>,
+    /// Or which types of events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub events: Option<Vec<EventTypes>>,
+    /// Of those only the ones of this entity, or of its children.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub entity: Option<EntityId>,
     /// How.
     pub delivery: Delivery,
     /// Where to, of a webhook.
@@ -194,7 +272,7 @@ pub struct Subscription {
     pub failures: Option<u32>,
     /// Of a stream: where it began. Of a webhook: up to where all was delivered or put with the dead letters.
     #[schema(value_type = String)]
-    pub position: Position,
+    pub position: Spot,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -204,8 +282,9 @@ pub struct Subscription {
 pub struct DeadDelivery {
     /// `webhook-id`: the same however often it is sent.
     pub message_id: String,
-    /// The change.
-    pub event: StateEvent,
+    /// What was sent: the change, or the event.
+    #[schema(value_type = serde_json::Value)]
+    pub event: Json,
     /// How often it was sent.
     pub attempts: u32,
     /// What came of the last attempt.
@@ -236,6 +315,14 @@ impl Interest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spot_reads_as_its_own_kind() {
+        for spot in [Spot::Keys(Box::default()), Spot::Events(EventPosition(vec![0; 8]))] {
+            assert_eq!(spot.to_string().parse::<Spot>().unwrap(), spot);
+        }
+        assert_eq!("x".parse::<Spot>().unwrap_err().field.as_deref(), Some("/after"));
+    }
 
     #[test]
     fn a_secret_is_in_the_standard_form() {

@@ -1,4 +1,4 @@
-//! Subscriptions on keys of shared state: made, listed, removed; webhooks enabled again and their dead letters sent again.
+//! Subscriptions on keys of shared state, and webhooks on events: made, listed, removed; webhooks enabled again and their dead letters sent again.
 //! The streams themselves are in `changes_stream`.
 
 use super::super::answer::{self, Problem, Refusal};
@@ -12,7 +12,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use synod_infra::primitives::subscriptions::{Kept, Progress, Subscriptions, shown};
-use synod_protocol::primitives::changes::{DeadDelivery, MakeSubscription, Position, Subscription};
+use synod_protocol::event_stream::{EventFilter, TYPES_LIMIT};
+use synod_protocol::primitives::changes::{
+    DeadDelivery, MakeSubscription, Position, Sought, Spot, Subscription,
+};
 use synod_protocol::{Applied, Code, ContentType, Error, Id, Json, codec};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -52,7 +55,8 @@ pub(crate) struct Redriven {
     redriven: u64,
 }
 
-/// Makes a subscription on the keys that a pattern means: a stream, which is then read, or a webhook, which is sent.
+/// Makes a subscription on the keys that a pattern means: a stream, which is then read, or a webhook, which is sent; or a
+/// webhook on types of events.
 #[utoipa::path(post, path = "/v1/subscriptions", request_body = MakeSubscription, responses(
     (status = 200, description = "It was there already: a repeat under the same `Idempotency-Key`", body = Subscription),
     (status = 201, description = "Made; everything after `position` is told", body = Subscription),
@@ -64,12 +68,17 @@ pub(crate) async fn make_subscription(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let asked: MakeSubscription = codec::decode(ContentType::Json, &body, &shared.config.limits)?;
-    match (&asked.webhook, asked.stream) {
-        (Some(webhook), None | Some(false)) => {
+    let (sought, after) = sought(&asked)?;
+    match (&asked.webhook, asked.stream, &sought) {
+        (Some(webhook), None | Some(false), _) => {
             webhook.key()?;
             target::check(&webhook.url, &shared.config.webhook_allow).await?;
         }
-        (None, Some(true)) => {}
+        (None, Some(true), Sought::Keys { .. }) => {}
+        (None, _, Sought::Events { .. }) => {
+            let said = "events are sent to a \"webhook\"; GET /v1/events/stream tells them as a stream";
+            return Err(Error::invalid(said).with_field("/webhook").into());
+        }
         _ => {
             return Err(Error::invalid("give either \"stream\": true or a \"webhook\"")
                 .with_field("/stream")
@@ -85,23 +94,53 @@ pub(crate) async fn make_subscription(
         Some(_) => all.get(&caller.workspace, &id).await.map_err(Error::from)?,
         None => None,
     };
-    let position = match asked.after {
-        Some(position) => position,
-        None => newest(&shared).await?,
+    let position = match (after, &sought) {
+        (Some(position), _) => position,
+        (None, Sought::Keys { .. }) => Spot::Keys(Box::new(newest(&shared).await?)),
+        (None, Sought::Events { .. }) => Spot::Events(shared.event_feed.newest().await?),
     };
-    let kept = Kept {
-        subscription_id: id,
-        pattern: asked.pattern,
-        webhook: asked.webhook,
-        position,
-        created_at: now(),
-    };
+    if let (Sought::Events { events }, Spot::Events(position)) = (&sought, &position) {
+        shared.event_feed.check(events, position).await?;
+    }
+    let kept = Kept { subscription_id: id, sought, webhook: asked.webhook, position, created_at: now() };
     let once = caller.once("POST /v1/subscriptions", &body);
     all.make(&caller.workspace, &kept, once.as_ref()).await?;
     let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let kept = before.unwrap_or(kept);
     let location = format!("/v1/subscriptions/{}", kept.subscription_id);
     Ok(answer::entity(status, &answer::as_json(&shown(kept, None))?, Some(location)))
+}
+
+/// What was asked for, and from where on, if that is said.
+fn sought(asked: &MakeSubscription) -> Result<(Sought, Option<Spot>), Error> {
+    let refused = |said: &str, field: &str| Err(Error::invalid(said).with_field(field));
+    let sought = match (&asked.pattern, &asked.events) {
+        (Some(_), Some(_)) => return refused("give either a pattern of keys or types of events", "/events"),
+        (None, None) => {
+            return refused("give a \"pattern\" of keys, or \"events\" with types of events", "/pattern");
+        }
+        (Some(_), None) if asked.entity.is_some() => {
+            return refused("only events have an entity", "/entity");
+        }
+        (Some(pattern), None) => Sought::Keys { pattern: pattern.clone() },
+        (None, Some(types)) if !(1..=TYPES_LIMIT).contains(&types.len()) => {
+            let said = format!("there are {} types of events, there may be 1 to {TYPES_LIMIT}", types.len());
+            return refused(&said, "/events");
+        }
+        (None, Some(types)) => {
+            let events = EventFilter { types: types.clone(), entity: asked.entity.clone() };
+            Sought::Events { events }
+        }
+    };
+    match (&sought, &asked.after) {
+        (Sought::Keys { .. }, Some(Spot::Events(_))) => {
+            refused("this position is one of events, not of shared state", "/after")
+        }
+        (Sought::Events { .. }, Some(Spot::Keys(_))) => {
+            refused("this position is one of shared state, not of events", "/after")
+        }
+        (_, after) => Ok((sought, after.clone())),
+    }
 }
 
 /// After all that there is now.

@@ -16,14 +16,15 @@ pub struct ServerEvent {
     pub data: Option<String>,
 }
 
-/// Events on their way.
+/// Events on their way; larger ones than 4 MiB end them.
 pub struct ServerEvents {
     response: Response,
     bytes: Vec<u8>,
 }
 
 impl ServerEvents {
-    pub(super) fn new(response: Response) -> ServerEvents {
+    /// Those of a response that was accepted as `text/event-stream`.
+    pub fn new(response: Response) -> ServerEvents {
         ServerEvents { response, bytes: Vec::new() }
     }
 
@@ -44,6 +45,12 @@ impl ServerEvents {
             let chunk = self.response.chunk().await.ok().flatten()?;
             self.bytes.extend(chunk.iter().filter(|byte| **byte != b'\r'));
         }
+    }
+}
+
+impl std::fmt::Debug for ServerEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerEvents").finish_non_exhaustive()
     }
 }
 
