@@ -21,9 +21,10 @@ const TOLD: Duration = Duration::from_millis(5_500);
 
 pub(super) async fn of_runs(site: &Site, synod: &Peer, effort: Effort) -> Result<Outcome, BenchError> {
     let mut outcome = Outcome::default();
+    let mut asked = requests(site).await?;
     for (in_flight, runs) in IN_FLIGHT.into_iter().zip(effort.of([500, 5_000], [20, 200])) {
         let readers = Readers::new(&site.dialling.kafka)?;
-        let before = (ends(site, &readers).await?, requests(site).await?);
+        let ends = ends(site, &readers).await?;
         let input = three::input();
         stream::iter(0..runs)
             .map(|_| synod.run(&input))
@@ -38,13 +39,14 @@ pub(super) async fn of_runs(site: &Site, synod: &Peer, effort: Effort) -> Result
             outcome.rows.push(samples.row("workflows", name, unit));
         };
         for topic in TOPICS {
-            let (records, bytes) = since(site, &readers, topic, &before.0[topic]).await?;
+            let (records, bytes) = since(site, &readers, topic, &ends[topic]).await?;
             add(topic.to_owned(), "records", records);
             add(topic.to_owned(), "bytes", bytes);
         }
-        for (kind, count) in after {
-            add(format!("coordinator's {kind}"), "requests", count - before.1.get(&kind).unwrap_or(&0));
+        for (kind, count) in &after {
+            add(format!("coordinator's {kind}"), "requests", count - asked.get(kind).unwrap_or(&0));
         }
+        asked = after;
     }
     Ok(outcome)
 }
