@@ -5,6 +5,7 @@ use crate::handle::{TaskHandle, WaitError};
 use crate::http::{self, Said, encoded};
 use crate::mesh::Mesh;
 use crate::task::{TaskRequest, TaskResult};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use synod_protocol::command::CancelTask;
@@ -95,32 +96,44 @@ impl Client {
         let submit = request.command().map_err(DoorError::Refused)?;
         Command::SubmitTask(submit.clone()).check().map_err(DoorError::Refused)?;
         let origin = request.origin_within(&self.origin);
-        let body = serde_json::to_vec(&submit)
-            .map_err(|e| DoorError::Refused(Error::new(Code::Internal, format!("a task: {e}"))))?;
-        let path = format!("/v1/tasks?wait_ms={}", held_ms(limit));
-        let headers = headers(&origin);
-        let said = self.mesh.http().post(&path, &headers, body, held(limit) + MARGIN);
+        let said = self.posted::<Task>("/v1/tasks", &submit, &origin, limit);
+        let late = || WaitError::NotInTime { task_id: submit.task_id.clone(), limit };
+        let handle = TaskHandle::new(self.clone(), submit.task_id.clone(), false);
         // What follows repeats the same task id with the same body: it is one task, however often it is sent.
-        let handle = match tokio::time::timeout_at(deadline, said).await {
-            Ok(Said::Done(_, body)) => {
-                let handle = TaskHandle::new(self.clone(), submit.task_id.clone(), false);
-                match http::read::<Task>(&body) {
-                    Ok(task) if task.status.is_final() => return handle.result(task),
-                    _ => handle,
-                }
-            }
-            Ok(Said::Refused(error)) if !error.code.is_retryable() => {
-                return Err(DoorError::from(error).into());
-            }
-            Ok(Said::Refused(_) | Said::Silent(_)) => {
-                match tokio::time::timeout_at(deadline, self.submit(request)).await {
-                    Ok(submitted) => submitted?,
-                    Err(_) => return Err(WaitError::NotInTime { task_id: submit.task_id, limit }),
-                }
-            }
-            Err(_) => return Err(WaitError::NotInTime { task_id: submit.task_id, limit }),
+        let handle = match tokio::time::timeout_at(deadline, said).await.map_err(|_| late())?? {
+            Posted::Taken(Some(task)) if task.status.is_final() => return handle.result(task),
+            Posted::Taken(_) => handle,
+            Posted::Not => match tokio::time::timeout_at(deadline, self.submit(request)).await {
+                Ok(submitted) => submitted?,
+                Err(_) => return Err(late()),
+            },
         };
         handle.wait_until(deadline, limit).await
+    }
+
+    /// Has an entity made and held until it has ended, up to `limit`.
+    ///
+    /// # Errors
+    /// `Refused`, where asking again would end the same way.
+    pub(crate) async fn posted<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        origin: &Origin,
+        limit: Duration,
+    ) -> Result<Posted<T>, DoorError> {
+        let body = serde_json::to_vec(body)
+            .map_err(|e| DoorError::Refused(Error::new(Code::Internal, format!("a request: {e}"))))?;
+        let path = format!("{path}?wait_ms={}", held_ms(limit));
+        match self.mesh.http().post(&path, &headers(origin), body, held(limit) + MARGIN).await {
+            Said::Done(_, body) => Ok(Posted::Taken(http::read(&body).ok())),
+            // A workflow that its shard has not heard of can be brought along.
+            Said::Refused(error) if error.code.is_retryable() || error.code == Code::NotFound => {
+                Ok(Posted::Not)
+            }
+            Said::Refused(error) => Err(error.into()),
+            Said::Silent(_) => Ok(Posted::Not),
+        }
     }
 
     /// A handle on a task submitted elsewhere.
@@ -226,6 +239,14 @@ impl Client {
             }
         }
     }
+}
+
+/// What came of making an entity and waiting for its end, in one request.
+pub(crate) enum Posted<T> {
+    /// It was made; as it then stood, where that reads.
+    Taken(Option<T>),
+    /// Nobody has said that it was: it is to be made the usual way.
+    Not,
 }
 
 fn headers(origin: &Origin) -> Vec<(&'static str, String)> {

@@ -20,7 +20,7 @@ use crate::shelf::{Shelf, Shelved};
 use crate::state::{State, TaskKey};
 use crate::subject::{EntityKey, Subject};
 use crate::task::{self, TaskState};
-use crate::workflows::{definition_for, is_of, read_definition};
+use crate::workflows::{definition_for, definition_given, is_of, read_definition};
 use synod_negotiation::Negotiation;
 use synod_protocol::command::Failure;
 use synod_protocol::event::{Event, What};
@@ -127,7 +127,9 @@ pub(crate) fn started(
     }
     let of = EntityKey { workspace: key.workspace.clone(), id: command.workflow_id.clone().into() };
     let workflow = match &command.definition {
-        Some(definition) => read_definition(definition).and_then(|workflow| fits(workflow, command)),
+        Some(definition) => {
+            definition_given(cx, &of, definition).and_then(|workflow| fits(workflow, command))
+        }
         None => definition_for(state, cx, &of, command.hash.as_deref()),
     };
     let begun = workflow.and_then(|workflow| {

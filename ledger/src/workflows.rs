@@ -130,7 +130,7 @@ pub(crate) fn defined(state: &State, key: EntityKey, command: &DefineWorkflow) -
         workflow_id: command.workflow_id.clone(),
         version: known.map_or(0, |known| known.defined.version) + 1,
         hash: workflow.hash().to_owned(),
-        definition: Json::from(workflow.definition().to_json()),
+        definition: workflow.document().clone(),
     };
     let events = vec![Event { entity: key.id.clone(), what: What::WorkflowDefined(Box::new(defined)) }];
     Decision { events, subject: Some(Subject::Workflow(key)), ..Decision::default() }
@@ -180,6 +180,23 @@ pub(crate) fn definition_for(
             Error::new(Code::NotFound, why).with_field("/hash")
         }
     })
+}
+
+/// A definition that came with a command to start an execution. It is read once for all that come with the same text: that of
+/// the newest version that is known.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn definition_given(
+    cx: Desk<'_>,
+    workflow: &EntityKey,
+    definition: &Json,
+) -> Result<Workflow, Error> {
+    let is_this = |known: &Workflow| known.document().as_str() == definition.as_str();
+    match cx.definitions.find(workflow, None).filter(is_this) {
+        Some(known) => Ok(known),
+        None => read_definition(definition),
+    }
 }
 
 /// The parsed definitions of the executions in memory, each once.

@@ -5,6 +5,7 @@ mod attempts;
 mod bad_agents;
 mod bad_http;
 mod bad_records;
+mod bench;
 mod breakers;
 mod checkpoints;
 mod counters;

@@ -10,6 +10,7 @@ use crate::source::{Format, Node};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
+use synod_protocol::Json;
 
 /// A checked workflow. Cheap to clone.
 ///
@@ -23,6 +24,7 @@ pub struct Workflow {
 #[derive(Debug)]
 struct Inner {
     definition: Definition,
+    document: Json,
     hash: String,
     outline: Outline,
     graph: Graph,
@@ -51,6 +53,7 @@ impl Inner {
             all.filter(|at| outline.places[*at].role == Role::Body).count()
         };
         Inner {
+            document: definition.to_json().into(),
             hash: definition.hash(),
             top: outline.children(None).collect(),
             maps: numbers.clone().map(bodies).collect(),
@@ -250,6 +253,11 @@ impl Workflow {
     /// The document.
     pub fn definition(&self) -> &Definition {
         &self.inner.definition
+    }
+
+    /// The document as JSON, written once: whoever keeps it shares it.
+    pub fn document(&self) -> &Json {
+        &self.inner.document
     }
 
     /// The document's fingerprint, to which runs are pinned.

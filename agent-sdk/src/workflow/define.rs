@@ -103,7 +103,7 @@ impl Client {
 
 /// The document, as commands carry it.
 pub(super) fn document(workflow: &Workflow) -> Json {
-    Json::from(workflow.definition().to_json())
+    workflow.document().clone()
 }
 
 pub(super) fn id_of(workflow: &Workflow) -> Result<Id, DoorError> {

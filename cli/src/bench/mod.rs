@@ -23,6 +23,7 @@ mod rounds;
 mod site;
 mod snapshots;
 mod timers;
+mod workflows;
 
 pub use figures::{Outcome, Row, Samples, Side, Spread, Verdict};
 pub use machine::Machine;
@@ -48,6 +49,8 @@ pub enum Scene {
     Load,
     /// Negotiations: a round beside its parts, a thousand participants, a hundred at once
     Rounds,
+    /// Runs of workflows: three steps in a row, a thousand side by side, ten thousand that wait; beside Restate where there is one
+    Workflows,
     /// How late deadlines fire
     Timers,
     /// A snapshot of a thousand agents; an agent's own context, beside one SET
@@ -58,7 +61,7 @@ pub enum Scene {
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Scene; 10] = [
+    pub const ALL: [Scene; 11] = [
         Scene::Rest,
         Scene::Publish,
         Scene::Wait,
@@ -66,6 +69,7 @@ impl Scene {
         Scene::Hops,
         Scene::Load,
         Scene::Rounds,
+        Scene::Workflows,
         Scene::Timers,
         Scene::Snapshots,
         Scene::Fold,
@@ -147,6 +151,12 @@ pub enum BenchError {
     /// A task did not come to its result.
     #[error(transparent)]
     Task(#[from] agent_sdk::WaitError),
+    /// A workflow is not taken.
+    #[error(transparent)]
+    Workflow(#[from] agent_sdk::workflow::DefineError),
+    /// A run did not come to its output.
+    #[error(transparent)]
+    Execution(#[from] agent_sdk::workflow::ExecutionError),
     /// A negotiation did not come to its decision.
     #[error(transparent)]
     Negotiation(#[from] agent_sdk::NegotiationError),
@@ -164,7 +174,8 @@ pub enum BenchError {
     Ended(#[from] tokio::task::JoinError),
 }
 
-/// Measures these scenes, one after the other; `say` is told what goes on.
+/// Measures these scenes, one after the other; `say` is told what goes on. `restate` is the ingress of a Restate to measure
+/// workflows beside.
 ///
 /// # Errors
 /// See [`BenchError`]; a goal that is missed is none.
@@ -172,6 +183,7 @@ pub async fn measure(
     dialling: Dialling,
     partitions: u32,
     services: Option<String>,
+    restate: Option<&str>,
     scenes: &[Scene],
     effort: Effort,
     say: impl Fn(&str),
@@ -190,6 +202,7 @@ pub async fn measure(
             Scene::Hops => hops::measure(&site, effort).await?,
             Scene::Load => load::measure(&site, effort).await?,
             Scene::Rounds => rounds::measure(&site, effort).await?,
+            Scene::Workflows => workflows::measure(&site, restate, effort).await?,
             Scene::Timers => timers::measure(&site, effort).await?,
             Scene::Snapshots => snapshots::measure(&site, effort).await?,
             Scene::Fold => fold::measure(&site, effort).await?,

@@ -20,6 +20,9 @@ pub struct Args {
     /// What Kafka and Redis are, to be told with the figures
     #[arg(long, value_name = "TEXT", env = "SYNOD_BENCH_SERVICES")]
     services: Option<String>,
+    /// A Restate that serves scripts/lib/peers/restate.mjs, for the scene `workflows` (scripts/bench-peers brings one)
+    #[arg(long, value_name = "INGRESS")]
+    restate: Option<String>,
     /// The same as --output json
     #[arg(long)]
     json: bool,
@@ -59,7 +62,7 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
     let report = on_runtime(async {
         let mut ending = Ending::listen().map_err(|error| Stop::Failed(error.to_string()))?;
         tokio::select! {
-            report = measure(dialling, partitions, args.services, &scenes, effort, super::note) => {
+            report = measure(dialling, partitions, args.services, args.restate.as_deref(), &scenes, effort, super::note) => {
                 report.map_err(|error| Stop::Failed(error.to_string()))
             }
             // The coordinator is killed as it is dropped.

@@ -77,7 +77,7 @@ impl Document {
                 (workflow.definition().id.parse()?, workflow)
             }
         };
-        let definition = Json::from(workflow.definition().to_json());
+        let definition = workflow.document().clone();
         Ok((DefineWorkflow { workflow_id, definition }, workflow))
     }
 

@@ -1,5 +1,6 @@
 //! What a client last said about itself, for `/metrics` and health.
 
+use crate::telemetry::names;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,18 +47,33 @@ pub struct BrokerStats {
 
 /// Where the context leaves the statistics and the handles pick them up.
 #[derive(Clone, Default)]
-pub(super) struct StatsCell(Arc<Mutex<Option<ClientStats>>>);
+pub(super) struct StatsCell {
+    latest: Arc<Mutex<Option<ClientStats>>>,
+    /// Requests that the metrics have been told of.
+    told: Arc<Mutex<BTreeMap<String, u64>>>,
+}
 
 impl StatsCell {
     pub(super) fn latest(&self) -> Option<ClientStats> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes librdkafka's statistics (STATISTICS.md there names the fields).
     pub(super) fn take(&self, json: &[u8]) -> Result<(), serde_json::Error> {
         let raw: Raw = serde_json::from_slice(json)?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(raw.into());
+        self.tell(raw.requests());
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(raw.into());
         Ok(())
+    }
+
+    /// Counts what has been sent since the last time: a process has many clients, and the metric is of them all.
+    fn tell(&self, requests: BTreeMap<String, u64>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (kind, count) in &requests {
+            let more = count.saturating_sub(told.get(kind).copied().unwrap_or(0));
+            metrics::counter!(names::KAFKA_REQUESTS_TOTAL, "kind" => kind.clone()).increment(more);
+        }
+        *told = requests;
     }
 }
 
@@ -91,6 +107,20 @@ struct RawBroker {
     req_timeouts: u64,
     #[serde(default)]
     rtt: RawWindow,
+    /// Requests sent, by kind; those that never were stand as 0.
+    #[serde(default)]
+    req: BTreeMap<String, u64>,
+}
+
+impl Raw {
+    fn requests(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        for (kind, count) in self.brokers.values().flat_map(|broker| &broker.req) {
+            *all.entry(kind.clone()).or_insert(0) += count;
+        }
+        all.retain(|_, count| *count > 0);
+        all
+    }
 }
 
 #[derive(Deserialize, Default)]

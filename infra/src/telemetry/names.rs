@@ -15,6 +15,8 @@ pub const REDIS_CONNECTS_TOTAL: &str = "synod_redis_connects_total";
 pub const KAFKA_APPEND_SECONDS: &str = "synod_kafka_append_seconds";
 /// Produces that failed; `topic`.
 pub const KAFKA_ERRORS_TOTAL: &str = "synod_kafka_errors_total";
+/// Requests sent to Kafka, as of the clients' last statistics; `kind` is Kafka's name of the request.
+pub const KAFKA_REQUESTS_TOTAL: &str = "synod_kafka_requests_total";
 
 /// Commands decided; `door` (kafka, http), `type`, `outcome` (accepted, repeated, rejected).
 pub const COMMANDS_TOTAL: &str = "synod_commands_total";
@@ -89,6 +91,7 @@ const ALL: &[(&str, Kind, &str)] = &[
     (REDIS_CONNECTS_TOTAL, Kind::Counter, "Shared connections to Redis opened"),
     (KAFKA_APPEND_SECONDS, Kind::Histogram, "From produce to acknowledgement"),
     (KAFKA_ERRORS_TOTAL, Kind::Counter, "Produces that failed, by topic"),
+    (KAFKA_REQUESTS_TOTAL, Kind::Counter, "Requests sent to Kafka, by kind"),
     (COMMANDS_TOTAL, Kind::Counter, "Commands decided, by door, type and outcome"),
     (COMMAND_SECONDS, Kind::Histogram, "From reading a command to its record being proven, by door"),
     (LEDGER_RECORDS_TOTAL, Kind::Counter, "Ledger records appended, by kind"),

@@ -55,7 +55,7 @@ impl Run {
             status: ExecutionStatus::Running,
             workflow_id,
             hash: workflow.hash().to_owned(),
-            definition: definition.to_json().into(),
+            definition: workflow.document().clone(),
             input: opening.input,
             labels,
             correlation_id: opening.correlation_id,

@@ -184,6 +184,9 @@ impl Run {
     pub fn share(&mut self, workflow: &Workflow) {
         if workflow.hash() == self.workflow.hash() {
             self.workflow = workflow.clone();
+            if self.started.definition.as_str() == workflow.document().as_str() {
+                Arc::make_mut(&mut self.started).definition = workflow.document().clone();
+            }
         }
     }
 
