@@ -128,6 +128,9 @@ pub enum Command {
     /// A member of one of the demo's scenes
     #[command(hide = true)]
     DemoMember(demo::MemberArgs),
+    /// A second coordinator of one of the demo's scenes
+    #[command(hide = true)]
+    DemoCoordinator(demo::CoordinatorArgs),
 }
 
 /// Runs one command line. Data goes to stdout, everything else to stderr.
@@ -160,6 +163,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Demo(args) => demo::run(args, cli.flags, &mut output),
         Command::DemoAgent(args) => demo::run_agent(args, cli.flags),
         Command::DemoMember(args) => demo::run_member(args, cli.flags),
+        Command::DemoCoordinator(args) => demo::run_coordinator(args, cli.flags),
         Command::Bench(args) => bench::run(args, cli.flags, &mut output),
         Command::Workflow(args) => workflow::run(args, cli.flags, &mut output),
         Command::Execution(args) => execution::run(args, cli.flags, &mut output),
