@@ -11,7 +11,9 @@
 //!                  ├─ program/        any program as an agent: one process group per attempt
 //!                  ├─ ledger/         a shard's records from Kafka or a file: exported, read as one entity's life
 //!                  ├─ dlq/            dead letters, and what operators did about them
-//!                  ├─ demo/           a tree's files analysed by three agents, one of them killed
+//!                  ├─ doctor/         what is wrong with Kafka, Redis or the coordinators
+//!                  ├─ top/            the mesh to look at, live
+//!                  ├─ demo/           a tree's files analysed by three agents, one of them killed; scenes
 //!                  └─ validate/       one small check per promise
 //! ```
 //!
@@ -22,6 +24,7 @@ pub mod bench;
 pub mod commands;
 pub mod demo;
 pub mod dlq;
+pub mod doctor;
 mod explanation;
 pub mod ledger;
 pub mod mesh;
@@ -29,6 +32,7 @@ pub mod output;
 pub mod program;
 pub mod settings;
 pub mod terminal;
+pub mod top;
 pub mod validate;
 
 pub use commands::run;

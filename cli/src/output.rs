@@ -92,6 +92,9 @@ pub enum Stop {
     /// Something on this machine went wrong.
     #[error("{0}")]
     Failed(String),
+    /// A signal asked this process to end before it was done.
+    #[error("ended by {0}")]
+    Signal(&'static str),
     /// stdout cannot be written. Not made by `?`: another pipe that breaks is a failure.
     #[error("cannot write to stdout: {0}")]
     Stdout(io::Error),
@@ -109,7 +112,7 @@ impl Stop {
         match self {
             Stop::Mesh(error) => Exit::of(error.code),
             Stop::Usage(_) => Exit::Usage,
-            Stop::Failed(_) => Exit::Failed,
+            Stop::Failed(_) | Stop::Signal(_) => Exit::Failed,
             Stop::Stdout(_) if self.is_silent() => Exit::Done,
             Stop::Stdout(_) => Exit::Failed,
         }

@@ -13,6 +13,7 @@ mod coordinator;
 mod counter;
 mod demo;
 mod dlq;
+mod doctor;
 mod ending;
 mod event_line;
 mod events;
@@ -33,6 +34,7 @@ mod status;
 mod subscription;
 mod task;
 mod text;
+mod top;
 mod up;
 mod validate;
 mod workflow;
@@ -112,6 +114,10 @@ pub enum Command {
     Approval(approval::Args),
     /// Shards, owners, lag, dependencies
     Status(status::Args),
+    /// Fleet, shards, queues and workflows to look at, drawn anew every second
+    Top(top::Args),
+    /// What is wrong with Kafka, Redis or the coordinators, and what to do about it
+    Doctor(doctor::Args),
     /// The durable truth: export a shard's records, or see what one entity went through
     Ledger(ledger::Args),
     /// Fold a shard's ledger again through the same core and check every invariant
@@ -128,6 +134,9 @@ pub enum Command {
     /// A member of one of the demo's scenes
     #[command(hide = true)]
     DemoMember(demo::MemberArgs),
+    /// A second coordinator of one of the demo's scenes
+    #[command(hide = true)]
+    DemoCoordinator(demo::CoordinatorArgs),
 }
 
 /// Runs one command line. Data goes to stdout, everything else to stderr.
@@ -160,6 +169,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Demo(args) => demo::run(args, cli.flags, &mut output),
         Command::DemoAgent(args) => demo::run_agent(args, cli.flags),
         Command::DemoMember(args) => demo::run_member(args, cli.flags),
+        Command::DemoCoordinator(args) => demo::run_coordinator(args, cli.flags),
         Command::Bench(args) => bench::run(args, cli.flags, &mut output),
         Command::Workflow(args) => workflow::run(args, cli.flags, &mut output),
         Command::Execution(args) => execution::run(args, cli.flags, &mut output),
@@ -181,6 +191,8 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Memory(args) => memory::run(args, cli.flags, &mut output),
         Command::Negotiation(args) => negotiation::run(args, cli.flags, &mut output),
         Command::Status(args) => status::run(args, cli.flags, &mut output),
+        Command::Top(args) => top::run(args, cli.flags, &mut output),
+        Command::Doctor(args) => doctor::run(args, cli.flags, &mut output),
         Command::Ledger(args) => ledger::run(args, cli.flags, &mut output),
         Command::Replay(args) => replay::run(args, cli.flags, &mut output),
         Command::Dlq(args) => dlq::run(args, cli.flags, &mut output),

@@ -7,8 +7,8 @@
 //!                 └──> Report (+ MeshFigures) ──> screen
 //! ```
 //!
-//! `fleet` is a scene of its own: breakers and balancing at work; so is `together`: state, locks, budgets and queues; `scenes` has those in which agents decide
-//! together. `tree`, `path`, `analyse`, `report` and `screen` know nothing of the mesh.
+//! `fleet` is a scene of its own: breakers and balancing at work; so is `together`: state, locks, budgets and queues; `people`: workflows with people in
+//! them; `scenes` has those in which agents decide together. `tree`, `path`, `analyse`, `report` and `screen` know nothing of the mesh.
 
 pub mod agents;
 pub mod analyse;
@@ -18,6 +18,7 @@ mod counts;
 pub mod fleet;
 pub mod language;
 pub mod path;
+pub mod people;
 pub mod report;
 pub mod scenes;
 pub mod screen;

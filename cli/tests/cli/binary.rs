@@ -67,7 +67,9 @@ fn the_file_in_this_directory_is_read_and_misspelt_names_are_refused() {
 fn every_shell_gets_its_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = check(&mut synod(&["completions", shell]), 0, "completions", "");
-        for word in ["redrive", "export", "replay", "--until"] {
+        for word in
+            ["redrive", "export", "replay", "--until", "doctor", "--read-only", "top", "--once", "people"]
+        {
             let name = word.trim_start_matches('-');
             assert!(text(&output.stdout).contains(name), "{shell} does not know {word}");
         }

@@ -144,6 +144,122 @@ fn a_team_that_loses_one_of_its_own_does_all_the_work_once() {
     assert_eq!([&revoked["participant"], &revoked["why"], &revoked["stage"]], ["cem", "gone", "result"]);
 }
 
+/// What holds of the scene with people wherever it is played.
+fn check_people(told: &Value) {
+    let decisions: Vec<(u64, &str, &str)> = told["pipeline"]["decisions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let text = |name: &str| one[name].as_str().unwrap();
+            assert_eq!(text("shown").len(), 64, "{one}");
+            (one["revision"].as_u64().unwrap(), text("decision"), text("approver"))
+        })
+        .collect();
+    assert_eq!(decisions, [(1, "request_changes", "ann"), (2, "approve", "ann")]);
+    let page = |which: &str| told["pipeline"][which]["text"].as_str().unwrap();
+    assert!(!page("first").contains("leads to") && page("second").contains("leads to"), "{told}");
+    let steps: Vec<(&str, u64)> = told["pipeline"]["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| {
+            assert_eq!(step["status"], "completed", "{step}");
+            (step["step"].as_str().unwrap(), step["attempts"].as_u64().unwrap())
+        })
+        .collect();
+    let outlines = [("outline[0]", 1), ("outline[1]", 1), ("outline[2]", 1)];
+    let expected = [&[("read", 0)][..], &outlines, &[("draft", 2), ("release", 2), ("publish", 1)]].concat();
+    assert_eq!(steps, expected);
+    let answers: Vec<(bool, &str)> = told["team"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["consulted"].as_bool().unwrap(), one["source"].as_str().unwrap()))
+        .collect();
+    assert_eq!(answers, [(false, "yeast.md"), (true, "ovens.md")]);
+}
+
+#[test]
+fn a_person_is_asked_once_though_the_owner_of_the_question_is_killed() {
+    let told = json(0, &mut synod(&["demo", "--scene", "people"]));
+    check_people(&told);
+    let takeover = &told["pipeline"]["takeover"];
+    assert!(takeover["heir"].as_str().unwrap().starts_with("coord_"), "{takeover}");
+    assert_eq!(processes_with(told["run"].as_str().unwrap(), &[]), [0; 0]);
+}
+
+#[test]
+fn on_a_mesh_that_runs_no_coordinator_is_killed_and_nothing_is_left() {
+    let up = Up::start();
+    let told = up.json(0, &["demo", "--scene", "people"]);
+    check_people(&told);
+    assert_eq!(told["pipeline"]["takeover"], Value::Null);
+    assert_eq!(up.json(0, &["agent", "list"]), json!([]));
+    assert_eq!(up.json(0, &["workflow", "list"]), json!([]));
+    assert_eq!(up.json(0, &["state", "list"]), json!([]));
+    let drawn = String::from_utf8(up.synod(&["demo", "--scene", "people"]).output().unwrap().stdout).unwrap();
+    for said in [
+        "ann is played by this demo",
+        "No coordinator was killed",
+        "ann wants it otherwise: \"where",
+        "so the expert is asked",
+    ] {
+        assert!(drawn.contains(said), "{said:?} is not in\n{drawn}");
+    }
+}
+
+#[test]
+fn the_second_coordinator_ends_with_the_scene_however_it_ends() {
+    let mut command = synod(&["demo", "--scene", "people"]);
+    let mut demo = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    // Redis, and it.
+    until("the second coordinator", || children(demo.id()).len() > 1);
+    let started = children(demo.id());
+    demo.signal(Signal::SIGKILL);
+    assert!(!demo.ended().0.success());
+    until("its end", || started.iter().all(|process| !is_alive(*process)));
+}
+
+#[test]
+fn all_scenes_are_played_and_summed_up() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("one"), "x\n").unwrap();
+    let told = json(0, synod(&["demo", "--scene", "all", "--input"]).arg(dir.path()));
+    let played: Vec<(&str, &str)> = told
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            assert!(one["report"].is_object() && one["took_s"].as_f64().unwrap() < 60.0, "{one}");
+            (one["scene"].as_str().unwrap(), one["result"].as_str().unwrap())
+        })
+        .collect();
+    let names = ["files", "fleet", "together", "people", "signals", "risk", "scarcity", "emergency", "team"];
+    assert_eq!(played, names.map(|name| (name, "as it should")));
+}
+
+#[test]
+fn a_scene_that_fails_is_named_and_the_others_are_played_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = synod(&["demo", "--scene", "all", "--limit", "1", "--input"]);
+    let told = json(1, command.arg(dir.path()));
+    let files = &told[0];
+    assert_eq!([&files["scene"], &files["result"]], ["files", "FAILED"]);
+    assert!(files["wrong"].as_str().unwrap().contains("there are no files"), "{files}");
+    assert_eq!(told.as_array().unwrap().len(), 9);
+}
+
+#[test]
+fn a_scene_that_there_is_not_is_refused_with_those_that_there_are() {
+    let output = synod(&["demo", "--scene", "opera"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for name in ["opera", "files", "people", "team", "all"] {
+        assert!(said.contains(name), "{name} is not in\n{said}");
+    }
+}
+
 #[test]
 fn a_scene_is_told_to_people_and_leaves_nobody_behind() {
     let up = Up::start();

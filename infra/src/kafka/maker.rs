@@ -8,6 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -214,6 +215,15 @@ async fn layout(config: &KafkaConfig, wait: Duration) -> Result<BTreeMap<String,
         Ok(topics.collect())
     });
     asked.await
+}
+
+/// What is made of the whole cluster's metadata.
+pub(super) async fn layout_of<T: Send + 'static>(
+    config: &KafkaConfig,
+    wait: Duration,
+    made: impl FnOnce(&Metadata) -> T + Send + 'static,
+) -> Result<T, TopicError> {
+    with_metadata(config, wait, move |consumer| Ok(made(&consumer.fetch_metadata(None, wait)?))).await
 }
 
 async fn settings(

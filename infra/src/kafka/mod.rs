@@ -25,6 +25,7 @@ mod record;
 mod rules;
 mod split;
 mod stats;
+mod survey;
 mod topics;
 mod worker;
 
@@ -40,5 +41,6 @@ pub use readers::{Readers, Watermarks};
 pub use record::{Acked, Delivery, DeliveryError, Outgoing, RawRecord};
 pub use rules::Finding;
 pub use stats::{BrokerStats, ClientStats};
+pub use survey::Survey;
 pub use topics::{MAX_RECORD_BYTES, TOPIC_MAX_MESSAGE_BYTES, TopicSpec, mesh_topics};
 pub use worker::{HandlerError, Received};

@@ -34,6 +34,7 @@ pub mod reply;
 mod script;
 mod server;
 pub mod snapshots;
+mod survey;
 pub mod view;
 
 pub use client::Redis;
@@ -41,6 +42,7 @@ pub use config::RedisConfig;
 pub use error::RedisError;
 pub use once::{ONCE_KEPT, Once};
 pub use server::{EmbeddedRedis, EmbeddedRedisError};
+pub use survey::Survey;
 
 pub(crate) use bell::{Ring, Word};
 pub(crate) use blocking::{BlockingReader, Read};

@@ -1,0 +1,171 @@
+//! `synod top`: the mesh to look at, live. What is shown, and how, is in [`crate::top`].
+
+use super::place::{Place, logs};
+use crate::mesh::{Api, Ending, run as on_runtime};
+use crate::output::{Format, Output, Stop};
+use crate::settings::Flags;
+use crate::top::{Board, Link, Next, Pane, View, draw, page};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{Event, KeyEvent, KeyEventKind, poll, read};
+use std::io::{IsTerminal as _, Write};
+use std::time::{Duration, Instant};
+use synod_protocol::Error;
+use tokio::sync::mpsc;
+
+/// Arguments of `synod top`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    place: Place,
+    /// Print what there is now and end; so it is too where stdout is no terminal
+    #[arg(long)]
+    once: bool,
+}
+
+/// How often the mesh is asked, and the screen drawn if nothing else happens.
+const EVERY: Duration = Duration::from_secs(1);
+/// The longest that the thread of the keys stays when nobody listens any more.
+const KEYS_CHECK: Duration = Duration::from_millis(100);
+/// Keys and answers that may wait to be looked at.
+const WAITING: usize = 64;
+
+pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
+    let settings = args.place.settings(flags)?;
+    // A log line would stand in the middle of the screen.
+    logs(&settings, Some("off"))?;
+    let live = !args.once && output.format() == Format::Table && std::io::stdout().is_terminal();
+    on_runtime(async {
+        let api = Api::of(&settings)?;
+        match live {
+            true => watched(&api).await,
+            false => once(&Board::fetch(&api).await?, output),
+        }
+    })
+}
+
+/// Each pane one below the other; for programs all that was told.
+fn once(board: &Board, output: &mut Output<impl Write>) -> Result<(), Stop> {
+    if output.format() != Format::Table {
+        return output.structured(board);
+    }
+    let mut text = board.summary() + "\n";
+    for pane in Pane::ALL {
+        let listing = board.listing(pane, "");
+        let mut table = output.screen().table(&listing.titles);
+        table.add_rows(&listing.rows);
+        let more = if listing.more { " (there are more)" } else { "" };
+        text.push_str(&format!("\n{}: {}{more}\n", pane.title(), listing.rows.len()));
+        if !listing.rows.is_empty() {
+            text.push_str(&(table.trim_fmt() + "\n"));
+        }
+    }
+    output.text(&text)
+}
+
+/// What can happen here.
+enum Happened {
+    Told(Box<Result<Board, Error>>),
+    Pressed(KeyEvent),
+    Resized,
+}
+
+async fn watched(api: &Api) -> Result<(), Stop> {
+    let failed = |error: std::io::Error| Stop::Failed(format!("the terminal: {error}"));
+    let mut ending = Ending::listen().map_err(failed)?;
+    let (tell, mut told) = mpsc::channel(WAITING);
+    let asking = tokio::spawn(ask(api.clone(), tell.clone()));
+    keys(tell).map_err(failed)?;
+    let mut terminal = ratatui::try_init().map_err(failed)?;
+    let mut screen = Screen { url: api.url().to_owned(), board: None, away: None, view: View::default() };
+    let result = loop {
+        if let Err(error) = screen.show(&mut terminal) {
+            break Err(failed(error));
+        }
+        let happened = tokio::select! {
+            happened = told.recv() => happened,
+            // The time since it is away grows by itself.
+            () = tokio::time::sleep(EVERY) => continue,
+            _ = ending.asked() => break Ok(()),
+        };
+        let height = terminal.size().map_or(0, |size| size.height);
+        if happened.map(|happened| screen.take(happened, height)) != Some(Next::Stay) {
+            break Ok(());
+        }
+    };
+    asking.abort();
+    // Whatever happened, the terminal is given back.
+    ratatui::try_restore().map_err(failed)?;
+    result
+}
+
+/// What is on the screen.
+struct Screen {
+    url: String,
+    board: Option<Board>,
+    away: Option<(Instant, String)>,
+    view: View,
+}
+
+impl Screen {
+    fn take(&mut self, happened: Happened, height: u16) -> Next {
+        match happened {
+            Happened::Told(told) => {
+                match *told {
+                    Ok(board) => (self.board, self.away) = (Some(board), None),
+                    Err(error) => {
+                        let since = self.away.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+                        self.away = Some((since, error.message));
+                    }
+                }
+                Next::Stay
+            }
+            Happened::Resized => Next::Stay,
+            Happened::Pressed(key) => {
+                let View { pane, filter, .. } = &self.view;
+                let rows = self.board.as_ref().map_or(0, |board| board.listing(*pane, filter).rows.len());
+                self.view.key(key, rows, page(height))
+            }
+        }
+    }
+
+    fn show(&self, terminal: &mut DefaultTerminal) -> std::io::Result<()> {
+        let link = match (&self.away, &self.board) {
+            (Some((since, why)), _) => Link::Away(since.elapsed(), why.clone()),
+            (None, Some(_)) => Link::Here,
+            (None, None) => Link::Asking,
+        };
+        terminal.draw(|frame| draw(frame, &self.url, self.board.as_ref(), &link, &self.view)).map(drop)
+    }
+}
+
+/// Asks every second, as long as somebody listens.
+async fn ask(api: Api, tell: mpsc::Sender<Happened>) {
+    let mut every = tokio::time::interval(EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if tell.send(Happened::Told(Box::new(Board::fetch(&api).await))).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads keys on a thread of its own, which ends when nobody listens any more.
+fn keys(tell: mpsc::Sender<Happened>) -> std::io::Result<()> {
+    let heard = move || {
+        while !tell.is_closed() {
+            let happened =
+                match poll(KEYS_CHECK).and_then(|ready| if ready { read().map(Some) } else { Ok(None) }) {
+                    Ok(Some(Event::Key(key))) if key.kind == KeyEventKind::Press => Happened::Pressed(key),
+                    Ok(Some(Event::Resize(..))) => Happened::Resized,
+                    Ok(_) => continue,
+                    // There is no keyboard any more: a signal ends it.
+                    Err(_) => return,
+                };
+            if tell.blocking_send(happened).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("keys".to_owned()).spawn(heard).map(drop)
+}
