@@ -11,6 +11,7 @@
 //!                  ├─ program/        any program as an agent: one process group per attempt
 //!                  ├─ ledger/         a shard's records from Kafka or a file: exported, read as one entity's life
 //!                  ├─ dlq/            dead letters, and what operators did about them
+//!                  ├─ reference.rs    metrics, settings, error codes, commands: as rows and as pages of docs/reference
 //!                  ├─ demo/           a tree's files analysed by three agents, one of them killed
 //!                  └─ validate/       one small check per promise
 //! ```
@@ -27,6 +28,7 @@ pub mod ledger;
 pub mod mesh;
 pub mod output;
 pub mod program;
+pub mod reference;
 pub mod settings;
 pub mod terminal;
 pub mod validate;

@@ -33,6 +33,7 @@ mod pauses;
 mod presence;
 mod progress;
 mod publish;
+pub mod reference;
 mod shard;
 mod snapshots;
 mod statistics;
