@@ -7,6 +7,7 @@ mod bad_http;
 mod bad_records;
 mod breakers;
 mod checkpoints;
+mod cloudevents;
 mod counters;
 mod cut;
 mod executions;
