@@ -12,6 +12,7 @@
 
 mod blocks;
 mod shell;
+mod values;
 
 use blocks::{Block, blocks, documents};
 use serde_json::Value;
