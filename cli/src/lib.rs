@@ -14,6 +14,7 @@
 //!                  ├─ doctor/         what is wrong with Kafka, Redis or the coordinators
 //!                  ├─ top/            the mesh to look at, live
 //!                  ├─ demo/           a tree's files analysed by three agents, one of them killed; scenes
+//!                  ├─ reference.rs    metrics, settings, error codes, commands: as rows and as pages of docs/reference
 //!                  └─ validate/       one small check per promise
 //! ```
 //!
@@ -30,6 +31,7 @@ pub mod ledger;
 pub mod mesh;
 pub mod output;
 pub mod program;
+pub mod reference;
 pub mod settings;
 pub mod terminal;
 pub mod top;

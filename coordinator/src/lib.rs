@@ -34,6 +34,7 @@ mod pauses;
 mod presence;
 mod progress;
 mod publish;
+pub mod reference;
 mod shard;
 mod snapshots;
 mod statistics;

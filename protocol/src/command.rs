@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 mod life;
+mod names;
 
 pub use life::{PauseFleet, PauseMode, RESUME_AFTER_MS, Recovery, ReportError, ResumeFleet};
 
@@ -445,50 +446,11 @@ impl Command {
         bytes: &[u8],
         limits: &Limits,
     ) -> Result<Command, Error> {
-        fn read<T: serde::de::DeserializeOwned>(
-            ct: ContentType,
-            bytes: &[u8],
-            limits: &Limits,
-        ) -> Result<T, Error> {
-            codec::decode(ct, bytes, limits)
-        }
-        let command = match ce_type {
-            "synod.agent.register" => Command::RegisterAgent(read(content_type, bytes, limits)?),
-            "synod.agent.order_breaker" => Command::OrderBreaker(read(content_type, bytes, limits)?),
-            "synod.agent.appraise" => Command::AppraiseAgent(read(content_type, bytes, limits)?),
-            "synod.agent.report_error" => Command::ReportError(read(content_type, bytes, limits)?),
-            "synod.fleet.pause" => Command::PauseFleet(read(content_type, bytes, limits)?),
-            "synod.fleet.resume" => Command::ResumeFleet(read(content_type, bytes, limits)?),
-            "synod.task.submit" => Command::SubmitTask(SubmitTask::read(content_type, bytes, limits)?),
-            "synod.task.start" => Command::StartTask(read(content_type, bytes, limits)?),
-            "synod.task.progress" => Command::ProgressTask(read(content_type, bytes, limits)?),
-            "synod.task.complete" => Command::CompleteTask(CompleteTask::read(content_type, bytes, limits)?),
-            "synod.task.fail" => Command::FailTask(read(content_type, bytes, limits)?),
-            "synod.task.decline" => Command::DeclineTask(read(content_type, bytes, limits)?),
-            "synod.task.cancel" => Command::CancelTask(read(content_type, bytes, limits)?),
-            "synod.negotiation.open" => Command::OpenNegotiation(read(content_type, bytes, limits)?),
-            "synod.negotiation.respond" => Command::RespondNegotiation(read(content_type, bytes, limits)?),
-            "synod.negotiation.cancel" => Command::CancelNegotiation(read(content_type, bytes, limits)?),
-            "synod.workflow.define" => Command::DefineWorkflow(read(content_type, bytes, limits)?),
-            "synod.execution.start" => Command::StartExecution(read(content_type, bytes, limits)?),
-            "synod.execution.signal" => Command::SignalExecution(read(content_type, bytes, limits)?),
-            "synod.execution.retry" => Command::RetryExecution(read(content_type, bytes, limits)?),
-            "synod.approval.request" => Command::RequestApproval(read(content_type, bytes, limits)?),
-            "synod.approval.decide" => Command::DecideApproval(read(content_type, bytes, limits)?),
-            "synod.approval.resubmit" => Command::ResubmitApproval(read(content_type, bytes, limits)?),
-            other if let Some((change, _)) = ExecutionChange::ALL.iter().find(|(_, ty)| *ty == other) => {
-                Command::ChangeExecution(*change, read(content_type, bytes, limits)?)
-            }
-            other => match AgentChange::ALL.iter().find(|(_, ty)| *ty == other) {
-                Some((change, _)) => Command::ChangeAgent(*change, read(content_type, bytes, limits)?),
-                None => {
-                    return Err(Error::invalid(format!(
-                        "ce_type {} is not a command that is known here",
-                        crate::id::shown(other)
-                    )));
-                }
-            },
+        let unknown = || {
+            let shown = crate::id::shown(ce_type);
+            Error::invalid(format!("ce_type {shown} is not a command that is known here"))
         };
+        let command = Command::read(ce_type, content_type, bytes, limits).ok_or_else(unknown)??;
         command.check()?;
         Ok(command)
     }

@@ -118,6 +118,11 @@ impl Envelope {
         out
     }
 
+    /// Every header that we know, as Kafka names it, with what it says: for the reference.
+    pub fn headers() -> impl Iterator<Item = (&'static str, &'static str)> {
+        SLOTS.iter().map(|slot| (slot.kafka, slot.says))
+    }
+
     /// Reads the headers of a Kafka record.
     ///
     /// # Errors
@@ -152,26 +157,51 @@ impl Envelope {
 struct Slot {
     kafka: &'static str,
     attribute: &'static str,
+    says: &'static str,
 }
 
 const SLOTS: [Slot; 17] = [
-    Slot { kafka: "ce_specversion", attribute: "specversion" },
-    Slot { kafka: "ce_id", attribute: "id" },
-    Slot { kafka: "ce_source", attribute: "source" },
-    Slot { kafka: "ce_type", attribute: "type" },
-    Slot { kafka: "ce_time", attribute: "time" },
-    Slot { kafka: "ce_subject", attribute: "subject" },
-    Slot { kafka: "content-type", attribute: "datacontenttype" },
-    Slot { kafka: "synod-workspace", attribute: "synodworkspace" },
-    Slot { kafka: "synod-correlation-id", attribute: "synodcorrelationid" },
-    Slot { kafka: "synod-causation-id", attribute: "synodcausationid" },
-    Slot { kafka: "synod-deadline", attribute: "synoddeadline" },
-    Slot { kafka: "synod-epoch", attribute: "synodepoch" },
-    Slot { kafka: "synod-position", attribute: "synodposition" },
-    Slot { kafka: "synod-reply-to", attribute: "synodreplyto" },
-    Slot { kafka: "traceparent", attribute: "traceparent" },
-    Slot { kafka: "tracestate", attribute: "tracestate" },
-    Slot { kafka: "synod-signature", attribute: "synodsignature" },
+    Slot { kafka: "ce_specversion", attribute: "specversion", says: "`1.0`" },
+    Slot { kafka: "ce_id", attribute: "id", says: "1 to 256 bytes; makes a command idempotent" },
+    Slot { kafka: "ce_source", attribute: "source", says: "Who says so, a URI reference" },
+    Slot { kafka: "ce_type", attribute: "type", says: "What it is" },
+    Slot { kafka: "ce_time", attribute: "time", says: "When it was said" },
+    Slot { kafka: "ce_subject", attribute: "subject", says: "The entity" },
+    Slot {
+        kafka: "content-type",
+        attribute: "datacontenttype",
+        says: "The encoding of the value: `application/json` or `application/x-bincode`",
+    },
+    Slot {
+        kafka: "synod-workspace",
+        attribute: "synodworkspace",
+        says: "The workspace; `default` where it is missing",
+    },
+    Slot {
+        kafka: "synod-correlation-id",
+        attribute: "synodcorrelationid",
+        says: "The same for one piece of work, end to end",
+    },
+    Slot {
+        kafka: "synod-causation-id",
+        attribute: "synodcausationid",
+        says: "The message that led to this one",
+    },
+    Slot { kafka: "synod-deadline", attribute: "synoddeadline", says: "When it is no longer wanted" },
+    Slot { kafka: "synod-epoch", attribute: "synodepoch", says: "The epoch of the shard's owner" },
+    Slot {
+        kafka: "synod-position",
+        attribute: "synodposition",
+        says: "Where in the ledger it stands: `<shard>:<offset>`",
+    },
+    Slot {
+        kafka: "synod-reply-to",
+        attribute: "synodreplyto",
+        says: "Where the answer goes: `kafka:synod.reply.…` or `redis:synod:reply:…`",
+    },
+    Slot { kafka: "traceparent", attribute: "traceparent", says: "W3C trace context" },
+    Slot { kafka: "tracestate", attribute: "tracestate", says: "W3C trace context" },
+    Slot { kafka: "synod-signature", attribute: "synodsignature", says: "A signature of the command" },
 ];
 
 impl Slot {

@@ -41,6 +41,52 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them.
+    pub const ALL: [Code; 15] = [
+        Code::InvalidArgument,
+        Code::Unauthenticated,
+        Code::PermissionDenied,
+        Code::NotFound,
+        Code::AlreadyExists,
+        Code::Conflict,
+        Code::InvalidTransition,
+        Code::Fenced,
+        Code::PayloadTooLarge,
+        Code::PositionLost,
+        Code::Unprocessable,
+        Code::Overloaded,
+        Code::Unavailable,
+        Code::DeadlineExceeded,
+        Code::Internal,
+    ];
+
+    /// When it is answered, for the reference.
+    pub fn says(self) -> &'static str {
+        match self {
+            Code::InvalidArgument => "malformed, an unknown field, a failed check",
+            Code::Unauthenticated => "who you are is not known",
+            Code::PermissionDenied => "you may not",
+            Code::NotFound => "no such entity in this workspace",
+            Code::AlreadyExists => "the id is taken by something different",
+            Code::Conflict => {
+                "a version mismatch; carries `current_version`. Of a lock: `holder` and `expires_at`; of a counter: `value`"
+            }
+            Code::InvalidTransition => {
+                "the entity's state does not allow it; carries `status` (over HTTP: `entity_status`)"
+            }
+            Code::Fenced => "a stale token, epoch, attempt or incarnation",
+            Code::PayloadTooLarge => "over a limit",
+            Code::PositionLost => "a stream position that is no longer kept; carries the oldest one that is",
+            Code::Unprocessable => {
+                "well formed but impossible: a cycle, an unknown dependency, an `Idempotency-Key` with another body"
+            }
+            Code::Overloaded => "admission is refused for now; carries `retry_after_ms`",
+            Code::Unavailable => "Kafka or Redis cannot be reached; says which",
+            Code::DeadlineExceeded => "not done in time",
+            Code::Internal => "a defect of ours; carries `error_id` to find it in the logs",
+        }
+    }
+
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -205,3 +251,18 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use utoipa::PartialSchema as _;
+
+    #[test]
+    fn all_codes_are_all_codes() {
+        let schema = serde_json::to_value(Code::schema()).unwrap();
+        let declared: BTreeSet<&str> =
+            schema["enum"].as_array().unwrap().iter().filter_map(|c| c.as_str()).collect();
+        assert_eq!(Code::ALL.map(Code::as_str).into_iter().collect::<BTreeSet<&str>>(), declared);
+    }
+}

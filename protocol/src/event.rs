@@ -3,6 +3,7 @@
 
 use crate::approval::{ApprovalEnded, ApprovalRequired, ApprovalSigned};
 use crate::breaker::{BreakerOrdered, BreakerState};
+use crate::catalogue::Shape;
 use crate::command::{Delivery, Failure, PauseMode, Recovery, Requires};
 use crate::error::Error;
 use crate::id::{Capability, EntityId, Id, Incarnation, Workspace};
@@ -31,12 +32,22 @@ pub struct Event {
     pub what: What,
 }
 
+/// The type in a `Box`, or the type itself.
+macro_rules! unboxed {
+    (Box<$inner:ty>) => {
+        $inner
+    };
+    ($plain:ty) => {
+        $plain
+    };
+}
+
 /// Declares the closed list of events: variant, payload and public name in one line each.
 macro_rules! events {
-    ($($(#[$doc:meta])* $variant:ident($payload:ty) = $ty:literal,)*) => {
+    ($($(#[doc = $says:literal])* $variant:ident($($payload:tt)+) = $ty:literal,)*) => {
         /// What happened; each variant's payload is the event's value.
         #[derive(Clone, Debug, PartialEq)]
-        pub enum What { $($(#[$doc])* $variant($payload)),* }
+        pub enum What { $($(#[doc = $says])* $variant($($payload)+)),* }
 
         impl What {
             /// The public name, which is the `ce_type`.
@@ -60,6 +71,11 @@ macro_rules! events {
 
             /// Every public name.
             pub const TYPES: &'static [&'static str] = &[$($ty),*];
+
+            /// Every event: its public name, in a sentence, and the schema of its value.
+            pub fn shapes() -> Vec<Shape> {
+                vec![$(Shape::of::<unboxed!($($payload)+)>($ty, concat!($($says),*).trim().trim_end_matches('.'))),*]
+            }
         }
     };
 }

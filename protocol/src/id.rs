@@ -8,15 +8,18 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Declares one validated string newtype: what it is, and the check that its text must pass.
+/// Declares one validated string newtype: what it is, the check that its text must pass, and the same as the reference says it.
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $pattern:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(Arc<str>);
 
         impl $name {
+            /// What every text of it matches, as a regular expression. Where that counts characters, bytes are meant.
+            pub const PATTERN: &'static str = $pattern;
+
             /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -62,7 +65,8 @@ macro_rules! name {
         }
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-                String::schema()
+                let text = utoipa::openapi::schema::ObjectBuilder::new();
+                text.schema_type(utoipa::openapi::schema::Type::String).pattern(Some($pattern)).into()
             }
         }
         impl utoipa::ToSchema for $name {}
@@ -71,7 +75,7 @@ macro_rules! name {
 
 name! {
     /// A tenant: `[a-z0-9-]{1,63}`.
-    Workspace, "workspace", |t| {
+    Workspace, "workspace", r"^[a-z0-9-]{1,63}$", |t| {
         let ok = (1..=63).contains(&t.len()) && t.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
         if ok { Ok(()) } else { Err("1 to 63 of a-z, 0-9 and -") }
     }
@@ -79,12 +83,12 @@ name! {
 
 name! {
     /// The id of an agent or of a root entity: 1 to 128 of `A-Z a-z 0-9 . _ -`.
-    Id, "id", check_id
+    Id, "id", r"^[A-Za-z0-9._-]{1,128}$", check_id
 }
 
 name! {
     /// The id of any entity: an [`Id`], or a child's `<root>:<path>`, at most 512 bytes.
-    EntityId, "entity id", |t| {
+    EntityId, "entity id", r"^[A-Za-z0-9._-]{1,128}(:[A-Za-z0-9._:/\[\]-]+)?$", |t| {
         let (root, path) = t.split_once(':').unwrap_or((t, "-"));
         check_id(root)?;
         let path_ok = !path.is_empty() && path.bytes().all(|b| is_id_byte(b) || matches!(b, b':' | b'/' | b'[' | b']'));
@@ -94,7 +98,7 @@ name! {
 
 name! {
     /// What an agent can do: `[a-z0-9][a-z0-9._-]{0,127}`.
-    Capability, "capability", |t| {
+    Capability, "capability", r"^[a-z0-9][a-z0-9._-]{0,127}$", |t| {
         let ok = (1..=128).contains(&t.len())
             && t.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
             && t.as_bytes()[0].is_ascii_alphanumeric();
@@ -104,7 +108,7 @@ name! {
 
 name! {
     /// A kind of work, under which promises of agents are remembered: `[a-z0-9._-]{1,64}`.
-    WorkKind, "kind of work", |t| {
+    WorkKind, "kind of work", r"^[a-z0-9._-]{1,64}$", |t| {
         let ok = (1..=64).contains(&t.len())
             && t.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
         if ok { Ok(()) } else { Err("1 to 64 of a-z 0-9 . _ -") }
@@ -113,7 +117,7 @@ name! {
 
 name! {
     /// One process start of an agent: a UUID in its hyphenated form.
-    Incarnation, "incarnation", |t| {
+    Incarnation, "incarnation", r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$", |t| {
         if t.len() == 36 && uuid::Uuid::try_parse(t).is_ok() { Ok(()) } else { Err("a UUID such as 0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10") }
     }
 }
@@ -121,7 +125,7 @@ name! {
 name! {
     /// The name of a key, lock, semaphore, counter, queue or budget: 1 to 512 bytes of UTF-8 without control characters,
     /// not `.` or `..`. Braces, `*`, `/` and `%` in it are plain text.
-    Name, "name", |t| {
+    Name, "name", r"^[^\x00-\x1f\x7f-\x9f]{1,512}$", |t| {
         let ok = (1..=512).contains(&t.len()) && !t.chars().any(char::is_control) && t != "." && t != "..";
         if ok { Ok(()) } else { Err("1 to 512 bytes of UTF-8 without control characters, not . or ..") }
     }
@@ -199,12 +203,14 @@ impl From<uuid::Uuid> for Incarnation {
 mod tests {
     use super::*;
 
-    fn check<T: FromStr>(good: &[&str], bad: &[&str]) {
+    /// The reference's pattern says the same as the check.
+    fn check<T: FromStr>(pattern: &str, good: &[&str], bad: &[&str]) {
+        let pattern = regex::Regex::new(pattern).unwrap();
         for t in good {
-            assert!(t.parse::<T>().is_ok(), "{t:?} should be taken");
+            assert!(t.parse::<T>().is_ok() && pattern.is_match(t), "{t:?} should be taken");
         }
         for t in bad {
-            assert!(t.parse::<T>().is_err(), "{t:?} should be refused");
+            assert!(t.parse::<T>().is_err() && !pattern.is_match(t), "{t:?} should be refused");
         }
     }
 
@@ -212,11 +218,30 @@ mod tests {
     fn names_are_what_the_contract_says() {
         let long = "a".repeat(128);
         let too_long = "a".repeat(129);
-        check::<Id>(&["a", "A.b_c-9", "..", &long], &["", "a b", "a:b", "ä", "a/b", "a\n", &too_long]);
-        check::<EntityId>(&["a", "a:b", "a:b:c", "a:steps/3[0]"], &["", ":b", "a:", "a b:c", "a: b"]);
-        check::<Capability>(&["a", "0", "a.b_c-d", &long], &["", "A", "-a", ".a", "a b", &too_long]);
-        check::<Workspace>(&["default", "a-1", "-"], &["", "A", "a_b", &"a".repeat(64)]);
+        check::<Id>(
+            Id::PATTERN,
+            &["a", "A.b_c-9", "..", &long],
+            &["", "a b", "a:b", "ä", "a/b", "a\n", &too_long],
+        );
+        check::<EntityId>(
+            EntityId::PATTERN,
+            &["a", "a:b", "a:b:c", "a:steps/3[0]"],
+            &["", ":b", "a:", "a b:c", "a: b"],
+        );
+        check::<Capability>(
+            Capability::PATTERN,
+            &["a", "0", "a.b_c-d", &long],
+            &["", "A", "-a", ".a", "a b", &too_long],
+        );
+        check::<WorkKind>(WorkKind::PATTERN, &["a", "-a.b_c"], &["", "A", &"a".repeat(65)]);
+        check::<Name>(
+            Name::PATTERN,
+            &["a", "ä*{}/%", &"a".repeat(512)],
+            &["", "a\n", "a\u{85}", &"a".repeat(513)],
+        );
+        check::<Workspace>(Workspace::PATTERN, &["default", "a-1", "-"], &["", "A", "a_b", &"a".repeat(64)]);
         check::<Incarnation>(
+            Incarnation::PATTERN,
             &["0190f7a2-7c3e-7cc1-8f5e-2d1f2a6b9c10"],
             &["", "x", "0190f7a27c3e7cc18f5e2d1f2a6b9c10"],
         );

@@ -11,6 +11,7 @@
 
 pub mod approval;
 pub mod breaker;
+pub mod catalogue;
 pub mod checkpoint;
 pub mod codec;
 pub mod command;

@@ -8,6 +8,9 @@ install_limit_s=900
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/synod
 venv=$cache/venv
+# A Kafka client that has nothing of ours in it, the official CloudEvents SDK, and who tries the HTTP interface out.
+python_packages=(confluent-kafka==2.16.1 cloudevents==2.2.0 schemathesis==4.32.5)
+document_tools=$cache/document-tools
 target_dir=${CARGO_TARGET_DIR:-$root/target}
 if [[ -n ${CI:-} && -z ${CARGO_TARGET_DIR:-} ]]; then
     # Fresh checkouts one after another: they share what is built.
@@ -56,6 +59,7 @@ need_packages() {
                 has_java_17 || missing+=(openjdk-17-jre-headless)
                 has mvn || missing+=(maven) ;;
             python) has python3 && has_venv || missing+=(python3-venv) ;;
+            node) has node && has npm || missing+=(nodejs npm) ;;
             tools)
                 has jq || missing+=(jq)
                 has curl || missing+=(curl)
@@ -114,14 +118,31 @@ need_rust_components() {
     done
 }
 
-# need_python_client: a virtual environment with a Kafka client that has nothing of ours in it.
+# need_python_client: a virtual environment with `python_packages`, at these versions.
 need_python_client() {
-    "$venv/bin/python" -c 'import confluent_kafka' 2>/dev/null && return 0
-    say "making a Python environment with confluent-kafka in $venv"
+    local wanted=${python_packages[*]} has=$venv/synod-packages
+    [[ ! -x $venv/bin/python || ! -r $has || $(<"$has") != "$wanted" ]] || return 0
+    say "making a Python environment with $wanted in $venv"
     mkdir -p "$cache"
-    python3 -m venv --clear "$venv" >&2 || die "python3 cannot make $venv"
-    timeout "$install_limit_s" "$venv/bin/pip" install --quiet --disable-pip-version-check confluent-kafka >&2 ||
-        die "pip could not install confluent-kafka"
+    [[ -x $venv/bin/pip ]] || python3 -m venv --clear "$venv" >&2 || die "python3 cannot make $venv"
+    timeout "$install_limit_s" "$venv/bin/pip" install --quiet --disable-pip-version-check "${python_packages[@]}" >&2 ||
+        die "pip could not install $wanted"
+    printf '%s\n' "$wanted" >"$has"
+}
+
+# need_document_tools: what scripts/lib/reference/package.json names, beside the program that uses it.
+need_document_tools() {
+    local wanted=$root/scripts/lib/reference/package.json has=$document_tools/installed.json
+    mkdir -p "$document_tools"
+    cp "$root/scripts/lib/reference/documents.mjs" "$document_tools/"
+    ! cmp -s "$wanted" "$has" || return 0
+    say "installing the tools that read OpenAPI and AsyncAPI in $document_tools"
+    rm -rf "$document_tools/node_modules" "$document_tools/package-lock.json"
+    cp "$wanted" "$document_tools/package.json"
+    # No scripts of packages are run.
+    timeout "$install_limit_s" npm install --prefix "$document_tools" --ignore-scripts --no-audit --no-fund --silent >&2 ||
+        die "npm could not install what $wanted names"
+    cp "$wanted" "$has"
 }
 
 # build_synod: the dev profile. It has what a release build has to show (dependencies are optimised

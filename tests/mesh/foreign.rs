@@ -8,7 +8,7 @@ use synod_protocol::{Envelope, ReplyTo};
 use synod_tests::{Client, Ground, Mesh, Process, eventually, fresh, root};
 
 /// The Python with a Kafka client that `scripts/lib/needs.sh` makes; `SYNOD_PYTHON` names another.
-fn python() -> PathBuf {
+pub(super) fn python() -> PathBuf {
     let made = || {
         let cache = std::env::var_os("XDG_CACHE_HOME")
             .map(PathBuf::from)

@@ -8,6 +8,7 @@ mod bad_records;
 mod bench;
 mod breakers;
 mod checkpoints;
+mod cloudevents;
 mod counters;
 mod cut;
 mod events_stream;

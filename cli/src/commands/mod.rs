@@ -26,6 +26,7 @@ mod memory;
 mod negotiation;
 mod place;
 mod queue;
+mod reference;
 mod replay;
 mod semaphore;
 mod snapshot;
@@ -126,6 +127,8 @@ pub enum Command {
     Dlq(dlq::Args),
     /// Show the settings in force and where each was said; secrets are hidden
     Config(config::Args),
+    /// The interfaces as documents: OpenAPI, AsyncAPI, schemas, metrics, settings, error codes, commands
+    Reference(reference::Args),
     /// Write the completions for a shell
     Completions(completions::Args),
     /// One of the demo's agents
@@ -137,6 +140,12 @@ pub enum Command {
     /// A second coordinator of one of the demo's scenes
     #[command(hide = true)]
     DemoCoordinator(demo::CoordinatorArgs),
+}
+
+/// The whole command line, as clap knows it.
+pub(crate) fn command_line() -> clap::Command {
+    use clap::CommandFactory as _;
+    Cli::command()
 }
 
 /// Runs one command line. Data goes to stdout, everything else to stderr.
@@ -197,6 +206,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Replay(args) => replay::run(args, cli.flags, &mut output),
         Command::Dlq(args) => dlq::run(args, cli.flags, &mut output),
         Command::Config(args) => config::run(args, cli.flags, &mut output),
+        Command::Reference(args) => reference::run(args, &mut output),
         Command::Completions(args) => completions::run(&args, &mut output),
     }
 }

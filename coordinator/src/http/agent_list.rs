@@ -3,7 +3,7 @@
 //! Each owner filters and sorts the agents of its shards and gives at most a page of them; the pages are merged where the
 //! client asked. Views are made for what is shown alone.
 
-use super::answer::{self, Problem, Refusal};
+use super::answer::{self, Page, Problem, Refusal};
 use super::gather::{Cover, gather};
 use super::request::{Caller, Params};
 use crate::Shared;
@@ -179,8 +179,9 @@ impl Asked {
 
 /// The agents of the workspace that match, in order. Where they are sorted by what changes, so may the pages meanwhile.
 #[utoipa::path(get, path = "/v1/agents", params(ListParams), responses(
-    (status = 200, description = "`{\"items\": [agent], \"next_cursor\"}`", body = serde_json::Value),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json")))]
+    (status = 200, description = "A page of agents", body = Page<Agent>),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_agents(
     State(shared): State<Arc<Shared>>,
     caller: Caller,

@@ -1,12 +1,12 @@
 //! One agent over HTTP; the list of them is in `agent_list`.
 
 use super::answer::{self, Problem, Refusal};
-use super::request::{Caller, JsonBody, json_body, named};
+use super::request::{Caller, JsonBody, Segments, json_body, named};
 use super::tasks::reason;
 use crate::Shared;
 use crate::door::{self, Came};
 use crate::shard::Ask;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
@@ -27,7 +27,7 @@ use utoipa::ToSchema;
 pub(crate) async fn get_agent(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Response, Refusal> {
     let agent: Id = named(&id)?;
     let key = AgentKey { workspace: caller.workspace, agent };
@@ -63,7 +63,7 @@ async fn view_here(shared: &Shared, shard: u32, key: &AgentKey) -> Result<Json, 
 pub(crate) async fn change_agent(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path((id, change)): Path<(String, String)>,
+    Segments((id, change)): Segments<(String, String)>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let change = match change.as_str() {
@@ -117,7 +117,7 @@ pub(crate) struct NewOrder {
 pub(crate) async fn order_breaker(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let new = codec::decode::<NewOrder>(ContentType::Json, &body, &shared.config.limits)?;
@@ -148,7 +148,7 @@ pub(crate) struct ErrorReported {
 pub(crate) async fn deregister_agent(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Response, Refusal> {
     changed(&shared, &caller, &id, AgentChange::Deregister, &[]).await
 }

@@ -49,6 +49,16 @@ pub(crate) struct Problem {
     value: Option<i64>,
 }
 
+/// One page of a list, as the description shows it; [`page`] writes it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is of use")]
+pub(crate) struct Page<T> {
+    /// What is on it.
+    items: Vec<T>,
+    /// As `cursor`, for the next page; null: there is none.
+    next_cursor: Option<String>,
+}
+
 /// An error that answers as a problem.
 #[derive(Debug)]
 pub(crate) struct Refusal(pub(crate) Error);

@@ -2,14 +2,14 @@
 //!
 //! Who says who he is, and in which roles, is believed.
 
-use super::answer::{self, Problem, Refusal};
+use super::answer::{self, Page, Problem, Refusal};
 use super::kind::{APPROVAL, New, WaitParams, changed};
 use super::pages::Paging;
-use super::request::{Caller, JsonBody, Params, named, of_key};
+use super::request::{Caller, JsonBody, Params, Segments, named, of_key};
 use crate::Shared;
 use crate::door;
 use crate::shard::{Label, Wanted, WantedApprovals};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use serde::Deserialize;
@@ -52,7 +52,7 @@ pub(crate) async fn post_approval(
 pub(crate) async fn get_approval(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     Params(params): Params<WaitParams>,
 ) -> Result<Response, Refusal> {
     APPROVAL.get(&shared, &caller, &id, &params).await
@@ -66,7 +66,7 @@ pub(crate) async fn get_approval(
 pub(crate) async fn post_decision(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let body = APPROVAL.of_path(&body, &named(&id)?, &shared)?;
@@ -84,7 +84,7 @@ pub(crate) async fn post_decision(
 pub(crate) async fn post_revision(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let body = APPROVAL.of_path(&body, &named(&id)?, &shared)?;
@@ -155,7 +155,7 @@ impl ListParams {
 
 /// Approvals in memory (pending ones, and ended ones for as long as `runs_kept` says), in order of their ids.
 #[utoipa::path(get, path = "/v1/approvals", params(ListParams), responses(
-    (status = 200, description = "`{\"items\": [approval], \"next_cursor\"}`", body = serde_json::Value),
+    (status = 200, description = "A page of approvals", body = Page<Approval>),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_approvals(

@@ -30,7 +30,15 @@ pub(crate) struct BatchItem {
 
 /// The quick door: a command, answered when the ledger has it.
 #[utoipa::path(post, path = "/v1/commands",
-    request_body(content = serde_json::Value, description = "A CloudEvent in binary, structured or batch mode; `ce-type` such as `synod.task.submit`"),
+    params(
+        ("ce-specversion" = Option<String>, Header, description = "Binary mode: `1.0`"),
+        ("ce-id" = Option<String>, Header, description = "Binary mode: makes the command idempotent, 1 to 256 bytes"),
+        ("ce-source" = Option<String>, Header, description = "Binary mode: who says so, a URI reference"),
+        ("ce-type" = Option<String>, Header, description = "Binary mode: what is asked, such as `synod.task.submit`")),
+    request_body(
+        content((serde_json::Value = "application/json"), (serde_json::Value = "application/cloudevents+json"),
+            (Vec<serde_json::Value> = "application/cloudevents-batch+json")),
+        description = "A CloudEvent: its value in binary mode, or all of it in structured mode, or a batch of those"),
     responses(
         (status = 200, description = "The entity; or one result per command of a batch", body = serde_json::Value),
         (status = 202, description = "Kafka has it, the ledger not yet"),

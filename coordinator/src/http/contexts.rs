@@ -1,9 +1,9 @@
 //! An agent's own context over HTTP, for operators: which versions there are, and what one holds.
 
 use super::answer::{self, Problem, Refusal};
-use super::request::{Caller, Params, named};
+use super::request::{Caller, Params, Segments, named};
 use crate::Shared;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use base64::Engine as _;
@@ -47,7 +47,7 @@ pub(crate) struct ContextData {
 pub(crate) async fn get_context(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     Params(params): Params<ContextParams>,
 ) -> Result<Response, Refusal> {
     let agent: Id = named(&id)?;

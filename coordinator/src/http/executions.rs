@@ -1,22 +1,22 @@
 //! Executions over HTTP: runs of workflows, their steps, and what can be done to them.
 
-use super::answer::{Problem, Refusal};
+use super::answer::{Page, Problem, Refusal};
 use super::kind::{EXECUTION, New, Wait, WaitParams, changed};
 use super::pages::Paging;
-use super::request::{Caller, JsonBody, Params, named, of_key};
+use super::request::{Caller, JsonBody, Params, Segments, named, of_key};
 use super::tasks::{Reason, reason};
 use super::workflows;
 use crate::Shared;
 use crate::door;
 use crate::shard::{Label, Wanted, WantedExecutions};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
 use synod_protocol::workflow::{
-    ChangeExecution, Execution, ExecutionChange, ExecutionStatus, RetryExecution, SignalExecution,
-    StartExecution,
+    ChangeExecution, Execution, ExecutionBrief, ExecutionChange, ExecutionStatus, RetryExecution,
+    SignalExecution, StartExecution,
 };
 use synod_protocol::{Code, Command, ContentType, Id, Timestamp, codec};
 use tokio::time::Instant;
@@ -94,7 +94,7 @@ async fn with_definition(
 pub(crate) async fn get_execution(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     Params(params): Params<WaitParams>,
 ) -> Result<Response, Refusal> {
     EXECUTION.get(&shared, &caller, &id, &params).await
@@ -124,7 +124,7 @@ pub(crate) struct ListParams {
 
 /// Executions in memory (live ones, and ended ones for as long as `runs_kept` says), in short, in order of their ids.
 #[utoipa::path(get, path = "/v1/executions", params(ListParams), responses(
-    (status = 200, description = "`{\"items\": [execution], \"next_cursor\"}`", body = serde_json::Value),
+    (status = 200, description = "A page of executions, in short", body = Page<ExecutionBrief>),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_executions(
@@ -162,7 +162,7 @@ pub(crate) async fn list_executions(
 pub(crate) async fn cancel_execution(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     change(&shared, &caller, ExecutionChange::Cancel, &id, &body).await
@@ -176,7 +176,7 @@ pub(crate) async fn cancel_execution(
 pub(crate) async fn pause_execution(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     change(&shared, &caller, ExecutionChange::Pause, &id, &body).await
@@ -190,7 +190,7 @@ pub(crate) async fn pause_execution(
 pub(crate) async fn resume_execution(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     change(&shared, &caller, ExecutionChange::Resume, &id, &body).await
@@ -215,7 +215,7 @@ async fn change(
 pub(crate) async fn signal_execution(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let body = EXECUTION.of_path(&body, &named(&id)?, &shared)?;
@@ -231,7 +231,7 @@ pub(crate) async fn signal_execution(
 pub(crate) async fn retry_execution(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let body = EXECUTION.of_path(&body, &named(&id)?, &shared)?;

@@ -64,6 +64,7 @@ pub(crate) struct PauseAnswer {
 /// What of the fleet gets no work, and what runs there all the same.
 #[utoipa::path(get, path = "/v1/fleet", responses(
     (status = 200, description = "The pauses in force", body = FleetView),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn get_fleet(
     State(shared): State<Arc<Shared>>,
@@ -85,6 +86,7 @@ pub(crate) async fn get_fleet(
 /// The pauses in force, of all workspaces, as their shard has them.
 #[utoipa::path(get, path = "/v1/fleet/pauses", responses(
     (status = 200, description = "The pauses", body = Pauses),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn get_pauses(
     State(shared): State<Arc<Shared>>,

@@ -3,6 +3,7 @@
 mod agent_list;
 mod agents;
 mod answer;
+mod api;
 mod approvals;
 mod commands;
 mod contexts;
@@ -26,35 +27,25 @@ mod tasks;
 mod tools;
 mod workflows;
 
-use crate::Shared;
+use crate::{Shared, reference};
+use api::Api;
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use synod_infra::telemetry::names;
-use utoipa::OpenApi;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// Longest wait that a client may ask for.
 pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Synod",
-        description = "Coordination mesh for software agents: tasks, agents, events. Errors are problem+json (RFC 9457) with `code`."
-    ),
-    // What parameters alone refer to is not gathered from the routes.
-    components(schemas(agent_list::Sort, agent_list::Order))
-)]
-struct Description;
-
-/// All routes.
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    let (api, mut description) = OpenApiRouter::with_openapi(Description::openapi())
+/// All routes that are described.
+pub(crate) fn api() -> Api {
+    Api::new()
         .routes(routes!(commands::post_commands))
         .routes(routes!(tasks::post_task, tasks::list_tasks))
         .routes(routes!(tasks::get_task))
@@ -112,10 +103,15 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(operate::readyz))
         .routes(routes!(operate::get_metrics))
         .merge(primitives::routes())
-        .split_for_parts();
-    description.info.version = env!("CARGO_PKG_VERSION").to_owned();
-    let text = description.to_pretty_json().unwrap_or_default();
-    api.route("/openapi.json", get(move || async move { ([("content-type", "application/json")], text) }))
+}
+
+/// All routes.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let (openapi, asyncapi) = (reference::openapi(), reference::asyncapi());
+    let (routes, _) = api().split();
+    routes
+        .route("/openapi.json", get(async || answer::json(StatusCode::OK, openapi)))
+        .route("/asyncapi.json", get(async || answer::json(StatusCode::OK, asyncapi)))
         // Between coordinators; no part of the API.
         .route("/v1/snapshots/part", get(snapshots::get_part))
         .fallback(request::unknown_route)

@@ -1,14 +1,14 @@
 //! Negotiations over HTTP.
 
-use super::answer::{self, Problem, Refusal};
+use super::answer::{self, Page, Problem, Refusal};
 use super::kind::{NEGOTIATION, New, Wait, WaitParams, changed};
 use super::pages::Paging;
-use super::request::{Caller, JsonBody, Params, named, of_key};
+use super::request::{Caller, JsonBody, Params, Segments, named, of_key};
 use super::tasks::{Reason, reason};
 use crate::Shared;
 use crate::door;
 use crate::shard::Wanted;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
@@ -69,7 +69,7 @@ pub(super) async fn requested<R: Request>(
 pub(crate) async fn get_negotiation(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     Params(params): Params<WaitParams>,
 ) -> Result<Response, Refusal> {
     NEGOTIATION.get(&shared, &caller, &id, &params).await
@@ -83,7 +83,7 @@ pub(crate) async fn get_negotiation(
 pub(crate) async fn get_certificate(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Response, Refusal> {
     let id: EntityId = named(&id)?;
     let key = NegotiationKey { workspace: caller.workspace.clone(), negotiation: id.clone() };
@@ -101,7 +101,7 @@ pub(crate) async fn get_certificate(
 pub(crate) async fn post_response(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let body = NEGOTIATION.of_path(&body, &named(&id)?, &shared)?;
@@ -117,7 +117,7 @@ pub(crate) async fn post_response(
 pub(crate) async fn cancel_negotiation(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let cancel = CancelNegotiation { negotiation_id: named(&id)?, reason: reason(&body, &shared)? };
@@ -139,7 +139,7 @@ pub(crate) struct ListParams {
 
 /// Negotiations in memory (live ones, and ended ones within the deduplication window), in short, in order of their ids.
 #[utoipa::path(get, path = "/v1/negotiations", params(ListParams), responses(
-    (status = 200, description = "`{\"items\": [negotiation], \"next_cursor\"}`", body = serde_json::Value),
+    (status = 200, description = "A page of negotiations, in short", body = Page<NegotiationBrief>),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_negotiations(

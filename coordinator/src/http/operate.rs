@@ -118,7 +118,7 @@ fn take_in(shards: &mut [ShardStatus], id: &str, told: Result<Vec<ShardStatus>, 
 }
 
 /// Whether the process lives.
-#[utoipa::path(get, path = "/livez", responses((status = 200, description = "It lives")))]
+#[utoipa::path(get, path = "/livez", responses((status = 200, description = "It lives", body = String, content_type = "text/plain")))]
 pub(crate) async fn livez() -> &'static str {
     "alive\n"
 }
@@ -126,7 +126,8 @@ pub(crate) async fn livez() -> &'static str {
 /// Whether it can be sent work: every shard that it holds serves and moves, the others have
 /// owners, Kafka and Redis answer.
 #[utoipa::path(get, path = "/readyz", responses(
-    (status = 200, description = "Ready"), (status = 503, description = "Not ready, with the reasons, a line each")))]
+    (status = 200, description = "Ready", body = String, content_type = "text/plain"),
+    (status = 503, description = "Not ready, with the reasons, a line each", body = String, content_type = "text/plain")))]
 pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let troubles = shared.status.troubles();
     if troubles.is_empty() {
@@ -136,7 +137,9 @@ pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 /// Prometheus text.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "Prometheus text format 0.0.4")))]
+#[utoipa::path(get, path = "/metrics", responses(
+    (status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain"),
+    (status = 404, description = "Metrics are off in this process", body = String, content_type = "text/plain")))]
 pub(crate) async fn get_metrics(State(shared): State<Arc<Shared>>) -> Response {
     let Some(metrics) = &shared.config.metrics else {
         return (StatusCode::NOT_FOUND, "metrics are off in this process\n").into_response();

@@ -1,12 +1,12 @@
 //! Snapshots of the mesh over HTTP. Any coordinator answers: they are in Redis.
 
-use super::answer::{self, Problem, Refusal};
+use super::answer::{self, Page, Problem, Refusal};
 use super::gather::Cover;
-use super::request::{Caller, JsonBody, Params, named, page_limit};
+use super::request::{Caller, JsonBody, Params, Segments, named, page_limit};
 use crate::Shared;
 use crate::door::Came;
 use crate::snapshots::{self, AGENTS_PER_FIELD, Comparison, Request, compare};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -129,7 +129,7 @@ fn answered(status: StatusCode, record: SnapshotRecord, workspace: &Workspace) -
 
 /// The snapshots that the workspace may see, newest first: its own and those of the whole mesh; without their agents.
 #[utoipa::path(get, path = "/v1/snapshots", params(ListParams), responses(
-    (status = 200, description = "`{\"items\": [snapshot], \"next_cursor\"}`", body = serde_json::Value),
+    (status = 200, description = "A page of snapshots, without their agents", body = Page<Snapshot>),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_snapshots(
@@ -159,7 +159,7 @@ pub(crate) async fn list_snapshots(
 pub(crate) async fn get_snapshot(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     Params(params): Params<ReadParams>,
 ) -> Result<Response, Refusal> {
     let limit = page_limit(Some(params.limit.unwrap_or(AGENTS_PER_FIELD)))?;
@@ -190,7 +190,7 @@ pub(crate) async fn get_snapshot(
 pub(crate) async fn compare_snapshots(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path((id, other)): Path<(String, String)>,
+    Segments((id, other)): Segments<(String, String)>,
 ) -> Result<Response, Refusal> {
     let (a, b) =
         tokio::try_join!(whole(&shared, &id, &caller.workspace), whole(&shared, &other, &caller.workspace))?;
@@ -224,7 +224,7 @@ async fn whole(
 pub(crate) async fn delete_snapshot(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Response, Refusal> {
     let record = found(&shared, &id, &caller.workspace).await?;
     let store = Snapshots::new(shared.redis.clone());

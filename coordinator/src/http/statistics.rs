@@ -3,14 +3,14 @@
 //! A client is answered with the sum over all coordinators; one coordinator asks another for its part.
 
 use super::answer::{self, Problem, Refusal};
-use super::request::{Caller, named};
+use super::request::{Caller, Segments, named};
 use crate::Shared;
 use crate::door::Came;
 use crate::fleet::wall_clock;
 use crate::statistics::{
     Counts, Flow, FlowView, NegotiationStatisticsView, StatisticsView, Tallies, TallyView, merge,
 };
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures::future::join_all;
@@ -94,7 +94,7 @@ pub(crate) struct FleetStatisticsView {
 pub(crate) async fn agent_statistics(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Response, Refusal> {
     let key = AgentKey { workspace: caller.workspace.clone(), agent: named(&id)? };
     let ours = part(&shared, shared.statistics.of_agent(&key));

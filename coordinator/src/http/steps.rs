@@ -2,11 +2,11 @@
 
 use super::answer::{self, Problem, Refusal};
 use super::kind::EXECUTION;
-use super::request::{Caller, Params, named, page_limit};
+use super::request::{Caller, Params, Segments, named, page_limit};
 use crate::Shared;
 use crate::door::{self, Came};
 use crate::shard::{Ask, StepsAfter};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub(crate) struct StepPage {
 pub(crate) async fn list_steps(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     Params(params): Params<StepParams>,
 ) -> Result<Response, Refusal> {
     let execution: EntityId = named(&id)?;

@@ -1,13 +1,13 @@
 //! Tasks over HTTP.
 
-use super::answer::{self, Problem, Refusal};
+use super::answer::{self, Page, Problem, Refusal};
 use super::kind::{TASK, WaitParams, changed};
 use super::pages::Paging;
-use super::request::{Caller, JsonBody, Params, named, of_key};
+use super::request::{Caller, JsonBody, Params, Segments, named, of_key};
 use crate::Shared;
 use crate::door::{self, Came};
 use crate::shard::{Ask, Wanted};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,7 @@ pub(crate) async fn post_task(
 pub(crate) async fn get_task(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     Params(params): Params<WaitParams>,
 ) -> Result<Response, Refusal> {
     TASK.get(&shared, &caller, &id, &params).await
@@ -117,7 +117,7 @@ pub(crate) async fn get_task(
 pub(crate) async fn explain_task(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Response, Refusal> {
     let task: EntityId = named(&id)?;
     let shard = topics::partition(task.root().as_bytes(), shared.config.partitions);
@@ -161,7 +161,7 @@ pub(crate) struct ListParams {
 
 /// Tasks in memory (live ones, and ended ones within the deduplication window), in order of their ids.
 #[utoipa::path(get, path = "/v1/tasks", params(ListParams), responses(
-    (status = 200, description = "`{\"items\": [task], \"next_cursor\"}`", body = serde_json::Value),
+    (status = 200, description = "A page of tasks", body = Page<Task>),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_tasks(
@@ -211,7 +211,7 @@ pub(crate) fn reason(body: &[u8], shared: &Shared) -> Result<Option<String>, Err
 pub(crate) async fn cancel_task(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
     let cancel = CancelTask { task_id: named(&id)?, reason: reason(&body, &shared)? };

@@ -1,7 +1,7 @@
 //! Tools: decide in one go what has been answered already, of which nothing is kept; and short bodies that open a durable
 //! negotiation.
 
-use super::answer::{self, Problem, Refusal};
+use super::answer::{self, Page, Problem, Refusal};
 use super::request::{Caller, JsonBody};
 use crate::Shared;
 use crate::fleet::wall_clock;
@@ -72,7 +72,9 @@ const TOOLS: [Tool; 8] = [
 
 /// The tools that there are.
 #[utoipa::path(get, path = "/v1/tools", responses(
-    (status = 200, description = "`{\"items\": [tool]}`", body = serde_json::Value)))]
+    (status = 200, description = "The tools", body = Page<Tool>),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_tools(_: Caller) -> Result<Response, Refusal> {
     let tools: Vec<Json> = TOOLS.iter().map(answer::as_json).collect::<Result<_, _>>()?;
     Ok(answer::page(&tools, None))
@@ -81,7 +83,8 @@ pub(crate) async fn list_tools(_: Caller) -> Result<Response, Refusal> {
 /// Decides at once by any protocol what all have answered already, such as an auction of the bids given.
 #[utoipa::path(post, path = "/v1/tools/coordinate", request_body = Coordinate, responses(
     (status = 200, description = "The outcome", body = Coordinated),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json")))]
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn post_coordinate(
     State(shared): State<Arc<Shared>>,
     _: Caller,
@@ -94,7 +97,8 @@ pub(crate) async fn post_coordinate(
 /// Counts ballots.
 #[utoipa::path(post, path = "/v1/tools/aggregate_votes", request_body = AggregateVotes, responses(
     (status = 200, description = "The outcome, as of protocol `vote`", body = serde_json::Value),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json")))]
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn post_aggregate_votes(
     State(shared): State<Arc<Shared>>,
     _: Caller,
@@ -106,7 +110,8 @@ pub(crate) async fn post_aggregate_votes(
 /// Resolves what sources say differently.
 #[utoipa::path(post, path = "/v1/tools/resolve_conflict", request_body = ResolveConflict, responses(
     (status = 200, description = "The outcome, as of protocol `resolve`", body = serde_json::Value),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json")))]
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn post_resolve_conflict(
     State(shared): State<Arc<Shared>>,
     _: Caller,

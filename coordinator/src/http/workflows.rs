@@ -1,12 +1,12 @@
 //! Workflows over HTTP: defined, found, and run.
 
-use super::answer::{self, Problem, Refusal, problem};
+use super::answer::{self, Page, Problem, Refusal, problem};
 use super::executions;
 use super::kind::{EXECUTION, WaitParams};
-use super::request::{Body, Caller, JsonBody, Params, json_body, named, page_limit};
+use super::request::{Body, Caller, JsonBody, Params, Segments, json_body, named, page_limit};
 use crate::Shared;
 use crate::door;
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -135,7 +135,7 @@ fn location(id: &Id) -> String {
 pub(crate) async fn get_workflow(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Response, Refusal> {
     let id: Id = named(&id)?;
     let entity = of_owner(&shared, &caller, &id).await?;
@@ -160,8 +160,9 @@ pub(crate) struct ListParams {
 
 /// Workflows, in short, as far as this coordinator has heard of them, in the order of their ids.
 #[utoipa::path(get, path = "/v1/workflows", params(ListParams), responses(
-    (status = 200, description = "`{\"items\": [workflow], \"next_cursor\"}`", body = serde_json::Value),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json")))]
+    (status = 200, description = "A page of workflows, in short", body = Page<WorkflowBrief>),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_workflows(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -208,7 +209,7 @@ pub(crate) struct Execute {
 pub(crate) async fn execute_workflow(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     Params(params): Params<WaitParams>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {

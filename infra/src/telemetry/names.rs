@@ -84,6 +84,21 @@ enum Kind {
     Histogram,
 }
 
+impl Kind {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// Every metric: its name, its kind (`counter`, `gauge`, `histogram`), and what it says.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    ALL.iter().map(|(name, kind, help)| (*name, kind.as_str(), *help))
+}
+
 /// Every name above with its kind and its help text; `render` shows them.
 const ALL: &[(&str, Kind, &str)] = &[
     (REDIS_CALL_SECONDS, Kind::Histogram, "Calls to Redis, from asking for a connection to the answer"),

@@ -226,6 +226,7 @@ impl Webhook {
 /// How a subscription's changes reach its subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = SubscriptionDelivery)]
 pub enum Delivery {
     /// It is read.
     Stream,

@@ -130,6 +130,7 @@ pub enum Op {
 /// Whether it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = StateOutcome)]
 pub enum Outcome {
     /// It was written under its version.
     Written,

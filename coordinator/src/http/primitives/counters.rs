@@ -3,6 +3,7 @@
 use super::lease::{decoded, json};
 use crate::Shared;
 use crate::http::answer::{Problem, Refusal};
+use crate::http::api::Api;
 use crate::http::request::{Caller, JsonBody, Segments, named};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,11 +16,10 @@ use synod_protocol::Name;
 use synod_protocol::primitives::counters::{
     Add, Budget, Counter, Reservation, Reserve, Return, SetBudget, Spend, Take, Taken,
 };
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new()
+pub(super) fn routes() -> Api {
+    Api::new()
         .routes(routes!(add_to_counter, get_counter, delete_counter))
         .routes(routes!(set_budget, get_budget, delete_budget))
         .routes(routes!(reserve_budget))

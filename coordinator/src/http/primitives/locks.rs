@@ -2,7 +2,8 @@
 
 use super::lease::{ListParams, Owned, ask, cursor, decoded, json, listed, read_break};
 use crate::Shared;
-use crate::http::answer::{Problem, Refusal};
+use crate::http::answer::{Page, Problem, Refusal};
+use crate::http::api::Api;
 use crate::http::request::{Caller, JsonBody, Params, Segments, named, page_limit};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,11 +12,10 @@ use std::sync::Arc;
 use synod_infra::primitives::leases::{Held, Locks};
 use synod_protocol::Name;
 use synod_protocol::primitives::locks::{AcquireLock, Break, HeldLock, Lease, Renew};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new()
+pub(super) fn routes() -> Api {
+    Api::new()
         .routes(routes!(acquire_lock, renew_lock, release_lock, get_lock))
         .routes(routes!(list_locks))
         .routes(routes!(break_lock))
@@ -100,7 +100,7 @@ pub(crate) async fn get_lock(
 
 /// The locks that are held, by name. A page may be short before the end.
 #[utoipa::path(get, path = "/v1/locks", params(ListParams), responses(
-    (status = 200, description = "`{\"items\": [lock], \"next_cursor\"}`", body = serde_json::Value),
+    (status = 200, description = "A page of locks", body = Page<HeldLock>),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_locks(

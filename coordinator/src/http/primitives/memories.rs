@@ -3,6 +3,7 @@
 use super::queues::body_of;
 use crate::Shared;
 use crate::http::answer::{self, Problem, Refusal};
+use crate::http::api::Api;
 use crate::http::request::{Caller, JsonBody, Params, Segments, named, page_limit};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,11 +16,10 @@ use synod_protocol::primitives::memory::{
 };
 use synod_protocol::{Error, Id, Name};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new()
+pub(crate) fn routes() -> Api {
+    Api::new()
         .routes(routes!(list_memory, clear_memory))
         .routes(routes!(get_memory, put_memory, delete_memory))
         .routes(routes!(thread))

@@ -11,14 +11,12 @@ mod state;
 mod state_policies;
 mod subscriptions;
 
-use crate::Shared;
-use std::sync::Arc;
+use crate::http::api::Api;
 use synod_protocol::Error;
-use utoipa_axum::router::OpenApiRouter;
 
 /// All routes of the primitives.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new()
+pub(crate) fn routes() -> Api {
+    Api::new()
         .merge(state::routes())
         .merge(state_policies::routes())
         .merge(subscriptions::routes())

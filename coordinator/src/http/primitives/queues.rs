@@ -2,6 +2,7 @@
 
 use crate::Shared;
 use crate::http::answer::{self, Problem, Refusal};
+use crate::http::api::Api;
 use crate::http::request::{Caller, JsonBody, Params, Segments, named, page_limit};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,11 +16,10 @@ use synod_protocol::primitives::queue::{
 };
 use synod_protocol::{ContentType, Error, Limits, Name, codec};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new()
+pub(crate) fn routes() -> Api {
+    Api::new()
         .routes(routes!(enqueue, get_queue))
         .routes(routes!(lease))
         .routes(routes!(ack))

@@ -1,7 +1,8 @@
 //! Shared state over HTTP. `ETag` is an entry's version; a condition that fails is 412.
 
 use crate::Shared;
-use crate::http::answer::{self, Problem, Refusal, problem};
+use crate::http::answer::{self, Page, Problem, Refusal, problem};
+use crate::http::api::Api;
 use crate::http::request::{Caller, JsonUpTo, Params, Segments, named, page_limit};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -12,11 +13,12 @@ use std::time::Duration;
 use synod_infra::primitives::state::{Done, Place, Writer, Written};
 use synod_protocol::limits::NESTING;
 use synod_protocol::primitives::state::{
-    BATCH_BYTES, Batch, Condition, Durability, Entry, Past, Put, Restore, Statistics, Tombstone, VALUE_BYTES,
+    BATCH_BYTES, Batch, Condition, Durability, Entry, Metadata, Past, Put, Restore, Statistics, Tombstone,
+    VALUE_BYTES,
 };
-use synod_protocol::{Code, ContentType, Error, Json, Limits, Name, codec};
+use synod_protocol::{Code, ContentType, Error, Json, Limits, Name, Timestamp, codec};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// How long a write with `durability: "ledger"` waits for the mirror.
 const MIRRORED_WITHIN: Duration = Duration::from_secs(10);
@@ -25,8 +27,8 @@ const PUT_BODY: usize = VALUE_BYTES * 4;
 /// Bytes of a batch's body.
 const BATCH_BODY: usize = BATCH_BYTES * 2;
 
-pub(crate) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new()
+pub(crate) fn routes() -> Api {
+    Api::new()
         .routes(routes!(list_state))
         .routes(routes!(get_state, put_state, delete_state))
         .routes(routes!(state_history))
@@ -92,20 +94,6 @@ struct HistoryParams {
 struct BatchAnswer {
     #[schema(value_type = Vec<serde_json::Value>)]
     results: Vec<Json>,
-}
-
-/// A page of entries.
-#[derive(Debug, Serialize, ToSchema)]
-struct EntryPage {
-    items: Vec<Entry>,
-    next_cursor: Option<String>,
-}
-
-/// A page of history.
-#[derive(Debug, Serialize, ToSchema)]
-struct PastPage {
-    items: Vec<Past>,
-    next_cursor: Option<String>,
 }
 
 /// A key's value.
@@ -187,7 +175,7 @@ async fn delete_state(
 
 /// What was written to a key and what lost, newest first; it survives the key for seven days.
 #[utoipa::path(get, path = "/v1/state/{key}/history", params(("key" = String, Path, description = "The key, percent-encoded"), HistoryParams), responses(
-    (status = 200, description = "Lines of history", body = PastPage),
+    (status = 200, description = "A page of its history", body = Page<Past>),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 async fn state_history(
@@ -224,7 +212,7 @@ async fn restore_state(
 
 /// The entries whose keys begin with a prefix, in order of their keys' bytes. A page ends early behind 4 MiB of values.
 #[utoipa::path(get, path = "/v1/state", params(ListParams), responses(
-    (status = 200, description = "Entries", body = EntryPage),
+    (status = 200, description = "A page of entries", body = Page<Listed>),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 async fn list_state(
@@ -236,11 +224,8 @@ async fn list_state(
     let prefix = params.prefix.unwrap_or_default();
     let page = shared.state.list(&caller.workspace, &prefix, limit, params.cursor.as_deref()).await?;
     let with_values = params.values.unwrap_or(true);
-    let item = |entry: &Entry| match with_values {
-        true => answer::as_json(entry),
-        false => answer::as_json(&Valueless::of(entry)),
-    };
-    let items: Vec<Json> = page.entries.iter().map(item).collect::<Result<_, _>>()?;
+    let item = |entry: Entry| answer::as_json(&Listed::of(entry, with_values));
+    let items: Vec<Json> = page.entries.into_iter().map(item).collect::<Result<_, _>>()?;
     Ok(answer::page(&items, page.next_cursor.as_deref()))
 }
 
@@ -293,30 +278,35 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// An entry of a list without values.
-#[derive(Serialize)]
-struct Valueless<'a> {
-    key: &'a Name,
-    version: u64,
-    metadata: &'a synod_protocol::primitives::state::Metadata,
-    created_at: synod_protocol::Timestamp,
-    updated_at: synod_protocol::Timestamp,
-    updated_by: &'a str,
+/// An entry of a list, with its value or without.
+#[derive(Serialize, ToSchema)]
+struct Listed {
+    /// The key.
+    key: Name,
+    /// The value, unless values are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<synod_protocol::Timestamp>,
+    #[schema(value_type = Option<serde_json::Value>)]
+    value: Option<Json>,
+    /// Greater than every earlier one of this key, 1 to 2^53-1.
+    version: u64,
+    /// What describes it.
+    metadata: Metadata,
+    /// When the key was made (again).
+    created_at: Timestamp,
+    /// When this version was written.
+    updated_at: Timestamp,
+    /// By whom.
+    updated_by: String,
+    /// When it ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
 }
 
-impl<'a> Valueless<'a> {
-    fn of(entry: &'a Entry) -> Valueless<'a> {
-        Valueless {
-            key: &entry.key,
-            version: entry.version,
-            metadata: &entry.metadata,
-            created_at: entry.created_at,
-            updated_at: entry.updated_at,
-            updated_by: &entry.updated_by,
-            expires_at: entry.expires_at,
-        }
+impl Listed {
+    fn of(entry: Entry, with_value: bool) -> Listed {
+        let Entry { key, value, version, metadata, created_at, updated_at, updated_by, expires_at } = entry;
+        let value = Some(value).filter(|_| with_value);
+        Listed { key, value, version, metadata, created_at, updated_at, updated_by, expires_at }
     }
 }
 

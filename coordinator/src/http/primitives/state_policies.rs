@@ -3,6 +3,7 @@
 use super::state::{Refused, read};
 use crate::Shared;
 use crate::http::answer::{self, Problem};
+use crate::http::api::Api;
 use crate::http::request::{Caller, JsonUpTo, Segments, named};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,13 +13,13 @@ use std::sync::Arc;
 use synod_protocol::primitives::state::{Policy, Rules, Strategy};
 use synod_protocol::{Error, Json, Name};
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// Bytes of a policy's body.
 const BODY: usize = 64 * 1024;
 
-pub(crate) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new().routes(routes!(list_policies)).routes(routes!(get_policy, put_policy, delete_policy))
+pub(crate) fn routes() -> Api {
+    Api::new().routes(routes!(list_policies)).routes(routes!(get_policy, put_policy, delete_policy))
 }
 
 /// The policy of a prefix.

@@ -1,7 +1,8 @@
 //! Subscriptions on keys of shared state, and webhooks on events: made, listed, removed; webhooks enabled again and their dead letters sent again.
 //! The streams themselves are in `changes_stream`.
 
-use super::super::answer::{self, Problem, Refusal};
+use super::super::answer::{self, Page, Problem, Refusal};
+use super::super::api::Api;
 use super::super::request::{Caller, JsonBody, Params, Segments, named, now, page_limit};
 use super::changes_stream;
 use crate::Shared;
@@ -18,11 +19,11 @@ use synod_protocol::primitives::changes::{
 };
 use synod_protocol::{Applied, Code, ContentType, Error, Id, Json, codec};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The routes of subscriptions.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new()
+pub(crate) fn routes() -> Api {
+    Api::new()
         .routes(routes!(make_subscription, list_subscriptions))
         .routes(routes!(get_subscription, delete_subscription))
         .routes(routes!(changes_stream::stream))
@@ -155,7 +156,7 @@ async fn newest(shared: &Shared) -> Result<Position, Error> {
 
 /// The subscriptions of the workspace, in order of their ids.
 #[utoipa::path(get, path = "/v1/subscriptions", params(ListParams), responses(
-    (status = 200, description = "`{\"items\": [subscription], \"next_cursor\"}`", body = serde_json::Value),
+    (status = 200, description = "A page of subscriptions", body = Page<Subscription>),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_subscriptions(
@@ -250,7 +251,7 @@ async fn webhook(shared: &Shared, caller: &Caller, id: &str) -> Result<Kept, Ref
 }
 
 /// What could not be delivered to a webhook: the newest hundred, the oldest of them first.
-#[utoipa::path(get, path = "/v1/subscriptions/{id}/dead", params(("id" = String, Path, description = "The webhook's id")), responses(
+#[utoipa::path(get, path = "/v1/subscriptions/{id}/dead", operation_id = "list_dead_deliveries", params(("id" = String, Path, description = "The webhook's id")), responses(
     (status = 200, description = "`{\"items\": [dead delivery], \"next_cursor\": null}`", body = DeadDelivery),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
@@ -267,7 +268,7 @@ pub(crate) async fn list_dead(
 }
 
 /// Has dead letters sent again, under their old `webhook-id`: one, or all of them.
-#[utoipa::path(post, path = "/v1/subscriptions/{id}/redrive", request_body = Redrive, params(("id" = String, Path, description = "The webhook's id")), responses(
+#[utoipa::path(post, path = "/v1/subscriptions/{id}/redrive", operation_id = "redrive_deliveries", request_body = Redrive, params(("id" = String, Path, description = "The webhook's id")), responses(
     (status = 200, description = "How many will be sent again", body = Redriven),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
