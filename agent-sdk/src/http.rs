@@ -1,6 +1,7 @@
 //! HTTP with one coordinator at a time: a request, its answer, and what silence means.
 
 use crate::coordinators::Coordinators;
+use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use synod_infra::redis::Redis;
@@ -28,8 +29,10 @@ impl Http {
         configured: &[String],
         redis: Option<Redis>,
         workspace: Workspace,
+        key: HeaderMap,
     ) -> Result<Http, reqwest::Error> {
         let client = reqwest::Client::builder()
+            .default_headers(key)
             // Coordinators are inside: what the environment says of proxies is about the world outside.
             .no_proxy()
             .connect_timeout(Duration::from_secs(1))

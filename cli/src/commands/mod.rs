@@ -18,6 +18,7 @@ mod event_line;
 mod events;
 mod execution;
 mod fleet;
+mod key;
 mod ledger;
 mod limit;
 mod lock;
@@ -120,6 +121,8 @@ pub enum Command {
     Dlq(dlq::Args),
     /// Show the settings in force and where each was said; secrets are hidden
     Config(config::Args),
+    /// Make an API key, and the hash by which coordinators know it
+    Key,
     /// Write the completions for a shell
     Completions(completions::Args),
     /// One of the demo's agents
@@ -185,6 +188,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Replay(args) => replay::run(args, cli.flags, &mut output),
         Command::Dlq(args) => dlq::run(args, cli.flags, &mut output),
         Command::Config(args) => config::run(args, cli.flags, &mut output),
+        Command::Key => key::run(&mut output),
         Command::Completions(args) => completions::run(&args, &mut output),
     }
 }

@@ -10,7 +10,9 @@ mod events;
 mod executions;
 mod fleet;
 mod gather;
+mod guard;
 mod kind;
+mod limits;
 mod negotiations;
 mod operate;
 mod pages;
@@ -24,6 +26,9 @@ mod tasks;
 mod tools;
 mod workflows;
 
+pub use limits::HttpLimits;
+pub(crate) use limits::serve;
+
 use crate::Shared;
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -33,6 +38,7 @@ use axum::routing::get;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use synod_infra::telemetry::names;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -117,6 +123,9 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/snapshots/part", get(snapshots::get_part))
         .fallback(request::unknown_route)
         .method_not_allowed_fallback(request::unknown_method)
+        // What a body does not go on for so long is given up.
+        .layer(RequestBodyTimeoutLayer::new(shared.config.http_limits.body_pause))
+        .layer(middleware::from_fn_with_state(shared.clone(), guard::let_in))
         .layer(middleware::from_fn(measured))
         .with_state(shared)
 }
