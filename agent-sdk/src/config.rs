@@ -1,5 +1,7 @@
 //! Where the mesh is, and how long to wait for it.
 
+use crate::secured;
+use secrecy::SecretString;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +21,8 @@ pub struct MeshConfig {
     pub redis: Option<RedisConfig>,
     /// Kafka.
     pub kafka: Option<KafkaConfig>,
+    /// The API key that coordinators ask for, if they do.
+    pub key: Option<SecretString>,
     /// The tenant.
     pub workspace: Workspace,
     /// Who we say we are: the `ce_source` of what is sent, a URI reference.
@@ -89,6 +93,7 @@ impl Default for MeshConfig {
             http: Vec::new(),
             redis: None,
             kafka: None,
+            key: None,
             workspace: Workspace::default_name(),
             source: "/agent-sdk".to_owned(),
             command_limit: Duration::from_secs(30),
@@ -122,6 +127,13 @@ impl MeshConfig {
         self
     }
 
+    /// With this API key.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<String>) -> MeshConfig {
+        self.key = Some(SecretString::from(key.into()));
+        self
+    }
+
     /// In this workspace.
     #[must_use]
     pub fn in_workspace(mut self, workspace: Workspace) -> MeshConfig {
@@ -131,7 +143,9 @@ impl MeshConfig {
 
     /// From the environment: the file that `SYNOD_ENDPOINTS` names, and over it `SYNOD_HTTP_URL` (comma
     /// separated), `SYNOD_REDIS_URL`, `SYNOD_KAFKA_BROKERS` (`SYNOD_KAFKA_EMBEDDED=1` if they are `synod up`'s)
-    /// and `SYNOD_WORKSPACE`.
+    /// and `SYNOD_WORKSPACE`. How those that are named are secured: `SYNOD_KAFKA_SECURITY_PROTOCOL`,
+    /// `_SASL_MECHANISM`, `_USERNAME`, `_PASSWORD` or `_PASSWORD_FILE`, `_CA`, `_CERT`, `_KEY`; `SYNOD_REDIS_PASSWORD_FILE`,
+    /// `_CA`, `_CERT`, `_KEY`; `SYNOD_API_KEY` or `SYNOD_API_KEY_FILE`.
     ///
     /// # Errors
     /// See [`ConfigError`].
@@ -169,11 +183,15 @@ impl MeshConfig {
             config.http = urls.split(',').map(|url| url.trim().to_owned()).collect();
         }
         if let Some(url) = get("SYNOD_REDIS_URL") {
-            config = config.with_redis(url);
+            config.redis = Some(secured::redis(url, &get)?);
         }
         if let Some(brokers) = get("SYNOD_KAFKA_BROKERS") {
             config = config.with_kafka(brokers);
+            if let Some(kafka) = &mut config.kafka {
+                kafka.security = secured::kafka(&get)?;
+            }
         }
+        config.key = secured::secret("SYNOD_API_KEY", "SYNOD_API_KEY_FILE", &get)?;
         match (get("SYNOD_KAFKA_EMBEDDED").as_deref(), &mut config.kafka) {
             (None, _) | (Some(_), None) => {}
             (Some("1" | "true"), Some(kafka)) => kafka.embedded = true,

@@ -2,6 +2,7 @@
 
 use crate::coordinators::Coordinators;
 use crate::server_events::ServerEvents;
+use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use synod_infra::redis::Redis;
@@ -39,8 +40,10 @@ impl Http {
         configured: &[String],
         redis: Option<Redis>,
         workspace: Workspace,
+        key: HeaderMap,
     ) -> Result<Http, reqwest::Error> {
         let client = reqwest::Client::builder()
+            .default_headers(key)
             // Coordinators are inside: what the environment says of proxies is about the world outside.
             .no_proxy()
             .connect_timeout(Duration::from_secs(1))

@@ -48,6 +48,7 @@ pub mod negotiate;
 mod negotiation;
 mod page;
 mod queues;
+mod secured;
 mod server_events;
 mod state;
 mod state_changes;
@@ -84,6 +85,7 @@ pub use negotiate::{
 pub use negotiation::{NegotiationError, NegotiationHandle};
 pub use page::Page;
 pub use queues::{ConsumeOptions, Consumed, Consumer, Queue, Queues};
+pub use secured::key_header;
 pub use server_events::{ServerEvent, ServerEvents};
 pub use state::{Held, Key, Merge, State};
 pub use state_changes::{StateChange, StateChanges};
@@ -91,7 +93,9 @@ pub use task::{TaskRequest, TaskResult, task, task_for};
 pub use typed::{EventError, EventReceived, EventStream, TypedEvent};
 pub use watch::{Watch, Watched};
 
+pub use synod_infra::Tls;
 pub use synod_infra::kafka::{GroupConsumer, GroupOptions, GroupStart, HandlerError, KafkaConfig};
+pub use synod_infra::kafka::{KafkaSecurity, SaslMechanism, SecurityProtocol};
 pub use synod_infra::primitives::memory::{Listing, MemoryPage};
 pub use synod_infra::primitives::queues::{DeadPage, QueueLimits};
 pub use synod_infra::redis::RedisConfig;

@@ -11,6 +11,7 @@ use crate::queues::Queues;
 use crate::typed::KnownTopics;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use synod_infra::Refusals;
 use synod_infra::kafka::{Producer, TopicMaker};
 use synod_infra::primitives::feed::Feed;
 use synod_infra::primitives::mirror::Mirrored;
@@ -47,6 +48,9 @@ pub enum ConnectError {
     /// Redis' settings cannot be.
     #[error(transparent)]
     Redis(#[from] RedisError),
+    /// The API key has characters that no header may have.
+    #[error("the API key has characters that no header may have")]
+    Key,
     /// The HTTP client cannot be made.
     #[error("HTTP client: {0}")]
     Http(#[from] reqwest::Error),
@@ -71,7 +75,8 @@ impl Mesh {
     /// Settings that cannot be; never that something cannot be reached.
     pub fn connect(config: MeshConfig) -> Result<Mesh, ConnectError> {
         let redis = config.redis.clone().map(Redis::new).transpose()?;
-        let http = Arc::new(Http::new(&config.http, redis.clone(), config.workspace.clone())?);
+        let key = crate::key_header(config.key.as_ref()).map_err(|_| ConnectError::Key)?;
+        let http = Arc::new(Http::new(&config.http, redis.clone(), config.workspace.clone(), key)?);
         let queues = redis
             .clone()
             .map(|redis| synod_infra::primitives::queues::Queues::with_limits(redis, config.queues));
@@ -93,6 +98,19 @@ impl Mesh {
             config,
         };
         Ok(Mesh { inner: Arc::new(inner) })
+    }
+
+    /// Waits for Redis or Kafka to refuse us for good: a password, a certificate, a permission. One line that says what
+    /// to change.
+    pub async fn denied(&self) -> String {
+        let MeshConfig { redis, kafka, .. } = &self.inner.config;
+        let first = |refusals: Option<&Refusals>| refusals.cloned().unwrap_or_default();
+        let redis = first(redis.as_ref().map(|redis| &redis.refusals));
+        let kafka = first(kafka.as_ref().map(|kafka| &kafka.refusals));
+        tokio::select! {
+            line = redis.wait() => line,
+            line = kafka.wait() => line,
+        }
     }
 
     /// Who submits work and waits for it.

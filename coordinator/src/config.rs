@@ -6,6 +6,9 @@ mod breaker;
 pub use balance::Balance;
 pub use breaker::Breakers;
 
+use crate::http::HttpLimits;
+use crate::keys::ApiKeys;
+use secrecy::SecretString;
 use std::net::SocketAddr;
 use std::time::Duration;
 use synod_infra::kafka::{KafkaConfig, TopicMaker};
@@ -91,6 +94,14 @@ pub struct CoordinatorConfig {
     pub agents_kept: Option<Duration>,
     /// `host:port` that webhooks may go to although the address is private; all public ones are allowed.
     pub webhook_allow: Vec<String>,
+    /// The keys of those who may ask over HTTP; anybody may where there are none.
+    pub keys: ApiKeys,
+    /// With `keys`: the one by which this coordinator asks the others, which is one of them.
+    pub key: Option<SecretString>,
+    /// Listen beyond loopback although no key is asked for.
+    pub http_open: bool,
+    /// What HTTP clients may take up.
+    pub http_limits: HttpLimits,
     /// What `/metrics` shows.
     pub metrics: Option<Metrics>,
 }
@@ -133,6 +144,10 @@ impl CoordinatorConfig {
             memory: MemoryLimits::default(),
             agents_kept: Some(Duration::from_secs(24 * 3_600)),
             webhook_allow: Vec::new(),
+            keys: ApiKeys::default(),
+            key: None,
+            http_open: false,
+            http_limits: HttpLimits::default(),
             metrics: None,
         }
     }

@@ -8,6 +8,8 @@
 //! Commands that come while a batch is on its way go together in the next: no waiting, few requests under load, and
 //! the order within a shard is kept. Connections are kept open.
 
+use crate::keys;
+use secrecy::SecretString;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -66,8 +68,10 @@ struct BatchItem {
 }
 
 impl Forward {
-    pub(crate) fn new() -> Result<Forward, reqwest::Error> {
+    /// By this key.
+    pub(crate) fn new(key: Option<&SecretString>) -> Result<Forward, reqwest::Error> {
         let client = reqwest::Client::builder()
+            .default_headers(keys::header(key))
             // Coordinators are inside: what the environment says of proxies is about the world outside.
             .no_proxy()
             .connect_timeout(Duration::from_millis(500))

@@ -28,6 +28,7 @@ mod forward;
 mod health;
 mod http;
 mod kafka;
+mod keys;
 mod mirror;
 mod overdue;
 mod pauses;
@@ -42,13 +43,15 @@ mod tenure;
 mod webhooks;
 
 pub use config::{Balance, Breakers, CoordinatorConfig};
+pub use http::HttpLimits;
+pub use keys::{ApiKeys, KeyError, NewKey};
 pub use snapshots::SnapshotPolicy;
 
-use axum::serve::ListenerExt;
 use fleet::SharedFleet;
 use forward::Forward;
 use health::Status;
 use kafka::Kafka;
+use secrecy::ExposeSecret as _;
 use shard::ShardHandle;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -139,9 +142,36 @@ pub enum StartError {
     /// A balancing rule is not known, or is known twice.
     #[error("balancing rules: {0}")]
     Rule(#[from] RuleError),
+    /// Anybody who can reach the address could do anything.
+    #[error(
+        "refused to listen on {0} without an API key, since others than this machine may reach it: name the keys' hashes \
+         with SYNOD_HTTP_KEYS or SYNOD_HTTP_KEYS_FILE (`synod key` makes one), or set SYNOD_HTTP_OPEN=yes where \
+         something else keeps strangers out"
+    )]
+    Open(SocketAddr),
+    /// Other coordinators would refuse what this one passes on.
+    #[error(
+        "SYNOD_API_KEY (or SYNOD_API_KEY_FILE) must be one of the keys that SYNOD_HTTP_KEYS lets in, {0}: coordinators ask each other by it"
+    )]
+    OwnKey(&'static str),
     /// There is no HTTP client to reach the other coordinators with.
     #[error("no HTTP client: {0}")]
     Http(#[from] reqwest::Error),
+}
+
+/// Nothing is opened to strangers by oversight.
+fn guard(config: &CoordinatorConfig) -> Result<(), StartError> {
+    if config.keys.is_empty() {
+        let is_open = config.http_open || config.http_listen.ip().is_loopback();
+        return if is_open { Ok(()) } else { Err(StartError::Open(config.http_listen)) };
+    }
+    match &config.key {
+        None => Err(StartError::OwnKey("and is missing")),
+        Some(key) if !config.keys.lets_in(key.expose_secret().as_bytes()) => {
+            Err(StartError::OwnKey("and is none of them"))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 impl Coordinator {
@@ -150,6 +180,7 @@ impl Coordinator {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: CoordinatorConfig) -> Result<Coordinator, StartError> {
+        guard(&config)?;
         let listen = |why| StartError::Listen { address: config.http_listen, why };
         let listener = TcpListener::bind(config.http_listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -172,7 +203,7 @@ impl Coordinator {
             grants.push(grant);
             inboxes.push(inbox);
         }
-        let forward = Forward::new()?;
+        let forward = Forward::new(config.key.as_ref())?;
         let (stop, close) = (CancellationToken::new(), CancellationToken::new());
         let closing = close.clone();
         let advertised = config.advertised(address);
@@ -206,19 +237,7 @@ impl Coordinator {
         });
         let (mut work, mut http_work) = (JoinSet::new(), JoinSet::new());
         let router = http::router(shared.clone());
-        let served = close.clone();
-        http_work.spawn(async move {
-            // An answer is one small write: it must not wait for the acknowledgement of the one before.
-            let listener = listener.tap_io(|socket| {
-                if let Err(error) = socket.set_nodelay(true) {
-                    tracing::debug!(%error, "TCP_NODELAY");
-                }
-            });
-            let serving = axum::serve(listener, router).with_graceful_shutdown(served.cancelled_owned());
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the HTTP server ended");
-            }
-        });
+        http_work.spawn(http::serve(listener, router, shared.config.http_limits, close.clone()));
         let joined = CancellationToken::new();
         let ended = CancellationToken::new();
         let keeping = tenure::keep(shared.clone(), lease, grants, words, joined.clone(), stop.clone());
@@ -235,6 +254,16 @@ impl Coordinator {
     /// Where its HTTP API is, such as `http://127.0.0.1:7700`.
     pub fn http_url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Waits for Kafka or Redis to refuse this coordinator: one line that says what to change. For the time before it is
+    /// ready, when waiting would not help; a coordinator that works goes on and says so in its log and status.
+    pub async fn refused(&self) -> String {
+        let config = &self.shared.config;
+        tokio::select! {
+            line = config.kafka.refusals.wait() => line,
+            line = config.redis.refusals.wait() => line,
+        }
     }
 
     /// Waits until every shard serves, and shared state is served; `false` when the time is over first.

@@ -50,11 +50,14 @@ need_packages() {
     local part missing=()
     for part in "$@"; do
         case $part in
-            build) # librdkafka is compiled: C, make, and its configure script
-                has cc && has make || missing+=(build-essential) ;;
+            build) # librdkafka is compiled: C, make, its configure script; and linked to OpenSSL, for TLS and SCRAM
+                has cc && has make || missing+=(build-essential)
+                has pkg-config || missing+=(pkg-config)
+                [[ -f /usr/include/openssl/ssl.h ]] || missing+=(libssl-dev) ;;
             redis)
                 has redis-server || missing+=(redis-server)
-                has redis-cli || missing+=(redis-tools) ;;
+                has redis-cli || missing+=(redis-tools)
+                has openssl || missing+=(openssl) ;;
             kafka)
                 has_java_17 || missing+=(openjdk-17-jre-headless)
                 has mvn || missing+=(maven) ;;

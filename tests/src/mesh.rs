@@ -54,11 +54,16 @@ impl Mesh {
 
     /// An embedded mesh of a test's own, with more arguments for `synod up`.
     pub async fn own(more: &[&str]) -> Mesh {
+        Mesh::own_set(more, &[]).await
+    }
+
+    /// The same with these settings, as environment variables.
+    pub async fn own_set(more: &[&str], settings: &[(&str, &str)]) -> Mesh {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("endpoints.json");
         let mut command = Command::new(synod());
         command.args(["up", "--http-listen", "127.0.0.1:0", "--endpoints"]).arg(&file).args(more);
-        let mut process = Process::start(command, &[]);
+        let mut process = Process::start(command, settings);
         let endpoints: serde_json::Value = eventually("synod up", Duration::from_secs(30), || {
             if let Some(status) = process.ended() {
                 panic!("synod up ended ({status})\n{}", process.last_words());

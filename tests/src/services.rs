@@ -1,6 +1,8 @@
 //! Kafka and Redis of a test's own (`scripts/services`), to be taken away and given back.
 
 use crate::process::root;
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Weak};
 use tempfile::TempDir;
@@ -13,34 +15,51 @@ pub struct Services {
     pub kafka: String,
     /// The Redis.
     pub redis: String,
+    /// All settings that they are reached with.
+    pub settings: BTreeMap<String, String>,
 }
 
 static OWN: Mutex<Weak<Services>> = Mutex::const_new(Weak::new());
+static SECURED: Mutex<Weak<Services>> = Mutex::const_new(Weak::new());
 
 impl Services {
     /// Those that the tests of outages take in turn.
     pub async fn own() -> Arc<Services> {
-        let mut own = OWN.lock().await;
-        if let Some(services) = own.upgrade() {
+        Services::of(&OWN, &["up"]).await
+    }
+
+    /// Those that ask who comes, for the tests of that.
+    pub async fn secured() -> Arc<Services> {
+        Services::of(&SECURED, &["up", "--secured"]).await
+    }
+
+    async fn of(slot: &Mutex<Weak<Services>>, words: &'static [&'static str]) -> Arc<Services> {
+        let mut slot = slot.lock().await;
+        if let Some(services) = slot.upgrade() {
             return services;
         }
-        let services = tokio::task::spawn_blocking(Services::start).await.expect("services start");
-        let services = Arc::new(services);
-        *own = Arc::downgrade(&services);
+        let started = tokio::task::spawn_blocking(|| Services::start(words));
+        let services = Arc::new(started.await.expect("services start"));
+        *slot = Arc::downgrade(&services);
         services
     }
 
-    fn start() -> Services {
+    /// Where they keep what they have.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn start(words: &[&str]) -> Services {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut services = Services { folder, kafka: String::new(), redis: String::new() };
-        let exports = services.run(&["up"]);
+        let mut services =
+            Services { folder, kafka: String::new(), redis: String::new(), settings: BTreeMap::new() };
+        let exports = services.run(words);
         for line in exports.lines() {
-            match line.split_once('=') {
-                Some(("export SYNOD_KAFKA_BROKERS", value)) => services.kafka = value.to_owned(),
-                Some(("export SYNOD_REDIS_URL", value)) => services.redis = value.to_owned(),
-                _ => {}
-            }
+            let said = line.strip_prefix("export ").and_then(|line| line.split_once('='));
+            services.settings.extend(said.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
+        let at = |name: &str| services.settings.get(name).cloned().unwrap_or_default();
+        (services.kafka, services.redis) = (at("SYNOD_KAFKA_BROKERS"), at("SYNOD_REDIS_URL"));
         assert!(!services.kafka.is_empty() && !services.redis.is_empty(), "services said: {exports}");
         services
     }

@@ -136,6 +136,10 @@ impl Run {
         let life = self.life.clone();
         tokio::select! {
             taken = life.register() => taken.map_err(|error| self.refused(error))?,
+            // Not to be waited for: somebody must change something.
+            line = self.agent.mesh.denied() => {
+                return Err(self.refused(Error::new(Code::PermissionDenied, line)));
+            }
             () = &mut shutdown => return self.leave(beats).await,
         }
         tracing::info!(%agent_id, %incarnation, "registered");

@@ -57,7 +57,10 @@ async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
     tracing::info!(%id, http = coordinator.http_url(), "the coordinator listens");
     let signal = tokio::select! {
         signal = ending.asked() => signal,
-        never = say_when_ready(&coordinator) => match never {},
+        refused = say_when_ready(&coordinator) => {
+            coordinator.shutdown(Duration::ZERO).await;
+            return Err(Stop::Failed(refused));
+        }
     };
     tracing::info!(%id, signal, "the coordinator ends");
     tokio::select! {
@@ -67,10 +70,17 @@ async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
     Ok(())
 }
 
-/// It waits for Kafka and Redis by itself; this only tells.
-async fn say_when_ready(coordinator: &Coordinator) -> std::convert::Infallible {
-    while !coordinator.ready(SAY_EVERY).await {
-        tracing::warn!("not ready yet; GET {}/readyz says why", coordinator.http_url());
+/// It waits for Kafka and Redis by itself; this only tells. What they refuse it before it was ever ready is no matter of
+/// waiting: then it returns, with what to change.
+async fn say_when_ready(coordinator: &Coordinator) -> String {
+    loop {
+        tokio::select! {
+            refused = coordinator.refused() => return refused,
+            ready = coordinator.ready(SAY_EVERY) => match ready {
+                true => break,
+                false => tracing::warn!("not ready yet; GET {}/readyz says why", coordinator.http_url()),
+            },
+        }
     }
     tracing::info!("the coordinator is ready");
     std::future::pending().await

@@ -19,6 +19,7 @@ mod event_line;
 mod events;
 mod execution;
 mod fleet;
+mod key;
 mod ledger;
 mod limit;
 mod lock;
@@ -129,6 +130,8 @@ pub enum Command {
     Config(config::Args),
     /// The interfaces as documents: OpenAPI, AsyncAPI, schemas, metrics, settings, error codes, commands
     Reference(reference::Args),
+    /// Make an API key, and the hash by which coordinators know it
+    Key,
     /// Write the completions for a shell
     Completions(completions::Args),
     /// One of the demo's agents
@@ -207,6 +210,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Dlq(args) => dlq::run(args, cli.flags, &mut output),
         Command::Config(args) => config::run(args, cli.flags, &mut output),
         Command::Reference(args) => reference::run(args, &mut output),
+        Command::Key => key::run(&mut output),
         Command::Completions(args) => completions::run(&args, &mut output),
     }
 }

@@ -6,6 +6,7 @@
 use crate::settings::{HttpUrl, Settings};
 use agent_sdk::ServerEvents;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -35,21 +36,30 @@ impl Api {
     /// # Errors
     /// `internal`: no HTTP client can be made.
     pub fn of(settings: &Settings) -> Result<Api, Error> {
-        Api::new(settings.http_url.value.clone(), settings.workspace.value.clone())
+        Api::new(settings.http_url.value.clone(), settings.workspace.value.clone(), settings.key())
     }
 
-    /// The coordinator at this place.
+    /// The coordinator at this place, with the key that it asks for.
     ///
     /// # Errors
     /// `internal`: no HTTP client can be made.
-    pub fn new(url: HttpUrl, workspace: Workspace) -> Result<Api, Error> {
+    pub fn new(url: HttpUrl, workspace: Workspace, key: Option<SecretString>) -> Result<Api, Error> {
+        let headers = agent_sdk::key_header(key.as_ref())
+            .map_err(|error| Error::invalid(format!("the API key: {error}")))?;
         let http = reqwest::Client::builder()
+            .default_headers(headers)
             .connect_timeout(CONNECT_WITHIN)
             // A mesh on loopback is not reached by way of a proxy.
             .no_proxy()
             .build()
             .map_err(|error| Error::new(Code::Internal, format!("no HTTP client: {error}")))?;
         Ok(Api { http, url, workspace })
+    }
+
+    /// Another coordinator of the same mesh.
+    #[must_use]
+    pub fn at(&self, url: HttpUrl) -> Api {
+        Api { url, ..self.clone() }
     }
 
     /// Where it is.

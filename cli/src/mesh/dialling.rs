@@ -2,6 +2,7 @@
 
 use crate::settings::{Settings, Source};
 use agent_sdk::MeshConfig;
+use secrecy::SecretString;
 use synod_infra::kafka::KafkaConfig;
 use synod_infra::redis::RedisConfig;
 use synod_protocol::Workspace;
@@ -15,6 +16,8 @@ pub struct Dialling {
     pub kafka: KafkaConfig,
     /// Redis.
     pub redis: RedisConfig,
+    /// The API key that coordinators ask for.
+    pub key: Option<SecretString>,
     /// The workspace to work in.
     pub workspace: Workspace,
 }
@@ -26,12 +29,13 @@ impl Dialling {
         let brokers = settings.kafka_brokers.value.clone();
         let kafka = match settings.kafka_brokers.source {
             Source::Endpoints(_) => KafkaConfig::embedded(brokers, who),
-            _ => KafkaConfig::new(brokers, who),
+            _ => KafkaConfig { security: settings.kafka_security(), ..KafkaConfig::new(brokers, who) },
         };
         Dialling {
             http: settings.http_url.value.as_str().to_owned(),
             kafka,
-            redis: RedisConfig::new(settings.redis_url.value.expose()),
+            redis: settings.redis(),
+            key: settings.key(),
             workspace: settings.workspace.value.clone(),
         }
     }
@@ -42,6 +46,7 @@ impl Dialling {
             http: vec![self.http.clone()],
             redis: Some(self.redis.clone()),
             kafka: Some(self.kafka.clone()),
+            key: self.key.clone(),
             workspace: self.workspace.clone(),
             source: format!("/{}", self.kafka.client_id),
             ..MeshConfig::default()

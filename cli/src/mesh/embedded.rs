@@ -38,7 +38,8 @@ impl EmbeddedOptions {
     /// On a free port of loopback.
     #[must_use]
     pub fn privately(self) -> EmbeddedOptions {
-        EmbeddedOptions { http_listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..self }
+        let settings = self.settings.without_keys();
+        EmbeddedOptions { http_listen: SocketAddr::from(([127, 0, 0, 1], 0)), settings, ..self }
     }
 }
 

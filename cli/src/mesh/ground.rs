@@ -49,9 +49,10 @@ impl Ground {
             http: url.as_str().to_owned(),
             kafka: KafkaConfig::embedded(endpoints.kafka.clone(), who),
             redis: RedisConfig::new(endpoints.redis.clone()),
+            key: None,
             workspace: workspace.clone(),
         };
-        Ok(Ground { dialling, api: Api::new(url, workspace)?, own: Some(own) })
+        Ok(Ground { dialling, api: Api::new(url, workspace, None)?, own: Some(own) })
     }
 
     /// Whether the mesh is our own, and ends with us.

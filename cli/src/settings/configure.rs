@@ -36,6 +36,9 @@ impl Settings {
                 bytes: self.snapshot_mib.value << 20,
                 kept: self.snapshot_kept.value.0.unwrap_or(SnapshotPolicy::default().kept),
             },
+            keys: self.keys(),
+            key: self.key(),
+            http_open: self.http_open.value.0,
             webhook_allow: self.webhook_allow.value.0.clone(),
             ..config
         }

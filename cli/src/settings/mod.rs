@@ -10,14 +10,17 @@
 //! checked when it is read, wherever it came from; a password is never printed.
 
 mod configure;
+mod security;
 mod source;
 mod value;
 mod waiting;
 
+pub use security::{KeyHashes, Named, Secret, YesNo};
 pub use source::{Flags, Source};
 pub use value::{Allowed, Every, HttpUrl, LogFormat, RedisUrl, Span};
 pub use waiting::{Each, RetryBudget, Somewhere};
 
+use security::Secured;
 use source::Sources;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -25,6 +28,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use synod_coordinator::{Balance, Breakers};
+use synod_infra::kafka::{SaslMechanism, SecurityProtocol};
 use synod_protocol::Workspace;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -45,10 +49,44 @@ pub struct Setting<T> {
 pub struct Settings {
     /// Kafka's bootstrap servers, `host:port`, comma-separated.
     pub kafka_brokers: Setting<String>,
+    /// What is spoken with the brokers.
+    pub kafka_security_protocol: Setting<SecurityProtocol>,
+    /// How a password is proven to them.
+    pub kafka_sasl_mechanism: Setting<SaslMechanism>,
+    /// The user there.
+    pub kafka_username: Setting<Named<String>>,
+    /// Its password.
+    pub kafka_password: Setting<Secret>,
+    /// A file that holds it.
+    pub kafka_password_file: Setting<Named<PathBuf>>,
+    /// Certificates of the authorities that the brokers' may be of.
+    pub kafka_ca: Setting<Named<PathBuf>>,
+    /// Our certificate for them.
+    pub kafka_cert: Setting<Named<PathBuf>>,
+    /// Its key.
+    pub kafka_key: Setting<Named<PathBuf>>,
     /// Redis.
     pub redis_url: Setting<RedisUrl>,
+    /// A file that holds its password, where the URL does not.
+    pub redis_password_file: Setting<Named<PathBuf>>,
+    /// Certificates of the authorities that Redis' may be of.
+    pub redis_ca: Setting<Named<PathBuf>>,
+    /// Our certificate for it.
+    pub redis_cert: Setting<Named<PathBuf>>,
+    /// Its key.
+    pub redis_key: Setting<Named<PathBuf>>,
     /// Where a coordinator listens.
     pub http_listen: Setting<SocketAddr>,
+    /// Whether it may listen beyond loopback without asking for a key.
+    pub http_open: Setting<YesNo>,
+    /// What it keeps of the keys that it asks for: their SHA-256.
+    pub http_keys: Setting<KeyHashes>,
+    /// A file of these, one a line.
+    pub http_keys_file: Setting<Named<PathBuf>>,
+    /// The key that is sent with every request.
+    pub api_key: Setting<Secret>,
+    /// A file that holds it.
+    pub api_key_file: Setting<Named<PathBuf>>,
     /// Where a client finds a coordinator.
     pub http_url: Setting<HttpUrl>,
     /// The workspace that commands are for.
@@ -121,6 +159,7 @@ pub struct Settings {
     pub log: Setting<String>,
     /// How it is logged.
     pub log_format: Setting<LogFormat>,
+    secured: Secured,
 }
 
 /// Why the configuration is refused.
@@ -144,6 +183,9 @@ pub enum SettingsError {
         /// The valid name that is nearest to it, if one is near.
         meant: Option<&'static str>,
     },
+    /// Values that do not go together, or name a file that cannot be used. Says nothing secret.
+    #[error("{0}")]
+    Security(String),
     /// A value that its setting cannot have.
     #[error("{name} (from {from}): {why}")]
     Value {
@@ -176,10 +218,27 @@ const fn key(name: &'static str, environment: &'static str, default: &'static st
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 38] = [
+pub(crate) const KEYS: [Key; 55] = [
     key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
+    key("kafka_security_protocol", "SYNOD_KAFKA_SECURITY_PROTOCOL", "plaintext"),
+    key("kafka_sasl_mechanism", "SYNOD_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"),
+    key("kafka_username", "SYNOD_KAFKA_USERNAME", "none"),
+    key("kafka_password", "SYNOD_KAFKA_PASSWORD", "none"),
+    key("kafka_password_file", "SYNOD_KAFKA_PASSWORD_FILE", "none"),
+    key("kafka_ca", "SYNOD_KAFKA_CA", "none"),
+    key("kafka_cert", "SYNOD_KAFKA_CERT", "none"),
+    key("kafka_key", "SYNOD_KAFKA_KEY", "none"),
     key("redis_url", "SYNOD_REDIS_URL", "redis://127.0.0.1:6379/0"),
+    key("redis_password_file", "SYNOD_REDIS_PASSWORD_FILE", "none"),
+    key("redis_ca", "SYNOD_REDIS_CA", "none"),
+    key("redis_cert", "SYNOD_REDIS_CERT", "none"),
+    key("redis_key", "SYNOD_REDIS_KEY", "none"),
     key("http_listen", "SYNOD_HTTP_LISTEN", "127.0.0.1:7700"),
+    key("http_open", "SYNOD_HTTP_OPEN", "no"),
+    key("http_keys", "SYNOD_HTTP_KEYS", "none"),
+    key("http_keys_file", "SYNOD_HTTP_KEYS_FILE", "none"),
+    key("api_key", "SYNOD_API_KEY", "none"),
+    key("api_key_file", "SYNOD_API_KEY_FILE", "none"),
     key("http_url", "SYNOD_HTTP_URL", "http://127.0.0.1:7700"),
     key("workspace", "SYNOD_WORKSPACE", "default"),
     key("partitions", "SYNOD_PARTITIONS", "8"),
@@ -246,10 +305,28 @@ impl Settings {
     /// As [`Settings::load`].
     pub fn from(flags: &Flags, environment: &Environment, file: PathBuf) -> Result<Settings, SettingsError> {
         let sources = Sources::read(flags, environment, file)?;
-        Ok(Settings {
+        let mut settings = Settings {
+            secured: Secured::default(),
             kafka_brokers: sources.get("kafka_brokers", value::brokers)?,
+            kafka_security_protocol: sources.get("kafka_security_protocol", |text| text.parse())?,
+            kafka_sasl_mechanism: sources.get("kafka_sasl_mechanism", |text| text.parse())?,
+            kafka_username: sources.get("kafka_username", |text| text.parse())?,
+            kafka_password: sources.get("kafka_password", |text| text.parse())?,
+            kafka_password_file: sources.get("kafka_password_file", |text| text.parse())?,
+            kafka_ca: sources.get("kafka_ca", |text| text.parse())?,
+            kafka_cert: sources.get("kafka_cert", |text| text.parse())?,
+            kafka_key: sources.get("kafka_key", |text| text.parse())?,
             redis_url: sources.get("redis_url", |text| text.parse())?,
+            redis_password_file: sources.get("redis_password_file", |text| text.parse())?,
+            redis_ca: sources.get("redis_ca", |text| text.parse())?,
+            redis_cert: sources.get("redis_cert", |text| text.parse())?,
+            redis_key: sources.get("redis_key", |text| text.parse())?,
             http_listen: sources.get("http_listen", value::listen)?,
+            http_open: sources.get("http_open", |text| text.parse())?,
+            http_keys: sources.get("http_keys", |text| text.parse())?,
+            http_keys_file: sources.get("http_keys_file", |text| text.parse())?,
+            api_key: sources.get("api_key", |text| text.parse())?,
+            api_key_file: sources.get("api_key_file", |text| text.parse())?,
             http_url: sources.get("http_url", |text| text.parse())?,
             workspace: sources
                 .get("workspace", |text| text.parse::<Workspace>().map_err(|e| e.to_string()))?,
@@ -287,7 +364,9 @@ impl Settings {
                 .get("waiting_per_workspace", |text| value::within(text, 1, 100_000_000))?,
             log: sources.get("log", value::log)?,
             log_format: sources.get("log_format", |text| text.parse())?,
-        })
+        };
+        settings.secure()?;
+        Ok(settings)
     }
 
     /// Every setting with its value and source, for people; secrets are hidden.
@@ -297,8 +376,25 @@ impl Settings {
         }
         vec![
             row("kafka_brokers", &self.kafka_brokers),
+            row("kafka_security_protocol", &self.kafka_security_protocol),
+            row("kafka_sasl_mechanism", &self.kafka_sasl_mechanism),
+            row("kafka_username", &self.kafka_username),
+            row("kafka_password", &self.kafka_password),
+            row("kafka_password_file", &self.kafka_password_file),
+            row("kafka_ca", &self.kafka_ca),
+            row("kafka_cert", &self.kafka_cert),
+            row("kafka_key", &self.kafka_key),
             row("redis_url", &self.redis_url),
+            row("redis_password_file", &self.redis_password_file),
+            row("redis_ca", &self.redis_ca),
+            row("redis_cert", &self.redis_cert),
+            row("redis_key", &self.redis_key),
             row("http_listen", &self.http_listen),
+            row("http_open", &self.http_open),
+            row("http_keys", &self.http_keys),
+            row("http_keys_file", &self.http_keys_file),
+            row("api_key", &self.api_key),
+            row("api_key_file", &self.api_key_file),
             row("http_url", &self.http_url),
             row("workspace", &self.workspace),
             row("partitions", &self.partitions),

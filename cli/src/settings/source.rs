@@ -41,7 +41,7 @@ impl fmt::Display for Source {
 }
 
 /// The settings as flags; every command takes them.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Default, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub struct Flags {
     /// Configuration file [default: synod.toml, if there is one] [env: SYNOD_CONFIG]
@@ -59,6 +59,57 @@ pub struct Flags {
     /// Where a client finds a coordinator [env: SYNOD_HTTP_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub http_url: Option<String>,
+    /// What is spoken with the brokers: plaintext, ssl, sasl_plaintext or sasl_ssl [env: SYNOD_KAFKA_SECURITY_PROTOCOL]
+    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    pub kafka_security_protocol: Option<String>,
+    /// How a password is proven: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 [env: SYNOD_KAFKA_SASL_MECHANISM]
+    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    pub kafka_sasl_mechanism: Option<String>,
+    /// The user at the brokers [env: SYNOD_KAFKA_USERNAME]
+    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    pub kafka_username: Option<String>,
+    /// Its password; others on this machine see flags, so rather a file [env: SYNOD_KAFKA_PASSWORD]
+    #[arg(long, global = true, value_name = "TEXT", hide_short_help = true)]
+    pub kafka_password: Option<String>,
+    /// File with its password [env: SYNOD_KAFKA_PASSWORD_FILE]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub kafka_password_file: Option<String>,
+    /// File with the authorities that the brokers' certificates may be of [env: SYNOD_KAFKA_CA]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub kafka_ca: Option<String>,
+    /// File with our certificate for the brokers [env: SYNOD_KAFKA_CERT]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub kafka_cert: Option<String>,
+    /// File with its key [env: SYNOD_KAFKA_KEY]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub kafka_key: Option<String>,
+    /// File with the password of Redis, where the URL has none [env: SYNOD_REDIS_PASSWORD_FILE]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub redis_password_file: Option<String>,
+    /// File with the authorities that Redis' certificate may be of [env: SYNOD_REDIS_CA]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub redis_ca: Option<String>,
+    /// File with our certificate for Redis [env: SYNOD_REDIS_CERT]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub redis_cert: Option<String>,
+    /// File with its key [env: SYNOD_REDIS_KEY]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub redis_key: Option<String>,
+    /// Listen beyond loopback without asking for an API key: yes or no [env: SYNOD_HTTP_OPEN]
+    #[arg(long, global = true, value_name = "YES|NO", hide_short_help = true)]
+    pub http_open: Option<String>,
+    /// SHA-256 of the API keys that are let in; `synod key` makes one [env: SYNOD_HTTP_KEYS]
+    #[arg(long, global = true, value_name = "HASH,…", hide_short_help = true)]
+    pub http_keys: Option<String>,
+    /// File of these, one a line [env: SYNOD_HTTP_KEYS_FILE]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub http_keys_file: Option<String>,
+    /// The API key to send; others on this machine see flags, so rather a file [env: SYNOD_API_KEY]
+    #[arg(long, global = true, value_name = "KEY", hide_short_help = true)]
+    pub api_key: Option<String>,
+    /// File with the API key to send [env: SYNOD_API_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub api_key_file: Option<String>,
     /// The workspace to work in [env: SYNOD_WORKSPACE]
     #[arg(long, global = true, value_name = "NAME")]
     pub workspace: Option<String>,
@@ -167,6 +218,15 @@ pub struct Flags {
     pub endpoints: Option<PathBuf>,
 }
 
+/// Which are said, not what: some are secrets.
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set()
+            .entries(KEYS.iter().map(|key| key.name).filter(|name| self.get(name).is_some()))
+            .finish()
+    }
+}
+
 impl Flags {
     fn get(&self, name: &str) -> Option<&str> {
         let flag = match name {
@@ -174,6 +234,23 @@ impl Flags {
             "redis_url" => &self.redis_url,
             "http_listen" => &self.http_listen,
             "http_url" => &self.http_url,
+            "kafka_security_protocol" => &self.kafka_security_protocol,
+            "kafka_sasl_mechanism" => &self.kafka_sasl_mechanism,
+            "kafka_username" => &self.kafka_username,
+            "kafka_password" => &self.kafka_password,
+            "kafka_password_file" => &self.kafka_password_file,
+            "kafka_ca" => &self.kafka_ca,
+            "kafka_cert" => &self.kafka_cert,
+            "kafka_key" => &self.kafka_key,
+            "redis_password_file" => &self.redis_password_file,
+            "redis_ca" => &self.redis_ca,
+            "redis_cert" => &self.redis_cert,
+            "redis_key" => &self.redis_key,
+            "http_open" => &self.http_open,
+            "http_keys" => &self.http_keys,
+            "http_keys_file" => &self.http_keys_file,
+            "api_key" => &self.api_key,
+            "api_key_file" => &self.api_key_file,
             "workspace" => &self.workspace,
             "partitions" => &self.partitions,
             "replication" => &self.replication,

@@ -48,16 +48,16 @@ impl fmt::Display for Allowed {
 }
 
 /// Schemes that a Redis URL may have.
-const REDIS_SCHEMES: [&str; 2] = ["redis", "redis-sentinel"];
+const REDIS_SCHEMES: [&str; 4] = ["redis", "rediss", "redis-sentinel", "rediss-sentinel"];
 /// What the URL of Redis behind Sentinels begins with: several hosts, which is no URL by the standard.
-const SENTINELS: &str = "redis-sentinel://";
+const SENTINELS: [&str; 2] = ["redis-sentinel://", "rediss-sentinel://"];
 
 impl FromStr for RedisUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<RedisUrl, String> {
         // What is wrong is said without the text, which may hold a password.
-        if text.starts_with(SENTINELS) {
+        if SENTINELS.iter().any(|begin| text.starts_with(begin)) {
             let usable = RedisConfig::new(text).check();
             return usable.map(|()| RedisUrl(SecretString::from(text))).map_err(|error| error.to_string());
         }
@@ -76,10 +76,13 @@ impl FromStr for RedisUrl {
 /// With `***` for the password, and for one in the query.
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(rest) = self.expose().strip_prefix(SENTINELS) {
+        let url = self.expose();
+        if let Some((begin, rest)) =
+            SENTINELS.iter().find_map(|begin| Some((begin, url.strip_prefix(begin)?)))
+        {
             let hosts = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
             let hidden = if hosts.len() < rest.len() { "***@" } else { "" };
-            return write!(f, "{SENTINELS}{hidden}{hosts}");
+            return write!(f, "{begin}{hidden}{hosts}");
         }
         let Ok(mut url) = Url::parse(self.expose()) else { return f.write_str("***") };
         if url.password().is_some() && url.set_password(Some("***")).is_err() {

@@ -2,7 +2,6 @@
 
 use super::site::SOON;
 use super::{Broken, Site, Verdict, held};
-use crate::mesh::Api;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -37,7 +36,7 @@ async fn looked(site: &Site) -> Result<Result<String, String>, Broken> {
         let Ok(url) = url.parse() else {
             return Ok(Err(format!("coordinator {id} has the address {address}")));
         };
-        let other = Api::new(url, site.workspace())?.get("/v1/status", &[], Duration::ZERO).await?;
+        let other = site.api.at(url).get("/v1/status", &[], Duration::ZERO).await?;
         match self::owners(&other) {
             Ok(theirs) if theirs == owners => {}
             Ok(theirs) => return Ok(Err(format!("{id} sees other owners: {theirs:?}, not {owners:?}"))),

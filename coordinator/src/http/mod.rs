@@ -12,7 +12,9 @@ mod events_stream;
 mod executions;
 mod fleet;
 mod gather;
+mod guard;
 mod kind;
+mod limits;
 mod negotiations;
 mod operate;
 mod pages;
@@ -27,6 +29,9 @@ mod tasks;
 mod tools;
 mod workflows;
 
+pub use limits::HttpLimits;
+pub(crate) use limits::serve;
+
 use crate::{Shared, reference};
 use api::Api;
 use axum::Router;
@@ -38,6 +43,7 @@ use axum::routing::get;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use synod_infra::telemetry::names;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa_axum::routes;
 
 /// Longest wait that a client may ask for.
@@ -116,6 +122,9 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/snapshots/part", get(snapshots::get_part))
         .fallback(request::unknown_route)
         .method_not_allowed_fallback(request::unknown_method)
+        // What a body does not go on for so long is given up.
+        .layer(RequestBodyTimeoutLayer::new(shared.config.http_limits.body_pause))
+        .layer(middleware::from_fn_with_state(shared.clone(), guard::let_in))
         .layer(middleware::from_fn(measured))
         .with_state(shared)
 }

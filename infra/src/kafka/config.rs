@@ -3,8 +3,11 @@
 //! What the promises rest on (acknowledgement by all, no delivery time limit, the partitioner) is
 //! set here and cannot be overruled by `extra`.
 
+use super::security::{KafkaSecurity, SecurityError};
 use super::topics::MAX_RECORD_BYTES;
+use crate::Refusals;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -28,7 +31,11 @@ pub struct KafkaConfig {
     pub queue_kib: u32,
     /// How often statistics are taken; zero for never.
     pub statistics_every: Duration,
-    /// Raw librdkafka settings (security, mostly). They win over our choices, save the reserved ones.
+    /// How the connections are secured.
+    pub security: KafkaSecurity,
+    /// What the brokers refused to clients of this configuration and its clones.
+    pub refusals: Refusals,
+    /// Raw librdkafka settings. They win over our choices, save the reserved ones.
     pub extra: BTreeMap<String, String>,
 }
 
@@ -38,12 +45,25 @@ pub enum ConfigError {
     /// `extra` names a setting that a promise rests on.
     #[error("the Kafka setting {0} cannot be changed: the ledger's promise rests on it")]
     Reserved(String),
+    /// How the connections are to be secured cannot be.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// librdkafka refused the settings, or could not start a client with them.
     #[error("Kafka client: {0}")]
     Client(String),
     /// The polling thread could not be started.
     #[error("Kafka polling thread: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+impl ConfigError {
+    /// What librdkafka says of a client that cannot be made, without the value of a setting that may be a secret.
+    pub(super) fn client(error: &KafkaError) -> ConfigError {
+        ConfigError::Client(match error {
+            KafkaError::ClientConfig(_, what, name, _) => format!("{name}: {what}"),
+            other => other.to_string(),
+        })
+    }
 }
 
 /// Settings that `extra` may not name, with their aliases.
@@ -78,6 +98,8 @@ impl KafkaConfig {
             queue_records: 100_000,
             queue_kib: 128 * 1024,
             statistics_every: Duration::from_secs(5),
+            security: KafkaSecurity::default(),
+            refusals: Refusals::default(),
             extra: BTreeMap::new(),
         }
     }
@@ -109,6 +131,7 @@ impl KafkaConfig {
             .set("allow.auto.create.topics", "false")
             .set("statistics.interval.ms", self.statistics_every.as_millis().to_string())
             .set_log_level(RDKafkaLogLevel::Info);
+        self.security.apply(&mut config)?;
         Ok(config)
     }
 
@@ -209,6 +232,7 @@ impl fmt::Debug for KafkaConfig {
             .field("brokers", &self.brokers)
             .field("client_id", &self.client_id)
             .field("embedded", &self.embedded)
+            .field("security", &self.security)
             .field("extra", &self.extra.keys().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }

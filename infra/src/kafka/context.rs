@@ -2,7 +2,9 @@
 //!
 //! These callbacks run on our polling threads. They must not block and must not panic into them.
 
+use super::config::KafkaConfig;
 use super::record::{Acked, Delivery, DeliveryError};
+use super::refusal;
 use super::stats::StatsCell;
 use rdkafka::Message;
 use rdkafka::client::ClientContext;
@@ -17,7 +19,7 @@ use tokio::sync::Notify;
 
 /// The context of our producers, readers and the mock cluster.
 pub(super) struct Context {
-    client_id: String,
+    config: KafkaConfig,
     pub(super) stats: StatsCell,
     pub(super) waiting: Waiting,
 }
@@ -56,14 +58,14 @@ impl Waiting {
 }
 
 impl Context {
-    pub(super) fn new(client_id: &str) -> Context {
-        Context { client_id: client_id.to_owned(), stats: StatsCell::default(), waiting: Waiting::default() }
+    pub(super) fn new(config: &KafkaConfig) -> Context {
+        Context { config: config.clone(), stats: StatsCell::default(), waiting: Waiting::default() }
     }
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        let client = self.client_id.as_str();
+        let client = self.config.client_id.as_str();
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -79,19 +81,30 @@ impl ClientContext for Context {
 
     fn stats_raw(&self, json: &[u8]) {
         if let Err(error) = self.stats.take(json) {
-            tracing::warn!(client = self.client_id, %error, "librdkafka's statistics do not read");
+            tracing::warn!(client = self.config.client_id, %error, "librdkafka's statistics do not read");
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let client = self.client_id.as_str();
+        let client = self.config.client_id.as_str();
         match error.rdkafka_error_code() {
             // Answers to a reader, not troubles of the client.
             Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AutoOffsetReset) => {
                 tracing::trace!(client, %error, reason);
             }
-            Some(RDKafkaErrorCode::Fatal) => tracing::error!(client, %error, reason, "Kafka client is dead"),
-            _ => tracing::warn!(client, %error, reason, "Kafka client"),
+            Some(RDKafkaErrorCode::Fatal) => {
+                tracing::error!(client, %error, reason, "Kafka client is dead");
+                refusal::of_reason(&self.config, reason);
+            }
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => {
+                tracing::debug!(client, %error, reason, "Kafka client");
+                refusal::of_connection(&self.config, reason);
+            }
+            _ => {
+                tracing::warn!(client, %error, reason, "Kafka client");
+                refusal::of_right(&self.config, &error, || reason.to_owned());
+                refusal::of_reason(&self.config, reason);
+            }
         }
     }
 }
@@ -116,11 +129,14 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, slot: Box<AckSlot>) {
         let delivery = match result {
             Ok(message) => Ok(Acked { partition: message.partition(), offset: message.offset() }),
-            Err((error, _)) => Err(DeliveryError::of(error)),
+            Err((error, message)) => {
+                refusal::of_right(&self.config, error, || format!("to write to topic {}", message.topic()));
+                Err(DeliveryError::of(error))
+            }
         };
         let on_ack = slot.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         if catch_unwind(AssertUnwindSafe(|| on_ack(delivery))).is_err() {
-            tracing::error!(client = self.client_id, "an acknowledgement's callback panicked");
+            tracing::error!(client = self.config.client_id, "an acknowledgement's callback panicked");
         }
         self.waiting.one_less();
     }

@@ -151,9 +151,9 @@ impl GroupConsumer {
             counts: Counts::default(),
         };
         let members = Arc::new(Members::new(job));
-        let context = GroupContext { base: Context::new(&config.client_id), members: members.clone() };
+        let context = GroupContext { base: Context::new(config), members: members.clone() };
         let consumer = BaseConsumer::from_config_and_context(&native, context)
-            .map_err(|error| ConfigError::Client(error.to_string()))?;
+            .map_err(|error| ConfigError::client(&error))?;
         let consumer = Arc::new(consumer);
         members.consumer.get_or_init(|| Arc::downgrade(&consumer));
         consumer.subscribe(topics).map_err(|error| GroupError::Subscription(error.to_string()))?;

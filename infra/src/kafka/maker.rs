@@ -1,17 +1,23 @@
 //! Makes topics, reads their real settings, trims logs.
 
 use super::config::{ConfigError, KafkaConfig};
+use super::context::Context;
 use super::mock::EmbeddedKafka;
+use super::refusal;
 use super::rules::{Finding, Found, compare};
+use super::security::SecurityProtocol;
 use super::topics::TopicSpec;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// How long a broker is waited for between two looks at what it refused.
+const HEAR_EVERY: Duration = Duration::from_millis(100);
 
 /// Who makes topics here. An administration client lives for one operation: they are rare.
 #[derive(Clone, Debug)]
@@ -139,9 +145,10 @@ impl TopicMaker {
     }
 }
 
-fn admin(config: &KafkaConfig) -> Result<AdminClient<DefaultClientContext>, TopicError> {
+fn admin(config: &KafkaConfig) -> Result<AdminClient<Context>, TopicError> {
     let native = config.admin()?;
-    native.create().map_err(|error| ConfigError::Client(error.to_string()).into())
+    AdminClient::from_config_and_context(&native, Context::new(config))
+        .map_err(|error| ConfigError::client(&error).into())
 }
 
 fn options(wait: Duration) -> AdminOptions {
@@ -160,7 +167,10 @@ async fn make(config: &KafkaConfig, specs: &[TopicSpec], wait: Duration) -> Resu
     for result in made {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => return Err(TopicError::Refused { topic, message: code.to_string() }),
+            Err((topic, code)) => {
+                refusal::of_code(config, code, || format!("to make topic {topic}"));
+                return Err(TopicError::Refused { topic, message: code.to_string() });
+            }
         }
     }
     let names: Vec<String> = missing.iter().map(|s| s.name.clone()).collect();
@@ -239,8 +249,10 @@ async fn settings(
     let described = admin(config)?.describe_configs(&resources, &options(wait)).await;
     let described = described.map_err(|error| TopicError::Unavailable(error.to_string()))?;
     for (name, resource) in names.iter().zip(described) {
-        let resource = resource
-            .map_err(|code| TopicError::Refused { topic: name.clone(), message: code.to_string() })?;
+        let resource = resource.map_err(|code| {
+            refusal::of_code(config, code, || format!("to tell the settings of topic {name}"));
+            TopicError::Refused { topic: name.clone(), message: code.to_string() }
+        })?;
         let entries = resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?)));
         if let Some(found) = found.get_mut(name) {
             found.settings = entries.collect();
@@ -253,17 +265,36 @@ async fn settings(
 async fn with_metadata<T: Send + 'static>(
     config: &KafkaConfig,
     wait: Duration,
-    ask: impl FnOnce(&BaseConsumer) -> rdkafka::error::KafkaResult<T> + Send + 'static,
+    ask: impl FnOnce(&BaseConsumer<Context>) -> rdkafka::error::KafkaResult<T> + Send + 'static,
 ) -> Result<T, TopicError> {
     let native = config.admin()?;
+    let told = config.clone();
     let asked = tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = native.create()?;
+        let consumer = BaseConsumer::from_config_and_context(&native, Context::new(&told))?;
+        if told.security.protocol != SecurityProtocol::Plaintext {
+            hear_refusals(&consumer, &told, wait);
+        }
         ask(&consumer)
     });
     match tokio::time::timeout(wait * 3, asked).await {
         Ok(Ok(Ok(answer))) => Ok(answer),
-        Ok(Ok(Err(error))) => Err(TopicError::Unavailable(error.to_string())),
+        Ok(Ok(Err(error))) => {
+            Err(TopicError::Unavailable(config.refusals.first().unwrap_or_else(|| error.to_string())))
+        }
         Ok(Err(error)) => Err(TopicError::Unavailable(error.to_string())),
         Err(_) => Err(TopicError::Unavailable("no answer in time".into())),
+    }
+}
+
+/// Returns when a broker has answered, and at the latest after `wait`: questions hear nothing of why a broker refuses
+/// the connection, and nobody else asks this client.
+fn hear_refusals(consumer: &BaseConsumer<Context>, config: &KafkaConfig, wait: Duration) {
+    let until = std::time::Instant::now() + wait;
+    while config.refusals.first().is_none()
+        && consumer.client().fetch_cluster_id(HEAR_EVERY).is_none()
+        && std::time::Instant::now() < until
+    {
+        // What it brings besides is told by the context.
+        let _ = consumer.poll(Duration::ZERO);
     }
 }

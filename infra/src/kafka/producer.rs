@@ -90,8 +90,8 @@ impl Producer {
         for (name, value) in more {
             native.set(*name, *value);
         }
-        let base = BaseProducer::from_config_and_context(&native, Context::new(&config.client_id))
-            .map_err(|error| ConfigError::Client(error.to_string()))?;
+        let base = BaseProducer::from_config_and_context(&native, Context::new(config))
+            .map_err(|error| ConfigError::client(&error))?;
         let base = Arc::new(base);
         let closing = Arc::new(AtomicBool::new(false));
         let (polled, done) = (base.clone(), closing.clone());

@@ -238,7 +238,10 @@ impl PartitionReader {
                 self.doubtful = true;
                 self.settle().await.map(|()| Some(Came::Nothing))
             }
-            Err(error) => Err(self.said(&error.to_string())),
+            Err(error) => {
+                self.lane.denied(&self.topic, &error);
+                Err(self.said(&error.to_string()))
+            }
         }
     }
 

@@ -10,10 +10,12 @@ use super::config::{ConfigError, KafkaConfig};
 use super::context::Context;
 use super::reader::{Came, PartitionReader, ReadError, Start};
 use super::record::RawRecord;
+use super::refusal;
 use super::split::{Served, SplitQueue};
 use super::stats::ClientStats;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -55,6 +57,7 @@ pub(super) struct Lane {
     open: Mutex<BTreeSet<(String, i32)>>,
     /// Told when a partition is free again.
     freed: Notify,
+    config: KafkaConfig,
 }
 
 impl Readers {
@@ -195,7 +198,8 @@ impl Readers {
             Ok::<_, rdkafka::error::KafkaError>(found.map(|t| t.partitions().len()))
         });
         let said = |message| ReadError::Kafka { topic: topic.to_owned(), partition: -1, message };
-        let count = asked.await.map_err(|e| said(e.to_string()))?.map_err(|e| said(e.to_string()))?;
+        let count = asked.await.map_err(|e| said(e.to_string()))?;
+        let count = count.map_err(|error| said(self.fold.why(topic, &error)))?;
         Ok(count.and_then(|n| u32::try_from(n).ok()))
     }
 
@@ -217,12 +221,13 @@ impl Lane {
     fn start(config: &KafkaConfig, idle_fetch: Duration, eof: bool, name: &str) -> Result<Lane, ConfigError> {
         let config = config.named(format!("{}-{name}", config.client_id));
         let native = config.reader(idle_fetch, eof)?;
-        let consumer = BaseConsumer::from_config_and_context(&native, Context::new(&config.client_id))
-            .map_err(|error| ConfigError::Client(error.to_string()))?;
+        let consumer = BaseConsumer::from_config_and_context(&native, Context::new(&config))
+            .map_err(|error| ConfigError::client(&error))?;
         Ok(Lane {
             served: Served::start(Arc::new(consumer), name)?,
             open: Mutex::default(),
             freed: Notify::new(),
+            config,
         })
     }
 
@@ -275,8 +280,20 @@ impl Lane {
             lane.served.consumer.fetch_watermarks(&name, partition, wait)
         });
         let said = |message| ReadError::Kafka { topic: topic.to_owned(), partition, message };
-        let (low, high) = asked.await.map_err(|e| said(e.to_string()))?.map_err(|e| said(e.to_string()))?;
+        let asked = asked.await.map_err(|e| said(e.to_string()))?;
+        let (low, high) = asked.map_err(|error| said(self.why(topic, &error)))?;
         Ok(Watermarks { low, high })
+    }
+
+    /// Notes it if the brokers do not allow us to read.
+    pub(super) fn denied(&self, topic: &str, error: &KafkaError) {
+        refusal::of_right(&self.config, error, || format!("to read topic {topic}"));
+    }
+
+    /// What went wrong with a topic. Where the brokers refused us, that says more than the wait for them.
+    fn why(&self, topic: &str, error: &KafkaError) -> String {
+        self.denied(topic, error);
+        self.config.refusals.first().unwrap_or_else(|| error.to_string())
     }
 }
 

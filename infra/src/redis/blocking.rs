@@ -106,6 +106,7 @@ impl BlockingReader {
                 Ok(Some(read))
             }
             Err(error) => {
+                self.redis.heed(&error);
                 self.not_before = Instant::now() + self.backoff.next_wait();
                 Err(error)
             }

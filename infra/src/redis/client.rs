@@ -110,7 +110,8 @@ impl Redis {
             .on_shared(|mut connection| async move { connection.req_packed_command(command).await })
             .await?
             .0;
-        Ok(redis::from_redis_value(value.extract_error()?)?)
+        let value = value.extract_error().map_err(|error| self.counted(error.into()))?;
+        Ok(redis::from_redis_value(value)?)
     }
 
     /// Commands in one write on the shared connection; each is answered for itself.
@@ -122,6 +123,11 @@ impl Redis {
         if values.len() != commands.len() {
             let text = format!("{} answers to {} commands", values.len(), commands.len());
             return Err(RedisError::Unexpected(text));
+        }
+        for value in &values {
+            if let Value::ServerError(error) = value {
+                self.heed(&redis::RedisError::from(error.clone()).into());
+            }
         }
         // A server that lost its role says so per command; the connection must go all the same.
         let lost_role = |value: &Value| match value {
@@ -139,12 +145,12 @@ impl Redis {
         let connection = self.inner.pool.get().await.map_err(|error| {
             counted(RedisError::Away(format!("no pooled connection to {}: {error}", self.endpoint())))
         })?;
-        Ok(Conversation { connection, limit: self.command_timeout() })
+        Ok(Conversation { connection, redis: self.clone() })
     }
 
     /// A new connection for blocking reads, without a limit of its own on answers.
     pub(crate) async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
-        self.inner.place.connect(&self.inner.config).await.map_err(counted)
+        self.inner.place.connect(&self.inner.config).await.map_err(|error| self.counted(error))
     }
 
     /// Where scripts wake those who wait; its subscription is opened when it is first asked for.
@@ -161,6 +167,16 @@ impl Redis {
     /// For subscriptions, each on a connection of its own.
     pub(crate) fn listener(&self) -> Listener {
         Listener { place: self.inner.place.clone(), config: self.inner.config.clone() }
+    }
+
+    /// Notes it if the server does not let us do what was asked.
+    pub(crate) fn heed(&self, error: &RedisError) {
+        self.inner.config.heed(error);
+    }
+
+    fn counted(&self, error: RedisError) -> RedisError {
+        self.heed(&error);
+        counted(error)
     }
 
     /// Runs one exchange on the shared connection within the limit; what condemns the connection is passed on.
@@ -182,7 +198,7 @@ impl Redis {
                 if breaks_connection(&error) {
                     self.inner.link.doubt(up.generation);
                 }
-                Err(counted(error.into()))
+                Err(self.counted(error.into()))
             }
             Err(_) => {
                 // The server hangs or the network is cut; a new connection finds out which.
@@ -202,15 +218,16 @@ impl fmt::Debug for Redis {
 /// A pooled connection for the time of one conversation.
 pub(crate) struct Conversation {
     connection: Object<Pooled>,
-    limit: Duration,
+    redis: Redis,
 }
 
 impl Conversation {
     /// One command; the limit is per command.
     pub(crate) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
-        match tokio::time::timeout(self.limit, command.query_async(&mut self.connection.0)).await {
-            Ok(answer) => answer.map_err(|e| counted(e.into())),
-            Err(_) => Err(counted(RedisError::Timeout { limit: self.limit })),
+        let limit = self.redis.command_timeout();
+        match tokio::time::timeout(limit, command.query_async(&mut self.connection.0)).await {
+            Ok(answer) => answer.map_err(|error: redis::RedisError| self.redis.counted(error.into())),
+            Err(_) => Err(counted(RedisError::Timeout { limit })),
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use super::error::RedisError;
 use super::place::Place;
+use crate::Refusals;
+use crate::tls::Tls;
 use redis::io::tcp::TcpSettings;
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::time::Duration;
@@ -12,8 +14,15 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct RedisConfig {
     /// `redis://[user:password@]host:port[/db]`; or `redis-sentinel://[user:password@]host:port[,host:port…]/master[/db]`,
-    /// where the hosts are the Sentinels that know the master of that name, and user and password are the master's.
+    /// where the hosts are the Sentinels that know the master of that name, and user and password are the master's. With
+    /// `rediss` all of them are spoken to over TLS.
     pub url: SecretString,
+    /// The password, where it is not in the URL.
+    pub password: Option<SecretString>,
+    /// With `rediss`: whom we trust, who we are.
+    pub tls: Tls,
+    /// What the server refused to clients of this configuration and its clones.
+    pub refusals: Refusals,
     /// Pooled connections for scans, at least 1; the shared, blocking and subscribing connections come on top.
     pub pool_size: usize,
     /// The limit of one attempt to connect.
@@ -28,6 +37,9 @@ impl RedisConfig {
     pub fn new(url: impl Into<String>) -> RedisConfig {
         RedisConfig {
             url: SecretString::from(url.into()),
+            password: None,
+            tls: Tls::default(),
+            refusals: Refusals::default(),
             pool_size: 8,
             connect_timeout: Duration::from_secs(1),
             command_timeout: Duration::from_millis(900),
@@ -51,7 +63,7 @@ impl RedisConfig {
     /// # Errors
     /// `InvalidConfig`, without anything secret.
     pub fn check(&self) -> Result<(), RedisError> {
-        self.server().map(drop)
+        self.place().map(drop)
     }
 
     /// Where to connect to.
@@ -67,9 +79,11 @@ impl RedisConfig {
 
     fn server(&self) -> Result<Server, RedisError> {
         let url = self.url.expose_secret();
-        let Some(rest) = url.strip_prefix("redis-sentinel://") else {
-            return Ok(Server::Named(self.connection_info(url)?));
-        };
+        let (scheme, rest) =
+            match SENTINELS.iter().find_map(|(prefix, scheme)| Some((*scheme, url.strip_prefix(prefix)?))) {
+                Some(found) => found,
+                None => return Ok(Server::Named(self.with_password(self.connection_info(url)?))),
+            };
         let wanted = || {
             RedisError::InvalidConfig(
                 "the URL must look like redis-sentinel://[user:password@]host:port[,host:port]/master[/db]"
@@ -84,11 +98,12 @@ impl RedisConfig {
             return Err(wanted());
         }
         let sentinels: Result<Vec<ConnectionInfo>, RedisError> =
-            hosts.split(',').map(|host| self.connection_info(&format!("redis://{host}"))).collect();
+            hosts.split(',').map(|host| self.connection_info(&format!("{scheme}://{host}"))).collect();
         let sentinels = sentinels.map_err(|_| wanted())?;
         let at = if user.is_empty() { String::new() } else { format!("{user}@") };
         let first = hosts.split(',').next().unwrap_or_default();
-        let master = self.connection_info(&format!("redis://{at}{first}/{db}")).map_err(|_| wanted())?;
+        let master = self.connection_info(&format!("{scheme}://{at}{first}/{db}")).map_err(|_| wanted())?;
+        let master = self.with_password(master);
         Ok(Server::Sentinels { sentinels, service: service.to_owned(), master })
     }
 
@@ -102,10 +117,18 @@ impl RedisConfig {
                 "the URL must look like redis://[user:password@]host:port[/db]".to_owned(),
             )
         })?;
-        if !matches!(info.addr(), ConnectionAddr::Tcp(..)) {
-            return Err(RedisError::InvalidConfig(
-                "only redis:// and redis-sentinel:// URLs (plain TCP) are supported".to_owned(),
-            ));
+        let refused = |why: &str| Err(RedisError::InvalidConfig(why.to_owned()));
+        match info.addr() {
+            ConnectionAddr::Tcp(..) if !self.tls.is_empty() => {
+                return refused("redis_ca, redis_cert and redis_key are of use with rediss:// alone");
+            }
+            ConnectionAddr::TcpTls { insecure: true, .. } => {
+                return refused(
+                    "a server whose certificate is not looked at (#insecure) is not trusted; name its authority as redis_ca",
+                );
+            }
+            ConnectionAddr::Tcp(..) | ConnectionAddr::TcpTls { .. } => {}
+            _ => return refused("only redis://, rediss:// and their -sentinel:// forms are supported"),
         }
         if self.pool_size == 0 || self.connect_timeout.is_zero() || self.command_timeout.is_zero() {
             return Err(RedisError::InvalidConfig("pool size and time limits must be above 0".to_owned()));
@@ -113,9 +136,42 @@ impl RedisConfig {
         let tcp = TcpSettings::default().set_nodelay(true);
         #[cfg(target_os = "linux")]
         let tcp = tcp.set_user_timeout(Duration::from_secs(5));
-        Ok(info.set_tcp_settings(tcp))
+        self.secured(info.set_tcp_settings(tcp))
+    }
+
+    /// Notes it if the server does not let us in, or not do what was asked.
+    pub(super) fn heed(&self, error: &RedisError) {
+        if let RedisError::Denied(_) = error {
+            self.refusals.tell(error.to_string());
+        }
+    }
+
+    fn with_password(&self, info: ConnectionInfo) -> ConnectionInfo {
+        let Some(password) = &self.password else { return info };
+        let settings = info.redis_settings().clone().set_password(password.expose_secret());
+        info.set_redis_settings(settings)
+    }
+
+    /// Over TLS: with the certificates of our own choice.
+    fn secured(&self, info: ConnectionInfo) -> Result<ConnectionInfo, RedisError> {
+        if matches!(info.addr(), ConnectionAddr::Tcp(..)) {
+            return Ok(info);
+        }
+        // There may be one already, and any will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let unusable = |error: String| RedisError::InvalidConfig(error);
+        let material = self.tls.read().map_err(|error| unusable(error.to_string()))?;
+        let identity =
+            material.identity.map(|own| ClientTlsConfig { client_cert: own.cert, client_key: own.key });
+        let certificates = TlsCertificates { client_tls: identity, root_cert: material.ca };
+        let client =
+            Client::build_with_tls(info, certificates).map_err(|error| unusable(error.to_string()))?;
+        Ok(client.get_connection_info().clone())
     }
 }
+
+/// How the URLs of Sentinels begin, and those of what is behind them.
+const SENTINELS: [(&str, &str); 2] = [("redis-sentinel://", "redis"), ("rediss-sentinel://", "rediss")];
 
 /// What the URL says.
 enum Server {

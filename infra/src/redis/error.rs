@@ -2,6 +2,7 @@
 //!
 //! The driver's own error stays inside this crate: its text is kept, its type is not.
 
+use crate::tls;
 use redis::{ErrorKind, ServerErrorKind};
 use std::time::Duration;
 use synod_protocol as protocol;
@@ -35,7 +36,11 @@ pub enum RedisError {
         /// What Redis said.
         message: String,
     },
-    /// The server refused a command: out of memory, no permission, a key of another type.
+    /// The server does not let us in, or not do this: a password, a certificate, a permission. Nothing was done, and
+    /// nothing will be until somebody changes it; says what.
+    #[error("Redis refused {0}")]
+    Denied(String),
+    /// The server refused a command: out of memory, a key of another type.
     #[error("Redis refused a command: {0}")]
     Refused(String),
     /// An answer, or something stored, that does not read as what it should be.
@@ -74,6 +79,7 @@ impl RedisError {
         match self {
             RedisError::InvalidConfig(_)
             | RedisError::Away(_)
+            | RedisError::Denied(_)
             | RedisError::Refused(_)
             | RedisError::InvalidKey(_)
             | RedisError::Reused
@@ -90,6 +96,7 @@ impl RedisError {
         match self {
             RedisError::InvalidConfig(_) => "invalid_config",
             RedisError::Away(_) => "away",
+            RedisError::Denied(_) => "denied",
             RedisError::Unavailable(_) => "unavailable",
             RedisError::Timeout { .. } => "timeout",
             RedisError::Script { .. } => "script",
@@ -102,6 +109,50 @@ impl RedisError {
     }
 }
 
+/// What a script's command that its caller may not run is answered with: no code tells it from a script's own errors.
+const SCRIPT_DENIED: &str = "The user executing the script can't";
+/// What to do about a permission that is missing.
+const ALLOW: &str = "allow it with ACL SETUSER (docs/security.md lists what is needed)";
+
+impl RedisError {
+    /// A connection that the server did not allow, or that we did not: `None` for any other reason.
+    pub(crate) fn denied_at(
+        address: &impl std::fmt::Display,
+        error: &redis::RedisError,
+    ) -> Option<RedisError> {
+        if let Some(why) = tls::distrust_in(error) {
+            let why = why.replace("as the ca", "as redis_ca");
+            return Some(RedisError::Denied(format!("the connection to {address}: its certificate {why}")));
+        }
+        let said = error.detail().unwrap_or_default();
+        match error.kind() {
+            ErrorKind::AuthenticationFailed => Some(RedisError::Denied(format!(
+                "the password at {address}: {said}; check user and password of redis_url, or redis_password_file"
+            ))),
+            _ => match denied(error)? {
+                RedisError::Denied(why) => Some(RedisError::Denied(format!("{why} (at {address})"))),
+                other => Some(other),
+            },
+        }
+    }
+}
+
+/// A command that we may not run, or not on these keys.
+fn denied(error: &redis::RedisError) -> Option<RedisError> {
+    let text = error.to_string();
+    let code = error.code();
+    if code == Some("NOAUTH") {
+        return Some(RedisError::Denied(
+            "to answer before a password is given: put user and password into redis_url, or name a redis_password_file".to_owned(),
+        ));
+    }
+    if code == Some("NOPERM") || text.contains(SCRIPT_DENIED) {
+        let said = error.detail().map_or(text.as_str(), |said| said);
+        return Some(RedisError::Denied(format!("a command: {said}; {ALLOW}")));
+    }
+    None
+}
+
 /// Whether the connection that gave this error must be replaced: it broke, or its server lost its role.
 pub(crate) fn breaks_connection(error: &redis::RedisError) -> bool {
     error.is_unrecoverable_error()
@@ -110,6 +161,9 @@ pub(crate) fn breaks_connection(error: &redis::RedisError) -> bool {
 
 impl From<redis::RedisError> for RedisError {
     fn from(error: redis::RedisError) -> RedisError {
+        if let Some(denied) = denied(&error) {
+            return denied;
+        }
         let text = error.to_string();
         match error.kind() {
             ErrorKind::Server(

@@ -54,7 +54,7 @@ pub(crate) struct Up {
 
 #[derive(Clone)]
 enum State {
-    Down { why: Arc<str> },
+    Down { why: RedisError },
     Up(Up),
 }
 
@@ -74,7 +74,8 @@ struct Doubt {
 impl Link {
     /// Starts the task; it connects at once and nobody need ask for it.
     pub(crate) fn start(place: Place, config: RedisConfig) -> Link {
-        let (publish, state) = watch::channel(State::Down { why: Arc::from("not connected yet") });
+        let (publish, state) =
+            watch::channel(State::Down { why: RedisError::Away("not connected yet".to_owned()) });
         let doubt = Arc::new(Doubt::default());
         tokio::spawn(keep_connected(place, config, publish, Arc::clone(&doubt)));
         Link { state, doubt }
@@ -113,7 +114,7 @@ impl Link {
 
     fn why_down(&self) -> RedisError {
         match &*self.state.borrow() {
-            State::Down { why } => RedisError::Away(why.to_string()),
+            State::Down { why } => why.clone(),
             State::Up(_) => RedisError::Away("the connection came too late for this call".to_owned()),
         }
     }
@@ -143,7 +144,15 @@ async fn keep_connected(place: Place, config: RedisConfig, publish: watch::Sende
             }
         }
         tracing::warn!(%endpoint, generation, "the connection to Redis is given up");
-        publish.send_replace(State::Down { why: Arc::from("the connection broke") });
+        publish.send_replace(State::Down { why: RedisError::Away("the connection broke".to_owned()) });
+    }
+}
+
+/// As a caller meets it: whatever it was, nothing of his was done.
+fn away(error: RedisError) -> RedisError {
+    match error {
+        known @ (RedisError::Denied(_) | RedisError::Away(_)) => known,
+        other => RedisError::Away(other.to_string()),
     }
 }
 
@@ -158,7 +167,8 @@ async fn connect_patiently(
             Ok(connection) => return connection,
             Err(error) => {
                 tracing::debug!(endpoint = %config.endpoint(), %error, "Redis cannot be reached");
-                publish.send_replace(State::Down { why: Arc::from(error.to_string()) });
+                config.heed(&error);
+                publish.send_replace(State::Down { why: away(error) });
             }
         }
         tokio::time::sleep(backoff.next_wait()).await;

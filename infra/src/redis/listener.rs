@@ -60,7 +60,10 @@ impl Listener {
                     broke = Instant::now();
                     tracing::debug!(?channels, "a subscription broke");
                 }
-                Err(error) => tracing::debug!(?channels, %error, "no subscription"),
+                Err(error) => {
+                    self.config.heed(&error);
+                    tracing::debug!(?channels, %error, "no subscription");
+                }
             }
             let wait = if broke.elapsed() < AT_FIRST { AGAIN_AT_FIRST } else { backoff.next_wait() };
             tokio::time::sleep(wait).await;

@@ -32,7 +32,7 @@ const QUEUED_COMMANDS: usize = 1024;
 #[derive(Clone)]
 pub(crate) enum Place {
     /// There.
-    Named(Client),
+    Named(Box<Client>),
     /// Where these say.
     Sentinels(Arc<Sentinels>),
 }
@@ -56,7 +56,7 @@ pub(crate) struct Sentinels {
 impl Place {
     /// A server that is named.
     pub(crate) fn named(info: ConnectionInfo) -> Result<Place, RedisError> {
-        Ok(Place::Named(Client::open(info)?))
+        Ok(Place::Named(Box::new(Client::open(info)?)))
     }
 
     /// The master of this name, as these Sentinels know it.
@@ -113,7 +113,7 @@ impl Place {
     /// The server as it is now, by `deadline`.
     async fn client(&self, deadline: Instant) -> Result<Client, RedisError> {
         match self {
-            Place::Named(client) => Ok(client.clone()),
+            Place::Named(client) => Ok((**client).clone()),
             Place::Sentinels(sentinels) => sentinels.master(deadline).await,
         }
     }
@@ -133,8 +133,10 @@ impl Place {
             .set_pipeline_buffer_size(QUEUED_COMMANDS);
         let opened = async {
             let mut connection =
-                client.get_multiplexed_async_connection_with_config(&settings).await.map_err(|e| {
-                    RedisError::Away(format!("{} cannot be used: {e}", client.get_connection_info().addr()))
+                client.get_multiplexed_async_connection_with_config(&settings).await.map_err(|error| {
+                    let address = client.get_connection_info().addr();
+                    RedisError::denied_at(address, &error)
+                        .unwrap_or_else(|| RedisError::Away(format!("{address} cannot be used: {error}")))
                 })?;
             self.check_role(&mut connection, client.get_connection_info().addr()).await?;
             Ok(connection)
@@ -154,7 +156,9 @@ impl Place {
         let deadline = Instant::now() + limit;
         let client = self.client(deadline).await?;
         match timeout_at(deadline, client.get_async_pubsub()).await {
-            Ok(opened) => Ok(opened?),
+            Ok(Ok(opened)) => Ok(opened),
+            Ok(Err(error)) => Err(RedisError::denied_at(client.get_connection_info().addr(), &error)
+                .unwrap_or_else(|| error.into())),
             Err(_) => Err(RedisError::Timeout { limit }),
         }
     }
@@ -209,7 +213,8 @@ async fn hear(sentinels: &Weak<Sentinels>, n: usize, client: &Client) -> Result<
         // At the beginning too: something may have been said before it.
         let Some(of) = sentinels.upgrade() else { return Ok(()) };
         if let Some((host, port)) = timeout_at(soon(), of.ask(client)).await.map_err(late)?? {
-            of.heard(n, &ConnectionAddr::Tcp(host, port));
+            let address = of.at(host, port);
+            of.heard(n, &address);
         }
         drop(of);
         loop {
@@ -242,6 +247,16 @@ impl Sentinels {
         }
     }
 
+    /// This address, spoken to as the master is.
+    fn at(&self, host: String, port: u16) -> ConnectionAddr {
+        match self.master.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        }
+    }
+
     /// The master, by the first Sentinel that knows it.
     async fn master(&self, deadline: Instant) -> Result<Client, RedisError> {
         let (count, first) = (self.clients.len(), self.first.load(Ordering::Relaxed));
@@ -252,7 +267,7 @@ impl Sentinels {
             let why = match timeout_at(until, self.ask(client)).await {
                 Ok(Ok(Some((host, port)))) => {
                     self.first.store(n, Ordering::Relaxed);
-                    let info = self.master.clone().set_addr(ConnectionAddr::Tcp(host, port));
+                    let info = self.master.clone().set_addr(self.at(host, port));
                     return Ok(Client::open(info)?);
                 }
                 Ok(Ok(None)) => format!("knows no master {:?}", self.service),
