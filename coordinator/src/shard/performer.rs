@@ -6,6 +6,7 @@
 
 mod state;
 mod todo;
+mod views;
 
 use super::archive;
 use super::permits::{Fenced, Semaphores};
@@ -19,7 +20,7 @@ use synod_infra::kafka::{Outgoing, RawRecord, ReadError, TopicError, dead_letter
 use synod_infra::redis::RedisError;
 use synod_infra::redis::inbox::{self, Delivered, Inboxes};
 use synod_infra::redis::reply::{Reply, reply};
-use synod_infra::redis::view::{ViewWrite, Views};
+use synod_infra::redis::view::ViewWrite;
 use synod_infra::telemetry::names;
 use synod_ledger::{Effect, Past, Try};
 use synod_protocol::command::Delivery;
@@ -69,7 +70,8 @@ impl Performer {
     ) -> Performer {
         let (work, todo) = todo::channel();
         let again = work.again();
-        let performing = Performing { shared, shard, epoch, poisonous, semaphores, done, again };
+        let views = views::Writer::start(shared.clone(), shard);
+        let performing = Performing { shared, shard, epoch, poisonous, semaphores, views, done, again };
         Performer { work, task: tokio::spawn(performing.run(todo)) }
     }
 
@@ -92,6 +94,7 @@ struct Performing {
     epoch: u64,
     poisonous: Poisonous,
     semaphores: Semaphores,
+    views: views::Writer,
     done: mpsc::UnboundedSender<Done>,
     /// What comes back: a reply whose answer was looked up, what could not be done yet.
     again: mpsc::UnboundedSender<(u64, Effect)>,
@@ -433,16 +436,8 @@ impl Performing {
                 }
             }
         }
-        if !views.is_empty() {
-            // Not tried again: the ledger has what they show.
-            let limit = self.shared.config.view_bytes;
-            let put = Views::new(self.shared.redis.clone()).put_within(self.shard, limit, views).await;
-            let lost = put.iter().filter(|outcome| outcome.is_err()).count();
-            if lost > 0 {
-                metrics::counter!(names::EFFECTS_TOTAL, "kind" => "view", "outcome" => "failed")
-                    .increment(lost as u64);
-                tracing::debug!(lost, "views were not written");
-            }
+        for view in views {
+            self.views.take(view).await;
         }
         self.permits(&mut permits).await;
         let all = failed.is_empty() && permits.is_empty();
