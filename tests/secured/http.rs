@@ -4,7 +4,7 @@ use crate::site::Site;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use synod_tests::{Mesh, eventually, synod, without_settings};
 
 /// A key as `synod key` makes it, and its hash.
@@ -140,8 +140,4 @@ async fn a_header_has_its_limits() {
     let long = format!("x: {}\r\n", "y".repeat(80 * 1024));
     assert!(answer(&format!("GET /livez HTTP/1.1\r\n{long}\r\n")).contains("431"));
     assert!(answer("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").contains("200"));
-    // One that never ends its header is ended.
-    let began = Instant::now();
-    answer("GET /livez HTTP/1.1\r\nhost: x\r\n");
-    assert!(began.elapsed() < Duration::from_secs(55), "{:?}", began.elapsed());
 }

@@ -1,6 +1,7 @@
 //! Which source is heard, what is refused, and what is never printed.
 
 use super::*;
+use secrecy::ExposeSecret as _;
 
 /// A configuration file in a directory of its own, flags and environment; all empty at first.
 struct Given {
@@ -109,6 +110,10 @@ fn a_value_that_makes_no_sense_is_refused_with_its_source() {
     check("SYNOD_WEBHOOK_ALLOW", "127.0.0.1", "host:port");
     check("SYNOD_WEBHOOK_ALLOW", "a:1,:2", "host:port");
     check("SYNOD_LOG_FORMAT", "xml", "text or json");
+    check("SYNOD_KAFKA_SECURITY_PROTOCOL", "tls", "plaintext, ssl, sasl_plaintext, sasl_ssl");
+    check("SYNOD_KAFKA_SASL_MECHANISM", "GSSAPI", "SCRAM-SHA-512");
+    check("SYNOD_HTTP_OPEN", "maybe", "yes or no");
+    check("SYNOD_HTTP_KEYS", "00ff", "64 hexadecimal digits");
     check("SYNOD_IMAGE_WITHIN", "99", "100 to 1000000");
     check("SYNOD_LIVE_MIB", "0", "1 to 65536");
     check("SYNOD_QUOTA", "acme=x", "0 to 1000000");
@@ -206,9 +211,56 @@ fn a_password_is_never_printed() {
     check(Given::nothing().environment("SYNOD_REDIS_URL", "redis://:s3cr3t@ho st"));
     check(Given::nothing().file("redis_url = \"redis://:s3cr3t@host"));
 
+    check(Given::nothing().environment("SYNOD_REDIS_URL", "rediss-sentinel://:s3cr3t@host:1,host:2/synod"));
+    check(Given::nothing().environment("SYNOD_KAFKA_PASSWORD", secret));
+    check(Given::nothing().environment("SYNOD_API_KEY", secret));
+    check(Given::nothing().environment("SYNOD_API_KEY", "s3cr3t with spaces"));
+    check(Given::nothing().environment("SYNOD_HTTP_KEYS", secret));
+    check(Given::nothing().file("kafka_password = \"s3cr3t\"\nkafka_password_file = \"/absent\""));
+
     let shown = Given::nothing().file("redis_url = 'redis://:s3cr3t@host:1'").load().unwrap();
     assert_eq!(shown.redis_url.value.to_string(), "redis://:***@host:1");
     assert_eq!(shown.redis_url.value.expose(), "redis://:s3cr3t@host:1");
+}
+
+#[test]
+fn who_we_are_is_put_together_from_settings_and_files() {
+    let given = Given::nothing();
+    let password = given.path("password");
+    std::fs::write(&password, "s3cr3t\n").unwrap();
+    let given = given
+        .environment("SYNOD_KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")
+        .environment("SYNOD_KAFKA_USERNAME", "me")
+        .environment("SYNOD_KAFKA_PASSWORD_FILE", password.to_str().unwrap())
+        .environment("SYNOD_API_KEY_FILE", password.to_str().unwrap());
+    let settings = given.load().unwrap();
+    let security = settings.kafka_security();
+    let exposed = |secret: Option<secrecy::SecretString>| secret.map(|s| s.expose_secret().to_owned());
+    assert_eq!((security.username, exposed(security.password)), (Some("me".into()), Some("s3cr3t".into())));
+    assert_eq!(exposed(settings.key()), Some("s3cr3t".into()));
+
+    let both = given.environment("SYNOD_KAFKA_PASSWORD", "other");
+    assert!(both.refused().contains("one of them is wanted"));
+    let check = |name: &str, value: &str, said: &str| {
+        let refused = Given::nothing().environment(name, value).refused();
+        assert!(refused.contains(said), "{refused}");
+    };
+    check("SYNOD_KAFKA_SECURITY_PROTOCOL", "sasl_ssl", "kafka_username and kafka_password");
+    check("SYNOD_KAFKA_USERNAME", "me", "set that to sasl_ssl");
+    check("SYNOD_KAFKA_CA", "/absent/ca.pem", "ssl or sasl_ssl");
+    check("SYNOD_REDIS_CA", "/absent/ca.pem", "rediss://");
+    check("SYNOD_REDIS_PASSWORD_FILE", "/absent/password", "cannot read /absent/password");
+    check("SYNOD_HTTP_KEYS_FILE", "/absent/keys", "cannot read /absent/keys");
+}
+
+#[test]
+fn an_embedded_mesh_is_plain_whatever_is_set_for_another() {
+    let given = Given::nothing().environment("SYNOD_KAFKA_SECURITY_PROTOCOL", "ssl");
+    let endpoints = given.path("endpoints.json");
+    std::fs::write(&endpoints, r#"{"http":"http://h:1","kafka":"k:1","redis":"redis://r:1"}"#).unwrap();
+    let given = given.environment("SYNOD_ENDPOINTS", endpoints.to_str().unwrap());
+    let protocol = given.load().unwrap().kafka_security().protocol;
+    assert_eq!(protocol, synod_infra::kafka::SecurityProtocol::Plaintext);
 }
 
 #[test]

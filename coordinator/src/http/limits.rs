@@ -124,3 +124,75 @@ fn turn_away(mut socket: TcpStream) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::net::SocketAddr;
+    use tokio::io::AsyncReadExt as _;
+
+    const REQUEST: &str = "GET / HTTP/1.1\r\nhost: x\r\n";
+    /// Everything here may take so long on a busy machine.
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    async fn served(limits: HttpLimits) -> (SocketAddr, CancellationToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, close) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let router = Router::new().route("/", get(|| async { "ok" }));
+        tokio::spawn(serve(listener, router, limits, close.clone()));
+        (address, close)
+    }
+
+    /// Sends that much, and reads to the end of the connection.
+    async fn said(address: SocketAddr, sent: &str) -> String {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let _ = socket.write_all(sent.as_bytes()).await;
+        let mut answer = Vec::new();
+        // An end by a reset is as good.
+        let ended = tokio::time::timeout(LIMIT, socket.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "the connection stays open");
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_does_not_end_a_header_is_ended() {
+        let limits = HttpLimits { header_within: Duration::from_millis(100), ..HttpLimits::default() };
+        let (address, _close) = served(limits).await;
+        assert!(said(address, &format!("{REQUEST}\r\n")).await.starts_with("HTTP/1.1 200"));
+        said(address, REQUEST).await;
+        said(address, "").await;
+    }
+
+    #[tokio::test]
+    async fn one_connection_more_is_turned_away_until_another_ends() {
+        let (address, _close) = served(HttpLimits { connections: 1, ..HttpLimits::default() }).await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(format!("{REQUEST}\r\n").as_bytes()).await.unwrap();
+        let mut begin = [0; 12];
+        first.read_exact(&mut begin).await.unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 200");
+        let turned_away = said(address, "").await;
+        let (head, body) = turned_away.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.starts_with("HTTP/1.1 503") && head.contains(&format!("content-length: {}", body.len())),
+            "{head}"
+        );
+        assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap()["code"], "overloaded");
+        drop(first);
+        let close = format!("{REQUEST}connection: close\r\n\r\n");
+        let again = async { while !said(address, &close).await.starts_with("HTTP/1.1 200") {} };
+        tokio::time::timeout(LIMIT, again).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_ends_when_those_are_answered_who_are_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, close) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let serving = tokio::spawn(serve(listener, Router::new(), HttpLimits::default(), close.clone()));
+        let idle = TcpStream::connect(address).await.unwrap();
+        close.cancel();
+        tokio::time::timeout(LIMIT, serving).await.unwrap().unwrap();
+        drop(idle);
+    }
+}

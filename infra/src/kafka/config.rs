@@ -184,8 +184,9 @@ impl KafkaConfig {
             .set("check.crcs", "true");
         let mut config = self.with_extra(config);
         config
-            // librdkafka assigns only to a consumer with a group; nothing is ever committed to it.
-            .set("group.id", format!("{}.readers", self.client_id))
+            // librdkafka assigns only to a consumer with a group; nothing is ever committed to it. It asks who coordinates
+            // it all the same, which an ACL must allow: hence the prefix.
+            .set("group.id", format!("synod.{}.readers", self.client_id))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
