@@ -225,6 +225,18 @@ impl Serialize for Exact {
     }
 }
 
+impl utoipa::PartialSchema for Exact {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+        let number = ObjectBuilder::new().schema_type(Type::Number);
+        let text =
+            ObjectBuilder::new().schema_type(Type::String).description(Some("A fraction, such as `2/3`"));
+        let either = OneOfBuilder::new().item(number).item(text);
+        either.description(Some("An exact number; written as a whole number or a fraction")).into()
+    }
+}
+impl utoipa::ToSchema for Exact {}
+
 impl<'de> Deserialize<'de> for Exact {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Exact, D::Error> {
         struct Reads;

@@ -46,7 +46,7 @@ pub struct OpenNegotiation {
     pub invite: Option<Invite>,
     /// How much each counts, where the protocol weighs; 1 by default.
     #[serde(default)]
-    #[schema(value_type = Option<BTreeMap<String, f64>>)]
+    #[schema(value_type = Option<BTreeMap<String, Exact>>)]
     pub weights: Option<BTreeMap<Id, Exact>>,
     /// What each is in it, where the protocol has roles.
     #[serde(default)]
@@ -113,7 +113,6 @@ pub enum Quorum {
     /// So many.
     Count(u32),
     /// At least this share of those who are asked, more than 0, at most 1.
-    #[schema(value_type = f64)]
     Share(Exact),
 }
 
@@ -215,7 +214,6 @@ pub struct Participant {
     /// Who.
     pub id: Id,
     /// How much it counts.
-    #[schema(value_type = f64)]
     pub weight: Exact,
     /// What it is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -45,11 +45,9 @@ pub struct AppraiseAgent {
     pub actual_ms: Option<u64>,
     /// The price that was promised, more than 0; goes into the record together with `actual_price` alone.
     #[serde(default)]
-    #[schema(value_type = Option<f64>)]
     pub promised_price: Option<Exact>,
     /// The price that it had, 0 or more.
     #[serde(default)]
-    #[schema(value_type = Option<f64>)]
     pub actual_price: Option<Exact>,
     /// Whether there was a result.
     #[serde(default)]
@@ -114,21 +112,18 @@ pub struct WorkRecord {
     pub results: u64,
     /// Mean of actual by promised time; more than 1 is late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<f64>)]
     pub time_ratio: Option<Exact>,
     /// Of how many results that is.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub time_results: u64,
     /// Mean of actual by promised price; more than 1 is dear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<f64>)]
     pub price_ratio: Option<Exact>,
     /// Of how many results that is.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub price_results: u64,
     /// Share of commitments that were kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<f64>)]
     pub kept: Option<Exact>,
     /// Of how many results that is.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -205,11 +200,9 @@ pub struct AgentAppraised {
     pub kind: WorkKind,
     /// Actual by promised time, as it was taken in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<f64>)]
     pub time_ratio: Option<Exact>,
     /// Actual by promised price, as it was taken in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<f64>)]
     pub price_ratio: Option<Exact>,
     /// Whether there was a result.
     #[serde(default, skip_serializing_if = "Option::is_none")]

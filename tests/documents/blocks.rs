@@ -4,21 +4,21 @@ use std::path::{Path, PathBuf};
 use synod_tests::root;
 
 /// A block between fences.
-pub struct Block {
+pub(crate) struct Block {
     /// The document, from the root.
-    pub page: String,
+    pub(crate) page: String,
     /// `<document>:<line>`
-    pub place: String,
+    pub(crate) place: String,
     /// What stands behind the opening fence.
-    pub language: String,
+    pub(crate) language: String,
     /// What is in it.
-    pub text: String,
+    pub(crate) text: String,
     /// Why it is not run.
-    pub not_run: Option<String>,
+    pub(crate) not_run: Option<String>,
 }
 
 /// README.md and all below docs/, in order.
-pub fn documents() -> Vec<PathBuf> {
+pub(crate) fn documents() -> Vec<PathBuf> {
     let mut all = vec![root().join("README.md")];
     below(&root().join("docs"), &mut all);
     all.sort();
@@ -37,7 +37,7 @@ fn below(folder: &Path, all: &mut Vec<PathBuf>) {
 }
 
 /// The blocks of one document. A fence that nothing closes fails.
-pub fn blocks(path: &Path) -> Vec<Block> {
+pub(crate) fn blocks(path: &Path) -> Vec<Block> {
     let page = path.strip_prefix(root()).expect("below the root").display().to_string();
     let text = std::fs::read_to_string(path).expect("it can be read");
     let (mut all, mut open, mut before) = (Vec::new(), None::<Block>, "");

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use synod_tests::{synod, without_settings};
 
 /// Where the mesh is that the documents speak with.
-pub struct Endpoints {
+pub(crate) struct Endpoints {
     /// Its HTTP API.
-    pub http: String,
+    pub(crate) http: String,
     /// Its brokers.
-    pub kafka: String,
+    pub(crate) kafka: String,
     /// Its Redis.
-    pub redis: String,
+    pub(crate) redis: String,
 }
 
 /// How long the blocks of one document may take.
@@ -38,7 +38,7 @@ curl() { command curl -sS --fail-with-body "${@//localhost:7700/$AT}"; }
 "#;
 
 /// Runs the blocks of one document, in an empty folder, and ends all that they have started.
-pub fn run(page: &str, blocks: &[Block], mesh: &Endpoints) {
+pub(crate) fn run(page: &str, blocks: &[Block], mesh: &Endpoints) {
     let folder = tempfile::tempdir().expect("a folder");
     let (commands, work, log) =
         (folder.path().join("bin"), folder.path().join("work"), folder.path().join("log"));

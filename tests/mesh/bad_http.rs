@@ -58,6 +58,8 @@ async fn check_all(ground: Ground) {
     check("both capability and agent", 400, INVALID, tasks, json, task(&|t| t["agent_id"] = json!("a")))
         .await;
     check("deep nesting", 400, INVALID, tasks, json, deep("{\"input\":")).await;
+    check("an array for an object", 400, INVALID, "/v1/fleet/resume", json, b"[null, null]".to_vec()).await;
+    check("a path that is no UTF-8", 400, INVALID, "/v1/tasks/%ff/cancel", json, Vec::new()).await;
     let large = task(&|t| t["input"] = json!("x".repeat(257 * 1024)));
     check("more than 256 KiB", 413, "payload_too_large", tasks, json, large).await;
     check("10 MB", 413, "payload_too_large", tasks, json, vec![b' '; 10_000_000]).await;

@@ -161,7 +161,7 @@ async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// The same where it can only be JSON: another content type, if one is named, is 415.
+/// The same where it can only be a JSON object, or nothing: another content type, if one is named, is 415.
 pub(crate) struct JsonBody(pub(crate) Vec<u8>);
 
 impl axum::extract::FromRequest<Arc<Shared>> for JsonBody {
@@ -170,6 +170,10 @@ impl axum::extract::FromRequest<Arc<Shared>> for JsonBody {
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<JsonBody, Response> {
         is_json(&request)?;
         let Body(bytes) = Body::from_request(request, shared).await.map_err(IntoResponse::into_response)?;
+        // What reads an object of ours would read it from an array as well, member by member.
+        if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+            return Err(Refusal(Error::invalid("the body must be a JSON object")).into_response());
+        }
         Ok(JsonBody(bytes))
     }
 }

@@ -11,7 +11,9 @@ use synod_protocol::{Command, topics};
 pub fn openapi() -> String {
     let (_, description) = http::api().split();
     // A description is plain data.
-    description.to_pretty_json().unwrap_or_default()
+    let mut description = serde_json::to_value(&description).unwrap_or_default();
+    any_is_null_too(&mut description);
+    written(&description)
 }
 
 /// The Kafka interface: AsyncAPI 3.0 in JSON.
@@ -44,7 +46,29 @@ fn written(document: &Value) -> String {
 fn components() -> Value {
     let all: Vec<Shape> = channels().into_iter().flat_map(|channel| channel.messages).collect();
     let (schemas, _) = catalogue::schemas(&all);
-    serde_json::to_value(schemas).unwrap_or_default()
+    let mut schemas = serde_json::to_value(schemas).unwrap_or_default();
+    any_is_null_too(&mut schemas);
+    schemas
+}
+
+/// "Any JSON, or else null" is fitted twice by null, which `oneOf` does not allow: it becomes any JSON.
+fn any_is_null_too(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            let either = members.get("oneOf").and_then(Value::as_array);
+            let any = either.and_then(|items| {
+                let is_null = items.iter().any(|item| item["type"] == "null");
+                items.iter().find(|item| is_null && item["$ref"] == "#/components/schemas/Json").cloned()
+            });
+            if let Some(Value::Object(any)) = any {
+                members.remove("oneOf");
+                members.extend(any);
+            }
+            members.values_mut().for_each(any_is_null_too);
+        }
+        Value::Array(items) => items.iter_mut().for_each(any_is_null_too),
+        _ => {}
+    }
 }
 
 /// One kind of topic.

@@ -61,10 +61,6 @@ pub(super) fn ask(owner: Name, ttl_ms: u64, wait_ms: u64) -> Ask {
 
 /// A body that must be there.
 pub(super) fn decoded<T: DeserializeOwned>(body: &[u8], shared: &Shared) -> Result<T, Error> {
-    // A struct also reads from an array.
-    if !body.is_empty() && body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Error::invalid("the body must be a JSON object"));
-    }
     json_body(body, &shared.config.limits)?
         .ok_or_else(|| Error::invalid("the body is empty, it must be a JSON object"))
 }
