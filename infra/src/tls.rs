@@ -6,6 +6,7 @@
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
+use std::error::Error;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -184,19 +185,19 @@ fn distrust(error: &CertificateError) -> &'static str {
     }
 }
 
-/// The same out of the text of an I/O error, where the driver keeps no more.
-pub(crate) fn distrust_in(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = error.downcast_ref::<rustls::Error>();
-        match tls.or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>())) {
-            Some(rustls::Error::InvalidCertificate(error)) => return Some(distrust(error)),
-            Some(rustls::Error::AlertReceived(_)) => {
-                return Some("is not the matter: ours was not accepted, or is missing");
-            }
-            _ => cause = error.source(),
-        }
+/// The same out of a driver's error, in whatever it is wrapped.
+pub(crate) fn distrust_in(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        return distrust_in(&**shared);
     }
-    None
+    if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        return distrust_in(inner);
+    }
+    match error.downcast_ref::<rustls::Error>() {
+        Some(rustls::Error::InvalidCertificate(error)) => Some(distrust(error)),
+        Some(rustls::Error::AlertReceived(_)) => {
+            Some("is not the matter: ours was not accepted, or is missing")
+        }
+        _ => distrust_in(error.source()?),
+    }
 }

@@ -58,7 +58,7 @@ async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
     let signal = tokio::select! {
         signal = ending.asked() => signal,
         refused = say_when_ready(&coordinator) => {
-            coordinator.shutdown(Duration::ZERO).await;
+            drop(coordinator);
             return Err(Stop::Failed(refused));
         }
     };

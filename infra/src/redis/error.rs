@@ -124,10 +124,9 @@ impl RedisError {
             let why = why.replace("as the ca", "as redis_ca");
             return Some(RedisError::Denied(format!("the connection to {address}: its certificate {why}")));
         }
-        let said = error.detail().unwrap_or_default();
         match error.kind() {
             ErrorKind::AuthenticationFailed => Some(RedisError::Denied(format!(
-                "the password at {address}: {said}; check user and password of redis_url, or redis_password_file"
+                "the password at {address}; check user and password of redis_url, or redis_password_file"
             ))),
             _ => match denied(error)? {
                 RedisError::Denied(why) => Some(RedisError::Denied(format!("{why} (at {address})"))),
