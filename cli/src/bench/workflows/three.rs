@@ -3,14 +3,14 @@
 use super::super::figures::{Outcome, Samples, Side, Verdict};
 use super::super::process::Process;
 use super::super::publish::micros;
-use super::super::site::{Site, end};
+use super::super::site::{LIMIT, Site, end};
 use super::super::{BenchError, Effort};
 use super::cost;
 use super::peer::{Form, Peer};
 use agent_sdk::workflow::patterns;
 use futures::future::join_all;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const AGENTS: usize = 8;
@@ -115,6 +115,14 @@ const WARMING: u8 = 0;
 const COUNTING: u8 = 1;
 const ENDING: u8 = 2;
 
+/// What the drivers of one round share.
+#[derive(Default)]
+struct Shared {
+    phase: AtomicU8,
+    /// Runs that ended while it was counted.
+    ended: AtomicUsize,
+}
+
 impl Arm {
     async fn round(
         &mut self,
@@ -124,14 +132,18 @@ impl Arm {
         warm_up: Duration,
         window: Duration,
     ) -> Result<(), BenchError> {
-        let phase = Arc::new(AtomicU8::new(WARMING));
+        let shared = Arc::new(Shared::default());
         let drivers: Vec<_> =
-            (0..in_flight).map(|_| tokio::spawn(drive(peer.clone(), phase.clone()))).collect();
+            (0..in_flight).map(|_| tokio::spawn(drive(peer.clone(), shared.clone()))).collect();
         tokio::time::sleep(warm_up).await; // the time is what is measured
-        phase.store(COUNTING, Ordering::Relaxed);
+        shared.phase.store(COUNTING, Ordering::Relaxed);
         let before = (Instant::now(), site.coordinator.cpu()?, Process::own().cpu()?);
         tokio::time::sleep(window).await; // the time is what is measured
-        phase.store(ENDING, Ordering::Relaxed);
+        // Who takes longer than that for a run is given the time for as many as are in flight.
+        while shared.ended.load(Ordering::Relaxed) < in_flight && before.0.elapsed() < LIMIT {
+            tokio::time::sleep(Duration::from_millis(10)).await; // the condition is asked again
+        }
+        shared.phase.store(ENDING, Ordering::Relaxed);
         let after = (before.0.elapsed(), site.coordinator.cpu()?, Process::own().cpu()?);
         let mut all = Vec::new();
         for driver in join_all(drivers).await {
@@ -155,14 +167,17 @@ impl Arm {
 }
 
 /// One run after the other; answers how long those took, in microseconds, that ended while it was counted.
-async fn drive(peer: Peer, phase: Arc<AtomicU8>) -> Result<Vec<f64>, BenchError> {
+async fn drive(peer: Peer, shared: Arc<Shared>) -> Result<Vec<f64>, BenchError> {
     let (input, mut took) = (input(), Vec::new());
     loop {
         let began = Instant::now();
         peer.run(&input).await?;
-        match phase.load(Ordering::Relaxed) {
+        match shared.phase.load(Ordering::Relaxed) {
             WARMING => {}
-            COUNTING => took.push(micros(began)),
+            COUNTING => {
+                took.push(micros(began));
+                shared.ended.fetch_add(1, Ordering::Relaxed);
+            }
             _ => return Ok(took),
         }
     }
