@@ -200,7 +200,7 @@ fn on_real_services_each_misfortune_is_named() {
     says(&set, "kafka topics", "ok", &["5 of 7"]);
 
     let mut command = services.synod(&["coordinator", "--id", "c1", "--accept-unsafe-topics"], &http);
-    let coordinator = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    let coordinator = Running::start(command.stdout(Stdio::null()));
     until("a coordinator that is well", || {
         let output = services.synod(&["status", "--output", "json"], &http).output().unwrap();
         serde_json::from_slice(&output.stdout).is_ok_and(|status: Value| status["ready"] == true)
