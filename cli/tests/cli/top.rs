@@ -78,6 +78,15 @@ impl Terminal {
     }
 }
 
+/// With it goes what runs on its terminal: that is hung up.
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn at_a_terminal_it_is_live_and_ends_with_q() {
     let up = Up::start();
