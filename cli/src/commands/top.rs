@@ -9,7 +9,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{Event, KeyEvent, KeyEventKind, poll, read};
 use std::io::{IsTerminal as _, Write};
 use std::time::{Duration, Instant};
-use synod_protocol::Error;
+use synod_protocol::{Code, Error};
 use tokio::sync::mpsc;
 
 /// Arguments of `synod top`.
@@ -20,7 +20,13 @@ pub struct Args {
     /// Print what there is now and end; so it is too where stdout is no terminal
     #[arg(long)]
     once: bool,
+    /// A queue to show, of at most 50; once for each: the mesh keeps no list of them
+    #[arg(long = "queue", value_name = "NAME")]
+    queues: Vec<String>,
 }
+
+/// Each is a question of its own.
+const QUEUES: usize = 50;
 
 /// How often the mesh is asked, and the screen drawn if nothing else happens.
 const EVERY: Duration = Duration::from_secs(1);
@@ -31,14 +37,17 @@ const WAITING: usize = 64;
 
 pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
     let settings = args.place.settings(flags)?;
+    if args.queues.len() > QUEUES {
+        return Err(Stop::Usage(format!("{} queues are named, the limit is {QUEUES}", args.queues.len())));
+    }
     // A log line would stand in the middle of the screen.
     logs(&settings, Some("off"))?;
     let live = !args.once && output.format() == Format::Table && std::io::stdout().is_terminal();
     on_runtime(async {
         let api = Api::of(&settings)?;
         match live {
-            true => watched(&api).await,
-            false => once(&Board::fetch(&api).await?, output),
+            true => watched(&api, args.queues).await,
+            false => once(&Board::fetch(&api, &args.queues).await?, output),
         }
     })
 }
@@ -54,7 +63,9 @@ fn once(board: &Board, output: &mut Output<impl Write>) -> Result<(), Stop> {
         let mut table = output.screen().table(&listing.titles);
         table.add_rows(&listing.rows);
         let more = if listing.more { " (there are more)" } else { "" };
-        text.push_str(&format!("\n{}: {}{more}\n", pane.title(), listing.rows.len()));
+        let count =
+            if listing.rows.is_empty() { listing.none.to_owned() } else { listing.rows.len().to_string() };
+        text.push_str(&format!("\n{}: {count}{more}\n", pane.title()));
         if !listing.rows.is_empty() {
             text.push_str(&(table.trim_fmt() + "\n"));
         }
@@ -69,11 +80,11 @@ enum Happened {
     Resized,
 }
 
-async fn watched(api: &Api) -> Result<(), Stop> {
+async fn watched(api: &Api, queues: Vec<String>) -> Result<(), Stop> {
     let failed = |error: std::io::Error| Stop::Failed(format!("the terminal: {error}"));
     let mut ending = Ending::listen().map_err(failed)?;
     let (tell, mut told) = mpsc::channel(WAITING);
-    let asking = tokio::spawn(ask(api.clone(), tell.clone()));
+    let asking = tokio::spawn(ask(api.clone(), queues, tell.clone()));
     keys(tell).map_err(failed)?;
     let mut terminal = ratatui::try_init().map_err(failed)?;
     let mut screen = Screen { url: api.url().to_owned(), board: None, away: None, view: View::default() };
@@ -102,7 +113,7 @@ async fn watched(api: &Api) -> Result<(), Stop> {
 struct Screen {
     url: String,
     board: Option<Board>,
-    away: Option<(Instant, String)>,
+    away: Option<(Instant, Error)>,
     view: View,
 }
 
@@ -114,7 +125,7 @@ impl Screen {
                     Ok(board) => (self.board, self.away) = (Some(board), None),
                     Err(error) => {
                         let since = self.away.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-                        self.away = Some((since, error.message));
+                        self.away = Some((since, error));
                     }
                 }
                 Next::Stay
@@ -130,7 +141,10 @@ impl Screen {
 
     fn show(&self, terminal: &mut DefaultTerminal) -> std::io::Result<()> {
         let link = match (&self.away, &self.board) {
-            (Some((since, why)), _) => Link::Away(since.elapsed(), why.clone()),
+            (Some((since, error)), _) if error.code == Code::Unavailable => {
+                Link::Away(since.elapsed(), error.message.clone())
+            }
+            (Some((since, error)), _) => Link::Refusing(since.elapsed(), error.message.clone()),
             (None, Some(_)) => Link::Here,
             (None, None) => Link::Asking,
         };
@@ -139,12 +153,12 @@ impl Screen {
 }
 
 /// Asks every second, as long as somebody listens.
-async fn ask(api: Api, tell: mpsc::Sender<Happened>) {
+async fn ask(api: Api, queues: Vec<String>, tell: mpsc::Sender<Happened>) {
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        if tell.send(Happened::Told(Box::new(Board::fetch(&api).await))).await.is_err() {
+        if tell.send(Happened::Told(Box::new(Board::fetch(&api, &queues).await))).await.is_err() {
             return;
         }
     }

@@ -172,7 +172,7 @@ fn version(versions: &BTreeMap<String, Vec<String>>, area: &mut Area) {
     let all = versions.iter().map(listed).collect::<Vec<_>>().join("; ");
     match versions.keys().next() {
         Some(only) if versions.len() == 1 && only == ours => {
-            area.ok("version", format!("{all}; this command too"))
+            area.ok("version", format!("{all}; this command too"));
         }
         Some(_) if versions.len() == 1 => {
             area.warning(
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn shard(more: serde_json::Value) -> Shard {
+    fn shard(more: &serde_json::Value) -> Shard {
         let mut shard = json!({"shard": 3, "phase": "serving", "owner": "c1", "advancing": true});
         for (name, value) in more.as_object().unwrap() {
             shard[name] = value.clone();
@@ -203,7 +203,7 @@ mod tests {
     fn a_shard_that_is_not_served_or_does_not_move_is_named() {
         let check = |more: serde_json::Value, state: State, says: &str| {
             let mut area = Area::new("coordinators");
-            shards(&[shard(more)], &mut area);
+            shards(&[shard(&more)], &mut area);
             let found = &area.findings[0];
             assert!(found.state == state && found.says.contains(says), "{found:?}");
         };

@@ -68,7 +68,7 @@ fn brokers(survey: &Survey, patient: &Patient, area: &mut Area) {
     if survey.leaderless.is_empty() && survey.behind.is_empty() && least > 0 && !patient.embedded {
         match (least, count) {
             (1, 1) => {
-                area.ok("copies", "one of each partition, on the only broker: with its disk all is lost")
+                area.ok("copies", "one of each partition, on the only broker: with its disk all is lost");
             }
             (least, count) if least < count.min(3) => {
                 let says = format!("{least} of each partition at the least, on {count} brokers");

@@ -15,7 +15,8 @@ const NEARLY_FULL: u64 = 80;
 
 pub(super) async fn examine(patient: &Patient, area: &mut Area) {
     let config = RedisConfig {
-        connect_timeout: patient.ask(),
+        // Less than a call's, or it is never told why there is no connection.
+        connect_timeout: patient.ask() * 3 / 4,
         command_timeout: patient.ask(),
         ..patient.dialling.redis.clone()
     };

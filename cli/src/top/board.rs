@@ -1,7 +1,8 @@
 //! What is shown, as the mesh told it at one moment, and as rows.
 
-use crate::mesh::{Api, Query};
+use crate::mesh::{Api, Query, segment};
 use crate::terminal::{harmless, thousands};
+use futures::future::try_join_all;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -50,7 +51,7 @@ pub struct Board {
     pub statistics: Value,
     /// `GET /v1/agents`
     pub agents: Listed,
-    /// `GET /v1/queues`
+    /// `GET /v1/queues/{name}` of those that were named: the mesh keeps no list of them.
     pub queues: Listed,
     /// `GET /v1/executions?status=running`
     pub executions: Listed,
@@ -76,14 +77,16 @@ pub struct Listing {
     pub rows: Vec<Vec<String>>,
     /// Whether the mesh has more than was asked for.
     pub more: bool,
+    /// What is said where there are no rows.
+    pub none: &'static str,
 }
 
 impl Board {
-    /// Asks for all of it at once.
+    /// Asks for all of it at once; of queues for these.
     ///
     /// # Errors
     /// The first refusal; `unavailable` where not all is told in time.
-    pub async fn fetch(api: &Api) -> Result<Board, Error> {
+    pub async fn fetch(api: &Api, queues: &[String]) -> Result<Board, Error> {
         let list = async |path: &str, status: Option<&str>| {
             let mut query = vec![("limit", ROWS.to_string())];
             query.extend(status.map(|status| ("status", status.to_owned())));
@@ -92,12 +95,17 @@ impl Board {
             let Value::Array(items) = page["items"].take() else { return Ok(Listed::default()) };
             Ok(Listed { items, more })
         };
+        let named = async || {
+            let one = async |name: &String| get(api, &format!("/v1/queues/{}", segment(name)), &[]).await;
+            let items = try_join_all(queues.iter().map(one)).await?;
+            Ok(Listed { items, more: false })
+        };
         let asked = async {
             let (status, statistics, agents, queues, executions, approvals) = tokio::try_join!(
                 get(api, "/v1/status", &[]),
                 get(api, "/v1/statistics", &[]),
                 list("/v1/agents", None),
-                list("/v1/queues", None),
+                named(),
                 list("/v1/executions", Some("running")),
                 list("/v1/approvals", Some("pending")),
             )?;
@@ -197,6 +205,7 @@ fn fleet(agents: &Listed) -> Listing {
         titles: vec!["AGENT", "STATUS", "HEALTH", "BREAKER", "HOLDS", "SEEN", "CAPABILITIES"],
         rows: agents.items.iter().map(row).collect(),
         more: agents.more,
+        none: "none",
     }
 }
 
@@ -218,6 +227,7 @@ fn shards(status: &Value) -> Listing {
         titles: vec!["SHARD", "OWNER", "PHASE", "LAG", "OLDEST", "WAITING", "UNPROVEN", "OWED", "TROUBLE"],
         rows: status["shards"].as_array().into_iter().flatten().map(row).collect(),
         more: false,
+        none: "none",
     }
 }
 
@@ -238,6 +248,7 @@ fn queues(queues: &Listed) -> Listing {
         titles: vec!["QUEUE", "READY", "LEASED", "DELAYED", "DEAD", "OLDEST", "CONSUMERS", "BYTES"],
         rows: queues.items.iter().map(row).collect(),
         more: queues.more,
+        none: "none; name them with --queue",
     }
 }
 
@@ -267,6 +278,7 @@ fn work(approvals: &Listed, executions: &Listed) -> Listing {
         titles: vec!["KIND", "ID", "SINCE", "WHAT"],
         rows: rows.collect(),
         more: approvals.more || executions.more,
+        none: "none",
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Link {
     Here,
     /// It does not, for so long, and why.
     Away(Duration, String),
+    /// It answers, and has refused to tell for so long, and why.
+    Refusing(Duration, String),
 }
 
 /// How many rows fit on a screen of this height.
@@ -53,9 +55,10 @@ fn headline<'a>(url: &str, board: Option<&Board>, link: &Link) -> Paragraph<'a> 
     let url = harmless(url);
     let line = match (link, board.map(Board::troubles).unwrap_or_default().as_slice()) {
         (Link::Asking, _) => Line::raw(format!("synod top  {url}  asking\u{2026}")),
-        (Link::Away(since, why), _) => {
+        (Link::Away(since, why) | Link::Refusing(since, why), _) => {
+            let how = if matches!(link, Link::Away(..)) { "UNREACHABLE" } else { "REFUSES" };
             let old = if board.is_some() { "below is what was then; " } else { "" };
-            Line::styled(format!("UNREACHABLE for {} s: {old}{}", since.as_secs(), harmless(why)), bad)
+            Line::styled(format!("{how} for {} s: {old}{}", since.as_secs(), harmless(why)), bad)
         }
         (Link::Here, []) => Line::from(vec![
             Span::raw(format!("synod top  {url}  ")),
@@ -115,7 +118,7 @@ fn footer(frame: &mut Frame<'_>, listing: Option<&Listing>, view: &View, area: R
         let from = first_row(rows, view.scroll, page);
         let more = if listing.more { "+" } else { "" };
         match rows {
-            0 if filter.is_empty() => "none".to_owned(),
+            0 if filter.is_empty() => listing.none.to_owned(),
             0 => "none with that".to_owned(),
             rows => format!("{}-{} of {rows}{more}", from + 1, rows.min(from + page)),
         }
@@ -208,7 +211,16 @@ mod tests {
         let view = View { pane: Pane::Queues, ..View::default() };
         insta::assert_snapshot!("away_with_what_was", drawn((80, 8), Some(&board()), &away, &view));
         insta::assert_snapshot!("away_from_the_first", drawn((80, 8), None, &away, &view));
+        let refusing = Link::Refusing(Duration::from_secs(3), "no such workspace".to_owned());
+        assert!(drawn((80, 8), None, &refusing, &view).contains("REFUSES for 3 s: no such workspace"));
         insta::assert_snapshot!("asking", drawn((80, 8), None, &Link::Asking, &view));
+    }
+
+    #[test]
+    fn an_empty_list_says_how_to_fill_it() {
+        let view = View { pane: Pane::Queues, ..View::default() };
+        let drawn = drawn((80, 8), Some(&Board::default()), &Link::Here, &view);
+        assert!(drawn.contains("none; name them with --queue"), "{drawn}");
     }
 
     #[test]
