@@ -5,6 +5,7 @@
 
 mod metrics;
 pub mod names;
+pub mod spans;
 pub mod trace;
 
 pub use metrics::Metrics;
@@ -56,6 +57,9 @@ pub enum TelemetryError {
     /// This process has one already; only its binary may set it, once.
     #[error("this process has a {0} already")]
     AlreadySet(&'static str),
+    /// The exporter of spans could not be started.
+    #[error("spans cannot be exported: {0}")]
+    Spans(String),
     /// The recorder of metrics could not be made.
     #[error("metrics cannot be recorded: {0}")]
     Metrics(String),

@@ -74,6 +74,11 @@ pub const HTTP_REQUESTS_TOTAL: &str = "synod_http_requests_total";
 /// From a request's head to its answer's; `route`, `method`.
 pub const HTTP_REQUEST_SECONDS: &str = "synod_http_request_seconds";
 
+/// Spans that ended; `outcome` (`exported`, `unsampled`, `dropped` for want of room, `failed` at the receiver, `refused` by it).
+pub const SPANS_TOTAL: &str = "synod_spans_total";
+/// From sending spans to the receiver's answer, tries that came to nothing included.
+pub const SPAN_EXPORT_SECONDS: &str = "synod_span_export_seconds";
+
 enum Kind {
     Counter,
     Gauge,
@@ -118,6 +123,8 @@ const ALL: &[(&str, Kind, &str)] = &[
     (BREAKER_CHANGES_TOTAL, Kind::Counter, "Breakers that changed, by what to"),
     (HTTP_REQUESTS_TOTAL, Kind::Counter, "HTTP requests, by route, method and status"),
     (HTTP_REQUEST_SECONDS, Kind::Histogram, "From a request's head to its answer's, by route and method"),
+    (SPANS_TOTAL, Kind::Counter, "Spans that ended, by outcome"),
+    (SPAN_EXPORT_SECONDS, Kind::Histogram, "From sending spans to the receiver's answer"),
 ];
 
 /// Upper bounds of the buckets of every histogram of seconds: 100 µs to 60 s.
