@@ -7,7 +7,8 @@ use crate::mesh::Mesh;
 use crate::task::{TaskRequest, TaskResult};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
-use synod_protocol::command::CancelTask;
+use synod_infra::telemetry::spans::Kind;
+use synod_protocol::command::{CancelTask, SubmitTask};
 use synod_protocol::view::{Agent, Task};
 use synod_protocol::{Code, Command, EntityId, Error};
 use tokio::time::Instant;
@@ -91,14 +92,34 @@ impl Client {
         request: TaskRequest,
         limit: Duration,
     ) -> Result<TaskResult<T>, WaitError> {
-        let deadline = Instant::now() + limit;
         let submit = request.command().map_err(DoorError::Refused)?;
         Command::SubmitTask(submit.clone()).check().map_err(DoorError::Refused)?;
-        let origin = request.origin_within(&self.origin);
+        let mut origin = request.origin_within(&self.origin);
+        let span = origin.span(Kind::Client, "call");
+        origin.traceparent = origin.under(span.as_ref());
+        let called = self.called(request, submit, &origin, limit).await;
+        if let Some(span) = span {
+            let span = match &called {
+                Ok(done) => span.with("synod.id", done.task.task_id.to_string()),
+                Err(error) => span.failed(error.to_string()),
+            };
+            span.end();
+        }
+        called
+    }
+
+    async fn called<T: DeserializeOwned>(
+        &self,
+        request: TaskRequest,
+        submit: SubmitTask,
+        origin: &Origin,
+        limit: Duration,
+    ) -> Result<TaskResult<T>, WaitError> {
+        let deadline = Instant::now() + limit;
         let body = serde_json::to_vec(&submit)
             .map_err(|e| DoorError::Refused(Error::new(Code::Internal, format!("a task: {e}"))))?;
         let path = format!("/v1/tasks?wait_ms={}", held_ms(limit));
-        let headers = headers(&origin);
+        let headers = headers(origin);
         let said = self.mesh.http().post(&path, &headers, body, held(limit) + MARGIN);
         // What follows repeats the same task id with the same body: it is one task, however often it is sent.
         let handle = match tokio::time::timeout_at(deadline, said).await {
@@ -113,7 +134,9 @@ impl Client {
                 return Err(DoorError::from(error).into());
             }
             Ok(Said::Refused(_) | Said::Silent(_)) => {
-                match tokio::time::timeout_at(deadline, self.submit(request)).await {
+                let inner = Client::new(self.mesh.clone(), Origin { is_inner: true, ..origin.clone() });
+                let request = request.with_origin(origin.clone());
+                match tokio::time::timeout_at(deadline, inner.submit(request)).await {
                     Ok(submitted) => submitted?,
                     Err(_) => return Err(WaitError::NotInTime { task_id: submit.task_id, limit }),
                 }
@@ -229,8 +252,8 @@ impl Client {
 }
 
 fn headers(origin: &Origin) -> Vec<(&'static str, String)> {
-    let mut headers =
-        vec![("content-type", "application/json".to_owned()), ("traceparent", origin.child_trace())];
+    let mut headers = vec![("content-type", "application/json".to_owned())];
+    headers.extend(origin.traceparent.clone().map(|v| ("traceparent", v)));
     headers.extend(origin.tracestate.clone().map(|v| ("tracestate", v)));
     headers.extend(origin.correlation_id.clone().map(|v| ("synod-correlation-id", v)));
     headers.extend(origin.causation_id.clone().map(|v| ("synod-causation-id", v)));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use synod_infra::kafka::{KafkaConfig, TopicMaker};
 use synod_infra::primitives::queues::QueueLimits;
 use synod_infra::redis::RedisConfig;
-use synod_infra::telemetry::Metrics;
+use synod_infra::telemetry::{Logs, Metrics};
 use synod_ledger::tenure::Terms;
 use synod_ledger::{Keep, Rules};
 use synod_negotiation::Protocols;
@@ -93,6 +93,8 @@ pub struct CoordinatorConfig {
     pub webhook_allow: Vec<String>,
     /// What `/metrics` shows.
     pub metrics: Option<Metrics>,
+    /// What `/v1/log-level` changes.
+    pub logs: Option<Logs>,
 }
 
 impl CoordinatorConfig {
@@ -134,6 +136,7 @@ impl CoordinatorConfig {
             agents_kept: Some(Duration::from_secs(24 * 3_600)),
             webhook_allow: Vec::new(),
             metrics: None,
+            logs: None,
         }
     }
 

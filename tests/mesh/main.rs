@@ -28,5 +28,6 @@ mod sharing;
 mod snapshots;
 mod state;
 mod subscriptions;
+mod telemetry;
 mod told;
 mod workflows;

@@ -11,6 +11,8 @@ mod executions;
 mod fleet;
 mod gather;
 mod kind;
+mod log_level;
+mod measures;
 mod negotiations;
 mod operate;
 mod pages;
@@ -107,7 +109,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(operate::get_status))
         .routes(routes!(operate::livez))
         .routes(routes!(operate::readyz))
-        .routes(routes!(operate::get_metrics))
+        .routes(routes!(measures::get_metrics))
+        .routes(routes!(log_level::get_log_level, log_level::put_log_level))
         .merge(primitives::routes())
         .split_for_parts();
     description.info.version = env!("CARGO_PKG_VERSION").to_owned();

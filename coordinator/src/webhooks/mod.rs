@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::primitives::feed::{FollowError, Following, Told};
 use synod_infra::primitives::subscriptions::{Kept, Noted, Progress, Subscriptions};
+use synod_infra::telemetry::names;
 use synod_protocol::primitives::changes::{DeadDelivery, Position, StateEvent, Webhook};
 use synod_protocol::primitives::state::range;
 use synod_protocol::{Error, Id, Workspace, topics};
@@ -225,6 +226,7 @@ impl Worker {
                     (progress.position, progress.failures) = (Some(position), failures);
                     progress.disabled = disabled;
                 };
+                metrics::counter!(names::WEBHOOKS_TOTAL, "outcome" => "dead").increment(1);
                 return self.note(progress, given_up, Some(&dead)).await;
             }
             let failed = |progress: &mut Progress| {
@@ -261,7 +263,10 @@ impl Worker {
 
     async fn send(&self, webhook: &Webhook, message_id: &str, event: &StateEvent) -> Result<(), String> {
         let now_s = wall_clock().as_millis() / 1000;
-        send::send(webhook, &self.shared.config.webhook_allow, message_id, event, now_s).await
+        let sent = send::send(webhook, &self.shared.config.webhook_allow, message_id, event, now_s).await;
+        let outcome = if sent.is_ok() { "delivered" } else { "failed" };
+        metrics::counter!(names::WEBHOOKS_TOTAL, "outcome" => outcome).increment(1);
+        sent
     }
 
     /// The same however often the same change is sent to the same webhook.

@@ -36,7 +36,7 @@ mod server;
 pub mod snapshots;
 pub mod view;
 
-pub use client::Redis;
+pub use client::{PoolStanding, Redis};
 pub use config::RedisConfig;
 pub use error::RedisError;
 pub use once::{ONCE_KEPT, Once};

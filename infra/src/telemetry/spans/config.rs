@@ -44,8 +44,13 @@ pub enum SpanConfigError {
          version: a collector on this machine passes on what goes further)"
     )]
     Endpoint(String),
+    /// It is no share.
+    #[error("OTEL_TRACES_SAMPLER_ARG is the share of traces that are kept, 0 to 1; {0:?} is not")]
+    Sample(String),
     /// It is no list of headers.
-    #[error("OTLP headers are name=value, comma-separated; what was given is not (it is not shown: it may be a secret)")]
+    #[error(
+        "OTLP headers are name=value, comma-separated; what was given is not (not shown: it may be a secret)"
+    )]
     Headers,
 }
 
@@ -74,6 +79,37 @@ impl SpanConfig {
             queue: QUEUE,
             timeout: TIMEOUT,
         })
+    }
+
+    /// As the surroundings say, by OpenTelemetry's variables: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, `OTEL_EXPORTER_OTLP_ENDPOINT`,
+    /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER_ARG`. `None` where no endpoint is named.
+    ///
+    /// # Errors
+    /// A variable does not read.
+    pub fn from_env(service: &str, instance: &str) -> Result<Option<SpanConfig>, SpanConfigError> {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let endpoint =
+            set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| set("OTEL_EXPORTER_OTLP_ENDPOINT"));
+        let Some(endpoint) = endpoint else { return Ok(None) };
+        let mut config = SpanConfig::new(&endpoint, service, instance)?.as_surrounded()?;
+        if let Some(sample) = set("OTEL_TRACES_SAMPLER_ARG") {
+            let ratio = sample.trim().parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+            config.sample = ratio.ok_or(SpanConfigError::Sample(sample))?;
+        }
+        Ok(Some(config))
+    }
+
+    /// The same with what the surroundings say of headers and of the service's name.
+    ///
+    /// # Errors
+    /// A variable does not read.
+    pub fn as_surrounded(mut self) -> Result<SpanConfig, SpanConfigError> {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        self.service = set("OTEL_SERVICE_NAME").unwrap_or(self.service);
+        match set("OTEL_EXPORTER_OTLP_HEADERS") {
+            Some(headers) => self.with_headers(&headers),
+            None => Ok(self),
+        }
     }
 
     /// The same with these headers, as `OTEL_EXPORTER_OTLP_HEADERS` has them: `name=value`, comma-separated, percent-encoded.

@@ -8,11 +8,11 @@ use crate::telemetry::{TelemetryError, names};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// The thread's name, by which one sees that there is none.
 const THREAD: &str = "otlp";
@@ -28,14 +28,12 @@ const WAITS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1)
 pub(super) struct Inbox {
     spans: Mutex<Vec<Span>>,
     limit: usize,
-    closed: AtomicBool,
-    closing: Notify,
+    closed: CancellationToken,
 }
 
 impl Inbox {
     pub(super) fn new(limit: usize) -> Inbox {
-        let limit = limit.max(64);
-        Inbox { spans: Mutex::default(), limit, closed: AtomicBool::new(false), closing: Notify::new() }
+        Inbox { spans: Mutex::default(), limit: limit.max(64), closed: CancellationToken::new() }
     }
 
     /// Whether there was room.
@@ -49,8 +47,7 @@ impl Inbox {
     }
 
     pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.closing.notify_one();
+        self.closed.cancel();
     }
 
     fn drain(&self) -> Vec<Span> {
@@ -111,11 +108,12 @@ pub(super) fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| failed(&e))?;
     // A proxy of the surroundings is for what leaves the machine; a collector is named as it is.
-    let http = reqwest::Client::builder().no_proxy().timeout(config.timeout).build().map_err(|e| failed(&e))?;
+    let http =
+        reqwest::Client::builder().no_proxy().timeout(config.timeout).build().map_err(|e| failed(&e))?;
     let run = move || {
         let ready = Ready::default();
         runtime.block_on(async {
-            tokio::join!(sort(&config, &inbox, &ready), send(&config, &http, &ready));
+            tokio::join!(sort(&config, &inbox, &ready), send(&config, &http, &ready, &inbox.closed));
         });
         // Nobody may wait for it any more.
         let _ = ended.send(());
@@ -126,7 +124,7 @@ pub(super) fn start(
 async fn sort(config: &SpanConfig, inbox: &Inbox, ready: &Ready) {
     let mut hold = Hold::new(config.slow);
     loop {
-        let closed = inbox.closed.load(Ordering::Acquire);
+        let closed = inbox.closed.is_cancelled();
         let (mut sorted, now) = (Sorted::default(), Instant::now());
         for span in inbox.drain() {
             hold.take(span, now, &mut sorted);
@@ -142,18 +140,18 @@ async fn sort(config: &SpanConfig, inbox: &Inbox, ready: &Ready) {
         }
         tokio::select! {
             () = tokio::time::sleep(SORT_EVERY) => {}
-            () = inbox.closing.notified() => {}
+            () = inbox.closed.cancelled() => {}
         }
     }
 }
 
-async fn send(config: &SpanConfig, http: &reqwest::Client, ready: &Ready) {
+async fn send(config: &SpanConfig, http: &reqwest::Client, ready: &Ready, ending: &CancellationToken) {
     let mut well = true;
     while let Some(spans) = ready.next().await {
         let many = spans.len();
         let body = wire::request(config, spans);
         let began = Instant::now();
-        match sent(config, http, &body).await {
+        match sent(config, http, &body, ending).await {
             Ok(refused) => {
                 metrics::histogram!(names::SPAN_EXPORT_SECONDS).record(began.elapsed().as_secs_f64());
                 count("exported", many.saturating_sub(refused));
@@ -177,8 +175,13 @@ async fn send(config: &SpanConfig, http: &reqwest::Client, ready: &Ready) {
     }
 }
 
-/// One request until it is taken; how many spans of it were refused.
-async fn sent(config: &SpanConfig, http: &reqwest::Client, body: &[u8]) -> Result<usize, String> {
+/// One request until it is taken; how many spans of it were refused. Who ends does not try again.
+async fn sent(
+    config: &SpanConfig,
+    http: &reqwest::Client,
+    body: &[u8],
+    ending: &CancellationToken,
+) -> Result<usize, String> {
     let mut waits = WAITS.into_iter();
     loop {
         let mut request = http.post(&config.endpoint).header("content-type", "application/x-protobuf");
@@ -200,7 +203,10 @@ async fn sent(config: &SpanConfig, http: &reqwest::Client, body: &[u8]) -> Resul
             Err(error) => error.without_url().to_string(),
         };
         let Some(wait) = waits.next() else { return Err(why) };
-        tokio::time::sleep(wait).await; // the backoff itself
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {} // the backoff itself
+            () = ending.cancelled() => return Err(why),
+        }
     }
 }
 

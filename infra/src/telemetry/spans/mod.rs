@@ -90,11 +90,8 @@ impl Exporter {
     /// `AlreadySet` when there is one; `Spans` when it cannot be started.
     pub fn install(config: SpanConfig) -> Result<Exporter, TelemetryError> {
         let inbox = Arc::new(Inbox::new(config.queue));
-        let recorder = Recorder {
-            inbox: inbox.clone(),
-            threshold: threshold(config.sample),
-            payloads: config.payloads,
-        };
+        let recorder =
+            Recorder { inbox: inbox.clone(), threshold: threshold(config.sample), payloads: config.payloads };
         RECORDER.set(recorder).map_err(|_| TelemetryError::AlreadySet("exporter of spans"))?;
         let (tell, ended) = oneshot::channel();
         let thread = export::start(config, inbox.clone(), tell)?;

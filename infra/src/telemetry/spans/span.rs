@@ -111,12 +111,7 @@ pub struct Span {
 
 impl Span {
     /// This very span of a trace; it begins now, and has no parent.
-    pub fn new(
-        context: TraceContext,
-        scope: Scope,
-        kind: Kind,
-        name: impl Into<Cow<'static, str>>,
-    ) -> Span {
+    pub fn new(context: TraceContext, scope: Scope, kind: Kind, name: impl Into<Cow<'static, str>>) -> Span {
         Span {
             context,
             parent: None,

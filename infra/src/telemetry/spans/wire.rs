@@ -84,11 +84,7 @@ fn attribute((name, value): (std::borrow::Cow<'static, str>, Value)) -> KeyValue
         Value::Number(number) => any_value::Value::DoubleValue(number),
         Value::Bool(it) => any_value::Value::BoolValue(it),
     };
-    KeyValue {
-        key: name.into_owned(),
-        value: Some(AnyValue { value: Some(value) }),
-        ..KeyValue::default()
-    }
+    KeyValue { key: name.into_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
 fn nanos(at: SystemTime) -> u64 {
