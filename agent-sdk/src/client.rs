@@ -7,7 +7,7 @@ use crate::mesh::Mesh;
 use crate::task::{TaskRequest, TaskResult};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
-use synod_infra::telemetry::spans::Kind;
+use synod_infra::telemetry::spans::{Kind, Scope};
 use synod_protocol::command::{CancelTask, SubmitTask};
 use synod_protocol::view::{Agent, Task};
 use synod_protocol::{Code, Command, EntityId, Error};
@@ -134,7 +134,10 @@ impl Client {
                 return Err(DoorError::from(error).into());
             }
             Ok(Said::Refused(_) | Said::Silent(_)) => {
-                let inner = Client::new(self.mesh.clone(), Origin { is_inner: true, ..origin.clone() });
+                let inner = Client::new(
+                    self.mesh.clone(),
+                    Origin { inner_of: Some(Scope::Client), ..origin.clone() },
+                );
                 let request = request.with_origin(origin.clone());
                 match tokio::time::timeout_at(deadline, inner.submit(request)).await {
                     Ok(submitted) => submitted?,

@@ -57,8 +57,8 @@ pub(crate) struct Origin {
     pub(crate) tracestate: Option<String>,
     pub(crate) correlation_id: Option<String>,
     pub(crate) causation_id: Option<String>,
-    /// Whether it is caused by work of this process whose own span has not ended.
-    pub(crate) is_inner: bool,
+    /// Whose span it is caused by that has not ended, if that is one of this process.
+    pub(crate) inner_of: Option<Scope>,
 }
 
 impl Origin {
@@ -70,7 +70,7 @@ impl Origin {
             traceparent: said.traceparent.or_else(|| outer.traceparent.clone()),
             correlation_id: said.correlation_id.or_else(|| outer.correlation_id.clone()),
             causation_id: outer.causation_id.clone(),
-            is_inner: outer.is_inner,
+            inner_of: outer.inner_of,
         }
     }
 
@@ -81,13 +81,13 @@ impl Origin {
 
     /// A span of what is asked of the mesh, begun, if anybody listens: in this trace, or the first of a new one.
     pub(crate) fn span(&self, kind: Kind, name: impl Into<Cow<'static, str>>) -> Option<Span> {
-        let scope = if self.is_inner { Scope::Agent } else { Scope::Client };
+        let scope = self.inner_of.unwrap_or(Scope::Client);
         let name = name.into();
         let span = spans::on().then(|| match self.trace() {
             Some(parent) => Span::child(&parent, scope, kind, name),
             None => Span::new(trace::begin(), scope, kind, name),
         })?;
-        Some(if self.is_inner { span } else { span.ends_its_part() })
+        Some(if self.inner_of.is_some() { span } else { span.ends_its_part() })
     }
 
     /// The `traceparent` of what is asked under this span. Where nobody listens it is what it came with: a span that nobody is

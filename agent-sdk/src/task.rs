@@ -283,7 +283,7 @@ mod tests {
             tracestate: Some("state".into()),
             correlation_id: Some("outer".into()),
             causation_id: Some("cause".into()),
-            is_inner: false,
+            inner_of: None,
         };
         let own = task("a").traceparent("own").origin_within(&outer);
         assert_eq!((own.traceparent.as_deref(), own.tracestate), (Some("own"), None));

@@ -11,8 +11,20 @@ const ADDED: [&str; 2] = ["job", "instance"];
 const MADE: [&str; 1] = ["up"];
 /// Words of the language that stand where a metric could.
 const WORDS: [&str; 14] = [
-    "sum", "max", "min", "avg", "count", "topk", "rate", "increase", "histogram_quantile", "by", "without",
-    "and", "or", "unless",
+    "sum",
+    "max",
+    "min",
+    "avg",
+    "count",
+    "topk",
+    "rate",
+    "increase",
+    "histogram_quantile",
+    "by",
+    "without",
+    "and",
+    "or",
+    "unless",
 ];
 
 /// What an expression asks for: metrics with how each is used, and labels.
@@ -30,7 +42,8 @@ fn read(expression: &str) -> Result<Asked, String> {
     let (mut rest, mut calls, mut grouping) = (expression, Vec::new(), false);
     let mut word = String::new();
     while let Some(first) = rest.chars().next() {
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
+        let end =
+            rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
         if end > 0 && !first.is_ascii_digit() {
             word = rest[..end].to_owned();
             rest = &rest[end..];
@@ -48,7 +61,11 @@ fn read(expression: &str) -> Result<Asked, String> {
             continue;
         }
         match first {
-            '(' => calls.push(if std::mem::take(&mut grouping) { "by".to_owned() } else { std::mem::take(&mut word) }),
+            '(' => calls.push(if std::mem::take(&mut grouping) {
+                "by".to_owned()
+            } else {
+                std::mem::take(&mut word)
+            }),
             ')' => drop(calls.pop().ok_or("a parenthesis is closed that was not opened")?),
             '{' => {
                 let end = rest.find('}').ok_or("a brace is not closed")?;
@@ -83,7 +100,9 @@ fn wrong(expression: &str) -> Result<(), String> {
         }
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| metric.strip_suffix(suffix));
         let (kind, has) = match (known.get(metric.as_str()), base.and_then(|base| known.get(base))) {
-            (Some(("histogram", _)), _) => return Err(format!("{metric} is a histogram: it has _bucket, _sum, _count")),
+            (Some(("histogram", _)), _) => {
+                return Err(format!("{metric} is a histogram: it has _bucket, _sum, _count"));
+            }
             (Some(found), _) => *found,
             (None, Some(("histogram", labels))) => ("counter", *labels),
             (None, _) => return Err(format!("there is no metric {metric}")),
@@ -117,7 +136,8 @@ fn panels() -> Vec<(String, String, Vec<String>)> {
         targets.into_iter().map(move |target| {
             let text = |name: &str| target[name].as_str().expect("text").to_owned();
             let legend = text("legendFormat");
-            let named = legend.split("{{").skip(1).filter_map(|part| part.split("}}").next()).map(str::to_owned);
+            let named =
+                legend.split("{{").skip(1).filter_map(|part| part.split("}}").next()).map(str::to_owned);
             (title.clone(), text("expr"), named.collect())
         })
     });
@@ -157,7 +177,8 @@ fn the_dashboard_shows_metrics_that_there_are() {
     }
     // Everything that there is, is shown.
     let shown: String = panels.into_iter().map(|(_, expression, _)| expression + "\n").collect();
-    let not_shown: Vec<&str> = names::all().map(|(name, ..)| name).filter(|name| !shown.contains(name)).collect();
+    let not_shown: Vec<&str> =
+        names::all().map(|(name, ..)| name).filter(|name| !shown.contains(name)).collect();
     assert_eq!(not_shown, [""; 0]);
 }
 
@@ -168,7 +189,8 @@ fn the_alerts_are_rules_on_metrics_that_there_are() {
     for group in rules["groups"].as_array().expect("groups") {
         assert!(group["name"].is_string());
         for rule in group["rules"].as_array().expect("rules") {
-            let members: BTreeSet<&str> = rule.as_object().expect("a rule").keys().map(String::as_str).collect();
+            let members: BTreeSet<&str> =
+                rule.as_object().expect("a rule").keys().map(String::as_str).collect();
             let allowed = BTreeSet::from(["alert", "expr", "for", "labels", "annotations"]);
             assert!(members.is_subset(&allowed), "{members:?}");
             let name = rule["alert"].as_str().expect("a name");
@@ -185,7 +207,8 @@ fn the_alerts_are_rules_on_metrics_that_there_are() {
             for part in ["summary", "description"] {
                 let text = rule["annotations"][part].as_str().unwrap_or_else(|| panic!("{part} of {name}"));
                 for label in text.split("$labels.").skip(1) {
-                    let label = label.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
+                    let label =
+                        label.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
                     assert!(asked.labels.contains(label) || label == "instance", "{name} names {label}");
                 }
             }

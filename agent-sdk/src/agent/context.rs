@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use synod_infra::telemetry::spans::Span;
+use synod_infra::telemetry::spans::{Scope, Span};
 use synod_protocol::checkpoint::CheckpointCause;
 use synod_protocol::command::ReportProgress;
 use synod_protocol::view::Assignment;
@@ -58,7 +58,7 @@ impl Context {
         span: Option<Span>,
     ) -> Context {
         let origin = Origin {
-            is_inner: span.is_some(),
+            inner_of: span.as_ref().map(|_| Scope::Agent),
             traceparent: match &span {
                 Some(span) => Some(span.context().to_string()),
                 None => envelope.traceparent,

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::desk::Job;
 use super::handler::TaskError;
+use super::seat::Asked;
 use synod_infra::telemetry::TraceContext;
 use synod_infra::telemetry::spans::{self, Kind, Scope, Span, Value};
 use synod_protocol::{Id, Json};
@@ -65,6 +66,23 @@ impl WorkSpan {
             Span::child(&parent, Scope::Agent, Kind::Internal, name)
                 .with("openinference.span.kind", kind.as_str())
                 .with_some("gen_ai.operation.name", kind.operation())
+        });
+        WorkSpan { span }
+    }
+
+    /// The span of an answer as a participant of a negotiation; it does nothing where the question came without a trace.
+    pub(super) fn of_answer(asked: &Asked) -> WorkSpan {
+        let parent = asked.envelope.traceparent.as_deref().filter(|_| spans::on());
+        let span = parent.and_then(TraceContext::parse).map(|parent| {
+            Span::child(&parent, Scope::Agent, Kind::Consumer, format!("answer {}", asked.ask.kind))
+                .with("openinference.span.kind", "AGENT")
+                .with("gen_ai.agent.id", asked.ask.participant.to_string())
+                .with("graph.node.id", asked.ask.participant.to_string())
+                .with("graph.node.parent_id", asked.ask.protocol.clone())
+                .with("synod.id", asked.ask.negotiation_id.to_string())
+                .with("synod.round", asked.ask.round)
+                .with_some("session.id", asked.envelope.correlation_id.clone())
+                .ends_its_part()
         });
         WorkSpan { span }
     }

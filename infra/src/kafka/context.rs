@@ -4,6 +4,7 @@
 
 use super::record::{Acked, Delivery, DeliveryError};
 use super::stats::StatsCell;
+use crate::telemetry::names;
 use rdkafka::Message;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -13,6 +14,7 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use synod_protocol::topics;
 use tokio::sync::Notify;
 
 /// The context of our producers, readers and the mock cluster.
@@ -98,6 +100,13 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {}
 
+/// Our own topics by their names; those that clients name are many.
+fn label(topic: &str) -> &'static str {
+    let ours =
+        [topics::COMMANDS, topics::LEDGER, topics::EVENTS, topics::AGENTS, topics::STATE, topics::HEARTBEATS];
+    ours.into_iter().find(|known| *known == topic).unwrap_or("other")
+}
+
 type OnAck = Box<dyn FnOnce(Delivery) + Send>;
 
 /// Who waits for one record's acknowledgement. The lock is never contended: it makes the callback `Sync`,
@@ -116,7 +125,10 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, slot: Box<AckSlot>) {
         let delivery = match result {
             Ok(message) => Ok(Acked { partition: message.partition(), offset: message.offset() }),
-            Err((error, _)) => Err(DeliveryError::of(error)),
+            Err((error, message)) => {
+                metrics::counter!(names::KAFKA_ERRORS_TOTAL, "topic" => label(message.topic())).increment(1);
+                Err(DeliveryError::of(error))
+            }
         };
         let on_ack = slot.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         if catch_unwind(AssertUnwindSafe(|| on_ack(delivery))).is_err() {

@@ -127,9 +127,7 @@ pub fn init(config: &TelemetryConfig) -> Result<Logs, TelemetryError> {
         }
         LogFormat::Json => {
             let line = tracing_subscriber::fmt::format().json().flatten_event(true).with_span_list(true);
-            registry
-                .with(lines.event_format(json::JsonLine(line)).fmt_fields(JsonFields::new()))
-                .try_init()
+            registry.with(lines.fmt_fields(JsonFields::new()).event_format(json::JsonLine(line))).try_init()
         }
     }
     .map_err(|_| TelemetryError::AlreadySet("log subscriber"))?;

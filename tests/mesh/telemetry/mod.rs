@@ -294,10 +294,11 @@ async fn levels_change_while_a_coordinator_runs() {
     let client = Client::of(&mesh);
     let agent = Agent::join(&mesh, Doing::Echo).await;
     let work = async |correlation: &str| {
-        let task = client.request("POST", "/v1/tasks?wait_ms=20000").header("synod-correlation-id", correlation);
+        let task =
+            client.request("POST", "/v1/tasks?wait_ms=20000").header("synod-correlation-id", correlation);
         client.send(task.json(&json!({"capability": agent.capability}))).await.is(200);
     };
-    work("before").await;
+    work("first-piece").await;
     assert_eq!(client.get("/v1/log-level").await.is(200).body["filter"], "warn");
     let told = cli(&mesh, &["coordinator", "log-level", "warn,synod_coordinator=debug"]).await;
     assert!(told.contains("warn,synod_coordinator=debug"), "{told}");
@@ -312,7 +313,7 @@ async fn levels_change_while_a_coordinator_runs() {
     .await;
     assert_eq!(said.0["correlation_id"], "meanwhile", "{}", said.0);
     assert_eq!(said.0["trace_id"].as_str().map(str::len), Some(32), "{}", said.0);
-    assert!(!said.1.contains("before"), "nothing of it was told at the level before");
+    assert!(!said.1.contains("first-piece"), "nothing of it was told at the level before");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -327,8 +328,11 @@ async fn what_a_coordinator_measures_has_the_names_and_labels_that_are_told() {
     let text = eventually("who waits is seen to have waited", SOON, || async {
         let text = client.request("GET", "/metrics").send().await.unwrap().text().await.unwrap();
         let has = |line: &str| text.lines().any(|l| l.strip_prefix(line).is_some_and(|v| v.trim() != "0"));
-        let all = ["synod_oldest_task_age_seconds ", "synod_oldest_approval_age_seconds ",
-            "synod_kafka_brokers_up{client=\"ledger\"}"];
+        let all = [
+            "synod_oldest_task_age_seconds ",
+            "synod_oldest_approval_age_seconds ",
+            "synod_kafka_brokers_up{client=\"ledger\"}",
+        ];
         all.iter().all(|line| has(line)).then_some(text)
     })
     .await;
@@ -345,7 +349,8 @@ async fn what_a_coordinator_measures_has_the_names_and_labels_that_are_told() {
         }
     }
     let value = |line: &str| {
-        let found = text.lines().find_map(|l| l.strip_prefix(line)).unwrap_or_else(|| panic!("{line} in {text}"));
+        let found =
+            text.lines().find_map(|l| l.strip_prefix(line)).unwrap_or_else(|| panic!("{line} in {text}"));
         found.trim().parse::<f64>().unwrap()
     };
     assert_eq!((value("synod_tasks{status=\"waiting\"}"), value("synod_approvals ")), (1.0, 1.0));

@@ -258,6 +258,7 @@ impl Teller<'_> {
         let mut span = self
             .of(&trace, id, format!("negotiation {protocol}"), &it.opened.correlation_id)
             .with("synod.status", status)
+            .with("graph.node.id", it.opened.protocol.clone())
             .with("synod.rounds", it.rounds.len());
         if status == "failed" {
             span = span.failed(it.reason.clone().unwrap_or_default());
