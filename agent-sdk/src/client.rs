@@ -8,7 +8,8 @@ use crate::task::{TaskRequest, TaskResult};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
-use synod_protocol::command::CancelTask;
+use synod_infra::telemetry::spans::{Kind, Scope};
+use synod_protocol::command::{CancelTask, SubmitTask};
 use synod_protocol::view::{Agent, Task};
 use synod_protocol::{Code, Command, EntityId, Error};
 use tokio::time::Instant;
@@ -92,21 +93,46 @@ impl Client {
         request: TaskRequest,
         limit: Duration,
     ) -> Result<TaskResult<T>, WaitError> {
-        let deadline = Instant::now() + limit;
         let submit = request.command().map_err(DoorError::Refused)?;
         Command::SubmitTask(submit.clone()).check().map_err(DoorError::Refused)?;
-        let origin = request.origin_within(&self.origin);
-        let said = self.posted::<Task>("/v1/tasks", &submit, &origin, limit);
+        let mut origin = request.origin_within(&self.origin);
+        let span = origin.span(Kind::Client, "call");
+        origin.traceparent = origin.under(span.as_ref());
+        let called = self.called(request, submit, &origin, limit).await;
+        if let Some(span) = span {
+            let span = match &called {
+                Ok(done) => span.with("synod.id", done.task.task_id.to_string()),
+                Err(error) => span.failed(error.to_string()),
+            };
+            span.end();
+        }
+        called
+    }
+
+    async fn called<T: DeserializeOwned>(
+        &self,
+        request: TaskRequest,
+        submit: SubmitTask,
+        origin: &Origin,
+        limit: Duration,
+    ) -> Result<TaskResult<T>, WaitError> {
+        let deadline = Instant::now() + limit;
+        let said = self.posted::<Task>("/v1/tasks", &submit, origin, limit);
         let late = || WaitError::NotInTime { task_id: submit.task_id.clone(), limit };
         let handle = TaskHandle::new(self.clone(), submit.task_id.clone(), false);
         // What follows repeats the same task id with the same body: it is one task, however often it is sent.
         let handle = match tokio::time::timeout_at(deadline, said).await.map_err(|_| late())?? {
             Posted::Taken(Some(task)) if task.status.is_final() => return handle.result(task),
             Posted::Taken(_) => handle,
-            Posted::Not => match tokio::time::timeout_at(deadline, self.submit(request)).await {
-                Ok(submitted) => submitted?,
-                Err(_) => return Err(late()),
-            },
+            Posted::Not => {
+                let inner = Origin { inner_of: Some(Scope::Client), ..origin.clone() };
+                let inner = Client::new(self.mesh.clone(), inner);
+                let request = request.with_origin(origin.clone());
+                match tokio::time::timeout_at(deadline, inner.submit(request)).await {
+                    Ok(submitted) => submitted?,
+                    Err(_) => return Err(late()),
+                }
+            }
         };
         handle.wait_until(deadline, limit).await
     }
@@ -250,8 +276,8 @@ pub(crate) enum Posted<T> {
 }
 
 fn headers(origin: &Origin) -> Vec<(&'static str, String)> {
-    let mut headers =
-        vec![("content-type", "application/json".to_owned()), ("traceparent", origin.child_trace())];
+    let mut headers = vec![("content-type", "application/json".to_owned())];
+    headers.extend(origin.traceparent.clone().map(|v| ("traceparent", v)));
     headers.extend(origin.tracestate.clone().map(|v| ("tracestate", v)));
     headers.extend(origin.correlation_id.clone().map(|v| ("synod-correlation-id", v)));
     headers.extend(origin.causation_id.clone().map(|v| ("synod-causation-id", v)));

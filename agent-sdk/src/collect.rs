@@ -7,6 +7,7 @@ use crate::task::{TaskRequest, TaskResult};
 use futures::StreamExt;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
+use synod_infra::telemetry::trace;
 use synod_protocol::{EntityId, Id};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -199,7 +200,7 @@ impl Client {
     /// The same client; all that it submits shares a trace and a correlation id, new ones where it has none.
     fn for_one_piece_of_work(&self) -> Client {
         let origin = self.origin();
-        let traceparent = origin.child_trace();
+        let traceparent = origin.traceparent.clone().unwrap_or_else(|| trace::begin().to_string());
         let correlation_id = origin.correlation_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
         let origin =
             Origin { traceparent: Some(traceparent), correlation_id: Some(correlation_id), ..origin.clone() };

@@ -10,9 +10,11 @@
 use crate::lanes::Told;
 use crate::mesh::Mesh;
 use backon::BackoffBuilder;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
-use synod_infra::telemetry::trace;
+use synod_infra::telemetry::spans::{self, Kind, Scope, Span};
+use synod_infra::telemetry::{TraceContext, trace};
 use synod_protocol::http::Message;
 use synod_protocol::{Code, Command, ContentType, Envelope, Error, Json, Timestamp, topics};
 use tokio::time::Instant;
@@ -55,6 +57,8 @@ pub(crate) struct Origin {
     pub(crate) tracestate: Option<String>,
     pub(crate) correlation_id: Option<String>,
     pub(crate) causation_id: Option<String>,
+    /// Whose span it is caused by that has not ended, if that is one of this process.
+    pub(crate) inner_of: Option<Scope>,
 }
 
 impl Origin {
@@ -66,15 +70,30 @@ impl Origin {
             traceparent: said.traceparent.or_else(|| outer.traceparent.clone()),
             correlation_id: said.correlation_id.or_else(|| outer.correlation_id.clone()),
             causation_id: outer.causation_id.clone(),
+            inner_of: outer.inner_of,
         }
     }
 
-    /// A `traceparent` of our own in this trace; a new trace where there is none.
-    pub(crate) fn child_trace(&self) -> String {
-        match self.traceparent.as_deref().and_then(trace::TraceContext::parse) {
-            Some(parent) => trace::child(&parent).to_string(),
-            None => trace::begin().to_string(),
-        }
+    /// The trace that it belongs to.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        self.traceparent.as_deref().and_then(TraceContext::parse)
+    }
+
+    /// A span of what is asked of the mesh, begun, if anybody listens: in this trace, or the first of a new one.
+    pub(crate) fn span(&self, kind: Kind, name: impl Into<Cow<'static, str>>) -> Option<Span> {
+        let scope = self.inner_of.unwrap_or(Scope::Client);
+        let name = name.into();
+        let span = spans::on().then(|| match self.trace() {
+            Some(parent) => Span::child(&parent, scope, kind, name),
+            None => Span::new(trace::begin(), scope, kind, name),
+        })?;
+        Some(if self.inner_of.is_some() { span } else { span.ends_its_part() })
+    }
+
+    /// The `traceparent` of what is asked under this span. Where nobody listens it is what it came with: a span that nobody is
+    /// told of is no parent. Where there is none, the mesh begins a trace.
+    pub(crate) fn under(&self, span: Option<&Span>) -> Option<String> {
+        span.map(|span| span.context().to_string()).or_else(|| self.traceparent.clone())
     }
 }
 
@@ -112,15 +131,32 @@ impl Mesh {
         command.check()?;
         let payload = command.encode(ContentType::Json)?;
         self.config().limits.check_size(payload.len())?;
-        let envelope = self.envelope(Uuid::now_v7().to_string(), command.ce_type(), origin);
-        Sending { mesh: self, root: command.root(), envelope, payload, limit }.run().await
+        let span = origin.span(Kind::Producer, command.ce_type());
+        let mut envelope = self.envelope(Uuid::now_v7().to_string(), command.ce_type(), origin);
+        envelope.traceparent = origin.under(span.as_ref());
+        let ce_id = span.as_ref().map(|_| envelope.id.clone());
+        let told = Sending { mesh: self, root: command.root(), envelope, payload, limit }.run().await;
+        if let Some(span) = span {
+            let span = span
+                .with("messaging.operation.type", "send")
+                .with_some("messaging.message.id", ce_id)
+                .with("messaging.destination.name", topics::COMMANDS)
+                .with("synod.id", command.root().to_owned());
+            match &told {
+                // Through the topic, since no coordinator answered.
+                Ok(Accepted::Queued) => span.with("messaging.system", "kafka").end(),
+                Ok(Accepted::InLedger) => span.end(),
+                Err(error) => span.failed(error.to_string()).end(),
+            }
+        }
+        told
     }
 
     pub(crate) fn envelope(&self, id: String, ty: &str, origin: &Origin) -> Envelope {
         Envelope {
             time: Some(now()),
             workspace: self.config().workspace.clone(),
-            traceparent: Some(origin.child_trace()),
+            traceparent: origin.traceparent.clone(),
             tracestate: origin.tracestate.clone(),
             correlation_id: origin.correlation_id.clone(),
             causation_id: origin.causation_id.clone(),

@@ -16,6 +16,7 @@
 //! | count, spend and hold back together | [`Mesh::counters`], [`Mesh::budgets`], [`Mesh::limits`] |
 //! | remember things for a while | [`Mesh::memory`] |
 //! | hand messages from process to process | [`Mesh::queues`] |
+//! | see what was done for what | [`SpanConfig::from_env`] and [`SpanExporter::install`] in a binary; [`Context::span`] |
 //! | test all that | [`testing::TestMesh`] |
 //!
 //! ```text
@@ -61,7 +62,7 @@ pub mod workflow;
 pub use agent::Question;
 pub use agent::{
     Agent, AgentBuilder, AgentControl, AgentError, AgentReport, BuildError, Context, Recover, RunningAgent,
-    StatusChange, TaskError,
+    StatusChange, TaskError, WorkKind, WorkSpan,
 };
 pub use agent::{
     Checkpoint, CheckpointError, CheckpointPolicy, Restored, SavedCheckpoint, SkippedCheckpoint,
@@ -99,6 +100,7 @@ pub use synod_infra::kafka::{KafkaSecurity, SaslMechanism, SecurityProtocol};
 pub use synod_infra::primitives::memory::{Listing, MemoryPage};
 pub use synod_infra::primitives::queues::{DeadPage, QueueLimits};
 pub use synod_infra::redis::RedisConfig;
+pub use synod_infra::telemetry::spans::{Exporter as SpanExporter, SpanConfig, SpanConfigError};
 pub use synod_protocol as protocol;
 pub use synod_protocol::checkpoint::CheckpointCause;
 pub use synod_protocol::command::RetryPolicy;

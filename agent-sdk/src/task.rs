@@ -219,6 +219,12 @@ impl TaskRequest {
         self.origin.within(outer)
     }
 
+    /// The same as a part of this.
+    pub(crate) fn with_origin(mut self, origin: Origin) -> TaskRequest {
+        self.origin = origin;
+        self
+    }
+
     fn requires(&mut self) -> &mut Requires {
         self.submit.requires.get_or_insert_default()
     }
@@ -277,6 +283,7 @@ mod tests {
             tracestate: Some("state".into()),
             correlation_id: Some("outer".into()),
             causation_id: Some("cause".into()),
+            inner_of: None,
         };
         let own = task("a").traceparent("own").origin_within(&outer);
         assert_eq!((own.traceparent.as_deref(), own.tracestate), (Some("own"), None));

@@ -21,7 +21,9 @@ pub struct Page {
 
 /// What `/metrics` tells: `name`, `kind`, `says`.
 pub fn metrics() -> Vec<Value> {
-    names::all().map(|(name, kind, says)| json!({ "name": name, "kind": kind, "says": says })).collect()
+    names::all()
+        .map(|(name, kind, labels, says)| json!({ "name": name, "kind": kind, "labels": labels, "says": says }))
+        .collect()
 }
 
 /// Every setting: `name`, `environment`, `flag`, `default`, `says`.

@@ -2,6 +2,7 @@
 
 use crate::fleet::wall_clock;
 use crate::{Shared, publish, snapshots};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_fleet::breaker::{Event, Kept, Outcome as Verdict, State, Status};
@@ -162,6 +163,18 @@ fn tell(shared: &Shared, told: Told) {
 /// Whether work flows to an agent, by its breaker for all that it does.
 pub(crate) fn plain(guards: &Guards, agent: &AgentKey) -> Breaker {
     guards.state(agent).map_or(Breaker::Closed, |state| name(state).plain())
+}
+
+/// How many breakers there are of each state.
+pub(crate) fn counts(shared: &Shared) -> BTreeMap<&'static str, u64> {
+    let mut counts: BTreeMap<&'static str, u64> =
+        [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen]
+            .map(|state| (state.as_str(), 0))
+            .into();
+    for (state, count) in shared.fleet.lock().guards.count() {
+        *counts.entry(name(state).as_str()).or_default() += count;
+    }
+    counts
 }
 
 fn name(state: State) -> BreakerState {

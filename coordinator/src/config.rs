@@ -14,7 +14,7 @@ use std::time::Duration;
 use synod_infra::kafka::{KafkaConfig, TopicMaker};
 use synod_infra::primitives::queues::QueueLimits;
 use synod_infra::redis::RedisConfig;
-use synod_infra::telemetry::Metrics;
+use synod_infra::telemetry::{Logs, Metrics};
 use synod_ledger::tenure::Terms;
 use synod_ledger::{Keep, Rules};
 use synod_negotiation::Protocols;
@@ -104,6 +104,8 @@ pub struct CoordinatorConfig {
     pub http_limits: HttpLimits,
     /// What `/metrics` shows.
     pub metrics: Option<Metrics>,
+    /// What `/v1/log-level` changes.
+    pub logs: Option<Logs>,
 }
 
 impl CoordinatorConfig {
@@ -149,6 +151,7 @@ impl CoordinatorConfig {
             http_open: false,
             http_limits: HttpLimits::default(),
             metrics: None,
+            logs: None,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::shard::{Ask, Unanswered};
 use axum::http::HeaderMap;
 use std::time::Duration;
 use synod_infra::kafka::Outgoing;
+use synod_infra::telemetry::spans;
 use synod_ledger::tenure::Route;
 use synod_ledger::{Meta, Subject};
 use synod_protocol::http::Message;
@@ -254,6 +255,12 @@ fn in_json(command: &Command, envelope: &Envelope) -> Result<(Envelope, Json), E
     Ok((Envelope { content_type: ContentType::Json, ..envelope.clone() }, json))
 }
 
+/// The trace that a command belongs to; one of its own where its sender named none.
+pub(crate) fn trace_of(envelope: &Envelope) -> String {
+    let own = || spans::trace_of(envelope.workspace.as_str(), &envelope.id).to_string();
+    envelope.traceparent.clone().unwrap_or_else(own)
+}
+
 async fn ask(
     shared: &Shared,
     shard: u32,
@@ -270,7 +277,7 @@ async fn ask(
         offset: None,
         reply_to: envelope.reply_to.clone(),
         correlation_id: envelope.correlation_id.clone(),
-        traceparent: envelope.traceparent.clone(),
+        traceparent: Some(trace_of(envelope)),
     };
     let command = Box::new(command);
     let ask = |answer| Ask::Command { command, meta, answer };

@@ -70,6 +70,14 @@ pub(crate) struct ShardStatus {
     /// What is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) trouble: Option<String>,
+    /// Negotiations, executions and approvals that have not ended.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(crate) live: (usize, usize, usize),
+    /// How long the oldest task waits for an agent, and the oldest approval for people, in ms.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(crate) oldest_ms: (u64, u64),
     #[serde(skip)]
     oldest_flight: Option<Instant>,
     /// Records proven in this epoch.

@@ -4,7 +4,9 @@ use crate::{CoordinatorConfig, Shared};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use synod_infra::kafka::{ConfigError, KafkaConfig, Producer, Readers, TopicError, TopicMaker, mesh_topics};
+use synod_infra::kafka::{
+    ClientStats, ConfigError, KafkaConfig, Producer, Readers, TopicError, TopicMaker, mesh_topics,
+};
 use synod_protocol::topics;
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +63,15 @@ impl Kafka {
             *producer = Producer::new(&self.config.named(format!("{}-{role}", self.config.client_id)))?;
         }
         Ok(producer.clone())
+    }
+
+    /// What each client last said of itself, by what it is for.
+    pub(crate) fn stats(&self) -> Vec<(&'static str, ClientStats)> {
+        let of = |slot: &Mutex<Producer>| slot.lock().unwrap_or_else(PoisonError::into_inner).stats();
+        let [ledger, effects] = [("ledger", &self.ledger), ("effects", &self.effects)]
+            .map(|(name, slot)| of(slot).map(|stats| (name, stats)));
+        let readers = self.readers.stats().into_iter().next().map(|stats| ("readers", stats));
+        [ledger, effects, readers].into_iter().flatten().collect()
     }
 
     /// Makes a reply or inbox topic unless it is there.

@@ -150,6 +150,11 @@ pub fn attempt_id(task: &EntityId, attempt: u32) -> String {
     format!("{task}#{attempt}")
 }
 
+/// The id of one round of a negotiation in its trace.
+pub fn round_id(negotiation: &EntityId, round: u32) -> String {
+    format!("{negotiation}#r{round}")
+}
+
 /// So much longer than its attempt may run a permit is held, in ms: what a take-over takes, and until the time limit is seen to.
 const HOLD_SLACK_MS: u64 = 30_000;
 
@@ -364,7 +369,8 @@ impl Writer<'_> {
         let awaited = asked.asked.iter().filter(|(id, _)| !round.answers.contains_key(*id));
         let of = |(id, seat): (&Id, &Seat)| {
             let envelope_id = format!("{}-{}-{index}-{id}", self.shard, self.offset);
-            let envelope = self.envelope(envelope_id, ASKED, &key.workspace, id.as_str());
+            let round = round_id(&key.negotiation, round.round);
+            let envelope = self.envelope(envelope_id, ASKED, &key.workspace, &round);
             ask(it, key, id, seat, envelope)
         };
         awaited.filter_map(of).collect()
@@ -423,15 +429,13 @@ impl Writer<'_> {
     /// An envelope of ours about this step: causation, correlation and a child of the input's trace.
     fn envelope(&self, id: String, ty: &str, workspace: &Workspace, what: &str) -> Envelope {
         let input = &self.step.input;
-        let task = self.step.root.as_deref().and_then(|root| root.parse().ok());
-        let task = task.and_then(|task| self.state.task(&TaskKey { workspace: workspace.clone(), task }));
-        let trace = task.and_then(|t| t.submitted.traceparent.as_deref()).or(input.traceparent.as_deref());
+        let root = self.step.root.as_deref().and_then(|root| root.parse().ok());
+        let (correlation, trace) = root.and_then(|root| belongs(self.state, workspace, root)).unzip();
+        let trace = trace.flatten().or(input.traceparent.as_deref());
         Envelope {
             time: Some(self.step.now),
             workspace: workspace.clone(),
-            correlation_id: task
-                .map(|t| t.submitted.correlation_id.clone())
-                .or_else(|| input.correlation_id.clone()),
+            correlation_id: correlation.map(str::to_owned).or_else(|| input.correlation_id.clone()),
             causation_id: input.ce_id.clone(),
             position: Some(Position { shard: self.shard, offset: self.offset }),
             traceparent: trace.and_then(TraceParent::parse).map(|t| t.child(what).to_string()),
@@ -515,6 +519,21 @@ impl Writer<'_> {
     }
 }
 
+/// The piece of work that an entity belongs to: its correlation id, and its trace as it came.
+fn belongs<'a>(state: &'a State, workspace: &Workspace, id: EntityId) -> Option<(&'a str, Option<&'a str>)> {
+    let key = EntityKey { workspace: workspace.clone(), id };
+    if let Some(run) = state.execution(&key) {
+        return Some((&run.started().correlation_id, run.started().traceparent.as_deref()));
+    }
+    let key = TaskKey { workspace: key.workspace, task: key.id };
+    if let Some(task) = state.task(&key) {
+        return Some((&task.submitted.correlation_id, task.submitted.traceparent.as_deref()));
+    }
+    let key = NegotiationKey { workspace: key.workspace, negotiation: key.task };
+    let opened = &state.negotiation(&key)?.opened;
+    Some((&opened.correlation_id, opened.traceparent.as_deref()))
+}
+
 /// What one participant is asked.
 fn ask(
     it: &Negotiation,
@@ -554,11 +573,13 @@ fn ask(
 pub(crate) fn asked_again(state: &State, shard: u32, key: &NegotiationKey, it: &Negotiation) -> Vec<Effect> {
     let Some(round) = it.round() else { return Vec::new() };
     let awaited = it.asked.iter().filter(|(id, seat)| seat.delivery == Delivery::Redis && round.awaits(id));
+    let trace = it.opened.traceparent.as_deref().and_then(TraceParent::parse);
     let of = |(id, seat): (&Id, &Seat)| {
         let envelope = Envelope {
             time: Some(state.now),
             workspace: key.workspace.clone(),
             correlation_id: Some(it.opened.correlation_id.clone()),
+            traceparent: trace.map(|t| t.child(&round_id(&key.negotiation, round.round)).to_string()),
             ..Envelope::new(
                 format!("{shard}-{}-{}-{id}-again", key.negotiation, round.round),
                 format!("/synod/shards/{shard}"),

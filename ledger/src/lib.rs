@@ -49,7 +49,7 @@ pub use agent::AgentState;
 pub use audit::{Audit, Violation, Wrong};
 pub use counting::{Counting, Verdict};
 pub use decide::{Context, Decision, Input, Meta, decide};
-pub use effect::{Effect, attempt_id};
+pub use effect::{Effect, attempt_id, round_id};
 pub use fold::{Fold, FoldError, Folded, Owed};
 pub use holding::{End, Holding};
 pub use invariants::invariants;

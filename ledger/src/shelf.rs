@@ -52,6 +52,11 @@ impl<K: Ord + Clone, T: Shelved> Shelf<K, T> {
         self.all.get(key)
     }
 
+    /// How many have not ended.
+    pub(crate) fn live(&self) -> usize {
+        self.all.len() - self.ended.len()
+    }
+
     /// All in memory, in the order of their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &T)> {
         self.all.iter().map(|(key, kept)| (key, &kept.state))

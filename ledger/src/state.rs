@@ -218,6 +218,19 @@ impl State {
         woken
     }
 
+    /// Negotiations, executions and approvals that have not ended.
+    pub fn live_others(&self) -> (usize, usize, usize) {
+        (self.negotiations.live(), self.executions.live(), self.approvals.live())
+    }
+
+    /// Since when a task has waited for an agent for the longest, among the first so many that wait; and an approval for people.
+    pub fn waits_since(&self, most: usize) -> (Option<Timestamp>, Option<Timestamp>) {
+        let tasks = self.waiting.iter().take(most).filter_map(|key| Some(self.task(key)?.submitted_at));
+        let approvals = self.approvals.iter().take(most).map(|(_, it)| it);
+        let pending = approvals.filter(|it| !it.status.is_final()).map(|it| it.asked_at);
+        (tasks.min(), pending.min())
+    }
+
     /// Tasks that wait for an agent.
     pub fn waiting(&self) -> usize {
         self.waiting.len()

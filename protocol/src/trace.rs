@@ -27,6 +27,19 @@ impl TraceParent {
         (parent.trace_id != [0; 16] && parent.span_id != [0; 8]).then_some(parent)
     }
 
+    /// The trace of a piece of work that came without one: it follows from the work's id within its workspace. Not sampled.
+    #[must_use]
+    pub fn of(workspace: &str, id: &str) -> TraceParent {
+        let hash = blake3::hash(format!("{workspace}/{id}").as_bytes());
+        let (mut trace_id, mut span_id) = ([0; 16], [0; 8]);
+        trace_id.copy_from_slice(&hash.as_bytes()[..16]);
+        span_id.copy_from_slice(&hash.as_bytes()[16..24]);
+        // All zero would be none.
+        trace_id[0] |= 1;
+        span_id[0] |= 1;
+        TraceParent { trace_id, span_id, flags: 0 }
+    }
+
     /// A child span whose id follows from its parent and what it is for: the same input, the same id.
     #[must_use]
     pub fn child(&self, what: &str) -> TraceParent {
@@ -83,6 +96,14 @@ mod tests {
         check("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", false);
         check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7", false);
         check("", false);
+    }
+
+    #[test]
+    fn work_without_a_trace_has_one_of_its_own() {
+        let of = TraceParent::of("default", "t");
+        assert_eq!(of, TraceParent::of("default", "t"));
+        assert_ne!(of.trace_id, TraceParent::of("other", "t").trace_id);
+        assert_eq!(TraceParent::parse(&of.to_string()), Some(of));
     }
 
     #[test]

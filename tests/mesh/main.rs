@@ -31,5 +31,6 @@ mod sharing;
 mod snapshots;
 mod state;
 mod subscriptions;
+mod telemetry;
 mod told;
 mod workflows;

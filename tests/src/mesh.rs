@@ -124,6 +124,11 @@ impl Mesh {
         .await;
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.lock().pid()
+    }
+
     /// `kill -9`
     pub fn kill(&self) {
         self.lock().kill();

@@ -46,6 +46,11 @@ impl Process {
         assert!(status.expect("kill runs").success(), "{} was not sent {name}", self.name);
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be asked")

@@ -16,6 +16,7 @@ use super::control::AgentControl;
 use super::desk::Job;
 use super::handler::{Handler, TaskError};
 use super::keeper::Checkpoints;
+use super::span;
 use crate::door::DoorError;
 use crate::mesh::Mesh;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use synod_protocol::command::{CompleteTask, FailTask, Failure};
 use synod_protocol::{Code, Command, Error, Json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// Work that lasts longer is reported as started; what is shorter costs the ledger one record less.
 const START_AFTER: Duration = Duration::from_millis(100);
@@ -69,14 +71,22 @@ pub(crate) async fn run(bench: &Bench, job: &Job, handler: Result<Handler, TaskE
         job.until,
         job.cancelled.clone(),
         bench.checkpoints.clone(),
+        span::of_attempt(bench.agent.agent_id(), job),
     );
     let came = match handler {
         Ok(handler) => work(bench, job, &context, &handler).await,
         Err(why_not) => Came::Back(Err(why_not)),
     };
     let ended = match came {
-        Came::Unwanted => Ended::Moot,
-        Came::Back(result) => report(bench, job, &context, result).await,
+        Came::Unwanted => {
+            span::end_attempt(&context, None);
+            Ended::Moot
+        }
+        Came::Back(result) => {
+            // The report is no part of the work, but of its trace.
+            span::end_attempt(&context, Some(&result));
+            report(bench, job, &context, result).await
+        }
     };
     if ended != Ended::Unreported {
         settle(bench, job).await;
@@ -86,7 +96,8 @@ pub(crate) async fn run(bench: &Bench, job: &Job, handler: Result<Handler, TaskE
 
 async fn work(bench: &Bench, job: &Job, context: &Context, handler: &Handler) -> Came {
     // On a task of its own: its panic and its abortion are its own.
-    let mut working = Aborted(tokio::spawn(handler(context.clone(), job.assignment.input.clone())));
+    let working = handler(context.clone(), job.assignment.input.clone()).in_current_span();
+    let mut working = Aborted(tokio::spawn(working));
     let starting = async {
         tokio::time::sleep(START_AFTER).await; // long enough to be worth a record
         context.start().await;

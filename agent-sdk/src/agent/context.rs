@@ -3,6 +3,7 @@
 use super::checkpoint::{CheckpointError, SavedCheckpoint};
 use super::control::AgentControl;
 use super::keeper::Checkpoints;
+use super::span::{WorkKind, WorkSpan};
 use crate::client::Client;
 use crate::door::{Accepted, DoorError, Origin};
 use crate::mesh::Mesh;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use synod_infra::telemetry::spans::{Scope, Span};
 use synod_protocol::checkpoint::CheckpointCause;
 use synod_protocol::command::ReportProgress;
 use synod_protocol::view::Assignment;
@@ -40,6 +42,8 @@ struct Inner {
     confidence: Mutex<Option<f64>>,
     usage: Mutex<Option<Usage>>,
     checkpoints: Option<Arc<Checkpoints>>,
+    /// This attempt's own span, until it ends.
+    span: Mutex<Option<Span>>,
 }
 
 impl Context {
@@ -51,9 +55,14 @@ impl Context {
         until: Instant,
         cancelled: CancellationToken,
         checkpoints: Option<Arc<Checkpoints>>,
+        span: Option<Span>,
     ) -> Context {
         let origin = Origin {
-            traceparent: envelope.traceparent,
+            inner_of: span.as_ref().map(|_| Scope::Agent),
+            traceparent: match &span {
+                Some(span) => Some(span.context().to_string()),
+                None => envelope.traceparent,
+            },
             tracestate: envelope.tracestate,
             correlation_id: envelope.correlation_id,
             causation_id: Some(envelope.id),
@@ -70,6 +79,7 @@ impl Context {
             confidence,
             usage,
             checkpoints,
+            span: Mutex::new(span),
         };
         Context { inner: Arc::new(inner) }
     }
@@ -117,6 +127,11 @@ impl Context {
     /// The piece of work that the task belongs to.
     pub fn correlation_id(&self) -> Option<&str> {
         self.inner.origin.correlation_id.as_deref()
+    }
+
+    /// Begins a span within this attempt: a call of a tool, of a model. It is told of when it is dropped, if anybody listens.
+    pub fn span(&self, kind: WorkKind, name: impl Into<String>) -> WorkSpan {
+        WorkSpan::begin(self.inner.origin.trace(), kind, name.into())
     }
 
     /// Waits until the attempt is no longer wanted: the task was cancelled, given to another, or ran out of time.
@@ -189,6 +204,11 @@ impl Context {
     /// A client whose tasks belong to the same piece of work and the same trace.
     pub fn client(&self) -> Client {
         Client::new(self.inner.mesh.clone(), self.inner.origin.clone())
+    }
+
+    /// This attempt's own span, to be ended.
+    pub(crate) fn take_span(&self) -> Option<Span> {
+        self.inner.span.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(crate) fn confidence(&self) -> Option<f64> {

@@ -21,6 +21,7 @@ mod life;
 mod run;
 mod running;
 mod seat;
+mod span;
 mod standing;
 
 pub use builder::{AgentBuilder, BuildError};
@@ -32,6 +33,7 @@ pub use control::{AgentControl, Recover};
 pub use handler::TaskError;
 pub use running::RunningAgent;
 pub use seat::Question;
+pub use span::{WorkKind, WorkSpan};
 pub use standing::StatusChange;
 
 use crate::mesh::Mesh;

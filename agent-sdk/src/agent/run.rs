@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::redis::inbox::InboxReader;
 use synod_infra::redis::presence::PresenceHold;
+use synod_infra::telemetry::work_span;
 use synod_protocol::command::{AgentChange, RegisterAgent};
 use synod_protocol::view::AgentStatus;
 use synod_protocol::{Code, Error, Incarnation};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// How long the start waits for its presence to be visible; a mesh without Redis is started on all the same.
 const PRESENT_WITHIN: Duration = Duration::from_secs(2);
@@ -288,11 +290,12 @@ impl Run {
         };
         let none = || TaskError::decline("no_handler", "this agent has no handler for it");
         let handler = handler.ok_or_else(none);
-        let bench = self.bench.clone();
-        self.attempts.spawn(async move {
+        let (bench, lines) = (self.bench.clone(), work_span(&job.envelope));
+        let work = async move {
             let ended = attempt::run(&bench, &job, handler).await;
             (job.key(), ended)
-        });
+        };
+        self.attempts.spawn(work.instrument(lines));
     }
 
     fn ended(&mut self, ended: Result<(Key, Ended), tokio::task::JoinError>) {

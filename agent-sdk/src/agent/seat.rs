@@ -5,6 +5,7 @@
 //! ```
 
 use super::handler::TaskError;
+use super::span::WorkSpan;
 use crate::door::{DoorError, Origin};
 use crate::mesh::Mesh;
 use futures::FutureExt;
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use synod_infra::telemetry::spans::Scope;
 use synod_protocol::negotiation::{Ask, RespondNegotiation};
 use synod_protocol::{Command, EntityId, Envelope, Error, Id, Json};
 
@@ -156,6 +158,7 @@ pub(crate) struct Asked {
 pub(crate) async fn answer(mesh: &Mesh, answers: &Answers, asked: &Asked) {
     let (ask, left) = (asked.ask.clone(), asked.left);
     let (negotiation_id, round, kind) = (&asked.ask.negotiation_id, asked.ask.round, &asked.ask.kind);
+    let mut span = WorkSpan::of_answer(asked);
     let response = match answers.get(&asked.ask) {
         None => {
             tracing::info!(%negotiation_id, round, kind, "asked for what this agent has no answer to: it abstains");
@@ -167,14 +170,17 @@ pub(crate) async fn answer(mesh: &Mesh, answers: &Answers, asked: &Asked) {
             match tokio::time::timeout(left, Aborted(working)).await {
                 Ok(Ok(Ok(response))) => response,
                 Ok(Ok(Err(error))) => {
+                    span.fail(error.to_string());
                     tracing::warn!(%negotiation_id, round, kind, %error, "no answer: the handler failed");
                     return;
                 }
                 Ok(Err(error)) => {
+                    span.fail("the handler panicked");
                     tracing::error!(%negotiation_id, round, kind, %error, "no answer: the handler panicked");
                     return;
                 }
                 Err(_) => {
+                    span.fail("the round's time is over");
                     tracing::info!(%negotiation_id, round, kind, "no answer: the round's time is over");
                     return;
                 }
@@ -189,7 +195,8 @@ pub(crate) async fn answer(mesh: &Mesh, answers: &Answers, asked: &Asked) {
         response,
     };
     let origin = Origin {
-        traceparent: asked.envelope.traceparent.clone(),
+        inner_of: span.traceparent().map(|_| Scope::Agent),
+        traceparent: span.traceparent().or_else(|| asked.envelope.traceparent.clone()),
         correlation_id: asked.envelope.correlation_id.clone(),
         causation_id: Some(asked.envelope.id.clone()),
         ..Origin::default()

@@ -1,17 +1,22 @@
 //! `synod coordinator`: one more coordinator of the mesh on real brokers.
 
-use super::place::{Place, logs};
-use crate::mesh::{Dialling, Ending, run as on_runtime};
-use crate::output::Stop;
+use super::place::{Place, logs, traces};
+use crate::mesh::{Api, Dialling, Ending, run as on_runtime};
+use crate::output::{Output, Stop};
 use crate::settings::{Flags, Settings};
+use serde_json::json;
+use std::io::Write;
 use std::time::Duration;
 use synod_coordinator::{Coordinator, CoordinatorConfig};
-use synod_infra::telemetry::Metrics;
+use synod_infra::telemetry::{Logs, Metrics};
 use synod_protocol::Id;
 
 /// Arguments of `synod coordinator`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    ask: Option<Ask>,
     #[command(flatten)]
     place: Place,
     /// Its id, unique in the mesh [default: made anew]
@@ -28,21 +33,57 @@ pub struct Args {
     accept_eviction: bool,
 }
 
+/// What is asked of one that runs.
+#[derive(Debug, clap::Subcommand)]
+enum Ask {
+    /// Show what a running coordinator logs, or change it until it ends
+    LogLevel(LogLevelArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct LogLevelArgs {
+    /// The levels from now on, as `debug` or `info,synod_coordinator=debug`
+    #[arg(value_name = "FILTER")]
+    filter: Option<String>,
+}
+
+/// Of the coordinator at `--http-url` alone: levels are of a process.
+fn log_level(
+    args: LogLevelArgs,
+    place: Place,
+    flags: Flags,
+    output: &mut Output<impl Write>,
+) -> Result<(), Stop> {
+    let settings = place.quiet_settings(flags)?;
+    on_runtime(async {
+        let api = Api::of(&settings)?;
+        let told = match args.filter {
+            Some(filter) => api.put("/v1/log-level", &json!({"filter": filter})).await?,
+            None => api.get("/v1/log-level", &[], Duration::ZERO).await?,
+        };
+        output.entity(&told)
+    })
+}
+
 /// What it has begun may take so long when it is asked to end.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
 /// Between two words on its not being ready yet.
 const SAY_EVERY: Duration = Duration::from_secs(15);
 
-pub(super) fn run(args: Args, flags: Flags) -> Result<(), Stop> {
+pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
+    if let Some(Ask::LogLevel(asked)) = args.ask {
+        return log_level(asked, args.place, flags, output);
+    }
     let settings = args.place.clone().settings(flags)?;
-    logs(&settings, None)?;
-    on_runtime(serve(&settings, args))
+    let logs = logs(&settings, None)?;
+    let id = args.id.clone().unwrap_or_else(|| Id::made("coord_", uuid::Uuid::now_v7()));
+    traces(&settings, "synod-coordinator", Some(id.as_str()))?;
+    on_runtime(serve(&settings, id, logs, args))
 }
 
-async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
+async fn serve(settings: &Settings, id: Id, logs: Logs, args: Args) -> Result<(), Stop> {
     let mut ending = Ending::listen().map_err(|error| Stop::Failed(error.to_string()))?;
     let metrics = Metrics::install().map_err(|error| Stop::Failed(error.to_string()))?;
-    let id = args.id.unwrap_or_else(|| Id::made("coord_", uuid::Uuid::now_v7()));
     let mesh = Dialling::of(settings, &format!("synod-{id}"));
     let config = CoordinatorConfig::new(id.clone(), mesh.kafka, mesh.redis, settings.http_listen.value);
     let config = CoordinatorConfig {
@@ -51,6 +92,7 @@ async fn serve(settings: &Settings, args: Args) -> Result<(), Stop> {
         accept_unsafe_topics: args.accept_unsafe_topics,
         accept_eviction: args.accept_eviction,
         metrics: Some(metrics),
+        logs: Some(logs),
         ..settings.configure(config)
     };
     let coordinator = Coordinator::start(config).await.map_err(|error| Stop::Failed(error.to_string()))?;

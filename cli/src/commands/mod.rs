@@ -177,7 +177,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
     let mut output = Output::stdout(cli.output);
     match cli.command {
         Command::Up(args) => up::run(args, cli.flags, &mut output),
-        Command::Coordinator(args) => coordinator::run(args, cli.flags),
+        Command::Coordinator(args) => coordinator::run(args, cli.flags, &mut output),
         Command::Demo(args) => demo::run(args, cli.flags, &mut output),
         Command::DemoAgent(args) => demo::run_agent(args, cli.flags),
         Command::DemoMember(args) => demo::run_member(args, cli.flags),

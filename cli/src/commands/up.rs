@@ -1,6 +1,6 @@
 //! `synod up`: a whole mesh in this process, until it is asked to end.
 
-use super::place::{Place, logs};
+use super::place::{Place, logs, traces};
 use crate::mesh::{
     Embedded, EmbeddedError, EmbeddedOptions, Ending, Endpoints, EndpointsFile, run as on_runtime,
 };
@@ -9,7 +9,7 @@ use crate::settings::{Flags, Settings};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
-use synod_infra::telemetry::Metrics;
+use synod_infra::telemetry::{Logs, Metrics};
 use synod_protocol::Error;
 
 /// Arguments of `synod up`.
@@ -28,16 +28,23 @@ const END_WITHIN: Duration = Duration::from_millis(1_700);
 pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
     let settings = Place::default().settings(flags)?;
     // What a user is to know is said on its own account.
-    logs(&settings, Some("warn"))?;
-    on_runtime(up(&settings, args.endpoints, output))
+    let logs = logs(&settings, Some("warn"))?;
+    traces(&settings, "synod-up", None)?;
+    on_runtime(up(&settings, logs, args.endpoints, output))
 }
 
-async fn up(settings: &Settings, file: Option<PathBuf>, output: &mut Output<impl Write>) -> Result<(), Stop> {
+async fn up(
+    settings: &Settings,
+    logs: Logs,
+    file: Option<PathBuf>,
+    output: &mut Output<impl Write>,
+) -> Result<(), Stop> {
     let mut ending = Ending::listen().map_err(|error| Stop::Failed(error.to_string()))?;
     let failed = |error: &dyn std::fmt::Display| Stop::Failed(error.to_string());
     let mut file = file.map(|path| EndpointsFile::at(&path)).transpose().map_err(|e| failed(&e))?;
     let metrics = Metrics::install().map_err(|e| failed(&e))?;
-    let options = EmbeddedOptions { metrics: Some(metrics), ..EmbeddedOptions::of(settings) };
+    let options =
+        EmbeddedOptions { metrics: Some(metrics), logs: Some(logs), ..EmbeddedOptions::of(settings) };
     let mesh = tokio::select! {
         started = Embedded::start(options) => started.map_err(stop)?,
         // Dropped half way, it takes back what it has started.

@@ -139,7 +139,9 @@ async fn others(status: &Status, patient: &Patient, area: &mut Area) {
     let asked =
         status.coordinators.iter().filter(|(id, _)| **id != status.coordinator).map(async |(id, address)| {
             let url: Result<HttpUrl, Error> = format!("http://{address}").parse().map_err(Error::invalid);
-            let api = url.and_then(|url| Api::new(url, patient.dialling.workspace.clone(), patient.dialling.key.clone()));
+            let api = url.and_then(|url| {
+                Api::new(url, patient.dialling.workspace.clone(), patient.dialling.key.clone())
+            });
             let told = match api {
                 Ok(api) => self::status(&api, patient.ask()).await,
                 Err(error) => Err(error),

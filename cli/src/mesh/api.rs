@@ -10,6 +10,8 @@ use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
+use synod_infra::telemetry::spans::{self, Kind, Scope, Span};
+use synod_infra::telemetry::trace;
 use synod_protocol::{Code, Error, Workspace};
 
 /// The limit of a connection's making.
@@ -86,7 +88,22 @@ impl Api {
         body: &T,
         wait: Duration,
     ) -> Result<(StatusCode, Value), Error> {
-        self.answer(self.request(Method::POST, path, query)?.json(body), wait).await
+        let request = self.request(Method::POST, path, query)?.json(body);
+        if !spans::on() {
+            return self.answer(request, wait).await;
+        }
+        // The route without what it names: names are many.
+        let route = path.split('/').take(3).collect::<Vec<&str>>().join("/");
+        let span = Span::new(trace::begin(), Scope::Client, Kind::Client, format!("POST {route}"))
+            .with("http.request.method", "POST")
+            .with("url.path", path.to_owned())
+            .ends_its_part();
+        let answered = self.answer(request.header("traceparent", span.context().to_string()), wait).await;
+        match &answered {
+            Ok((status, _)) => span.with("http.response.status_code", u32::from(status.as_u16())).end(),
+            Err(error) => span.failed(error.to_string()).end(),
+        }
+        answered
     }
 
     /// As [`Api::post`], with a body and headers as they are: for what is wrong on purpose.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use synod_coordinator::{Coordinator, CoordinatorConfig, StartError};
 use synod_infra::kafka::{ConfigError, EmbeddedKafka, TopicError, TopicMaker};
 use synod_infra::redis::{EmbeddedRedis, EmbeddedRedisError, RedisConfig};
-use synod_infra::telemetry::Metrics;
+use synod_infra::telemetry::{Logs, Metrics};
 use synod_protocol::Id;
 
 /// The coordinator may take so long to serve every shard.
@@ -27,12 +27,19 @@ pub struct EmbeddedOptions {
     pub settings: Settings,
     /// This process' metrics, shown at `/metrics`.
     pub metrics: Option<Metrics>,
+    /// What this process logs, changed at `/v1/log-level`.
+    pub logs: Option<Logs>,
 }
 
 impl EmbeddedOptions {
     /// As the settings say.
     pub fn of(settings: &Settings) -> EmbeddedOptions {
-        EmbeddedOptions { http_listen: settings.http_listen.value, settings: settings.clone(), metrics: None }
+        EmbeddedOptions {
+            http_listen: settings.http_listen.value,
+            settings: settings.clone(),
+            metrics: None,
+            logs: None,
+        }
     }
 
     /// On a free port of loopback.
@@ -86,6 +93,7 @@ impl Embedded {
             topics: TopicMaker::Mock(kafka.clone()),
             first: true,
             metrics: options.metrics,
+            logs: options.logs,
             ..options.settings.configure(config)
         };
         let started = Coordinator::start(config).await;

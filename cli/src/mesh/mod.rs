@@ -27,4 +27,4 @@ pub use ending::Ending;
 pub use endpoints::{Endpoints, EndpointsFile, EndpointsFileError};
 pub use ground::{Ground, GroundError};
 pub use lifeline::abandoned;
-pub use runtime::run;
+pub use runtime::{run, tell_at_the_end};

@@ -12,11 +12,13 @@
 mod configure;
 mod security;
 mod source;
+mod telling;
 mod value;
 mod waiting;
 
 pub use security::{KeyHashes, Named, Secret, YesNo};
 pub use source::{Flags, Source};
+pub use telling::{Receiver, Switch};
 pub use value::{Allowed, Every, HttpUrl, LogFormat, RedisUrl, Span};
 pub use waiting::{Each, RetryBudget, Somewhere};
 
@@ -155,6 +157,14 @@ pub struct Settings {
     pub waiting: Setting<usize>,
     /// The same in one shard of one workspace.
     pub waiting_per_workspace: Setting<usize>,
+    /// Where spans are told, by OTLP over HTTP: `off`, or an `http` URL.
+    pub otlp_endpoint: Setting<Receiver>,
+    /// The share of traces that are kept whatever comes of them, 0 to 1.
+    pub otlp_sample: Setting<f64>,
+    /// Work that takes longer is kept all the same, up to a day.
+    pub otlp_slow: Setting<Span>,
+    /// Whether spans carry what tasks are given and return.
+    pub otlp_payloads: Setting<Switch>,
     /// What is logged: a `tracing` filter such as `info,synod_coordinator=debug`.
     pub log: Setting<String>,
     /// How it is logged.
@@ -218,7 +228,7 @@ const fn key(name: &'static str, environment: &'static str, default: &'static st
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 55] = [
+pub(crate) const KEYS: [Key; 59] = [
     key("kafka_brokers", "SYNOD_KAFKA_BROKERS", "127.0.0.1:9092"),
     key("kafka_security_protocol", "SYNOD_KAFKA_SECURITY_PROTOCOL", "plaintext"),
     key("kafka_sasl_mechanism", "SYNOD_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"),
@@ -272,6 +282,10 @@ pub(crate) const KEYS: [Key; 55] = [
     key("weights", "SYNOD_WEIGHTS", "none"),
     key("waiting", "SYNOD_WAITING", "1000000"),
     key("waiting_per_workspace", "SYNOD_WAITING_PER_WORKSPACE", "100000"),
+    key("otlp_endpoint", "SYNOD_OTLP_ENDPOINT", "off"),
+    key("otlp_sample", "SYNOD_OTLP_SAMPLE", "0.1"),
+    key("otlp_slow", "SYNOD_OTLP_SLOW", "5s"),
+    key("otlp_payloads", "SYNOD_OTLP_PAYLOADS", "off"),
     key("log", "SYNOD_LOG", "info"),
     key("log_format", "SYNOD_LOG_FORMAT", "text"),
 ];
@@ -362,6 +376,10 @@ impl Settings {
             waiting: sources.get("waiting", |text| value::within(text, 1, 100_000_000))?,
             waiting_per_workspace: sources
                 .get("waiting_per_workspace", |text| value::within(text, 1, 100_000_000))?,
+            otlp_endpoint: sources.get("otlp_endpoint", |text| text.parse())?,
+            otlp_sample: sources.get("otlp_sample", value::share)?,
+            otlp_slow: sources.get("otlp_slow", |text| Span::of_at_most(text, DAY))?,
+            otlp_payloads: sources.get("otlp_payloads", |text| text.parse())?,
             log: sources.get("log", value::log)?,
             log_format: sources.get("log_format", |text| text.parse())?,
         };
@@ -428,6 +446,10 @@ impl Settings {
             row("weights", &self.weights),
             row("waiting", &self.waiting),
             row("waiting_per_workspace", &self.waiting_per_workspace),
+            row("otlp_endpoint", &self.otlp_endpoint),
+            row("otlp_sample", &self.otlp_sample),
+            row("otlp_slow", &self.otlp_slow),
+            row("otlp_payloads", &self.otlp_payloads),
             row("log", &self.log),
             row("log_format", &self.log_format),
         ]

@@ -206,6 +206,18 @@ pub struct Flags {
     /// Tasks of a workspace that may wait in a shard [env: SYNOD_WAITING_PER_WORKSPACE]
     #[arg(long, global = true, value_name = "N", hide_short_help = true)]
     pub waiting_per_workspace: Option<String>,
+    /// Where spans are told by OTLP, as http://127.0.0.1:4318 or off [env: SYNOD_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    pub otlp_endpoint: Option<String>,
+    /// The share of traces that are kept whatever comes of them, as 0.1 [env: SYNOD_OTLP_SAMPLE]
+    #[arg(long, global = true, value_name = "0..1", hide_short_help = true)]
+    pub otlp_sample: Option<String>,
+    /// Work that takes longer is kept all the same, as 5s [env: SYNOD_OTLP_SLOW]
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub otlp_slow: Option<String>,
+    /// Whether spans carry what tasks are given and return: on or off [env: SYNOD_OTLP_PAYLOADS]
+    #[arg(long, global = true, value_name = "SWITCH", hide_short_help = true)]
+    pub otlp_payloads: Option<String>,
     /// What is logged, as `info,synod_coordinator=debug` [env: SYNOD_LOG]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
@@ -283,6 +295,10 @@ impl Flags {
             "weights" => &self.weights,
             "waiting" => &self.waiting,
             "waiting_per_workspace" => &self.waiting_per_workspace,
+            "otlp_endpoint" => &self.otlp_endpoint,
+            "otlp_sample" => &self.otlp_sample,
+            "otlp_slow" => &self.otlp_slow,
+            "otlp_payloads" => &self.otlp_payloads,
             "log" => &self.log,
             "log_format" => &self.log_format,
             _ => &None,
@@ -348,7 +364,12 @@ impl<'a> Sources<'a> {
         if let Some((written, text)) = within(&self.endpoints_flag, name) {
             return Ok((text, Source::Endpoints(written.path.clone())));
         }
-        if let Some(text) = set(self.environment, variable) {
+        // What every OpenTelemetry program is told, is heard too; our own name goes before it.
+        let of_all = (name == "otlp_endpoint").then_some("OTEL_EXPORTER_OTLP_ENDPOINT");
+        let variables = [Some(*variable), of_all].into_iter().flatten();
+        if let Some((variable, text)) =
+            variables.filter_map(|variable| Some((variable, set(self.environment, variable)?))).next()
+        {
             let source = Source::Environment(variable);
             let utf8 = text.to_str().ok_or_else(|| SettingsError::Value {
                 name,

@@ -286,6 +286,12 @@ pub(super) fn within<N: FromStr + PartialOrd + Copy + fmt::Display>(
     number.ok_or_else(|| format!("a whole number from {least} to {most} is wanted, not {text:?}"))
 }
 
+/// A share, 0 to 1.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("a number from 0 to 1 is wanted, such as 0.1, not {text:?}"))
+}
+
 /// A filter; what reads it says more about one that is wrong.
 pub(super) fn log(text: &str) -> Result<String, String> {
     match text.is_empty() {

@@ -33,7 +33,10 @@ async fn through(site: &Site, capability: &str, agent: &Moody) -> Verdict {
         failures += 1;
         let task = ended(site, capability, SOON).await?;
         if task["status"] == "completed" {
-            return Err(Broken::promise(format!("the task {} completed, which always fails", task["task_id"])));
+            return Err(Broken::promise(format!(
+                "the task {} completed, which always fails",
+                task["task_id"]
+            )));
         }
     }
     agent.mend();
@@ -42,7 +45,11 @@ async fn through(site: &Site, capability: &str, agent: &Moody) -> Verdict {
     let first = ended(site, capability, TRIED_WITHIN).await?;
     let tried = opened.elapsed();
     if first["status"] != "completed" {
-        return Err(Broken::promise(format!("the trial is {} after {} ms", first["status"], tried.as_millis())));
+        return Err(Broken::promise(format!(
+            "the trial is {} after {} ms",
+            first["status"],
+            tried.as_millis()
+        )));
     }
     for successes in 1..SUCCESSES_AT_MOST {
         if state(site, agent.id()).await? == "closed" {

@@ -119,7 +119,12 @@ pub(super) async fn bus(site: &Site) -> Verdict {
     sent?;
     read?;
     let value = MESSAGES as f64 / began.elapsed().as_secs_f64();
-    site.measured(Figure { name: "messages through the bus", value, unit: "1/s", goal: Goal::AtLeast(10_000.0) });
+    site.measured(Figure {
+        name: "messages through the bus",
+        value,
+        unit: "1/s",
+        goal: Goal::AtLeast(10_000.0),
+    });
     held(format!("{MESSAGES} messages of 200 bytes were sent and read"))
 }
 
@@ -155,7 +160,12 @@ pub(super) async fn coordinator(site: &Site) -> Verdict {
     };
     let share = 100.0 * (cpu.0 - cpu.1) / lasted.as_secs_f64();
     let at_most = |name, value, unit, most| Figure { name, value, unit, goal: Goal::AtMost(most) };
-    site.measured(at_most("a coordinator with 100 agents, 100 tasks/s: processor", share, "% of a core", 5.0));
+    site.measured(at_most(
+        "a coordinator with 100 agents, 100 tasks/s: processor",
+        share,
+        "% of a core",
+        5.0,
+    ));
     let memory = memory / 1e6;
     site.measured(at_most("a coordinator with 100 agents, 100 tasks/s: memory", memory, "MB", 100.0));
     if let Some(choice) = after.mean_choice_ms(&before) {

@@ -1,8 +1,8 @@
 //! Where the checks are made: clients of every kind, and an agent that answers what it is asked.
 
-use super::{Broken, Figure};
 use super::replies::{self, ends, read_until};
 use super::staff::Staff;
+use super::{Broken, Figure};
 use crate::mesh::{Api, Ground};
 use agent_sdk::{Client, Mesh};
 use serde_json::{Value, json};

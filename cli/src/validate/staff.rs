@@ -161,7 +161,9 @@ impl Crowd {
     pub(super) async fn start(mesh: &Mesh, capability: &str, ids: Vec<String>) -> Result<Crowd, Broken> {
         let agent = |id: String| async move {
             let agent = Agent::builder(id)
-                .capability(capability, |_: Context, input: Json| std::future::ready(Ok::<_, TaskError>(input)))
+                .capability(capability, |_: Context, input: Json| {
+                    std::future::ready(Ok::<_, TaskError>(input))
+                })
                 .invited_by(capability)
                 .voter(Agrees)
                 .build(mesh)

@@ -30,7 +30,15 @@ pub(super) async fn killed(site: &Site) -> Verdict {
     let id = site.fresh("coordinator");
     let mut command = this_program(&site.ground.dialling)?;
     command
-        .args(["coordinator", "--id", &id, "--http-listen", "127.0.0.1:0", "--partitions", &shards.to_string()])
+        .args([
+            "coordinator",
+            "--id",
+            &id,
+            "--http-listen",
+            "127.0.0.1:0",
+            "--partitions",
+            &shards.to_string(),
+        ])
         .env_remove("SYNOD_HTTP_URL")
         .stderr(std::process::Stdio::null());
     if site.ground.is_own() {
@@ -98,7 +106,9 @@ pub(super) async fn wiped(site: &Site) -> Verdict {
     let seen = [&task["status"], &approved["status"], &entry["value"], &after["status"]];
     match seen == ["completed", "approved", "kept", "completed"] {
         true => held("a task in hand, a pending approval and a value went on; new work is done"),
-        false => Err(Broken::promise(format!("after FLUSHALL a task, an approval, a value and a new task are {seen:?}"))),
+        false => Err(Broken::promise(format!(
+            "after FLUSHALL a task, an approval, a value and a new task are {seen:?}"
+        ))),
     }
 }
 
@@ -136,7 +146,8 @@ async fn owned_by(site: &Site, id: &str, child: &mut Child) -> Result<BTreeSet<u
     let deadline = Instant::now() + TAKEN_WITHIN;
     loop {
         let status = again(|| site.api.get("/v1/status", &[], Duration::ZERO)).await?;
-        let owned: BTreeSet<u64> = serving(&status).filter(|(_, owner)| *owner == id).map(|(n, _)| n).collect();
+        let owned: BTreeSet<u64> =
+            serving(&status).filter(|(_, owner)| *owner == id).map(|(n, _)| n).collect();
         let all = status["shards"].as_array().map_or(0, Vec::len);
         if !owned.is_empty() && serving(&status).count() == all {
             return Ok(owned);
@@ -145,7 +156,10 @@ async fn owned_by(site: &Site, id: &str, child: &mut Child) -> Result<BTreeSet<u
             return Err(Broken::promise(format!("the coordinator to be killed ended by itself ({status})")));
         }
         if Instant::now() >= deadline {
-            return Err(Broken::promise(format!("a new coordinator owns nothing after {} s", TAKEN_WITHIN.as_secs())));
+            return Err(Broken::promise(format!(
+                "a new coordinator owns nothing after {} s",
+                TAKEN_WITHIN.as_secs()
+            )));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -156,13 +170,17 @@ async fn others_own(site: &Site, shards: &BTreeSet<u64>, dead: &str) -> Result<(
     let deadline = Instant::now() + TAKEN_WITHIN;
     loop {
         let status = again(|| site.api.get("/v1/status", &[], Duration::ZERO)).await?;
-        let taken: BTreeSet<u64> = serving(&status).filter(|(_, owner)| *owner != dead).map(|(n, _)| n).collect();
+        let taken: BTreeSet<u64> =
+            serving(&status).filter(|(_, owner)| *owner != dead).map(|(n, _)| n).collect();
         if shards.is_subset(&taken) {
             return Ok(());
         }
         if Instant::now() >= deadline {
             let left: Vec<&u64> = shards.difference(&taken).collect();
-            return Err(Broken::promise(format!("shards {left:?} are nobody's {} s later", TAKEN_WITHIN.as_secs())));
+            return Err(Broken::promise(format!(
+                "shards {left:?} are nobody's {} s later",
+                TAKEN_WITHIN.as_secs()
+            )));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

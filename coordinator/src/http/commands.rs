@@ -9,6 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::sync::Arc;
+use synod_infra::telemetry::spans::{self, Kind, Scope, Span};
+use synod_infra::telemetry::{TraceContext, trace};
 use synod_protocol::http::{BATCH, Message, STRUCTURED};
 use synod_protocol::{ContentType, Error, Json};
 use utoipa::ToSchema;
@@ -93,12 +95,27 @@ async fn one(shared: &Shared, message: &Message, came: Came) -> Response {
     }
 }
 
+/// Tells of a request in which several pieces of work met.
+fn met<E>(messages: &[Result<Message, E>]) {
+    if !spans::on() || messages.len() < 2 {
+        return;
+    }
+    let mut span = Span::new(trace::begin(), Scope::Coordinator, Kind::Consumer, "receive commands")
+        .with("messaging.operation.type", "receive")
+        .with("messaging.batch.message_count", messages.len())
+        .ends_its_part();
+    let traces = messages.iter().flatten().filter_map(|message| message.envelope.traceparent.as_deref());
+    traces.filter_map(TraceContext::parse).for_each(|to| span.links(to));
+    span.end();
+}
+
 /// Commands of a batch are decided side by side, except that those of one shard keep their order.
 async fn batch(shared: &Shared, body: &[u8], came: Came) -> Response {
     let messages = match Message::from_batch(body, &shared.config.limits) {
         Ok(messages) => messages,
         Err(error) => return Refusal(error).into_response(),
     };
+    met(&messages);
     // Each is handed to its shard when its future is first polled, which join_all does in order.
     let items = messages.into_iter().map(|message| async move {
         let message = match message {

@@ -15,6 +15,8 @@ mod gather;
 mod guard;
 mod kind;
 mod limits;
+mod log_level;
+mod measures;
 mod negotiations;
 mod operate;
 mod pages;
@@ -107,7 +109,8 @@ pub(crate) fn api() -> Api {
         .routes(routes!(operate::get_status))
         .routes(routes!(operate::livez))
         .routes(routes!(operate::readyz))
-        .routes(routes!(operate::get_metrics))
+        .routes(routes!(measures::get_metrics))
+        .routes(routes!(log_level::get_log_level, log_level::put_log_level))
         .merge(primitives::routes())
 }
 

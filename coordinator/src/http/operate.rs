@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use synod_infra::telemetry::names;
 use synod_protocol::{Error, Timestamp};
 use utoipa::ToSchema;
 
@@ -134,23 +133,4 @@ pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
         return (StatusCode::OK, "ready\n").into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, troubles.join("\n") + "\n").into_response()
-}
-
-/// Prometheus text.
-#[utoipa::path(get, path = "/metrics", responses(
-    (status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain"),
-    (status = 404, description = "Metrics are off in this process", body = String, content_type = "text/plain")))]
-pub(crate) async fn get_metrics(State(shared): State<Arc<Shared>>) -> Response {
-    let Some(metrics) = &shared.config.metrics else {
-        return (StatusCode::NOT_FOUND, "metrics are off in this process\n").into_response();
-    };
-    let shards = shared.status.shards();
-    let held = shards.iter().filter(|s| s.phase != Phase::StandingBy).count();
-    metrics::gauge!(names::SHARDS_OWNED).set(held as f64);
-    metrics::gauge!(names::COMMANDS_WAITING).set(shards.iter().map(|s| s.lag).sum::<u64>() as f64);
-    metrics::gauge!(names::EFFECTS_PENDING).set(shards.iter().map(|s| s.owed).sum::<usize>() as f64);
-    for (health, count) in shared.fleet.counts() {
-        metrics::gauge!(names::AGENTS, "health" => health).set(count as f64);
-    }
-    ([("content-type", "text/plain; version=0.0.4")], metrics.render()).into_response()
 }

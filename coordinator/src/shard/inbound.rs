@@ -1,5 +1,6 @@
 //! From a record of the commands topic to an input: read, or found poisonous, or found misplaced.
 
+use crate::door;
 use std::borrow::Cow;
 use synod_infra::kafka::{Outgoing, RawRecord};
 use synod_ledger::{Input, Meta};
@@ -76,7 +77,7 @@ fn meta(envelope: &Envelope, offset: u64, broker_ms: Option<i64>, now: Timestamp
         offset: Some(offset),
         reply_to: envelope.reply_to.clone(),
         correlation_id: envelope.correlation_id.clone(),
-        traceparent: envelope.traceparent.clone(),
+        traceparent: Some(door::trace_of(envelope)),
     }
 }
 

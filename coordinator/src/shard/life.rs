@@ -62,6 +62,7 @@ pub(crate) async fn live(shared: Arc<Shared>, inbox: Inbox) {
         let Some(grant) = grant else { break };
         match hold(&shared, shard, &grant, &mut asks, &mut waiters).await {
             Became::Released => {
+                metrics::counter!(names::SHARD_CHANGES_TOTAL, "to" => "released").increment(1);
                 tracing::info!(shard, "the shard is let go of");
                 shared.status.elsewhere(shard, None);
                 shared.tenures.say(Word::Released(shard));
@@ -262,6 +263,7 @@ async fn claim(shared: &Shared, shard: u32) -> Result<u64, Hindrance> {
         })
         .map_err(|e| refused(e.to_string()))?;
     metrics::counter!(names::LEDGER_RECORDS_TOTAL, "kind" => "claim").increment(1);
+    metrics::counter!(names::SHARD_CHANGES_TOTAL, "to" => "claimed").increment(1);
     // No time limit of our own: a claim that was given up would land all the same and dethrone its successor.
     match acknowledged.await {
         Ok(Ok(acked)) => {

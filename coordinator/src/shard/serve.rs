@@ -3,6 +3,7 @@
 mod explain;
 mod holdings;
 mod lists;
+mod told;
 mod unclaimed;
 
 use super::inbound::{self, Read};
@@ -20,6 +21,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use synod_infra::kafka::{PartitionReader, Producer, RawRecord, ReadError, Start};
 use synod_infra::telemetry::names;
+use synod_infra::telemetry::spans::{self, Span};
 use synod_ledger::{
     Answer, Answered, Append, Doubt, Effect, EntityKey, Folded, Input, Limits, NegotiationKey, Next, Owner,
     Past, Released, Subject, TaskKey, TaskState, Ticket, Wanted,
@@ -47,6 +49,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(60);
 const LOOK_AT_ERA: Duration = Duration::from_millis(500);
 /// How long what is in flight may take when the shard is given up in good order.
 const FINISH: Duration = Duration::from_secs(5);
+
+/// How often it is looked how long tasks and approvals wait, and at how many of them.
+const AGES_EVERY: Duration = Duration::from_secs(2);
+const AGED: usize = 10_000;
 
 /// Why serving ended.
 pub(super) enum Ended {
@@ -124,13 +130,18 @@ pub(super) struct Serving<'a> {
     tickets: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     next_ticket: Ticket,
     queue: VecDeque<Queued>,
-    sent_at: VecDeque<(u64, Instant)>,
+    /// What is not proven yet: its number, when it was sent, and by which door the command came that caused it, and when.
+    sent_at: VecDeque<(u64, Instant, Option<(&'static str, Instant)>)>,
     /// The end of the commands topic as seen after the claim; until it is reached nothing else is decided.
     until: Option<u64>,
     waiting_told: usize,
     appended_at: Instant,
     /// For attempts that nobody takes from their inbox.
     looked: unclaimed::Looked,
+    /// Spans of what is not proven yet.
+    told: told::Unproven,
+    /// When it was last looked how long who waits has waited.
+    aged_at: Instant,
     /// Floors that proven steps carry, and since when: what is old enough is trimmed.
     floors: VecDeque<(Instant, u64)>,
 }
@@ -183,6 +194,8 @@ impl<'a> Serving<'a> {
             waiting_told: 0,
             appended_at: Instant::now(),
             looked: unclaimed::Looked::default(),
+            told: told::Unproven::default(),
+            aged_at: Instant::now(),
             floors: VecDeque::new(),
         };
         serving.shared.shards[shard as usize].appends(serving.owner.epoch());
@@ -214,22 +227,46 @@ impl<'a> Serving<'a> {
     /// Decides one input and appends what it did.
     fn handle(&mut self, input: &Input, ticket: Option<Ticket>) -> Result<(), Why> {
         let _on_every_line = span_of(self.shard, input).entered();
+        let came = match input {
+            Input::Command { meta, .. } => {
+                Some((if meta.offset.is_some() { "kafka" } else { "http" }, Instant::now()))
+            }
+            _ => None,
+        };
         let mut released = Vec::new();
+        let command = told::command(self.shard, input);
         let append = self.decide(input, ticket, &mut released);
-        if let Some(append) = append {
-            if let Some(workspace) = &append.workspace {
-                self.happened(workspace, &append.events);
+        let mut told = Vec::new();
+        if let Some(Append { workspace: Some(workspace), events, .. }) = &append {
+            self.happened(workspace, events);
+            if spans::on() {
+                told = self.ends(workspace, events);
             }
-            self.send(append, "step")?;
-            if let Some(image) = self.owner.image() {
-                self.send(image, "image")?;
+        }
+        if let Some((trace, mut span)) = command {
+            span.happened("decided");
+            told.push(if self.goes_on_in(input, &trace) { span } else { span.ends_its_part() });
+        }
+        match append {
+            Some(append) => {
+                self.told.wait(append.n, told);
+                self.send(append, "step", came)?;
+                if let Some(image) = self.owner.image() {
+                    self.send(image, "image", None)?;
+                }
             }
+            None => told.into_iter().for_each(Span::end),
         }
         self.release(released);
         Ok(())
     }
 
-    fn send(&mut self, append: Append, kind: &'static str) -> Result<(), Why> {
+    fn send(
+        &mut self,
+        append: Append,
+        kind: &'static str,
+        came: Option<(&'static str, Instant)>,
+    ) -> Result<(), Why> {
         let Append { n, key, bytes, .. } = append;
         self.appended_at = Instant::now();
         let producer = match &self.producer {
@@ -256,7 +293,7 @@ impl<'a> Serving<'a> {
         if self.sent_at.is_empty() {
             self.shared.status.flying(self.shard, Some(Instant::now()));
         }
-        self.sent_at.push_back((n, Instant::now()));
+        self.sent_at.push_back((n, Instant::now(), came));
         Ok(())
     }
 
@@ -271,6 +308,17 @@ impl<'a> Serving<'a> {
                     let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
                     self.task_ended(&key);
                     self.tell_waiters(&Subject::Task(key));
+                }
+                What::TaskAssigned(assigned) => {
+                    metrics::counter!(names::PICKS_TOTAL, "rule" => assigned.choice.rule.clone())
+                        .increment(1);
+                    let key = TaskKey { workspace: workspace.clone(), task: event.entity.clone() };
+                    if assigned.attempt == 1
+                        && let Some(task) = self.owner.state().task(&key)
+                    {
+                        let waited = self.owner.state().now.millis_since(task.submitted_at);
+                        metrics::histogram!(names::TASK_WAIT_SECONDS).record(waited as f64 / 1000.0);
+                    }
                 }
                 What::NegotiationOpened(opened) => {
                     let protocol = opened.protocol.clone();
@@ -299,6 +347,9 @@ impl<'a> Serving<'a> {
                     metrics::counter!(names::APPROVALS_ENDED_TOTAL, "status" => status).increment(1);
                     let key = EntityKey::of(workspace, &event.entity);
                     if let Some(it) = self.owner.state().approval(&key) {
+                        let took = it.ended_at.map_or(0, |at| at.millis_since(it.asked_at));
+                        metrics::histogram!(names::APPROVAL_SECONDS, "status" => status)
+                            .record(took as f64 / 1000.0);
                         self.shared.statistics.approval_ended(workspace, it);
                     }
                     self.tell_waiters(&Subject::Approval(key));
@@ -438,11 +489,17 @@ impl<'a> Serving<'a> {
         match back {
             Back::Acked { n, outcome } => {
                 let released = self.owner.acked(n, outcome)?;
-                while let Some((_, at)) = self.sent_at.front().filter(|(m, _)| *m <= self.owner.proven()) {
+                while let Some((_, at, came)) =
+                    self.sent_at.front().filter(|(m, ..)| *m <= self.owner.proven())
+                {
                     metrics::histogram!(names::KAFKA_APPEND_SECONDS).record(at.elapsed());
+                    if let Some((door, began)) = came {
+                        metrics::histogram!(names::COMMAND_SECONDS, "door" => *door).record(began.elapsed());
+                    }
                     self.sent_at.pop_front();
                 }
-                self.shared.status.flying(self.shard, self.sent_at.front().map(|(_, at)| *at));
+                self.shared.status.flying(self.shard, self.sent_at.front().map(|(_, at, _)| *at));
+                self.told.proven(self.owner.proven());
                 self.release(released);
                 Ok(())
             }
@@ -702,7 +759,7 @@ impl<'a> Serving<'a> {
             && !self.is_catching_up()
             && let Some(sign) = self.owner.sign_of_life()
         {
-            self.send(sign, "image")?;
+            self.send(sign, "image", None)?;
         }
         self.tell_waiting();
         Ok(more)
@@ -810,6 +867,18 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// Looks how long who waits has waited.
+    fn look_at_ages(&mut self) {
+        if self.aged_at.elapsed() < AGES_EVERY {
+            return;
+        }
+        self.aged_at = Instant::now();
+        let now = self.now();
+        let age = |since: Option<Timestamp>| since.map_or(0, |since| now.millis_since(since));
+        let (task, approval) = self.owner.state().waits_since(AGED);
+        self.shared.status.shard(self.shard, |s| s.oldest_ms = (age(task), age(approval)));
+    }
+
     fn show(&self) {
         let phase = if self.is_catching_up() { Phase::CatchingUp } else { Phase::Serving };
         let state = self.owner.state();
@@ -820,6 +889,7 @@ impl<'a> Serving<'a> {
             s.moved_to(state.position(), self.owner.proven());
             (s.in_flight, s.owed, s.waiting) = (self.owner.in_flight(), self.owner.owed(), state.waiting());
             s.tasks = state.counts();
+            s.live = state.live_others();
             s.trouble = None;
         });
     }
@@ -832,6 +902,13 @@ impl<'a> Serving<'a> {
     }
 }
 
+fn root_of(input: &Input) -> Option<&str> {
+    match input {
+        Input::Command { command, .. } => Some(command.root()),
+        _ => None,
+    }
+}
+
 /// What every line about an input says: which shard, which piece of work, which command.
 fn span_of(shard: u32, input: &Input) -> tracing::Span {
     let meta = match input {
@@ -840,12 +917,14 @@ fn span_of(shard: u32, input: &Input) -> tracing::Span {
         _ => None,
     };
     match meta {
-        Some(meta) => tracing::info_span!(
+        // Of the highest level, so that no filter takes the ids from the lines that it lets through.
+        Some(meta) => tracing::error_span!(
             "input",
             shard,
             causation_id = meta.ce_id,
-            correlation_id = meta.correlation_id.as_deref(),
-            traceparent = meta.traceparent.as_deref()
+            // A piece of work that was given none is told by its root, as in the ledger.
+            correlation_id = meta.correlation_id.as_deref().or(root_of(input)),
+            trace_id = meta.traceparent.as_deref().and_then(|trace| trace.get(3..35))
         ),
         None => tracing::Span::none(),
     }
@@ -908,6 +987,7 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
             s.trim();
             s.redeliver();
             s.take_back();
+            s.look_at_ages();
             shown_at = Instant::now();
         }
         let (reads, serves) = (!s.is_full() && s.queue.len() < PASSING_LIMIT, !s.is_catching_up());

@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::primitives::subscriptions::{Kept, Noted, Progress, Subscriptions};
+use synod_infra::telemetry::names;
 use synod_protocol::primitives::changes::{DeadDelivery, Spot, Webhook};
 use synod_protocol::{Error, Id, Json, Workspace, topics};
 use tokio::task::JoinHandle;
@@ -224,6 +225,7 @@ impl Worker {
                     (progress.position, progress.failures) = (position(), failures);
                     progress.disabled = disabled;
                 };
+                metrics::counter!(names::WEBHOOKS_TOTAL, "outcome" => "dead").increment(1);
                 return self.note(progress, given_up, Some(&dead)).await;
             }
             let failed = |progress: &mut Progress| {
@@ -260,7 +262,10 @@ impl Worker {
 
     async fn send(&self, webhook: &Webhook, message_id: &str, event: &Json) -> Result<(), String> {
         let now_s = wall_clock().as_millis() / 1000;
-        send::send(webhook, &self.shared.config.webhook_allow, message_id, event, now_s).await
+        let sent = send::send(webhook, &self.shared.config.webhook_allow, message_id, event, now_s).await;
+        let outcome = if sent.is_ok() { "delivered" } else { "failed" };
+        metrics::counter!(names::WEBHOOKS_TOTAL, "outcome" => outcome).increment(1);
+        sent
     }
 
     /// The same however often the same thing is sent to the same webhook.

@@ -6,6 +6,7 @@ use super::config::KafkaConfig;
 use super::record::{Acked, Delivery, DeliveryError};
 use super::refusal;
 use super::stats::StatsCell;
+use crate::telemetry::names;
 use rdkafka::Message;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -15,6 +16,7 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use synod_protocol::topics;
 use tokio::sync::Notify;
 
 /// The context of our producers, readers and the mock cluster.
@@ -111,6 +113,13 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {}
 
+/// Our own topics by their names; those that clients name are many.
+fn label(topic: &str) -> &'static str {
+    let ours =
+        [topics::COMMANDS, topics::LEDGER, topics::EVENTS, topics::AGENTS, topics::STATE, topics::HEARTBEATS];
+    ours.into_iter().find(|known| *known == topic).unwrap_or("other")
+}
+
 type OnAck = Box<dyn FnOnce(Delivery) + Send>;
 
 /// Who waits for one record's acknowledgement. The lock is never contended: it makes the callback `Sync`,
@@ -131,6 +140,7 @@ impl ProducerContext for Context {
             Ok(message) => Ok(Acked { partition: message.partition(), offset: message.offset() }),
             Err((error, message)) => {
                 refusal::of_right(&self.config, error, || format!("to write to topic {}", message.topic()));
+                metrics::counter!(names::KAFKA_ERRORS_TOTAL, "topic" => label(message.topic())).increment(1);
                 Err(DeliveryError::of(error))
             }
         };

@@ -74,6 +74,13 @@ impl Redis {
         self.query::<()>(&redis::cmd("PING")).await
     }
 
+    /// How the pool of connections stands.
+    pub fn pool(&self) -> PoolStanding {
+        let status = self.inner.pool.status();
+        let used = status.size.saturating_sub(status.available);
+        PoolStanding { used, idle: status.available, waiting: status.waiting }
+    }
+
     /// `host:port`, without anything secret.
     pub fn endpoint(&self) -> String {
         self.inner.config.endpoint()
@@ -213,6 +220,17 @@ impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Redis").field(&self.endpoint()).finish()
     }
+}
+
+/// How a pool of connections stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolStanding {
+    /// Connections that somebody uses.
+    pub used: usize,
+    /// Connections that nobody uses.
+    pub idle: usize,
+    /// Callers that wait for one.
+    pub waiting: usize,
 }
 
 /// A pooled connection for the time of one conversation.

@@ -37,7 +37,7 @@ pub mod snapshots;
 mod survey;
 pub mod view;
 
-pub use client::Redis;
+pub use client::{PoolStanding, Redis};
 pub use config::RedisConfig;
 pub use error::RedisError;
 pub use once::{ONCE_KEPT, Once};

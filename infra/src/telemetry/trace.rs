@@ -9,11 +9,13 @@ use uuid::Uuid;
 pub type TraceContext = TraceParent;
 
 /// The flag bit that says that the trace is recorded.
-const SAMPLED: u8 = 1;
+pub(super) const SAMPLED: u8 = 1;
 
-/// A new trace, sampled.
+/// A new trace, sampled as the exporter of this process says, or by the ratio that there is where nothing is said.
 pub fn begin() -> TraceContext {
-    TraceContext { trace_id: *Uuid::new_v4().as_bytes(), span_id: random_span_id(), flags: SAMPLED }
+    let trace_id = *Uuid::new_v4().as_bytes();
+    let flags = if super::spans::samples(&trace_id) { SAMPLED } else { 0 };
+    TraceContext { trace_id, span_id: random_span_id(), flags }
 }
 
 /// The trace that a `traceparent` names; a new one where there is none or where it is not what the

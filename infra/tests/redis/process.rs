@@ -110,11 +110,11 @@ async fn play() {
                 format: telemetry::LogFormat::Json,
                 filter: "info,synod_infra=debug".into(),
             };
-            telemetry::init(&config).unwrap();
+            let logs = telemetry::init(&config).unwrap();
             let again = telemetry::init(&config).unwrap_err();
             let metrics = telemetry::Metrics::install().unwrap();
             let metrics_again = telemetry::Metrics::install().err().unwrap();
-            super::telemetry::speak().await;
+            super::telemetry::speak(&logs).await;
             let bench = Bench::start().await;
             bench.redis.ready().await.unwrap();
             println!(

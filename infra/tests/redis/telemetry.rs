@@ -2,14 +2,14 @@
 
 use super::process::Actor;
 use std::io::Read;
-use synod_infra::telemetry::{self, trace, work_span};
+use synod_infra::telemetry::{self, Logs, trace, work_span};
 use synod_protocol::Envelope;
 use tracing::Instrument;
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// What the actor does between `init` and its last word.
-pub(super) async fn speak() {
+pub(super) async fn speak(logs: &Logs) {
     let envelope = Envelope {
         correlation_id: Some("corr-1".into()),
         causation_id: Some("cause-1".into()),
@@ -20,6 +20,16 @@ pub(super) async fn speak() {
     async { deep().await }.instrument(work_span(&envelope)).await;
     work_span(&Envelope::new("id-2", "/test", "synod.task.submit"))
         .in_scope(|| tracing::warn!("uncorrelated"));
+    let before = logs.filter();
+    logs.set("warn").unwrap();
+    work_span(&envelope).in_scope(|| {
+        tracing::info!("too quiet");
+        tracing::warn!("loud enough");
+    });
+    let refused = logs.set("info,=[").unwrap_err().to_string();
+    assert!(refused.contains("info,=[") && logs.filter() == "warn" && logs.set(" ").is_err());
+    logs.set(&before).unwrap();
+    tracing::info!("heard again");
 }
 
 #[test]
@@ -39,6 +49,13 @@ fn every_line_carries_the_ids_of_what_caused_it() {
     check("ce_id", "id-1");
     check("workspace", "default");
     check("trace_id", "4bf92f3577b34da6a3ce929d0e0e4736");
+    // At the top of the line too, once, and whatever is logged besides.
+    for message in ["deep inside", "loud enough"] {
+        let line = line(message);
+        assert_eq!(line["correlation_id"], "corr-1", "{line}");
+        assert_eq!(line["trace_id"], TRACE[3..35], "{line}");
+    }
+    assert!(!stderr.contains("too quiet") && line("heard again").get("correlation_id").is_none(), "{stderr}");
     let begun = &line("uncorrelated")["spans"][0];
     assert_eq!(begun["correlation_id"], "id-2", "a message without one begins a correlation: {begun}");
 

@@ -48,7 +48,7 @@ fn label(text: &str) -> Result<(String, String), &'static str> {
 }
 
 pub(super) fn run(args: Args, place: Place, flags: Flags) -> Result<(), Stop> {
-    let settings = place.quiet_settings(flags)?;
+    let settings = place.quiet_settings_of("synod-agent", flags)?;
     on_runtime(serve(&settings, args))
 }
 
