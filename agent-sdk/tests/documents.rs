@@ -1,6 +1,12 @@
 //! Every block of Rust in README.md and docs/ stands here to the letter, so that it compiles; nothing of it runs.
 
-#![allow(unused_variables, clippy::unwrap_used, reason = "blocks of documents say what is of interest there")]
+#![allow(
+    unused_variables,
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    clippy::redundant_closure,
+    reason = "blocks of documents say what is of interest there"
+)]
 #![expect(dead_code, reason = "compiled, not run")]
 
 use agent_sdk::workflow::{Contract, Handoff, ShareAndAnalyse, patterns};
@@ -30,6 +36,54 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mesh = Mesh::connect(MeshConfig::from_env()?)?;
     let agent = Agent::builder("greeter").capability("greet", greet).concurrency(4).build(&mesh)?;
     agent.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await?;
+    Ok(())
+}
+}
+
+#[rustfmt::skip]
+mod guide {
+use agent_sdk::{Agent, Context, Mesh, MeshConfig, TaskError};
+use serde::{Deserialize, Serialize};
+
+#[derive(Deserialize)]
+struct Letter {
+    to: String,
+    lines: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Counted {
+    words: usize,
+}
+
+async fn count(_: Context, letter: Letter) -> Result<Counted, TaskError> {
+    if letter.to.is_empty() {
+        return Err(TaskError::permanent("no_addressee", "a letter needs somebody to go to"));
+    }
+    let words = letter.lines.iter().map(|line| line.split_whitespace().count()).sum();
+    Ok(Counted { words })
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mesh = Mesh::connect(MeshConfig::from_env()?)?;
+    let agent = Agent::builder("counter-1").capability("letter.count", count).concurrency(8).build(&mesh)?;
+    agent.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await?;
+    Ok(())
+}
+}
+
+#[rustfmt::skip]
+mod guide_client {
+use agent_sdk::{Mesh, task};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+async fn ask(mesh: &Mesh) -> Result<(), Box<dyn std::error::Error>> {
+    let letter = json!({"to": "anna", "lines": ["how are you", "come soon"]});
+    let handle = mesh.client().submit(task("letter.count").input(&letter).max_attempts(3)).await?;
+    let done = handle.wait::<Value>(Duration::from_secs(10)).await?;
+    println!("{} words, by {:?}", done.output["words"], done.agent_id());
     Ok(())
 }
 }

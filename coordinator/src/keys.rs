@@ -61,7 +61,7 @@ impl ApiKeys {
 
     /// These and the others.
     #[must_use]
-    pub fn and(self, others: ApiKeys) -> ApiKeys {
+    pub fn and(&self, others: &ApiKeys) -> ApiKeys {
         ApiKeys(self.0.iter().chain(others.0.iter()).copied().collect())
     }
 

@@ -66,8 +66,7 @@ pub(crate) async fn run(bench: &Bench, job: &Job, handler: Result<Handler, TaskE
     let context = Context::new(
         bench.mesh.clone(),
         bench.agent.clone(),
-        job.assignment.clone(),
-        job.envelope.clone(),
+        (job.assignment.clone(), job.envelope.clone()),
         job.until,
         job.cancelled.clone(),
         bench.checkpoints.clone(),

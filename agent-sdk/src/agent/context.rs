@@ -50,8 +50,7 @@ impl Context {
     pub(crate) fn new(
         mesh: Mesh,
         agent: AgentControl,
-        assignment: Assignment,
-        envelope: Envelope,
+        (assignment, envelope): (Assignment, Envelope),
         until: Instant,
         cancelled: CancellationToken,
         checkpoints: Option<Arc<Checkpoints>>,

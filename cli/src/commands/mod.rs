@@ -186,7 +186,7 @@ fn execute(cli: Cli) -> Result<(), Stop> {
         Command::Workflow(args) => workflow::run(args, cli.flags, &mut output),
         Command::Execution(args) => execution::run(args, cli.flags, &mut output),
         Command::Approval(args) => approval::run(args, cli.flags, &mut output),
-        Command::Validate(args) => validate::run(args, cli.flags, &mut output),
+        Command::Validate(args) => validate::run(&args, cli.flags, &mut output),
         Command::Agent(args) => agent::run(args, cli.flags, &mut output),
         Command::Fleet(args) => fleet::run(args, cli.flags, &mut output),
         Command::Task(args) => task::run(args, cli.flags, &mut output),

@@ -46,7 +46,7 @@ const COLUMNS: [Column; 4] = [
     Column::new("WHY", "/why"),
 ];
 
-pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
+pub(super) fn run(args: &Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
     if args.list {
         return output.text(&names().fold(String::new(), |text, name| text + name + "\n"));
     }
@@ -60,7 +60,7 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
     let rows = on_runtime(async {
         let mut ending = Ending::listen().map_err(|error| Stop::Failed(error.to_string()))?;
         tokio::select! {
-            rows = rows(&settings, &args) => rows,
+            rows = rows(&settings, args) => rows,
             // What was started ends as it is dropped.
             signal = ending.asked() => Err(Stop::Failed(format!("ended by {signal}"))),
         }

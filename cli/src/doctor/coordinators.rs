@@ -140,7 +140,7 @@ async fn others(status: &Status, patient: &Patient, area: &mut Area) {
         status.coordinators.iter().filter(|(id, _)| **id != status.coordinator).map(async |(id, address)| {
             let url: Result<HttpUrl, Error> = format!("http://{address}").parse().map_err(Error::invalid);
             let api = url.and_then(|url| {
-                Api::new(url, patient.dialling.workspace.clone(), patient.dialling.key.clone())
+                Api::new(url, patient.dialling.workspace.clone(), patient.dialling.key.as_ref())
             });
             let told = match api {
                 Ok(api) => self::status(&api, patient.ask()).await,

@@ -38,16 +38,16 @@ impl Api {
     /// # Errors
     /// `internal`: no HTTP client can be made.
     pub fn of(settings: &Settings) -> Result<Api, Error> {
-        Api::new(settings.http_url.value.clone(), settings.workspace.value.clone(), settings.key())
+        Api::new(settings.http_url.value.clone(), settings.workspace.value.clone(), settings.key().as_ref())
     }
 
     /// The coordinator at this place, with the key that it asks for.
     ///
     /// # Errors
     /// `internal`: no HTTP client can be made.
-    pub fn new(url: HttpUrl, workspace: Workspace, key: Option<SecretString>) -> Result<Api, Error> {
-        let headers = agent_sdk::key_header(key.as_ref())
-            .map_err(|error| Error::invalid(format!("the API key: {error}")))?;
+    pub fn new(url: HttpUrl, workspace: Workspace, key: Option<&SecretString>) -> Result<Api, Error> {
+        let headers =
+            agent_sdk::key_header(key).map_err(|error| Error::invalid(format!("the API key: {error}")))?;
         let http = reqwest::Client::builder()
             .default_headers(headers)
             .connect_timeout(CONNECT_WITHIN)

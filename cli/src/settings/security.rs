@@ -206,7 +206,7 @@ impl Settings {
         let filed = ApiKeys::of_hashes(lines).map_err(|error| {
             SettingsError::Security(format!("http_keys_file {}: {error}", path.display()))
         })?;
-        Ok(said.and(filed))
+        Ok(said.and(&filed))
     }
 }
 

@@ -110,6 +110,9 @@ enum Queued {
     },
 }
 
+/// By which door a command came, and when.
+type Came = (&'static str, Instant);
+
 /// One epoch of one shard.
 pub(super) struct Serving<'a> {
     shared: Arc<Shared>,
@@ -130,8 +133,8 @@ pub(super) struct Serving<'a> {
     tickets: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     next_ticket: Ticket,
     queue: VecDeque<Queued>,
-    /// What is not proven yet: its number, when it was sent, and by which door the command came that caused it, and when.
-    sent_at: VecDeque<(u64, Instant, Option<(&'static str, Instant)>)>,
+    /// What is not proven yet: its number, when it was sent, and whence it came.
+    sent_at: VecDeque<(u64, Instant, Option<Came>)>,
     /// The end of the commands topic as seen after the claim; until it is reached nothing else is decided.
     until: Option<u64>,
     waiting_told: usize,
@@ -261,12 +264,7 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    fn send(
-        &mut self,
-        append: Append,
-        kind: &'static str,
-        came: Option<(&'static str, Instant)>,
-    ) -> Result<(), Why> {
+    fn send(&mut self, append: Append, kind: &'static str, came: Option<Came>) -> Result<(), Why> {
         let Append { n, key, bytes, .. } = append;
         self.appended_at = Instant::now();
         let producer = match &self.producer {

@@ -35,7 +35,7 @@ async fn write(shared: Arc<Shared>, shard: u32, mut brought: mpsc::Receiver<View
     let mut batch = Vec::with_capacity(BATCH);
     while brought.recv_many(&mut batch, BATCH).await > 0 {
         // Not tried again: the ledger has what they show.
-        let put = views.put_within(shard, limit, batch.drain(..).collect()).await;
+        let put = views.put_within(shard, limit, std::mem::take(&mut batch)).await;
         let lost = put.iter().filter(|outcome| outcome.is_err()).count();
         if lost > 0 {
             metrics::counter!(names::EFFECTS_TOTAL, "kind" => "view", "outcome" => "failed")
