@@ -11,8 +11,8 @@
 
 use agent_sdk::workflow::{Contract, Handoff, ShareAndAnalyse, patterns};
 use agent_sdk::{
-    Addition, Agent, Ballot, Checkpoint, CheckpointPolicy, Client, ConsumeOptions, Context, LockOptions,
-    Mesh, Question, TaskError, Voter,
+    Addition, Agent, Ballot, Checkpoint, CheckpointPolicy, Client, ConsumeOptions, Context, EventsWanted,
+    LockOptions, Mesh, Question, TaskError, Voter, WorkKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -271,6 +271,30 @@ fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
             found.push(path);
         }
     }
+}
+
+#[rustfmt::skip]
+async fn listening(client: Client) -> Result<(), Box<dyn Error>> {
+    let keep = |position: &str, event: &dyn std::fmt::Debug| println!("{position} {event:?}");
+let wanted = EventsWanted { types: Some("synod.approval.*".parse()?), ..EventsWanted::default() };
+let mut events = client.events(wanted);                           // resumes by itself, at another coordinator if need be
+while let Some(heard) = events.next_event().await? {
+    keep(&heard.position, &heard.event);                          // to resume: from: EventsFrom::After(position)
+}
+    Ok(())
+}
+
+#[rustfmt::skip]
+async fn traced(context: Context) -> Result<(), Box<dyn Error>> {
+let exporter = match agent_sdk::SpanConfig::from_env("my-agents", "host-1")? {
+    Some(config) => Some(agent_sdk::SpanExporter::install(config)?),
+    None => None,
+};
+// … and at its end: exporter.shutdown(Duration::from_secs(1)).await
+let mut span = context.span(WorkKind::Llm, "chat small-model");
+span.set("gen_ai.request.model", "small-model");
+span.tokens(812, 64);
+    Ok(())
 }
 
 fn without_space(text: &str) -> String {

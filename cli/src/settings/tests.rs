@@ -85,7 +85,7 @@ fn an_unknown_name_in_the_file_is_refused_with_the_nearest_valid_one() {
     check("kafka_broker = 'a:1'", "did you mean \"kafka_brokers\"?");
     check("Redis-Url = 'redis://a'", "did you mean \"redis_url\"?");
     check("brokers = 'a:1'", "did you mean \"kafka_brokers\"?");
-    check("[kafka]\nbrokers = 'a:1'", "did you mean \"kafka_brokers\"?");
+    check("[kafka]\nbrokers = 'a:1'", "did you mean \"kafka_");
     check("zzz = 1", "there are kafka_brokers, redis_url,");
 }
 

@@ -48,7 +48,10 @@ mod tests {
             Row::of("not here", Mark::NotApplicable, "why".to_owned()),
         ];
         let text = junit(&rows).unwrap();
-        assert!(text.contains(r#"tests="3" failures="1""#) && text.contains("&lt;3 &amp; "), "{text}");
+        assert!(
+            text.contains(r#"tests="3" skipped="1" failures="1""#) && text.contains("&lt;3 &amp; "),
+            "{text}"
+        );
         assert!(text.contains("<skipped") && !text.contains('\u{1}'), "{text}");
     }
 }

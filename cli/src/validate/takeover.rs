@@ -29,22 +29,12 @@ pub(super) async fn killed(site: &Site) -> Verdict {
     let shards = status["shards"].as_array().map_or(0, Vec::len);
     let id = site.fresh("coordinator");
     let mut command = this_program(&site.ground.dialling)?;
-    command
-        .args([
-            "coordinator",
-            "--id",
-            &id,
-            "--http-listen",
-            "127.0.0.1:0",
-            "--partitions",
-            &shards.to_string(),
-        ])
-        .env_remove("SYNOD_HTTP_URL")
-        .stderr(std::process::Stdio::null());
-    if site.ground.is_own() {
-        // An embedded Kafka keeps no settings of topics.
-        command.arg("--accept-unsafe-topics");
-    }
+    match site.ground.is_own() {
+        // An embedded Kafka is spoken to otherwise.
+        true => command.arg("demo-coordinator"),
+        false => command.args(["coordinator", "--http-listen", "127.0.0.1:0"]).env_remove("SYNOD_HTTP_URL"),
+    };
+    command.args(["--id", &id, "--partitions", &shards.to_string()]).stderr(std::process::Stdio::null());
     let mut child = command.spawn()?;
     let owned = owned_by(site, &id, &mut child).await?;
     let ids: Vec<String> = (0..TASKS).map(|_| site.fresh("taken-over")).collect();

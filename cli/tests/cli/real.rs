@@ -75,7 +75,7 @@ fn the_totals_are_right_though_the_coordinator_is_killed_too() {
         first.ended();
         let mut second = real.coordinator("killed");
         let report = demo.join().unwrap();
-        crate::validate::holds(&mut real.synod(&["validate"]));
+        crate::validate::holds(&mut real.synod(&["validate", "--disruptive", "--figures", "told"]));
         crate::ledger::is_clean(&json(0, &mut real.synod(&["replay"])));
         second.signal(Signal::SIGTERM);
         let (status, took) = second.ended();

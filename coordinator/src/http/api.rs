@@ -29,7 +29,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 struct Description;
 
 /// What each tag is about: the first segment of the paths after `/v1`, or `process`.
-const TAGS: [(&str, &str); 25] = [
+const TAGS: [(&str, &str); 26] = [
     ("agents", "Who does the work"),
     ("approvals", "People decide"),
     ("budgets", "Budgets that all share"),
@@ -40,6 +40,7 @@ const TAGS: [(&str, &str); 25] = [
     ("fleet", "All agents together"),
     ("limits", "Rate limits that all share"),
     ("locks", "Locks with fencing tokens"),
+    ("log-level", "What this coordinator logs"),
     ("memory", "What agents remember"),
     ("negotiations", "Agents and others decide together"),
     ("process", "This coordinator, for an orchestrator"),
