@@ -36,6 +36,22 @@ async fn socket(client: &Client, workspace: &str, query: &str) -> (Socket, Strin
     (socket, position)
 }
 
+/// The next event. On a busy machine any reader may be too slow: it goes on where it is told to.
+async fn heard(socket: &mut Socket, client: &Client, workspace: &str) -> Value {
+    loop {
+        let frame = socket.next().await;
+        if frame["lagged"] == json!(true) {
+            let position = frame["position"].as_str().expect("where to go on");
+            *socket = self::socket(client, workspace, &format!("after={position}")).await.0;
+        } else if frame["event"] != Value::Null {
+            return frame["event"].clone();
+        } else {
+            // A quiet stream says where it is.
+            assert!(frame["position"].is_string(), "{frame}");
+        }
+    }
+}
+
 async fn ask(client: &Client, workspace: &str, query: &str, last: Option<&str>) -> reqwest::RequestBuilder {
     let request = client.request("GET", &format!("/v1/events/stream?{query}"));
     let request = request.header("accept", "text/event-stream").header("synod-workspace", workspace);
@@ -53,6 +69,22 @@ impl Sse {
         let begun = events.next().await.expect("where it begins");
         assert!(begun.id.is_some() && begun.data.is_none(), "{begun:?}");
         Sse(events)
+    }
+
+    /// The next event, and the position after it; one that was too slow goes on where it is told to.
+    async fn heard(&mut self, client: &Client, workspace: &str) -> (String, Value) {
+        loop {
+            let event = tokio::time::timeout(WAIT, self.0.next()).await.expect("an event comes");
+            let event = event.expect("it goes on");
+            match (event.name.as_deref(), event.id, event.data) {
+                (Some("lagged"), Some(position), _) => {
+                    *self = Sse::open(client, workspace, "", Some(&position)).await;
+                }
+                (None, Some(id), Some(data)) => return (id, serde_json::from_str(&data).expect("JSON")),
+                (None, _, None) => {}
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     /// The next event, and the position after it.
@@ -193,7 +225,7 @@ async fn what_is_no_longer_at_hand_is_read_from_the_log() {
     let mut late = Sse::open(&client, &workspace, "", Some(&begin)).await;
     let mut middle = String::new();
     for n in 0..=COUNT {
-        let (position, event) = late.next().await;
+        let (position, event) = late.heard(&client, &workspace).await;
         assert_eq!(event["data"], json!(n));
         if n == COUNT / 3 {
             middle = position;
@@ -201,19 +233,11 @@ async fn what_is_no_longer_at_hand_is_read_from_the_log() {
     }
     let (mut late, _) = socket(&client, &workspace, &format!("after={middle}")).await;
     for n in COUNT / 3 + 1..=COUNT {
-        assert_eq!(late.next().await["event"]["data"], json!(n));
+        assert_eq!(heard(&mut late, &client, &workspace).await["data"], json!(n));
     }
     // Who was there all the time hears it all, or is told where to go on.
-    let mut n = 0;
-    while n <= COUNT {
-        let frame = live.next().await;
-        if frame["lagged"] == json!(true) {
-            let position = frame["position"].as_str().expect("a position");
-            live = socket(&client, &workspace, &format!("after={position}")).await.0;
-            continue;
-        }
-        assert_eq!(frame["event"]["data"], json!(n));
-        n += 1;
+    for n in 0..=COUNT {
+        assert_eq!(heard(&mut live, &client, &workspace).await["data"], json!(n));
     }
 }
 
@@ -238,24 +262,26 @@ async fn a_slow_reader_is_told_and_others_hear_everything() {
         })
     };
     for n in 0..COUNT {
-        assert_eq!(fast.next().await["event"]["data"]["n"], json!(n));
+        assert_eq!(heard(&mut fast, &client, &workspace).await["data"]["n"], json!(n));
     }
     writer.await.expect("it writes");
-    let mut heard = 0;
+    let mut got = 0;
     let position = loop {
         let frame = slow.next().await;
         if frame["lagged"] == json!(true) {
             assert_eq!(frame["event"], Value::Null);
             break frame["position"].as_str().expect("where to go on").to_owned();
         }
-        assert_eq!(frame["event"]["data"]["n"], json!(heard));
-        heard += 1;
+        if frame["event"] != Value::Null {
+            assert_eq!(frame["event"]["data"]["n"], json!(got));
+            got += 1;
+        }
     };
-    assert!(heard < COUNT, "it was too slow");
+    assert!(got < COUNT, "it was too slow");
     slow.closed(4000, "lagged").await;
     let (mut again, _) = socket(&client, &workspace, &format!("type=tests.*&after={position}")).await;
-    for n in heard..COUNT {
-        assert_eq!(again.next().await["event"]["data"]["n"], json!(n));
+    for n in got..COUNT {
+        assert_eq!(heard(&mut again, &client, &workspace).await["data"]["n"], json!(n));
     }
     // And who listens when the mesh ends hears that, too.
     mesh.signal("TERM");
@@ -362,8 +388,10 @@ async fn a_webhook_is_told_of_an_approval_and_told_again_until_it_says_so() {
     client.post(&format!("/v1/approvals/{second}/decisions"), &body).await.is(200);
     approved(&client, &first).await;
     let all = receiver.has(4).await;
-    let told: Vec<(&Value, &Value)> =
+    // Two entities, perhaps of two shards: between them there is no order.
+    let mut told: Vec<(&Value, &Value)> =
         all[2..].iter().map(|one| (&one.body["type"], &one.body["entity"])).collect();
+    told.sort_by_key(|(ty, _)| ty.as_str() == Some("synod.approval.granted"));
     let (required, granted) = (json!("synod.approval.required"), json!("synod.approval.granted"));
     assert_eq!(
         told,
