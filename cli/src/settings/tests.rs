@@ -86,7 +86,7 @@ fn an_unknown_name_in_the_file_is_refused_with_the_nearest_valid_one() {
     check("Redis-Url = 'redis://a'", "did you mean \"redis_url\"?");
     check("brokers = 'a:1'", "did you mean \"kafka_brokers\"?");
     check("[kafka]\nbrokers = 'a:1'", "did you mean \"kafka_");
-    check("zzz = 1", "there are kafka_brokers, redis_url,");
+    check("zzz = 1", "there are kafka_brokers, kafka_security_protocol,");
 }
 
 #[test]
