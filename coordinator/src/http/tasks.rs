@@ -98,6 +98,7 @@ pub(crate) async fn post_task(
 /// One task; with `wait_ms` once it has ended.
 #[utoipa::path(get, path = "/v1/tasks/{id}", params(WaitParams, ("id" = String, Path, description = "The task's id")), responses(
     (status = 200, description = "The task, ended or not", body = Task),
+    (status = 202, description = "Not ended within `wait_ms`", body = Task),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn get_task(
