@@ -180,7 +180,9 @@ async fn what_a_decision_starts_outlives_its_coordinator() {
     let started: Vec<(String, String)> = (0..3).map(|_| (fresh("negotiation"), fresh("key"))).collect();
     for (id, key) in &started {
         let (id, key) = (id.clone(), key.clone());
-        client.post("/v1/negotiations", &vote(&id, &starting(&key))).await.is(201);
+        let opened = client.post("/v1/negotiations", &vote(&id, &starting(&key))).await;
+        // Where a shard has just been taken the door may have asked twice: then it was there already.
+        assert!(matches!(opened.status, 200 | 201), "{opened:?}");
         says(&client, &id, "a", "x").await.is(200);
         says(&client, &id, "b", "x").await.is(200);
         // It dies with whatever of the decision's effects is not performed, or not known to be.
