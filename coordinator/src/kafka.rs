@@ -17,6 +17,10 @@ const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Reply and inbox topics that are remembered as there.
 const KNOWN_LIMIT: usize = 10_000;
 
+/// How long an event waits for others of its partition. Each batch is a request of its own, to the broker and back, and no task
+/// waits for an event: those of one short task go together.
+const EVENTS_LINGER: Duration = Duration::from_millis(5);
+
 /// The coordinator's Kafka clients.
 pub(crate) struct Kafka {
     config: KafkaConfig,
@@ -24,7 +28,9 @@ pub(crate) struct Kafka {
     replication: u32,
     /// Ledger appends alone, so that nothing else stands before them.
     ledger: Mutex<Producer>,
+    /// What somebody waits for: replies, inboxes, commands, the directory.
     effects: Mutex<Producer>,
+    events: Mutex<Producer>,
     pub(crate) readers: Readers,
     /// For looking up what has left memory, one at a time.
     pub(crate) archive: tokio::sync::Mutex<Readers>,
@@ -33,10 +39,12 @@ pub(crate) struct Kafka {
 
 impl Kafka {
     pub(crate) fn new(config: &CoordinatorConfig) -> Result<Kafka, ConfigError> {
-        let kafka = config.kafka.clone();
+        let kafka = KafkaConfig { client_id: config.id.to_string(), ..config.kafka.clone() };
+        let producer = |role| Producer::new(&producer_config(&kafka, role)).map(Mutex::new);
         Ok(Kafka {
-            ledger: Mutex::new(Producer::new(&kafka.named(format!("{}-ledger", config.id)))?),
-            effects: Mutex::new(Producer::new(&kafka.named(format!("{}-effects", config.id)))?),
+            ledger: producer("ledger")?,
+            effects: producer("effects")?,
+            events: producer("events")?,
             readers: Readers::new(&kafka.named(format!("{}-reader", config.id)))?,
             archive: tokio::sync::Mutex::new(Readers::new(&kafka.named(format!("{}-archive", config.id)))?),
             maker: config.topics.clone(),
@@ -51,6 +59,11 @@ impl Kafka {
         self.alive(&self.ledger, "ledger")
     }
 
+    /// The producer of events.
+    pub(crate) fn events(&self) -> Result<Producer, ConfigError> {
+        self.alive(&self.events, "events")
+    }
+
     /// The producer of everything else.
     pub(crate) fn effects(&self) -> Result<Producer, ConfigError> {
         self.alive(&self.effects, "effects")
@@ -60,7 +73,7 @@ impl Kafka {
         let mut producer = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = producer.fatal() {
             tracing::error!(%error, role, "the Kafka producer has died and is made anew");
-            *producer = Producer::new(&self.config.named(format!("{}-{role}", self.config.client_id)))?;
+            *producer = Producer::new(&producer_config(&self.config, role))?;
         }
         Ok(producer.clone())
     }
@@ -68,10 +81,11 @@ impl Kafka {
     /// What each client last said of itself, by what it is for.
     pub(crate) fn stats(&self) -> Vec<(&'static str, ClientStats)> {
         let of = |slot: &Mutex<Producer>| slot.lock().unwrap_or_else(PoisonError::into_inner).stats();
-        let [ledger, effects] = [("ledger", &self.ledger), ("effects", &self.effects)]
-            .map(|(name, slot)| of(slot).map(|stats| (name, stats)));
+        let [ledger, effects, events] =
+            [("ledger", &self.ledger), ("effects", &self.effects), ("events", &self.events)]
+                .map(|(name, slot)| of(slot).map(|stats| (name, stats)));
         let readers = self.readers.stats().into_iter().next().map(|stats| ("readers", stats));
-        [ledger, effects, readers].into_iter().flatten().collect()
+        [ledger, effects, events, readers].into_iter().flatten().collect()
     }
 
     /// Makes a reply or inbox topic unless it is there.
@@ -122,6 +136,12 @@ impl Kafka {
         }
         if refused.is_empty() { Ok(()) } else { Err(refused.join("\n")) }
     }
+}
+
+/// The settings of the producer for `role`.
+fn producer_config(kafka: &KafkaConfig, role: &str) -> KafkaConfig {
+    let linger = if role == "events" { kafka.linger.max(EVENTS_LINGER) } else { kafka.linger };
+    KafkaConfig { linger, ..kafka.named(format!("{}-{role}", kafka.client_id)) }
 }
 
 /// Waits for Kafka and makes the topics ready, however long that takes.

@@ -28,7 +28,7 @@ pub(crate) fn about_agent(
             .key(key.agent.as_str())
             .payload(value.as_str())
             .partition(shard as i32);
-        let producer = shared.kafka.effects().map_err(|error| error.to_string())?;
+        let producer = shared.kafka.events().map_err(|error| error.to_string())?;
         let report = move |delivery: Result<_, _>| {
             if let Err(error) = delivery {
                 tracing::warn!(%error, ty, "an event about an agent was not published");

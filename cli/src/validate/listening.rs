@@ -10,10 +10,7 @@ use std::time::{Duration, Instant};
 pub(super) async fn told_of_approval(site: &Site) -> Verdict {
     let (id, approver) = (site.fresh("listening"), site.fresh("somebody"));
     let path = format!("/v1/events/stream?type=synod.approval.*&entity={id}");
-    let mut stream = site.api.events(&path, None).await?;
-    let Heard::Position = next(&mut stream).await? else {
-        return Err(Broken::promise("the stream does not begin with its position"));
-    };
+    let mut stream = listen(site, &path).await?;
     let asked = json!({"approval_id": id, "title": "validate", "approvers": [approver]});
     let began = Instant::now();
     site.api.post("/v1/approvals", &[], &asked, Duration::ZERO).await?;
@@ -25,6 +22,15 @@ pub(super) async fn told_of_approval(site: &Site) -> Verdict {
     let mut resumed = site.api.events(&path, Some(&position)).await?;
     event(&mut resumed, "synod.approval.granted", &id).await?;
     held(format!("told within {:.1} ms, and of its end after a resume", told.as_secs_f64() * 1000.0))
+}
+
+/// Listens from now on.
+pub(super) async fn listen(site: &Site, path: &str) -> Result<ServerEvents, Broken> {
+    let mut stream = site.api.events(path, None).await?;
+    match next(&mut stream).await? {
+        Heard::Position => Ok(stream),
+        Heard::Event(..) => Err(Broken::promise("the stream does not begin with its position")),
+    }
 }
 
 /// What a stream said.
@@ -47,7 +53,7 @@ async fn next(stream: &mut ServerEvents) -> Result<Heard, Broken> {
 }
 
 /// The next event, which must be this one; the position after it.
-async fn event(stream: &mut ServerEvents, ty: &str, entity: &str) -> Result<String, Broken> {
+pub(super) async fn event(stream: &mut ServerEvents, ty: &str, entity: &str) -> Result<String, Broken> {
     loop {
         match next(stream).await? {
             Heard::Position => {}

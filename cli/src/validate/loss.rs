@@ -1,6 +1,8 @@
 //! An agent is killed with work in hand, and another does it.
 
 use super::doors::ended;
+use super::figures::{Figure, Goal};
+use super::listening::{event, listen};
 use super::site::SOON;
 use super::staff::Rescuer;
 use super::{Broken, Site, Verdict, held};
@@ -31,8 +33,12 @@ pub(super) async fn killed(site: &Site) -> Verdict {
 
     let rescuer = Rescuer::start(&site.mesh, &capability, &site.fresh("rescuer")).await?;
     site.will_make(rescuer.id());
+    let suspected = "synod.agent.suspected";
+    let mut stream = listen(site, &format!("/v1/events/stream?type={suspected}&entity={victim}")).await?;
     let began = Instant::now();
     agent.start_kill()?;
+    event(&mut stream, suspected, victim.as_str()).await?;
+    let suspicion = began.elapsed();
     let task = ended(site, &id, MADE_GOOD_WITHIN).await;
     let took = began.elapsed();
     rescuer.end().await;
@@ -43,6 +49,8 @@ pub(super) async fn killed(site: &Site) -> Verdict {
     let outcomes: Vec<&str> = attempts.iter().filter_map(|attempt| attempt["outcome"].as_str()).collect();
     match (task["output"] == "rescued", outcomes.as_slice()) {
         (true, ["lost", "completed"]) => {
+            let name = "suspicion of a killed agent, told to who listens";
+            site.measured(Figure::new(name, suspicion, Goal::AtMost(100.0)));
             held(format!("done by another {} ms after the SIGKILL", took.as_millis()))
         }
         _ => Err(Broken::promise(format!("it ended as {}, its attempts {outcomes:?}", task["status"]))),

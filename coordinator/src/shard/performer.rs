@@ -327,7 +327,9 @@ impl Performing {
         loop {
             let done = self.done.clone();
             let again = out.clone();
-            let sent = self.shared.kafka.effects().map(|producer| {
+            let kafka = &self.shared.kafka;
+            let producer = if out.topic == topics::EVENTS { kafka.events() } else { kafka.effects() };
+            let sent = producer.map(|producer| {
                 producer.send(out, move |delivery| match delivery {
                     Ok(_) => {
                         metrics::counter!(names::EFFECTS_TOTAL, "kind" => kind, "outcome" => "confirmed")

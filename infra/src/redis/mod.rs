@@ -45,7 +45,7 @@ pub use server::{EmbeddedRedis, EmbeddedRedisError};
 pub use survey::Survey;
 
 pub(crate) use bell::{Ring, Word};
-pub(crate) use blocking::{BlockingReader, Read};
+pub(crate) use blocking::{BlockingReader, PIECE, Read};
 pub(crate) use link::Backoff;
 pub(crate) use listener::Heard;
 pub(crate) use once::Repeatable;

@@ -20,14 +20,14 @@ pub use waiting::Mirrored;
 
 use super::keys;
 use super::state::changes;
-use crate::redis::{BlockingReader, Call, Read, Redis, RedisError, Script};
+use crate::redis::{BlockingReader, Call, PIECE, Read, Redis, RedisError, Script};
 use redis::{Pipeline, Value};
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 use std::time::Duration;
 use synod_protocol::primitives::changes::Place;
 use synod_protocol::primitives::state::Change;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// For so long a range stays open without being renewed. Longer than a relay is ever away in good order; the age at which
 /// a file that Redis comes back from is too old to be served before the mirror was read back.
@@ -195,16 +195,16 @@ impl Outbox {
             pipeline
         };
         loop {
-            match self.reader.next(deadline, blocking).await? {
-                Some(Read::Answer(answer)) => {
-                    let owed = owed(answer)?;
-                    if let Some(last) = owed.last() {
-                        self.read = last.place;
-                        return Ok(owed);
-                    }
+            // The server waits for longer than the caller does, and the next call goes on with the same wait: an idle range
+            // is asked for every two seconds, however often its standing is looked at.
+            let reading = self.reader.next(deadline + PIECE, blocking);
+            let Ok(read) = timeout_at(deadline, reading).await else { return Ok(Vec::new()) };
+            if let Some(Read::Answer(answer)) = read? {
+                let owed = owed(answer)?;
+                if let Some(last) = owed.last() {
+                    self.read = last.place;
+                    return Ok(owed);
                 }
-                Some(Read::Opened(_)) => {}
-                None => return Ok(Vec::new()),
             }
         }
     }
