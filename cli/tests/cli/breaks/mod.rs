@@ -15,17 +15,25 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use table::{BREAKS, DISRUPTIVE};
+use table::{BREAKS, DISRUPTIVE, MEASURED};
 use wire::{Change, Kind};
 
 /// Breaks at a time: most of them wait for something.
 const AT_A_TIME: usize = 8;
 
-/// One check, what is broken for it, and what its reason has to say of that.
+/// One check, what is broken for it, and how that is seen.
 struct Break {
     check: &'static str,
     by: By,
-    says: &'static str,
+    red: Red,
+}
+
+/// What has to be red.
+enum Red {
+    /// The check and no other, for a reason that has this in it.
+    Reason(&'static str),
+    /// The figure of this name, and its value is so. Others may be red too: this machine does more than one thing.
+    Figure(&'static str, fn(f64) -> bool),
 }
 
 /// What is broken.
@@ -94,15 +102,19 @@ impl Break {
         let output = command.args(more).env("SYNOD_ENDPOINTS", &file).output().unwrap();
         let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let red: Vec<&Value> = rows.iter().filter(|row| row["result"] == "fail").collect();
-        let is_seen = match red.as_slice() {
-            [row] => row["check"] == self.check && row["why"].as_str().unwrap().contains(self.says),
-            _ => false,
+        let is_seen = match (&self.red, red.as_slice()) {
+            (Red::Reason(says), [row]) => {
+                row["check"] == self.check && row["why"].as_str().unwrap().contains(says)
+            }
+            (Red::Reason(_), _) => false,
+            (Red::Figure(name, is_so), rows) => rows
+                .iter()
+                .any(|row| row["check"] == *name && is_so(row["figure"]["value"].as_f64().unwrap())),
         };
         let is_seen = is_seen && output.status.code() == Some(1) && told.times() > 0;
         let met = told.times();
-        (!is_seen).then(|| {
-            format!("{}, whose break was met {met} times: {red:?}, {}", self.check, output.status)
-        })
+        (!is_seen)
+            .then(|| format!("{}, whose break was met {met} times: {red:?}, {}", self.check, output.status))
     }
 }
 
@@ -134,9 +146,14 @@ fn each_disruptive_check_turns_red_when_what_it_is_about_is_broken() {
 }
 
 #[test]
+fn each_figure_is_judged_by_its_goal() {
+    each_is_seen(&MEASURED, 1, &["--figures", "judged"]);
+}
+
+#[test]
 fn no_check_is_without_a_break() {
     let output = synod(&["validate", "--list"]).output().unwrap();
     let names = String::from_utf8(output.stdout).unwrap();
-    let broken: BTreeSet<&str> = BREAKS.iter().chain(&DISRUPTIVE).map(|it| it.check).collect();
-    assert_eq!(names.lines().collect::<BTreeSet<&str>>(), broken);
+    let all = BREAKS.iter().chain(&DISRUPTIVE).chain(&MEASURED);
+    assert_eq!(names.lines().collect::<BTreeSet<_>>(), all.map(|it| it.check).collect());
 }

@@ -2,17 +2,25 @@
 
 use super::http::{Lie, Route};
 use super::wire::{Change, Kind};
-use super::{Break, By};
+use super::{Break, By, Red};
 use axum::http::Method;
 use serde_json::json;
+use std::time::Duration;
 
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
 const PUT: Method = Method::PUT;
+const METRICS: Route = Route { method: GET, path: "/metrics", with: "" };
 
 /// A coordinator that is lied about.
-const fn http(check: &'static str, method: Method, path: &'static str, lie: Lie, says: &'static str) -> Break {
-    Break { check, by: By::Http(Route { method, path, with: "" }, lie), says }
+const fn http(
+    check: &'static str,
+    method: Method,
+    path: &'static str,
+    lie: Lie,
+    says: &'static str,
+) -> Break {
+    Break { check, by: By::Http(Route { method, path, with: "" }, lie), red: Red::Reason(says) }
 }
 
 /// The same, of requests that have this in them only.
@@ -24,25 +32,38 @@ const fn http_with(
     lie: Lie,
     says: &'static str,
 ) -> Break {
-    Break { check, by: By::Http(Route { method, path, with }, lie), says }
+    Break { check, by: By::Http(Route { method, path, with }, lie), red: Red::Reason(says) }
 }
 
 const fn kafka(check: &'static str, change: Change, says: &'static str) -> Break {
-    Break { check, by: By::Wire(Kind::Kafka, change), says }
+    Break { check, by: By::Wire(Kind::Kafka, change), red: Red::Reason(says) }
+}
+
+/// A figure that is as this says it is, and judged by its goal.
+const fn figure(check: &'static str, by: By, name: &'static str, is_so: fn(f64) -> bool) -> Break {
+    Break { check, by, red: Red::Figure(name, is_so) }
 }
 
 const fn redis(check: &'static str, change: Change, says: &'static str) -> Break {
-    Break { check, by: By::Wire(Kind::Redis, change), says }
+    Break { check, by: By::Wire(Kind::Redis, change), red: Red::Reason(says) }
 }
 
 use Change::{Down, Up};
 use Lie::{Answers, Hears, Says, Tells, Without};
 
-pub(super) static BREAKS: [Break; 49] = [
+pub(super) static BREAKS: [Break; 52] = [
     http("http answers", GET, "/readyz", Answers(503, r#""no shard is served""#), "503"),
-    kafka("kafka answers", Down("synod.commands.v1", "synod.commands.v0"), "there is no topic synod.commands.v1"),
+    kafka(
+        "kafka answers",
+        Down("synod.commands.v1", "synod.commands.v0"),
+        "there is no topic synod.commands.v1",
+    ),
     redis("redis answers", Down("+PONG\r\n", "-LOADING from disk\r\n"), "from disk"),
-    kafka("topics are as they should be", Down("synod.heartbeats.v1", "synod.heartbeats.v0"), "synod.heartbeats.v1"),
+    kafka(
+        "topics are as they should be",
+        Down("synod.heartbeats.v1", "synod.heartbeats.v0"),
+        "synod.heartbeats.v1",
+    ),
     http(
         "every shard has one owner and advances",
         GET,
@@ -59,7 +80,7 @@ pub(super) static BREAKS: [Break; 49] = [
         "one command through both doors is one task",
         GET,
         "/v1/tasks/*",
-        Tells(|task| task["attempts"][1] = json!({})),
+        Tells(|task| task["attempts"].as_array_mut().unwrap().push(json!({}))),
         "2 attempts",
     ),
     http("malformed json is refused", POST, "/v1/tasks", Answers(202, "{}"), "invalid_argument is promised"),
@@ -136,7 +157,13 @@ pub(super) static BREAKS: [Break; 49] = [
         Hears(|task| task["strategy"] = json!("random")),
         "asked for least_connections, it was chosen by",
     ),
-    http("who is shut out gets nothing", POST, "/v1/agents/*/breaker", Answers(200, "{}"), "it waited for null"),
+    http(
+        "who is shut out gets nothing",
+        POST,
+        "/v1/agents/*/breaker",
+        Answers(200, "{}"),
+        "it waited for null",
+    ),
     http(
         "one task of a key runs at a time",
         POST,
@@ -152,7 +179,13 @@ pub(super) static BREAKS: [Break; 49] = [
         Tells(|snapshot| snapshot["items"] = json!([])),
         "is not in it",
     ),
-    http("a stale write of state is refused", PUT, "/v1/state/*", Without("if-match"), "conflict is promised"),
+    http(
+        "a stale write of state is refused",
+        PUT,
+        "/v1/state/*",
+        Without("if-match"),
+        "conflict is promised",
+    ),
     http(
         "what loses in a conflict is kept",
         GET,
@@ -167,20 +200,20 @@ pub(super) static BREAKS: [Break; 49] = [
         Answers(200, r#"{"value": 1}"#),
         "not_found is promised",
     ),
-    http_with(
+    http(
         "a change of state is told",
         GET,
         "/v1/subscriptions/*/stream",
-        "",
         Says("\"value\":3", "\"value\":2"),
         "was told",
     ),
     kafka("a change of state is mirrored", Down("\"here\"", "\"gone\""), "gone"),
-    http(
+    http_with(
         "a lock has one holder, and fences the last",
         POST,
         "/v1/locks/*",
-        Hears(|asked| asked["owner"] = json!("first")),
+        "\"second\"",
+        Answers(200, r#"{"token": 1}"#),
         "conflict is promised",
     ),
     http(
@@ -220,7 +253,7 @@ pub(super) static BREAKS: [Break; 49] = [
         "every protocol decides as it says",
         POST,
         "/v1/negotiations/*/responses",
-        "\"keep\"",
+        "\"participant\":\"c\"",
         Hears(|said| said["response"] = json!("patch")),
         "vote: /decided of its outcome is \"patch\"",
     ),
@@ -282,7 +315,69 @@ pub(super) static BREAKS: [Break; 49] = [
         "HTTP tells",
     ),
     kafka("the ledger tells a task's life", Down("synod.task.completed", "synod.task.c0mpleted"), "shard"),
+    kafka("a dead letter is redriven, and put away", Down("\"discarded\"", "\"d1scarded\""), "still listed"),
+    http(
+        "a killed agent's work goes to another",
+        POST,
+        "/v1/tasks",
+        Hears(|task| task["retry"]["max_attempts"] = json!(1)),
+        "dead_lettered",
+    ),
+    http(
+        "a breaker opens, tries, and closes",
+        GET,
+        "/v1/agents/*",
+        Tells(|agent| agent["breakers"] = json!([{ "status": "open" }])),
+        "it is not closed",
+    ),
     kafka("the ledger replays clean", Down("synod.task.completed", "synod.task.c0mpleted"), "shard"),
 ];
 
-pub(super) static DISRUPTIVE: [Break; 0] = [];
+/// Those of what kills a coordinator or wipes Redis.
+pub(super) static DISRUPTIVE: [Break; 2] = [
+    http_with(
+        "a killed coordinator's shards go on",
+        POST,
+        "/v1/tasks",
+        "-taken-over-",
+        Answers(202, "{}"),
+        "there is no task",
+    ),
+    http(
+        "Redis is wiped, and all is there again",
+        GET,
+        "/v1/state/*",
+        Tells(|entry| entry["value"] = json!("older")),
+        "older",
+    ),
+];
+
+/// Every answer of Kafka and of Redis is late by this.
+const KAFKA_LATE: Duration = Duration::from_millis(500);
+const REDIS_LATE: Duration = Duration::from_millis(3);
+/// As many messages as are measured, in as many round trips as they take at least: 4,096 are under way at a time.
+const MESSAGES: f64 = 20_000.0;
+const ROUND_TRIPS: f64 = MESSAGES / 4_096.0;
+
+/// Those of what is measured.
+pub(super) static MEASURED: [Break; 3] = [
+    figure(
+        "figures of the bus",
+        By::Wire(Kind::Kafka, Change::Late(KAFKA_LATE)),
+        "messages through the bus",
+        |per_s| per_s <= MESSAGES / (ROUND_TRIPS * KAFKA_LATE.as_secs_f64()),
+    ),
+    figure(
+        "figures of Redis",
+        By::Wire(Kind::Redis, Change::Late(REDIS_LATE)),
+        "an operation of Redis, p50",
+        |ms| ms >= REDIS_LATE.as_secs_f64() * 1e3,
+    ),
+    figure(
+        "figures of a coordinator",
+        // It has 9 before the first digit of the bytes that it uses.
+        By::Http(METRICS, Says("process_resident_memory_bytes ", "process_resident_memory_bytes 9")),
+        "a coordinator with 100 agents, 100 tasks/s: memory",
+        |mb| mb >= 900.0,
+    ),
+];
