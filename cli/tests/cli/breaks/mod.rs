@@ -147,7 +147,7 @@ fn each_disruptive_check_turns_red_when_what_it_is_about_is_broken() {
 
 #[test]
 fn each_figure_is_judged_by_its_goal() {
-    each_is_seen(&MEASURED, 1, &["--figures", "judged"]);
+    each_is_seen(&MEASURED, MEASURED.len(), &["--figures", "judged"]);
 }
 
 #[test]
