@@ -1,7 +1,9 @@
 //! The breaks, in the order of `synod validate --list`.
 
-use super::http::{Lie, Route};
-use super::wire::{Change, Kind};
+use super::http::Lie::{self, Answers, Hears, Says, Tells, Without};
+use super::http::Route;
+use super::wire::Change::{self, Down, Late, Up};
+use super::wire::Kind;
 use super::{Break, By, Red};
 use axum::http::Method;
 use serde_json::json;
@@ -35,21 +37,19 @@ const fn http_with(
     Break { check, by: By::Http(Route { method, path, with }, lie), red: Red::Reason(says) }
 }
 
+/// A Kafka or a Redis that is changed.
 const fn kafka(check: &'static str, change: Change, says: &'static str) -> Break {
     Break { check, by: By::Wire(Kind::Kafka, change), red: Red::Reason(says) }
-}
-
-/// A figure that is as this says it is, and judged by its goal.
-const fn figure(check: &'static str, by: By, name: &'static str, is_so: fn(f64) -> bool) -> Break {
-    Break { check, by, red: Red::Figure(name, is_so) }
 }
 
 const fn redis(check: &'static str, change: Change, says: &'static str) -> Break {
     Break { check, by: By::Wire(Kind::Redis, change), red: Red::Reason(says) }
 }
 
-use Change::{Down, Up};
-use Lie::{Answers, Hears, Says, Tells, Without};
+/// A figure that is as this says it is, and judged by its goal.
+const fn figure(check: &'static str, by: By, name: &'static str, is_so: fn(f64) -> bool) -> Break {
+    Break { check, by, red: Red::Figure(name, is_so) }
+}
 
 pub(super) static BREAKS: [Break; 53] = [
     http("http answers", GET, "/readyz", Answers(503, r#""no shard is served""#), "503"),
@@ -379,16 +379,13 @@ const ROUND_TRIPS: f64 = MESSAGES / 4_096.0;
 pub(super) static MEASURED: [Break; 3] = [
     figure(
         "figures of the bus",
-        By::Wire(Kind::Kafka, Change::Late(KAFKA_LATE)),
+        By::Wire(Kind::Kafka, Late(KAFKA_LATE)),
         "messages through the bus",
         |per_s| per_s <= MESSAGES / (ROUND_TRIPS * KAFKA_LATE.as_secs_f64()),
     ),
-    figure(
-        "figures of Redis",
-        By::Wire(Kind::Redis, Change::Late(REDIS_LATE)),
-        "an operation of Redis, p50",
-        |ms| ms >= REDIS_LATE.as_secs_f64() * 1e3,
-    ),
+    figure("figures of Redis", By::Wire(Kind::Redis, Late(REDIS_LATE)), "an operation of Redis, p50", |ms| {
+        ms >= REDIS_LATE.as_secs_f64() * 1e3
+    }),
     figure(
         "figures of a coordinator",
         // It has 9 before the first digit of the bytes that it uses.
