@@ -51,7 +51,7 @@ const fn figure(check: &'static str, by: By, name: &'static str, is_so: fn(f64) 
     Break { check, by, red: Red::Figure(name, is_so) }
 }
 
-pub(super) static BREAKS: [Break; 53] = [
+pub(super) static BREAKS: [Break; 57] = [
     http("http answers", GET, "/readyz", Answers(503, r#""no shard is served""#), "503"),
     kafka(
         "kafka answers",
@@ -92,6 +92,11 @@ pub(super) static BREAKS: [Break; 53] = [
         Answers(202, "{}"),
         "invalid_argument is promised",
     ),
+    kafka(
+        "an unknown type is refused",
+        Down("\"invalid_argument\"", "\"invalid_argum3nt\""),
+        "invalid_argum3nt",
+    ),
     http(
         "an unknown field is refused",
         POST,
@@ -100,6 +105,7 @@ pub(super) static BREAKS: [Break; 53] = [
         "invalid_argument is promised",
     ),
     http("an unknown task is not found", GET, "/v1/tasks/*", Answers(200, "{}"), "not_found is promised"),
+    kafka("an unknown task is not found", Down("\"not_found\"", "\"not_f0und\""), "not_f0und"),
     http(
         "an id with another body is refused",
         POST,
@@ -115,6 +121,7 @@ pub(super) static BREAKS: [Break; 53] = [
         Answers(200, "{}"),
         "fenced is promised",
     ),
+    kafka("a wrong token is fenced", Down("\"fenced\"", "\"f3nced\""), "f3nced"),
     http(
         "a forbidden reply target is refused",
         POST,
@@ -344,6 +351,17 @@ pub(super) static BREAKS: [Break; 53] = [
         GET,
         "/v1/agents/*",
         Tells(|agent| agent["breakers"] = json!([{ "status": "open" }])),
+        "open before anything has failed",
+    ),
+    http(
+        "a breaker opens, tries, and closes",
+        GET,
+        "/v1/agents/*",
+        Tells(|agent| {
+            if !agent["breakers"].to_string().contains("\"open\"") {
+                agent["breakers"] = json!([{ "status": "half_open" }]);
+            }
+        }),
         "it is not closed",
     ),
     kafka("the ledger replays clean", Down("\"attempt\":1", "\"attempt\":2"), "attempt"),
