@@ -39,6 +39,9 @@ async fn through(site: &Site, capability: &str, agent: &Moody) -> Verdict {
             )));
         }
     }
+    if failures == 0 {
+        return Err(Broken::promise("it is open before anything has failed"));
+    }
     agent.mend();
     let opened = Instant::now();
     // The next one waits until it is tried again.

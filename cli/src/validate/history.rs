@@ -38,14 +38,17 @@ pub(super) async fn life(site: &Site) -> Verdict {
     }
     let events = || life.moments().iter().flat_map(|moment| &moment.events);
     let first = events().next().and_then(|event| event["type"].as_str());
+    let last = events().last().and_then(|event| event["type"].as_str());
     let status =
         life.standing().filter(|standing| standing.is_final).map(|standing| standing.status.as_str());
     let void = life.moments().iter().find_map(|moment| moment.void.as_deref());
-    match (first, status, void) {
-        (Some("synod.task.submitted"), Some("completed"), None) => {
+    match (first, last, status, void) {
+        (Some("synod.task.submitted"), Some("synod.task.completed"), Some("completed"), None) => {
             held(format!("{} events in {} records of shard {shard}", events().count(), life.moments().len()))
         }
-        other => Err(Broken::promise(format!("its first event, its end and its void records are {other:?}"))),
+        other => Err(Broken::promise(format!(
+            "its first and last event, its end and its void records are {other:?}"
+        ))),
     }
 }
 

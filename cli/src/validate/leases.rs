@@ -37,12 +37,13 @@ pub(super) async fn one_holder(site: &Site) -> Verdict {
     given_back?;
     refused_as(release("first", first).await, Code::Fenced)?;
     let second = second?;
-    release("second", second).await?;
+    let given_back = release("second", second).await;
     if second <= first {
         return Err(Broken::promise(format!(
             "the second holder's token {second} is not above the first's {first}"
         )));
     }
+    given_back?;
     held("handed over to the one who waited, whose token is greater; the first was fenced")
 }
 

@@ -5,7 +5,8 @@
 //!   └─ everything made in the mesh is named after this run and taken out again at the end
 //! ```
 //!
-//! A check asks the way any client would: through HTTP, Kafka, Redis and the SDK, never by looking inside.
+//! A check asks the way any client would: through HTTP, Kafka, Redis and the SDK, never by looking inside. Each has a break of
+//! the mesh in `tests/cli/breaks` that turns it red.
 //! What stays behind is what no mesh forgets at once: ended tasks in its history, and the topic
 //! `synod.reply.validate`, which all runs share.
 

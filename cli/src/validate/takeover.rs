@@ -29,8 +29,8 @@ pub(super) async fn killed(site: &Site) -> Verdict {
     let shards = status["shards"].as_array().map_or(0, Vec::len);
     let id = site.fresh("coordinator");
     let mut command = this_program(&site.ground.dialling)?;
-    match site.ground.is_own() {
-        // An embedded Kafka is spoken to otherwise.
+    match site.kafka().embedded {
+        // It is spoken to otherwise, whoever's it is.
         true => command.arg("demo-coordinator"),
         false => command.args(["coordinator", "--http-listen", "127.0.0.1:0"]).env_remove("SYNOD_HTTP_URL"),
     };

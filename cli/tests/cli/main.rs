@@ -5,6 +5,7 @@
 
 mod bench;
 mod binary;
+mod breaks;
 mod demo;
 mod dlq;
 mod doctor;
