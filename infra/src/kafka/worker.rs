@@ -73,6 +73,13 @@ pub enum HandlerError {
     },
 }
 
+impl HandlerError {
+    /// To be handed back, and to come again after at least so long.
+    pub fn later(after: Duration, why: impl Into<String>) -> HandlerError {
+        HandlerError::Later { after, why: why.into() }
+    }
+}
+
 /// Decodes and starts the handler; `Err` says why it does not decode.
 pub(super) type Handle =
     dyn Fn(&RawRecord, u32) -> Result<BoxFuture<'static, Result<(), HandlerError>>, String> + Send + Sync;

@@ -42,7 +42,7 @@ async fn member(
         let later = later(n, times);
         async move {
             match later {
-                true => Err(HandlerError::Later { after: LATER, why: format!("{n} is not ready") }),
+                true => Err(HandlerError::later(LATER, format!("{n} is not ready"))),
                 false => Ok(()),
             }
         }
