@@ -48,7 +48,8 @@ async fn what_is_handed_back_comes_again_though_every_coordinator_is_killed() {
         std::future::ready(if is_new { Err(full) } else { Ok(()) })
     };
     let options = GroupOptions { replication: 1, ..GroupOptions::default() };
-    let depot = GroupConsumer::start(&config, "depot", &[&topic], producer, &maker, options, handler);
+    let topics = [topic.as_str()];
+    let depot = GroupConsumer::start(&config, "depot", &topics, producer, &maker, options, handler);
     let depot = depot.await.unwrap();
     let post = async |numbers: std::ops::Range<u32>| {
         for n in numbers {

@@ -121,7 +121,7 @@ impl Relay {
         let retry = Retry::of(record.header_pairs()).map_err(|error| HandlerError::Poison(error.message))?;
         let out = if retry.is_used_up() {
             let letters = dead_letters(&retry.to, self.replication);
-            let made = self.maker.ensure(&[letters.clone()], ASK).await;
+            let made = self.maker.ensure(std::slice::from_ref(&letters), ASK).await;
             made.map_err(|error| HandlerError::Retry(error.to_string()))?;
             let why = retry.reason.as_deref().unwrap_or("no reason was given");
             let why = format!("it has come again {} times, which is the limit: {why}", retry.limit);
