@@ -138,7 +138,8 @@ impl Mesh {
 
     /// Takes part in a group that shares the events of this type, from the oldest one kept: each is handed to
     /// one member, in order per key, until its handler answers `Ok`; what fails too often, or for good, goes
-    /// to `dlq.<topic>`.
+    /// to `dlq.<topic>`. What the handler cannot do before some time has passed it hands back
+    /// ([`HandlerError::later`]): it comes again for this group, and what is behind it goes on meanwhile.
     ///
     /// # Errors
     /// See [`EventError`].

@@ -27,6 +27,8 @@ pub(crate) const FAILOVER: &str = "failover";
 pub(crate) const PERFORMANCE: &str = "performance";
 /// Agents that are long gone are forgotten.
 pub(crate) const CLEANUP: &str = "cleanup";
+/// Records that were handed back come again.
+pub(crate) const RETRIES: &str = "retries";
 
 /// Bytes of a result in words.
 const WORDS: usize = 256;

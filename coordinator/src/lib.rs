@@ -36,6 +36,7 @@ mod presence;
 mod progress;
 mod publish;
 pub mod reference;
+mod retries;
 mod shard;
 mod snapshots;
 mod statistics;
@@ -341,6 +342,7 @@ async fn join(
     work.spawn(cleanup::watch(shared.clone(), stop.clone()));
     work.spawn(mirror::run(shared.clone(), stop.clone()));
     work.spawn(webhooks::run(shared.clone(), stop.clone()));
+    work.spawn(retries::run(shared.clone(), stop.clone()));
     for inbox in inboxes {
         work.spawn(shard::live(shared.clone(), inbox));
     }

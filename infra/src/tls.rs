@@ -5,7 +5,7 @@
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore};
 use std::error::Error;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -185,8 +185,8 @@ fn distrust(error: &CertificateError) -> &'static str {
     }
 }
 
-/// The same out of a driver's error, in whatever it is wrapped.
-pub(crate) fn distrust_in(error: &(dyn Error + 'static)) -> Option<&'static str> {
+/// What either side refused, out of a driver's error, in whatever it is wrapped.
+pub(crate) fn distrust_in(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
         return distrust_in(&**shared);
     }
@@ -194,10 +194,15 @@ pub(crate) fn distrust_in(error: &(dyn Error + 'static)) -> Option<&'static str>
         return distrust_in(inner);
     }
     match error.downcast_ref::<rustls::Error>() {
-        Some(rustls::Error::InvalidCertificate(error)) => Some(distrust(error)),
-        Some(rustls::Error::AlertReceived(_)) => {
-            Some("is not the matter: ours was not accepted, or is missing")
+        Some(rustls::Error::InvalidCertificate(error)) => {
+            Some(format!("its certificate {}", distrust(error)))
         }
+        Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)) => Some(
+            "it asks for a certificate of ours and was shown none: name its files as cert and key".to_owned(),
+        ),
+        Some(rustls::Error::AlertReceived(alert)) => Some(format!(
+            "it did not accept our side of TLS ({alert:?}): give a cert and key of an authority that it knows"
+        )),
         _ => distrust_in(error.source()?),
     }
 }

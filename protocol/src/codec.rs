@@ -4,8 +4,11 @@
 //! configuration (little endian, fixed-width integers, `u64` lengths), which maintained readers share,
 //! and held in place by the golden bytes below. Its `serde` adapter is used, so one derive serves both.
 
+mod objects;
+
 use crate::error::Error;
 use crate::limits::{self, Limits};
+use objects::Objects;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The encoding of a payload, as in the `content-type` header.
@@ -98,7 +101,8 @@ pub fn decode<T: DeserializeOwned>(
 fn decode_json<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, Error> {
     limits::check_nesting(bytes, limits.nesting)?;
     // The common case costs one plain pass; only a refusal pays for finding its place.
-    match serde_json::from_slice(bytes) {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    match T::deserialize(Objects(&mut reader)).and_then(|value| reader.end().map(|()| value)) {
         Ok(value) => Ok(value),
         Err(error) => Err(explain_json::<T>(bytes, &error)),
     }
@@ -110,7 +114,7 @@ fn decode_json<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, 
 /// `invalid_argument`, with the offending place.
 pub fn read_at<T: DeserializeOwned>(text: &str, under: &str) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut reader).map_err(|placed| {
+    serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|placed| {
         let place = format!("{under}{}", pointer(placed.path()));
         Error::invalid(strip_position(&placed.inner().to_string())).with_field(place)
     })
@@ -126,7 +130,7 @@ fn explain_json<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) ->
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let refused = Error::invalid(sentence);
-    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+    match serde_path_to_error::deserialize::<_, T>(Objects(&mut reader)) {
         Ok(_) => refused,
         Err(placed) => match pointer(placed.path()) {
             whole if whole.is_empty() => refused,
@@ -227,6 +231,47 @@ mod tests {
         bytes.push(0);
         assert!(decode::<Sample>(ContentType::Bincode, &bytes, &Limits::default()).is_err());
         assert!(decode::<u8>(ContentType::Json, b"1 2", &Limits::default()).is_err());
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Choice {
+        Plain,
+        Named { sample: Sample },
+        One(Sample),
+        Pair(u8, u8),
+    }
+
+    #[test]
+    fn an_array_is_no_object_at_any_depth() {
+        #[derive(Debug, Serialize, Deserialize)]
+        struct Outer {
+            one: Option<Sample>,
+            many: Vec<Choice>,
+            by_name: std::collections::BTreeMap<String, Sample>,
+            pair: (u8, u8),
+        }
+        let check = |text: &str, field: Option<&str>| {
+            let read = decode::<Outer>(ContentType::Json, text.as_bytes(), &Limits::default());
+            let error = read.expect_err(text);
+            assert_eq!(error.field.as_deref(), field, "{text}: {error}");
+            assert_eq!(error.message, "invalid type: sequence, expected a JSON object", "{text}");
+        };
+        const GOOD: &str = r#"{"name":"a","count":1,"ratio":null,"raw":[1]}"#;
+        const BAD: &str = r#"["a",1,null,[1]]"#;
+        check(&format!("[{GOOD},[],{{}},[1,2]]"), None);
+        check(&format!(r#"{{"one":{BAD}}}"#), Some("/one"));
+        check(&format!(r#"{{"many":[{{"one":{BAD}}}]}}"#), Some("/many/0/one"));
+        check(&format!(r#"{{"many":[{{"named":[{GOOD}]}}]}}"#), Some("/many/0/named"));
+        check(&format!(r#"{{"many":[{{"named":{{"sample":{BAD}}}}}]}}"#), Some("/many/0/named/sample"));
+        check(&format!(r#"{{"by_name":{{"k":{BAD}}}}}"#), Some("/by_name/k"));
+        // What is an array is read as ever.
+        let good = format!(
+            r#"{{"one":{GOOD},"many":["plain",{{"pair":[1,2]}},{{"one":{GOOD}}}],"by_name":{{"k":{GOOD}}},"pair":[1,2]}}"#
+        );
+        let read: Outer = decode(ContentType::Json, good.as_bytes(), &Limits::default()).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), good);
+        assert!(read_at::<Sample>(BAD, "/rules").unwrap_err().message.contains("expected a JSON object"));
     }
 
     proptest! {

@@ -53,7 +53,7 @@ impl FromStr for EventTypes {
     fn from_str(text: &str) -> Result<EventTypes, Error> {
         let refused = |why: String| {
             let wanted = "give one type, such as synod.approval.required, or how types begin and *, such as synod.approval.*";
-            Err(Error::invalid(format!("{why}; {wanted}")).with_field("/type"))
+            Err(Error::invalid(format!("{why}; {wanted}")))
         };
         if text.is_empty() || text.len() > TYPES_BYTES {
             return refused(format!(
@@ -140,7 +140,6 @@ impl FromStr for EventPosition {
     fn from_str(text: &str) -> Result<EventPosition, Error> {
         let foreign =
             || Error::invalid("this position is none that came with an event; without one it begins now");
-        let foreign = || foreign().with_field("/after");
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| foreign())?;
         let (form, rest) = bytes.split_first().ok_or_else(foreign)?;
         let (mut offsets, mut offset, mut shift) = (Vec::new(), 0u64, 0u32);

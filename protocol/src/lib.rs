@@ -26,6 +26,7 @@ pub mod json;
 pub mod limits;
 pub mod negotiation;
 pub mod primitives;
+pub mod retry;
 pub mod snapshot;
 pub mod time;
 pub mod topics;

@@ -7,10 +7,12 @@
 //! | `yaml` | `synod workflow check` |
 //! | `rust` | compiled: `agent-sdk/tests/documents.rs` |
 //! | `text` | nothing: it is for people |
+//! | a row `topic`, what, `filter` | the filter, asked of every record that such a topic holds (`filters.rs`) |
 //!
 //! A block that cannot be run has the comment `<!-- not run: why -->` in the line before it.
 
 mod blocks;
+mod filters;
 mod shell;
 mod values;
 

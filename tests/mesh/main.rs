@@ -26,6 +26,7 @@ mod negotiations;
 mod outages;
 mod placement;
 mod queues;
+mod retries;
 mod sdk_changes;
 mod sharing;
 mod snapshots;

@@ -27,12 +27,37 @@ async fn an_unknown_authority() {
 #[tokio::test]
 async fn a_certificate_that_has_expired() {
     let site = Site::new().await;
-    let mut tried = 0;
+    let (_redis, port) = another_redis(&site, "expired", "no").await;
+    let url = format!("rediss://synod@127.0.0.1:{port}/");
+    let said = ["Redis refused the connection", "its certificate has expired"];
+    site.refused(&["coordinator"], &[("SYNOD_REDIS_URL", &url)], &said).await;
+}
+
+#[tokio::test]
+async fn no_certificate_where_one_is_asked_for() {
+    let site = Site::new().await;
+    let (_redis, port) = another_redis(&site, "server", "yes").await;
+    let url = format!("rediss://synod@127.0.0.1:{port}/");
+    let said = [
+        "Redis refused the connection",
+        "it asks for a certificate of ours and was shown none",
+        "redis_cert",
+    ];
+    site.refused(&["coordinator"], &[("SYNOD_REDIS_URL", &url)], &said).await;
+}
+
+/// A Redis that shows this certificate, and asks for one of ours or not, with its port.
+async fn another_redis(site: &Site, certificate: &str, asks: &str) -> (Process, u16) {
     // The port that was just free may be taken by somebody else.
-    let (_redis, port) = loop {
+    for _ in 0..5 {
         let port =
             std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
-        let mut redis = expired_redis(&site, port);
+        let mut command = Command::new("redis-server");
+        command.args(["--port", "0", "--save", "", "--tls-port", &port.to_string()]);
+        command.args(["--tls-auth-clients", asks, "--tls-ca-cert-file", &site.file("ca.crt")]);
+        command.args(["--tls-cert-file", &site.file(&format!("{certificate}.crt"))]);
+        command.args(["--tls-key-file", &site.file(&format!("{certificate}.key"))]);
+        let mut redis = Process::start(command, &[]);
         let up = eventually("it listens, or has ended", Duration::from_secs(10), || {
             let up = std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
             std::future::ready(match redis.ended() {
@@ -41,22 +66,10 @@ async fn a_certificate_that_has_expired() {
             })
         });
         if up.await {
-            break (redis, port);
+            return (redis, port);
         }
-        tried += 1;
-        assert!(tried < 5, "{}", redis.last_words());
-    };
-    let url = format!("rediss://synod@127.0.0.1:{port}/");
-    let said = ["Redis refused the connection", "its certificate has expired"];
-    site.refused(&["coordinator"], &[("SYNOD_REDIS_URL", &url)], &said).await;
-}
-
-fn expired_redis(site: &Site, port: u16) -> Process {
-    let mut command = Command::new("redis-server");
-    command.args(["--port", "0", "--save", "", "--tls-port", &port.to_string(), "--tls-auth-clients", "no"]);
-    command.args(["--tls-cert-file", &site.file("expired.crt"), "--tls-key-file", &site.file("expired.key")]);
-    command.args(["--tls-ca-cert-file", &site.file("ca.crt")]);
-    Process::start(command, &[])
+    }
+    panic!("no Redis began on any of five ports")
 }
 
 #[tokio::test]

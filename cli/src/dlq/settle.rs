@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::time::Instant;
 use synod_infra::kafka::{KafkaConfig, Outgoing, RawRecord, Readers};
-use synod_protocol::{Code, Error, Timestamp, topics};
+use synod_protocol::{Code, Error, Timestamp, retry, topics};
 
 /// What our headers on a record that was redriven begin with.
 const REDRIVEN: &str = "__dlq.redriven.";
@@ -125,7 +125,10 @@ fn redriven(of: &str, letter: &RawRecord, payload: Option<Vec<u8>>, now: Timesta
     }
     let mut was = None;
     for (name, value) in &letter.headers {
-        if name.starts_with(SAID) || name.starts_with("__dlq.") {
+        // How often it came again is counted anew; for whom it did stays, and where it is to come again needs it all.
+        let of_retries =
+            name.starts_with(retry::HEADERS) && name != retry::GROUP && !of.starts_with(retry::PREFIX);
+        if name.starts_with(SAID) || name.starts_with("__dlq.") || of_retries {
             continue;
         }
         let mut value = value.clone();
@@ -217,6 +220,19 @@ mod tests {
         assert_eq!((out.topic.as_str(), out.partition, out.payload.as_ref()), ("orders", Some(5), None));
         assert_eq!(headers(&out)[0], ("ce_time", "2026-11-01T00:00:00Z"));
         assert_eq!(headers(&out).len(), 4);
+    }
+
+    #[test]
+    fn what_came_again_too_often_begins_anew_for_the_group_that_gave_it_up() {
+        let said = [("ce_id", "c"), (retry::TO, "orders"), (retry::RETURN, "11"), (retry::GROUP, "billing")];
+        let check = |of: &str, kept: &[(&str, &str)]| {
+            let record = letter(of, None, said.map(|(name, value)| header(name, value)).to_vec());
+            let out = redriven(of, &record, None, Timestamp::from_millis(0));
+            assert_eq!(headers(&out)[..kept.len()], *kept, "{of}");
+            assert_eq!(headers(&out).len(), kept.len() + 3, "{of}");
+        };
+        check("orders", &[("ce_id", "c"), (retry::GROUP, "billing")]);
+        check("synod.retry.1s", &said);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What is wrong is found, named and mended in words: on services of its own, which are really set wrong.
 
 use crate::binary::synod;
-use crate::running::{Up, until};
+use crate::running::{Running, Up, until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use synod_infra::kafka::{KafkaConfig, TopicMaker, TopicSpec, mesh_topics};
 use synod_infra::redis::EmbeddedRedis;
@@ -17,12 +17,19 @@ const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Its findings by area and check, each with `state: says; do`; it must have ended so, and in time.
 fn found(status: i32, command: &mut Command) -> BTreeMap<String, String> {
+    let (ended, found) = looked(command);
+    assert_eq!(ended, Some(status), "{found:#?}");
+    found
+}
+
+/// How it ended, which must be in time, and its findings.
+fn looked(command: &mut Command) -> (Option<i32>, BTreeMap<String, String>) {
     let began = Instant::now();
     let output = command.args(["--output", "json"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(status), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(began.elapsed() < ENDS_WITHIN, "{:?}", began.elapsed());
-    let value: Value = serde_json::from_str(&said).unwrap();
+    let value: Value = serde_json::from_str(&said)
+        .unwrap_or_else(|_| panic!("{said}\n{}", String::from_utf8_lossy(&output.stderr)));
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     for check in value["checks"].as_array().unwrap() {
         let text = |name: &str| check[name].as_str().unwrap_or_default();
@@ -30,7 +37,7 @@ fn found(status: i32, command: &mut Command) -> BTreeMap<String, String> {
         let of = found.entry(format!("{} {}", text("area"), text("check"))).or_default();
         of.push_str(&line);
     }
-    found
+    (output.status.code(), found)
 }
 
 #[track_caller]
@@ -119,6 +126,61 @@ async fn a_redis_that_evicts_keeps_nothing_or_takes_no_writes_is_told() {
     until("the replica has lost its master", || look()["redis role"].contains("has lost its master"));
 }
 
+/// Passes connections on to `to`, and changes what comes back from there.
+fn between(to: &str, change: fn(&mut [u8])) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    let to = to.to_owned();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(&to).unwrap());
+            let pass = |mut from: TcpStream, mut into: TcpStream, change: Option<fn(&mut [u8])>| {
+                let mut buffer = vec![0; 1 << 16];
+                while let Ok(count @ 1..) = from.read(&mut buffer) {
+                    change.inspect(|change| change(&mut buffer[..count]));
+                    if into.write_all(&buffer[..count]).is_err() {
+                        break;
+                    }
+                }
+                // Whoever is on the other side learns that it is over; that may be known there already.
+                let _ = into.shutdown(std::net::Shutdown::Write);
+            };
+            let (from_client, to_client) = (client.try_clone().unwrap(), client);
+            let (to_server, from_server) = (server.try_clone().unwrap(), server);
+            std::thread::spawn(move || pass(from_client, to_server, None));
+            std::thread::spawn(move || pass(from_server, to_client, Some(change)));
+        }
+    });
+    at
+}
+
+/// Puts `then` where `after` ends.
+fn put(bytes: &mut [u8], after: &[u8], then: &[u8]) {
+    if let Some(found) = bytes.windows(after.len()).position(|window| window == after) {
+        let at = found + after.len();
+        bytes[at..at + then.len()].copy_from_slice(then);
+    }
+}
+
+#[test]
+fn a_clock_that_is_off_is_named_on_either_side() {
+    let up = Up::start();
+    let endpoints: Value = serde_json::from_slice(&std::fs::read(&up.file).unwrap()).unwrap();
+    let at = |name: &str| {
+        let url = endpoints[name].as_str().unwrap();
+        let at = url.split_once("://").map_or(url, |(_, at)| at);
+        at.trim_end_matches('/').to_owned()
+    };
+    // `TIME` answers two texts, of which the first is the seconds.
+    let redis = between(&at("redis"), |bytes| put(bytes, b"*2\r\n$10\r\n", b"1000000000"));
+    let http = between(&at("http"), |bytes| put(bytes, b"\"time\":\"", b"2999"));
+    let found = found(1, &mut doctor(&nobody(), &redis, &http));
+    let mend = "run NTP (chrony, systemd-timesyncd) on both machines";
+    says(&found, "redis clock", "wrong", &["behind this machine's", "deadlines", mend]);
+    says(&found, "coordinators clock", "wrong", &["ahead of this machine's", "deadlines", mend]);
+    says(&found, "redis eviction", "ok", &[]);
+}
+
 /// Kafka and Redis of this test's own; ended with it.
 struct Services {
     folder: tempfile::TempDir,
@@ -197,4 +259,47 @@ fn on_real_services_a_topic_that_is_set_wrong_is_named_with_its_mend() {
     says(&set, "kafka synod.ledger.v1", "wrong", &ledger);
     says(&set, "kafka synod.events.v1", "warning", &["retention.ms is 1000"]);
     says(&set, "kafka topics", "ok", &["5 of 7"]);
+}
+
+#[test]
+fn services_that_are_taken_away_are_named_by_doctor_and_coordinator() {
+    let services = Services::start();
+    let http = nobody();
+    let mut coordinator = services.synod(&["coordinator"], &http);
+    let _coordinator = Running::start(coordinator.stdout(Stdio::null()).stderr(Stdio::null()));
+    let look = || looked(&mut services.synod(&["doctor", "--limit", "6"], &http));
+    let well = || until("all is well", || look().0 == Some(0));
+    let becomes = |check: &str, words: &[&str]| {
+        let mut last = BTreeMap::new();
+        until(&format!("{check} says {words:?}"), || {
+            let (ended, found) = look();
+            let line = found.get(check).is_some_and(|line| {
+                ended == Some(1) && line.starts_with("wrong") && words.iter().all(|word| line.contains(word))
+            });
+            last = found;
+            line
+        });
+        last
+    };
+    well();
+
+    services.act(&["stop", "kafka"]);
+    let seen = becomes("coordinators ready", &["Kafka", "mend what it names; it goes on by itself then"]);
+    says(&seen, "kafka brokers", "wrong", &["no broker answers at", &services.kafka, "start it"]);
+    says(&seen, "redis server", "ok", &[]);
+    services.act(&["start", "kafka"]);
+    well();
+
+    services.act(&["stop", "redis"]);
+    let seen = becomes("coordinators ready", &["Redis", "mend what it names; it goes on by itself then"]);
+    says(&seen, "redis server", "wrong", &["not to be used at", "refused", "start it"]);
+    says(&seen, "kafka brokers", "ok", &[]);
+    services.act(&["start", "redis"]);
+    well();
+
+    // Who has been set wrong while all runs is found as well.
+    let port = services.redis.trim_end_matches('/').rsplit_once(':').unwrap().1.parse().unwrap();
+    assert_eq!(redis(port, "CONFIG SET maxmemory-policy volatile-lru"), "+OK");
+    let seen = found(1, &mut services.synod(&["doctor"], &http));
+    says(&seen, "redis eviction", "wrong", &["volatile-lru", "CONFIG SET maxmemory-policy noeviction"]);
 }

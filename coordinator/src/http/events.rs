@@ -1,6 +1,6 @@
 //! `GET /v1/events`: history, read from the events topic.
 
-use super::answer::{self, Problem, Refusal};
+use super::answer::{self, Page, Problem, Refusal};
 use super::request::{Caller, Params, page_limit};
 use crate::Shared;
 use axum::extract::State;
@@ -38,7 +38,7 @@ pub(crate) struct EventParams {
 
 /// Events still kept by the events topic, in order within each shard, shard by shard.
 #[utoipa::path(get, path = "/v1/events", params(EventParams), responses(
-    (status = 200, description = "`{\"items\": [event], \"next_cursor\"}`", body = serde_json::Value),
+    (status = 200, description = "A page of events", body = Page<ToldEvent>),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "Not now", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_events(

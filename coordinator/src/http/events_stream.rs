@@ -85,7 +85,7 @@ async fn begin(
         (None, Some(last)) => shared.event_feed.before_newest(last).await,
         (None | Some("now"), _) => shared.event_feed.newest().await,
         (Some("oldest"), _) => shared.event_feed.oldest().await,
-        (Some(text), _) => text.parse(),
+        (Some(text), _) => text.parse().map_err(|error: Error| error.with_field("/after")),
     }
 }
 

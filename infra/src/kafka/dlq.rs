@@ -49,6 +49,11 @@ pub(super) fn without_value(mut letter: Outgoing) -> Outgoing {
     letter
 }
 
+/// Whether this header says where a record stood.
+pub(super) fn is_place(name: &str) -> bool {
+    matches!(name.strip_prefix(PREFIX), Some("partition" | "offset"))
+}
+
 fn shortened(message: &str) -> String {
     message
         .chars()

@@ -7,10 +7,11 @@ use super::context::Context;
 use super::maker::{TopicError, TopicMaker};
 use super::producer::Producer;
 use super::record::RawRecord;
+use super::retry::is_for_another;
 use super::split::{Served, SplitQueue};
 use super::stats::ClientStats;
 use super::topics::dead_letters;
-use super::worker::{Counts, HandlerError, Job, Received, work};
+use super::worker::{Counts, Handle, HandlerError, Job, Received, work};
 use futures::FutureExt;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -22,8 +23,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
-use synod_protocol::{Limits, codec};
-use tokio::runtime::Handle;
+use synod_protocol::{Limits, codec, retry};
+use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -57,8 +58,12 @@ pub struct GroupOptions {
     pub session: Duration,
     /// Limits on payloads.
     pub limits: Limits,
-    /// Replicas of dead letter topics that have to be made; 0 for the brokers' default.
+    /// Replicas of dead letter topics, and of those for retries, that have to be made; 0 for the brokers' default.
     pub replication: u32,
+    /// How often a record may come again after [`HandlerError::Later`] before it becomes a dead letter, 1 to 1,000. 10.
+    pub returns: u32,
+    /// So old a record must be, by its own time, before it is handled: the partition waits for it. Not at all.
+    pub hold: Duration,
 }
 
 impl Default for GroupOptions {
@@ -74,6 +79,8 @@ impl Default for GroupOptions {
             session: Duration::from_secs(10),
             limits: Limits::default(),
             replication: 0,
+            returns: retry::DEFAULT_LIMIT,
+            hold: Duration::ZERO,
         }
     }
 }
@@ -87,6 +94,8 @@ pub struct GroupCounts {
     pub retried: u64,
     /// Records that became dead letters.
     pub dead_lettered: u64,
+    /// Records handed back, to come again later.
+    pub handed_back: u64,
 }
 
 /// Why a group could not be joined or left.
@@ -115,7 +124,7 @@ pub struct GroupConsumer {
 impl GroupConsumer {
     /// Joins the group. Each record is decoded as its envelope says and handed to `handler`; in one partition, one
     /// after the other. What does not decode, and what the handler refuses for good or too often, goes to
-    /// `dlq.<topic>` through `producer`, and the partition goes on.
+    /// `dlq.<topic>` through `producer`, and the partition goes on. What comes again for another group is passed over.
     ///
     /// # Errors
     /// Settings that cannot be; dead letter topics that cannot be made.
@@ -133,6 +142,27 @@ impl GroupConsumer {
         H: Fn(Received<T>) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), HandlerError>> + Send + 'static,
     {
+        let limits = options.limits;
+        let ours = group.to_owned();
+        let handle = move |record: &RawRecord, delivery| {
+            if is_for_another(record, &ours) {
+                return Ok(std::future::ready(Ok(())).boxed());
+            }
+            Ok(handler(read(record, delivery, &limits)?).boxed())
+        };
+        GroupConsumer::of_raw(config, group, topics, producer, maker, options, Box::new(handle)).await
+    }
+
+    /// The same for records as they are.
+    pub(super) async fn of_raw(
+        config: &KafkaConfig,
+        group: &str,
+        topics: &[&str],
+        producer: Producer,
+        maker: &TopicMaker,
+        options: GroupOptions,
+        handle: Box<Handle>,
+    ) -> Result<GroupConsumer, GroupError> {
         let letters: Vec<_> = topics.iter().map(|topic| dead_letters(topic, options.replication)).collect();
         maker.ensure(&letters, Duration::from_secs(30)).await?;
 
@@ -141,10 +171,11 @@ impl GroupConsumer {
             GroupStart::Latest => "latest",
         };
         let native = config.member(group, options.session, reset)?;
-        let limits = options.limits;
         let job = Job {
             group: group.to_owned(),
-            handle: Box::new(move |record, delivery| Ok(handler(read(record, delivery, &limits)?).boxed())),
+            handle,
+            maker: maker.clone(),
+            made: Mutex::default(),
             permits: Semaphore::new(options.concurrency.max(1)),
             options,
             producer,
@@ -168,6 +199,7 @@ impl GroupConsumer {
             handled: counts.handled.load(Ordering::Relaxed),
             retried: counts.retried.load(Ordering::Relaxed),
             dead_lettered: counts.dead_lettered.load(Ordering::Relaxed),
+            handed_back: counts.handed_back.load(Ordering::Relaxed),
         }
     }
 
@@ -226,7 +258,7 @@ fn read<T: DeserializeOwned>(
 /// The workers, by partition, started and ended as the group shares out.
 struct Members {
     job: Arc<Job>,
-    runtime: Handle,
+    runtime: runtime::Handle,
     stopped: CancellationToken,
     consumer: OnceLock<Weak<BaseConsumer<GroupContext>>>,
     workers: Mutex<BTreeMap<(String, i32), Worker>>,
@@ -242,7 +274,7 @@ impl Members {
     fn new(job: Job) -> Members {
         Members {
             job: Arc::new(job),
-            runtime: Handle::current(),
+            runtime: runtime::Handle::current(),
             stopped: CancellationToken::new(),
             consumer: OnceLock::new(),
             workers: Mutex::default(),

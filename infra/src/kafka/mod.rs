@@ -23,6 +23,7 @@ mod reader;
 mod readers;
 mod record;
 mod refusal;
+pub mod retry;
 mod rules;
 mod security;
 mod split;

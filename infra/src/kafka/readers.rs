@@ -185,6 +185,22 @@ impl Readers {
         }
     }
 
+    /// The topics whose names begin so.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub async fn topics(&self, prefix: &'static str, wait: Duration) -> Result<BTreeSet<String>, ReadError> {
+        let lane = self.fold.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let metadata = lane.served.consumer.fetch_metadata(None, wait)?;
+            let names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
+            Ok::<_, KafkaError>(names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect())
+        });
+        let said = |message| ReadError::Kafka { topic: format!("{prefix}*"), partition: -1, message };
+        let found = asked.await.map_err(|e| said(e.to_string()))?;
+        found.map_err(|error| said(self.fold.why(prefix, &error)))
+    }
+
     /// How many partitions a topic has; `None` if there is no such topic.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The mesh's topics and the settings that its promises need.
 
 use std::collections::BTreeMap;
+use synod_protocol::retry::Tier;
 use synod_protocol::topics;
 
 /// The largest record that we send, in bytes on the wire: fits a broker's default `message.max.bytes` (1,048,588).
@@ -8,6 +9,9 @@ pub const MAX_RECORD_BYTES: usize = 1_048_576;
 
 /// `max.message.bytes` of our topics: a largest record and then some, for what others' batches add.
 pub const TOPIC_MAX_MESSAGE_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
+
+/// Partitions of a tier's topic: each is relayed one record after the other.
+const RETRY_PARTITIONS: u32 = 4;
 
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
@@ -68,6 +72,13 @@ pub(super) fn dead_letters(topic: &str, replication: u32) -> TopicSpec {
     TopicSpec::new(topics::dlq(topic), 1, replication)
         .deleting(Some(30 * DAY_MS))
         .with("max.message.bytes", 2 * MAX_RECORD_BYTES)
+}
+
+/// The topic of a tier of retries: by the brokers' time, kept a week.
+pub(super) fn retries(tier: Tier, replication: u32) -> TopicSpec {
+    TopicSpec::new(tier.topic(), RETRY_PARTITIONS, replication)
+        .deleting(Some(7 * DAY_MS))
+        .with("message.timestamp.type", "LogAppendTime")
 }
 
 #[cfg(test)]

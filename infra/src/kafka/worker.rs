@@ -3,27 +3,33 @@
 //! ```text
 //!   record -> decode --undecodable---------------------------> dead letter -> acknowledged -> store offset
 //!                \--> handler --ok----------------------------------------------------------> store offset
-//!                        `--Retry--> wait (no permit held) --> again, at most `attempts` --> dead letter
+//!                        |--Retry--> wait (no permit held) --> again, at most `attempts` --> dead letter
+//!                        `--Later--> handed back, at most `returns` times --> acknowledged -> store offset
 //! ```
 //!
 //! A worker waits for nobody else's partition: only for a permit while a handler runs.
 
 use super::dlq::{dead_letter, without_value};
 use super::group::{GroupContext, GroupOptions};
+use super::maker::TopicMaker;
 use super::producer::{Producer, SendError};
 use super::record::{Outgoing, RawRecord};
+use super::retry;
 use super::split::SplitQueue;
 use backon::BackoffBuilder;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use synod_protocol::Envelope;
+use synod_protocol::retry::{MOST as MOST_RETURNS, Tier};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// A message that reads as it should.
@@ -56,6 +62,22 @@ pub enum HandlerError {
     /// It never will: a dead letter at once.
     #[error("{0}")]
     Poison(String),
+    /// Not before some time has passed: it is handed back and comes again, on its topic and for this group alone, after
+    /// at least `after` (rounded up to 1 s, 10 s, 1 min, 10 min or 1 h); what is behind it in its partition goes on meanwhile.
+    #[error("{why}")]
+    Later {
+        /// How long it is to lie.
+        after: Duration,
+        /// Why, for people.
+        why: String,
+    },
+}
+
+impl HandlerError {
+    /// To be handed back, and to come again after at least so long.
+    pub fn later(after: Duration, why: impl Into<String>) -> HandlerError {
+        HandlerError::Later { after, why: why.into() }
+    }
 }
 
 /// Decodes and starts the handler; `Err` says why it does not decode.
@@ -68,6 +90,9 @@ pub(super) struct Job {
     pub(super) handle: Box<Handle>,
     pub(super) options: GroupOptions,
     pub(super) producer: Producer,
+    pub(super) maker: TopicMaker,
+    /// The tiers of retries whose topics are there.
+    pub(super) made: Mutex<BTreeSet<Tier>>,
     pub(super) permits: Semaphore,
     pub(super) counts: Counts,
 }
@@ -77,6 +102,28 @@ pub(super) struct Counts {
     pub(super) handled: AtomicU64,
     pub(super) retried: AtomicU64,
     pub(super) dead_lettered: AtomicU64,
+    pub(super) handed_back: AtomicU64,
+}
+
+/// The brokers' time, as far as records tell it: never before that of the newest one plus what has passed since.
+#[derive(Default)]
+struct BrokersClock {
+    newest: Option<(i64, Instant)>,
+}
+
+impl BrokersClock {
+    /// How long this record, which came just now, has to wait until it is so old.
+    fn left(&mut self, record: &RawRecord, hold: Duration) -> Duration {
+        let Some(at) = record.timestamp_ms.filter(|_| !hold.is_zero()) else { return hold };
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let here = Instant::now();
+        let since = |at: Instant| here.duration_since(at).as_millis() as i64;
+        let told = self.newest.map_or(at, |(newest, then)| at.max(newest.saturating_add(since(then))));
+        self.newest = Some((told, here));
+        // A clock of ours that is behind makes no record wait for longer than it is to lie.
+        let age = told.max(wall.as_millis() as i64).saturating_sub(at);
+        hold.saturating_sub(Duration::from_millis(age.max(0).cast_unsigned()))
+    }
 }
 
 /// The end of waiting: revoked, or stopped.
@@ -89,9 +136,16 @@ pub(super) async fn work(
     queue: SplitQueue<GroupContext>,
     revoked: CancellationToken,
 ) {
+    let mut brokers = BrokersClock::default();
     while let Some(next) = revoked.run_until_cancelled(queue.next()).await {
         match next {
             Ok(record) => {
+                let left = brokers.left(&record, job.options.hold);
+                let is_revoked =
+                    async || revoked.run_until_cancelled(tokio::time::sleep(left)).await.is_none();
+                if !left.is_zero() && is_revoked().await {
+                    break;
+                }
                 if job.see_through(&record, &revoked).await.is_err() {
                     break;
                 }
@@ -125,6 +179,12 @@ impl Job {
                     return Ok(());
                 }
                 Err(HandlerError::Poison(why)) => break why,
+                Err(HandlerError::Later { after, why }) => {
+                    match self.hand_back(record, Tier::of(after), &why, revoked).await? {
+                        Ok(()) => return Ok(()),
+                        Err(cannot) => break cannot,
+                    }
+                }
                 Err(HandlerError::Retry(why)) if delivery >= self.options.attempts.max(1) => break why,
                 Err(HandlerError::Retry(why)) => {
                     tracing::info!(
@@ -152,6 +212,65 @@ impl Job {
                 Err(HandlerError::Retry(format!("the handler took longer than {} ms", limit.as_millis())))
             }
         }
+    }
+
+    /// Until the tier's topic has it; `Err` says why it can only be a dead letter.
+    async fn hand_back(
+        &self,
+        record: &RawRecord,
+        tier: Tier,
+        why: &str,
+        revoked: &CancellationToken,
+    ) -> Result<Result<(), String>, Revoked> {
+        let (limit, before) = (self.options.returns.clamp(1, MOST_RETURNS), retry::returns(record));
+        if before >= limit {
+            return Ok(Err(format!("it has come again {before} times, and there may be {limit}: {why}")));
+        }
+        let out = retry::handed_back(record, tier, &self.group, limit, why);
+        let mut waits = self.waits();
+        loop {
+            let failed = match self.post_to(tier, &out, revoked).await? {
+                Ok(()) => break,
+                Err(SendError::TooLarge { size, limit, .. }) => {
+                    return Ok(Err(format!(
+                        "{size} bytes are too many to come again, the limit is {limit}: {why}"
+                    )));
+                }
+                Err(error) => error,
+            };
+            tracing::error!(group = self.group, topic = out.topic, error = %failed, "a record is not handed back yet");
+            pause(&mut waits, revoked).await?;
+        }
+        tracing::info!(
+            group = self.group,
+            topic = record.topic,
+            offset = record.offset,
+            tier = tier.name(),
+            why,
+            "later"
+        );
+        self.counts.handed_back.fetch_add(1, Ordering::Relaxed);
+        Ok(Ok(()))
+    }
+
+    async fn post_to(
+        &self,
+        tier: Tier,
+        out: &Outgoing,
+        revoked: &CancellationToken,
+    ) -> Result<Result<(), SendError>, Revoked> {
+        let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_made = made().contains(&tier);
+        if !is_made {
+            if let Err(error) = retry::ensure(&self.maker, tier, self.options.replication).await {
+                return Ok(Err(SendError::Refused {
+                    message: error.to_string(),
+                    out: Box::new(out.clone()),
+                }));
+            }
+            made().insert(tier);
+        }
+        self.post(out, revoked).await
     }
 
     /// Until the dead letter is acknowledged: a record is not given up for a dead letter topic that is down.

@@ -121,8 +121,9 @@ impl RedisError {
         error: &redis::RedisError,
     ) -> Option<RedisError> {
         if let Some(why) = tls::distrust_in(error) {
-            let why = why.replace("as the ca", "as redis_ca");
-            return Some(RedisError::Denied(format!("the connection to {address}: its certificate {why}")));
+            let why =
+                why.replace("as the ca", "as redis_ca").replace("cert and key", "redis_cert and redis_key");
+            return Some(RedisError::Denied(format!("the connection to {address}: {why}")));
         }
         match error.kind() {
             ErrorKind::AuthenticationFailed => Some(RedisError::Denied(format!(

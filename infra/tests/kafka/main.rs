@@ -8,10 +8,11 @@ mod grouping;
 mod making;
 mod producing;
 mod reading;
+mod retrying;
 
 mod embedded {
     use super::bed::Bed;
-    use super::{grouping, making, producing, reading};
+    use super::{grouping, making, producing, reading, retrying};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn acknowledgements_carry_consecutive_offsets() {
@@ -102,6 +103,18 @@ mod embedded {
         grouping::handlers_are_bounded_and_partitions_in_order(&Bed::embedded()).await;
     }
     #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_handed_back_comes_again_in_order_for_its_group_alone() {
+        retrying::what_is_handed_back_comes_again_in_order_for_its_group_alone(&Bed::embedded()).await;
+    }
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_comes_again_too_often_is_a_dead_letter() {
+        retrying::what_comes_again_too_often_is_a_dead_letter(&Bed::embedded()).await;
+    }
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_relay_that_ends_with_records_in_hand_loses_none() {
+        retrying::a_relay_that_ends_with_records_in_hand_loses_none(&Bed::embedded()).await;
+    }
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_missing_topic_is_found() {
         making::a_missing_topic_is_found(&Bed::embedded()).await;
     }
@@ -138,7 +151,7 @@ mod nowhere {
 
 mod real {
     use super::bed::Bed;
-    use super::{grouping, making, producing, reading};
+    use super::{grouping, making, producing, reading, retrying};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn acknowledgements_carry_consecutive_offsets() {
@@ -219,6 +232,18 @@ mod real {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_second_member_takes_over_without_loss() {
         grouping::a_second_member_takes_over_without_loss(&Bed::real()).await;
+    }
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_handed_back_comes_again_in_order_for_its_group_alone() {
+        retrying::what_is_handed_back_comes_again_in_order_for_its_group_alone(&Bed::real()).await;
+    }
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_comes_again_too_often_is_a_dead_letter() {
+        retrying::what_comes_again_too_often_is_a_dead_letter(&Bed::real()).await;
+    }
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_relay_that_ends_with_records_in_hand_loses_none() {
+        retrying::a_relay_that_ends_with_records_in_hand_loses_none(&Bed::real()).await;
     }
     #[tokio::test(flavor = "multi_thread")]
     async fn a_missing_topic_is_found() {

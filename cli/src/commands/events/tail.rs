@@ -18,7 +18,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "after")]
     last: u32,
     /// Go on after this position (`after` of an event in JSON), or with the oldest
-    #[arg(long, visible_alias = "since", value_name = "POSITION")]
+    #[arg(long, value_name = "POSITION")]
     after: Option<String>,
     /// End after so many events
     #[arg(long, value_name = "N")]
