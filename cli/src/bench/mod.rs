@@ -18,6 +18,7 @@ mod machine;
 mod plain_agent;
 mod process;
 mod publish;
+mod requests;
 mod rest;
 mod rounds;
 mod site;
@@ -27,6 +28,7 @@ mod workflows;
 
 pub use figures::{Outcome, Row, Samples, Side, Spread, Verdict};
 pub use machine::Machine;
+pub use requests::{Beside, BesideError};
 pub use site::Site;
 
 use crate::mesh::Dialling;
@@ -47,6 +49,8 @@ pub enum Scene {
     Hops,
     /// Tasks per second with eight agents at 1, 64 and 512 in flight
     Load,
+    /// A request and its reply at 1, 64 and 512 in flight, beside others where `--peers` names them
+    Requests,
     /// Negotiations: a round beside its parts, a thousand participants, a hundred at once
     Rounds,
     /// Runs of workflows: three steps in a row, a thousand side by side, ten thousand that wait; beside Restate where there is one
@@ -61,13 +65,14 @@ pub enum Scene {
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Scene; 11] = [
+    pub const ALL: [Scene; 12] = [
         Scene::Rest,
         Scene::Publish,
         Scene::Wait,
         Scene::Door,
         Scene::Hops,
         Scene::Load,
+        Scene::Requests,
         Scene::Rounds,
         Scene::Workflows,
         Scene::Timers,
@@ -174,8 +179,16 @@ pub enum BenchError {
     Ended(#[from] tokio::task::JoinError),
 }
 
-/// Measures these scenes, one after the other; `say` is told what goes on. `restate` is the ingress of a Restate to measure
-/// workflows beside.
+/// Who is there to be measured beside.
+#[derive(Clone, Debug, Default)]
+pub struct Others {
+    /// The ingress of a Restate, for workflows.
+    pub restate: Option<String>,
+    /// For requests.
+    pub requests: Beside,
+}
+
+/// Measures these scenes, one after the other; `say` is told what goes on.
 ///
 /// # Errors
 /// See [`BenchError`]; a goal that is missed is none.
@@ -183,7 +196,7 @@ pub async fn measure(
     dialling: Dialling,
     partitions: u32,
     services: Option<String>,
-    restate: Option<&str>,
+    others: &Others,
     scenes: &[Scene],
     effort: Effort,
     say: impl Fn(&str),
@@ -201,8 +214,9 @@ pub async fn measure(
             Scene::Door => door::measure(&site, effort).await?,
             Scene::Hops => hops::measure(&site, effort).await?,
             Scene::Load => load::measure(&site, effort).await?,
+            Scene::Requests => requests::measure(&site, &others.requests, effort).await?,
             Scene::Rounds => rounds::measure(&site, effort).await?,
-            Scene::Workflows => workflows::measure(&site, restate, effort).await?,
+            Scene::Workflows => workflows::measure(&site, others.restate.as_deref(), effort).await?,
             Scene::Timers => timers::measure(&site, effort).await?,
             Scene::Snapshots => snapshots::measure(&site, effort).await?,
             Scene::Fold => fold::measure(&site, effort).await?,
