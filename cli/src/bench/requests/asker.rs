@@ -197,10 +197,14 @@ mod tests {
         check("exit 3", "it ended").await;
         check(r#"echo '{"error": "no broker"}'"#, "no broker").await;
         check("echo what", "no answer: what").await;
-        check(r#"echo '{"ready": true}'; read -r line; echo '{"error": "another reply"}'"#, "another reply").await;
+        check(r#"echo '{"ready": true}'; read -r line; echo '{"error": "another reply"}'"#, "another reply")
+            .await;
         check(r#"echo '{"ready": true}'; read -r line; exec <&-; exit 1"#, "it ended").await;
         let figures = r#"{"done": 2, "asked": 3, "took_s": 0.5, "p50_us": 7, "p99_us": 9}"#;
-        check(&format!("echo '{{\"ready\": true}}'; read -r line; echo '{figures}'; exit 4"), "exit status: 4")
-            .await;
+        check(
+            &format!("echo '{{\"ready\": true}}'; read -r line; echo '{figures}'; exit 4"),
+            "exit status: 4",
+        )
+        .await;
     }
 }

@@ -18,6 +18,8 @@ if (role === 'worker') {
   // What has ended is kept for a while: whoever asks for it late would not find it otherwise.
   const queue = new Queue(name, { connection, defaultJobOptions: { removeOnComplete: { count: 10_000 } } });
   const events = new QueueEvents(name, { connection });
+  // Each that is waited for listens to both.
+  for (const listened of [queue, events]) listened.setMaxListeners(0);
   await events.waitUntilReady();
   const ask = async (text) => (await queue.add('echo', { text })).waitUntilFinished(events, limitMs);
   await serve(ask, async () => {
