@@ -23,6 +23,7 @@ mod rest;
 mod rounds;
 mod site;
 mod snapshots;
+mod telemetry;
 mod timers;
 mod workflows;
 
@@ -59,13 +60,15 @@ pub enum Scene {
     Timers,
     /// A snapshot of a thousand agents; an agent's own context, beside one SET
     Snapshots,
+    /// Tasks per second with OTLP export on, beside off
+    Telemetry,
     /// Records folded per second, of what the other scenes have written or of tasks of its own
     Fold,
 }
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Scene; 12] = [
+    pub const ALL: [Scene; 13] = [
         Scene::Rest,
         Scene::Publish,
         Scene::Wait,
@@ -78,6 +81,7 @@ impl Scene {
         Scene::Timers,
         Scene::Snapshots,
         Scene::Fold,
+        Scene::Telemetry,
     ];
 }
 
@@ -203,7 +207,7 @@ pub async fn measure(
 ) -> Result<Report, BenchError> {
     let machine = Machine::now(services);
     say("starting a coordinator");
-    let site = Site::open(dialling, partitions).await?;
+    let site = Site::open(dialling.clone(), partitions).await?;
     let (mut rows, mut verdicts) = (Vec::new(), Vec::new());
     for scene in Scene::ALL.into_iter().filter(|scene| scenes.contains(scene)) {
         say(&format!("measuring: {scene:?}"));
@@ -220,10 +224,17 @@ pub async fn measure(
             Scene::Timers => timers::measure(&site, effort).await?,
             Scene::Snapshots => snapshots::measure(&site, effort).await?,
             Scene::Fold => fold::measure(&site, effort).await?,
+            // It has coordinators of its own, and comes when this one is gone.
+            Scene::Telemetry => continue,
         };
         rows.extend(outcome.rows);
         verdicts.extend(outcome.verdicts);
     }
     site.leave().await?;
+    if scenes.contains(&Scene::Telemetry) {
+        let outcome = telemetry::measure(&dialling, partitions, effort).await?;
+        rows.extend(outcome.rows);
+        verdicts.extend(outcome.verdicts);
+    }
     Ok(Report { machine, load_average_after: machine::load(), rows, verdicts })
 }

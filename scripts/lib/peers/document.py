@@ -94,6 +94,23 @@ class Requests:
             for arm in self.arms])
 
 
+class Workflows:
+    """The scene `workflows`: its figures beside what they should be."""
+
+    def __init__(self, report):
+        self.report = report
+
+    def document(self):
+        yield from made_on(self.report)
+        yield ""
+        signs = {"at_least": "≥", "at_most": "≤", None: ""}
+        yield from table(["what", "figure", "rounds", "goal", "met"], [
+            [verdict["what"], short(verdict["figure"]), f"{short(verdict['min'])} to {short(verdict['max'])}",
+             f"{signs[verdict['side']]} {verdict['limit']:g}" if verdict["side"] else "",
+             {True: "yes", False: "**no**", None: ""}[verdict["met"]]]
+            for verdict in self.report["verdicts"]])
+
+
 def replaced(text, scene, section):
     begin, end = f"<!-- {scene}: begin -->\n", f"<!-- {scene}: end -->\n"
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
@@ -103,7 +120,7 @@ def replaced(text, scene, section):
 
 
 def main():
-    scenes = {"requests": Requests}
+    scenes = {"requests": Requests, "workflows": Workflows}
     words = sys.argv[1:]
     if len(words) not in (2, 4) or words[0] not in scenes or words[2:3] not in ([], ["--write"]):
         raise SystemExit(__doc__)

@@ -80,12 +80,16 @@ stop_restate() {
 
 restate_pids=() restate_ingress='' restate_node=node
 
-# beside_restate [--fsync] WORDS…
+# beside_restate [--fsync] [--write] WORDS…
 beside_restate() {
-    local no_fsync=true written='without fsync'
-    if [[ ${1:-} == --fsync ]]; then
-        no_fsync=false written='with fsync' && shift
-    fi
+    local no_fsync=true written='without fsync' write=''
+    while [[ ${1:-} == --fsync || ${1:-} == --write ]]; do
+        case $1 in
+            --fsync) no_fsync=false written='with fsync' ;;
+            --write) write=1 ;;
+        esac
+        shift
+    done
     local folder
     folder=$(restate_folder)
     work=$(mktemp -d)
@@ -95,6 +99,13 @@ beside_restate() {
     }
     trap stop EXIT
     start_restate "$folder" "$work" "$no_fsync"
-    SYNOD_BENCH_BESIDE="Restate $restate_version ($written), its SDK $restate_sdk_version on Node $("$restate_node" --version)" \
-        "$here/bench" --scene workflows --restate "http://127.0.0.1:$restate_ingress" "$@"
+    export SYNOD_BENCH_BESIDE="Restate $restate_version ($written), its SDK $restate_sdk_version on Node $("$restate_node" --version)"
+    local words=(--scene workflows --restate "http://127.0.0.1:$restate_ingress" "$@")
+    if [[ -z $write ]]; then
+        "$here/bench" "${words[@]}"
+        return
+    fi
+    "$here/bench" "${words[@]}" --json >"$work/report.json"
+    python3 "$here/lib/peers/document.py" workflows "$work/report.json"
+    python3 "$here/lib/peers/document.py" workflows "$work/report.json" --write "$root/docs/benchmarks.md"
 }
