@@ -12,7 +12,7 @@ requests_faststream_version=0.7.8
 requests_install_limit_s=900
 
 # What each does best with, of what was tried (docs/benchmarks.md).
-celery_pool=prefork celery_concurrency=1
+celery_pool=threads celery_concurrency=4
 faststream_workers=8
 
 # npm_folder NAME PACKAGE…: a folder with these, installed once; says where it is.
@@ -111,7 +111,7 @@ requests_beside() {
     binary=$(cd "$root" && bench_binary)
     cache=$peers_cache
     restate_home=$(restate_folder)
-    node_folder=$(npm_folder "requests-$requests_bullmq_version-$requests_ioredis_version-$requests_undici_version" \
+    node_folder=$(npm_folder "requests-node-$requests_bullmq_version-$requests_ioredis_version-$requests_undici_version" \
         "bullmq@$requests_bullmq_version" "ioredis@$requests_ioredis_version" "undici@$requests_undici_version")
     cp "$here"/lib/peers/requests/*.mjs "$node_folder/"
     celery_folder=$(python_folder "requests-celery-$requests_celery_version" "celery[redis]==$requests_celery_version")
