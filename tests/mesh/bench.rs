@@ -73,3 +73,61 @@ async fn answers(mut stream: TcpStream) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+/// One that asks as it is told to, and is answered at once.
+const ASKER: &str = r#"
+import json, sys
+print(json.dumps({"ready": True}), flush=True)
+for line in sys.stdin:
+    order = json.loads(line)
+    assert order["bytes"] == 200 and order["window_ms"] > 0, order
+    figures = {"done": 1000000 * order["in_flight"], "asked": 2000000 * order["in_flight"], "took_s": 0.5, "p50_us": 7, "p99_us": 9}
+    print(json.dumps(figures), flush=True)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_measured_beside_others_and_written_into_a_document() {
+    let (services, _turn) = super::outages::services().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name);
+    let peers = serde_json::json!({
+        "rounds": 1, "services": {"redis": std::process::id()},
+        "peers": [{"name": "another", "asker": ["python3", "-c", ASKER], "uses": ["redis"]}],
+    });
+    std::fs::write(file("peers.json"), peers.to_string()).expect("it is written");
+    let mut bench = Command::new(synod());
+    without_settings(&mut bench);
+    bench.args(["bench", "--quick", "--json", "--scene", "requests", "--kafka-brokers", &services.kafka]);
+    bench.args(["--redis-url", &services.redis]).arg("--peers").arg(file("peers.json"));
+    let ended = tokio::task::spawn_blocking(move || bench.output()).await.expect("it is waited for");
+    let ended = ended.expect("synod runs");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let report: Value = serde_json::from_slice(&ended.stdout).expect("a report");
+    let rows = report["rows"].as_array().expect("rows");
+    let median = |arm: &str| {
+        let row = rows.iter().find(|row| row["arm"] == arm);
+        row.unwrap_or_else(|| panic!("no arm {arm}: {rows:#?}"))["median"].as_f64().expect("a figure")
+    };
+    for in_flight in [1, 64, 512] {
+        assert!(median(&format!("{in_flight} in flight, synod")) > 0.0);
+        assert!(median(&format!("{in_flight} in flight, synod: coordinator")) > 0.0);
+        let others = median(&format!("{in_flight} in flight, another"));
+        assert!((others - 2e6 * f64::from(in_flight)).abs() < 1e-3, "{others}");
+    }
+    std::fs::write(file("report.json"), &ended.stdout).expect("it is written");
+    let document = "before\n<!-- requests: begin -->\nold\n<!-- requests: end -->\nafter\n";
+    std::fs::write(file("document.md"), document).expect("it is written");
+    let script = synod_tests::root().join("scripts/lib/peers/document.py");
+    let mut write = Command::new("python3");
+    write.arg(script).arg("requests").arg(file("report.json")).arg("--write").arg(file("document.md"));
+    let written = write.output().expect("python3 runs");
+    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    let document = std::fs::read_to_string(file("document.md")).expect("it reads");
+    assert!(document.starts_with("before\n<!-- requests: begin -->\n20"), "{document}");
+    assert!(document.ends_with("<!-- requests: end -->\nafter\n") && !document.contains("old"), "{document}");
+    assert!(
+        document.contains("| 64 | another | 128,000,000 | 128,000,000 to 128,000,000 | 7.00 µs | 9.00 µs |"),
+        "{document}"
+    );
+    assert!(document.contains("| another | requests/s | **0.00** (0.00 to 0.00) |"), "{document}");
+}

@@ -40,6 +40,7 @@ impl Samples {
             median: at(&all, 0.5),
             q3: at(&all, 0.75),
             p99: at(&all, 0.99),
+            max: at(&all, 1.0),
         }
     }
 
@@ -102,6 +103,8 @@ pub struct Row {
     pub q3: f64,
     /// The 99th percentile.
     pub p99: f64,
+    /// The largest.
+    pub max: f64,
 }
 
 /// Which side of its limit a figure should be on.

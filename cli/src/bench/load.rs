@@ -19,11 +19,11 @@ const IN_FLIGHT: [usize; 3] = [1, 64, 512];
 
 /// What one number in flight measured.
 #[derive(Default)]
-struct Arm {
-    rate: Samples,
-    coordinator_us: Samples,
+pub(super) struct Arm {
+    pub(super) rate: Samples,
+    pub(super) coordinator_us: Samples,
     bench_us: Samples,
-    latency_us: Samples,
+    pub(super) latency_us: Samples,
     late_us: Samples,
     /// Tasks that did not come to their result.
     failed: u64,
@@ -82,7 +82,8 @@ struct Shared {
 }
 
 impl Arm {
-    async fn round(
+    /// So many clients for `warm_up`, then for `window`, which counts.
+    pub(super) async fn round(
         &mut self,
         site: &Site,
         capability: &str,

@@ -18,15 +18,18 @@ mod machine;
 mod plain_agent;
 mod process;
 mod publish;
+mod requests;
 mod rest;
 mod rounds;
 mod site;
 mod snapshots;
+mod telemetry;
 mod timers;
 mod workflows;
 
 pub use figures::{Outcome, Row, Samples, Side, Spread, Verdict};
 pub use machine::Machine;
+pub use requests::{Beside, BesideError};
 pub use site::Site;
 
 use crate::mesh::Dialling;
@@ -47,6 +50,8 @@ pub enum Scene {
     Hops,
     /// Tasks per second with eight agents at 1, 64 and 512 in flight
     Load,
+    /// A request and its reply at 1, 64 and 512 in flight, beside others where `--peers` names them
+    Requests,
     /// Negotiations: a round beside its parts, a thousand participants, a hundred at once
     Rounds,
     /// Runs of workflows: three steps in a row, a thousand side by side, ten thousand that wait; beside Restate where there is one
@@ -55,24 +60,28 @@ pub enum Scene {
     Timers,
     /// A snapshot of a thousand agents; an agent's own context, beside one SET
     Snapshots,
+    /// Tasks per second with OTLP export on, beside off
+    Telemetry,
     /// Records folded per second, of what the other scenes have written or of tasks of its own
     Fold,
 }
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Scene; 11] = [
+    pub const ALL: [Scene; 13] = [
         Scene::Rest,
         Scene::Publish,
         Scene::Wait,
         Scene::Door,
         Scene::Hops,
         Scene::Load,
+        Scene::Requests,
         Scene::Rounds,
         Scene::Workflows,
         Scene::Timers,
         Scene::Snapshots,
         Scene::Fold,
+        Scene::Telemetry,
     ];
 }
 
@@ -174,8 +183,16 @@ pub enum BenchError {
     Ended(#[from] tokio::task::JoinError),
 }
 
-/// Measures these scenes, one after the other; `say` is told what goes on. `restate` is the ingress of a Restate to measure
-/// workflows beside.
+/// Who is there to be measured beside.
+#[derive(Clone, Debug, Default)]
+pub struct Others {
+    /// The ingress of a Restate, for workflows.
+    pub restate: Option<String>,
+    /// For requests.
+    pub requests: Beside,
+}
+
+/// Measures these scenes, one after the other; `say` is told what goes on.
 ///
 /// # Errors
 /// See [`BenchError`]; a goal that is missed is none.
@@ -183,14 +200,14 @@ pub async fn measure(
     dialling: Dialling,
     partitions: u32,
     services: Option<String>,
-    restate: Option<&str>,
+    others: &Others,
     scenes: &[Scene],
     effort: Effort,
     say: impl Fn(&str),
 ) -> Result<Report, BenchError> {
     let machine = Machine::now(services);
     say("starting a coordinator");
-    let site = Site::open(dialling, partitions).await?;
+    let site = Site::open(dialling.clone(), partitions).await?;
     let (mut rows, mut verdicts) = (Vec::new(), Vec::new());
     for scene in Scene::ALL.into_iter().filter(|scene| scenes.contains(scene)) {
         say(&format!("measuring: {scene:?}"));
@@ -201,15 +218,23 @@ pub async fn measure(
             Scene::Door => door::measure(&site, effort).await?,
             Scene::Hops => hops::measure(&site, effort).await?,
             Scene::Load => load::measure(&site, effort).await?,
+            Scene::Requests => requests::measure(&site, &others.requests, effort).await?,
             Scene::Rounds => rounds::measure(&site, effort).await?,
-            Scene::Workflows => workflows::measure(&site, restate, effort).await?,
+            Scene::Workflows => workflows::measure(&site, others.restate.as_deref(), effort).await?,
             Scene::Timers => timers::measure(&site, effort).await?,
             Scene::Snapshots => snapshots::measure(&site, effort).await?,
             Scene::Fold => fold::measure(&site, effort).await?,
+            // It has coordinators of its own, and comes when this one is gone.
+            Scene::Telemetry => continue,
         };
         rows.extend(outcome.rows);
         verdicts.extend(outcome.verdicts);
     }
     site.leave().await?;
+    if scenes.contains(&Scene::Telemetry) {
+        let outcome = telemetry::measure(&dialling, partitions, effort).await?;
+        rows.extend(outcome.rows);
+        verdicts.extend(outcome.verdicts);
+    }
     Ok(Report { machine, load_average_after: machine::load(), rows, verdicts })
 }

@@ -34,13 +34,26 @@ impl Site {
     ///
     /// # Errors
     /// It does not start or does not get ready.
-    pub async fn open(mut dialling: Dialling, partitions: u32) -> Result<Site, BenchError> {
+    pub async fn open(dialling: Dialling, partitions: u32) -> Result<Site, BenchError> {
+        Site::open_with(dialling, partitions, &[]).await
+    }
+
+    /// As [`Site::open`], the coordinator with these in its environment.
+    ///
+    /// # Errors
+    /// As [`Site::open`].
+    pub(super) async fn open_with(
+        mut dialling: Dialling,
+        partitions: u32,
+        settings: &[(&str, String)],
+    ) -> Result<Site, BenchError> {
         let listen = free_address()?;
         dialling.http = format!("http://{listen}");
         let mut command = this_program(&dialling)?;
         command
             .args(["coordinator", "--log", "warn", "--http-listen", &listen.to_string()])
-            .env("SYNOD_PARTITIONS", partitions.to_string());
+            .env("SYNOD_PARTITIONS", partitions.to_string())
+            .envs(settings.iter().map(|(name, value)| (*name, value)));
         let mut child = command.spawn()?;
         let pid = child.id().ok_or_else(|| BenchError::Coordinator("it ended at once".to_owned()))?;
         let ready = wait_ready(&dialling.http);

@@ -1,12 +1,13 @@
 //! `synod bench`: what Synod costs over what it stands on. The scenes are in [`crate::bench`].
 
 use super::place::Place;
-use crate::bench::{Effort, Machine, Report, Row, Scene, Side, Verdict, measure};
+use crate::bench::{Beside, Effort, Machine, Others, Report, Row, Scene, Side, Verdict, measure};
 use crate::mesh::{Dialling, Ending, run as on_runtime};
 use crate::output::{Column, Format, Output, Stop};
 use crate::settings::{Flags, Source};
 use serde_json::{Value, json};
 use std::io::Write;
+use std::path::PathBuf;
 
 /// Arguments of `synod bench`.
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,9 @@ pub struct Args {
     /// A Restate that serves scripts/lib/peers/restate.mjs, for the scene `workflows` (scripts/bench-peers brings one)
     #[arg(long, value_name = "INGRESS")]
     restate: Option<String>,
+    /// Others to measure requests beside, for the scene `requests` (scripts/bench-peers brings them)
+    #[arg(long, value_name = "FILE")]
+    peers: Option<PathBuf>,
     /// The same as --output json
     #[arg(long)]
     json: bool,
@@ -59,10 +63,15 @@ pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> 
     let dialling = Dialling::of(&settings, "synod-bench");
     let effort = Effort { quick: args.quick };
     let partitions = settings.partitions.value;
+    let requests = match &args.peers {
+        Some(file) => Beside::read(file).map_err(|error| Stop::Usage(format!("--peers: {error}")))?,
+        None => Beside::default(),
+    };
+    let others = Others { restate: args.restate, requests };
     let report = on_runtime(async {
         let mut ending = Ending::listen().map_err(|error| Stop::Failed(error.to_string()))?;
         tokio::select! {
-            report = measure(dialling, partitions, args.services, args.restate.as_deref(), &scenes, effort, super::note) => {
+            report = measure(dialling, partitions, args.services, &others, &scenes, effort, super::note) => {
                 report.map_err(|error| Stop::Failed(error.to_string()))
             }
             // The coordinator is killed as it is dropped.

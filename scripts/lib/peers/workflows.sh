@@ -42,48 +42,70 @@ rocksdb-disable-wal-fsync = $5
 TOML
 }
 
-# beside_restate [--fsync] WORDS…
-beside_restate() {
-    local no_fsync=true written='without fsync'
-    if [[ ${1:-} == --fsync ]]; then
-        no_fsync=false written='with fsync' && shift
-    fi
-    local folder ingress admin internal service started=()
-    folder=$(restate_folder)
-    read -r ingress admin internal service < <(free_ports 4)
-    work=$(mktemp -d)
-    stop() {
-        local pid
-        for pid in "${started[@]}"; do
-            kill "$pid" 2>/dev/null || true
-            wait "$pid" 2>/dev/null || true
-        done
-        rm -rf "$work"
-    }
-    trap stop EXIT
-
-    local arch node
+# start_restate FOLDER WORK NO_FSYNC: Restate and the service of restate.mjs, until both serve. Sets `restate_ingress`, `restate_node`,
+# and `restate_pids`, which whoever calls ends: the service, the server.
+start_restate() {
+    local folder=$1 work=$2 no_fsync=$3 admin internal service arch
+    read -r restate_ingress admin internal service < <(free_ports 4)
     arch=$(node -p process.arch)
-    node=$folder/node_modules/node-linux-$arch/bin/node
-    [[ -x $node ]] || node=node
+    restate_node=$folder/node_modules/node-linux-$arch/bin/node
+    [[ -x $restate_node ]] || restate_node=node
     cp "$here/lib/peers/restate.mjs" "$folder/"
-    (cd "$folder" && NODE_ENV=production RESTATE_LOGGING=ERROR exec "$node" restate.mjs "$service") >"$work/service.log" 2>&1 &
-    started+=($!)
-    restate_conf "$work" "$ingress" "$admin" "$internal" "$no_fsync" >"$work/restate.toml"
+    (cd "$folder" && NODE_ENV=production RESTATE_LOGGING=ERROR exec "$restate_node" restate.mjs "$service") >"$work/service.log" 2>&1 &
+    restate_pids=($!)
+    restate_conf "$work" "$restate_ingress" "$admin" "$internal" "$no_fsync" >"$work/restate.toml"
     "$folder/node_modules/@restatedev/restate-server-linux-$arch/bin/restate-server" --no-logo --config-file "$work/restate.toml" \
         >"$work/restate.log" 2>&1 &
-    started+=($!)
+    restate_pids+=($!)
     # It is registered once both serve; whoever ends before that says why in its log.
     local ends=$((SECONDS + 60))
     until curl -sf -m 10 -o /dev/null -H 'content-type: application/json' -d "{\"uri\": \"http://127.0.0.1:$service\"}" \
         "http://127.0.0.1:$admin/deployments"; do
-        if ((SECONDS > ends)) || ! kill -0 "${started[0]}" 2>/dev/null || ! kill -0 "${started[1]}" 2>/dev/null; then
+        if ((SECONDS > ends)) || ! kill -0 "${restate_pids[0]}" 2>/dev/null || ! kill -0 "${restate_pids[1]}" 2>/dev/null; then
             cat "$work/service.log" "$work/restate.log" >&2
             echo "bench-peers: Restate does not start (above is why)" >&2
             return 1
         fi
         sleep 0.1
     done
-    SYNOD_BENCH_BESIDE="Restate $restate_version ($written), its SDK $restate_sdk_version on Node $("$node" --version)" \
-        "$here/bench" --scene workflows --restate "http://127.0.0.1:$ingress" "$@"
+}
+
+stop_restate() {
+    local pid
+    for pid in "${restate_pids[@]}"; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+}
+
+restate_pids=() restate_ingress='' restate_node=node
+
+# beside_restate [--fsync] [--write] WORDS…
+beside_restate() {
+    local no_fsync=true written='without fsync' write=''
+    while [[ ${1:-} == --fsync || ${1:-} == --write ]]; do
+        case $1 in
+            --fsync) no_fsync=false written='with fsync' ;;
+            --write) write=1 ;;
+        esac
+        shift
+    done
+    local folder
+    folder=$(restate_folder)
+    work=$(mktemp -d)
+    stop() {
+        stop_restate
+        rm -rf "$work"
+    }
+    trap stop EXIT
+    start_restate "$folder" "$work" "$no_fsync"
+    export SYNOD_BENCH_BESIDE="Restate $restate_version ($written), its SDK $restate_sdk_version on Node $("$restate_node" --version)"
+    local words=(--scene workflows --restate "http://127.0.0.1:$restate_ingress" "$@")
+    if [[ -z $write ]]; then
+        "$here/bench" "${words[@]}"
+        return
+    fi
+    "$here/bench" "${words[@]}" --json >"$work/report.json"
+    python3 "$here/lib/peers/document.py" workflows "$work/report.json"
+    python3 "$here/lib/peers/document.py" workflows "$work/report.json" --write "$root/docs/benchmarks.md"
 }
