@@ -123,7 +123,7 @@ async fn requests_are_measured_beside_others_and_written_into_a_document() {
     let written = write.output().expect("python3 runs");
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     let document = std::fs::read_to_string(file("document.md")).expect("it reads");
-    assert!(document.starts_with("before\n<!-- requests: begin -->\n20"), "{document}");
+    assert!(document.starts_with("before\n<!-- requests: begin -->\n**`--quick`"), "{document}");
     assert!(
         document.ends_with("<!-- requests: end -->\nafter\n") && !document.contains("what was there"),
         "{document}"
