@@ -115,7 +115,7 @@ async fn requests_are_measured_beside_others_and_written_into_a_document() {
         assert!((others - 2e6 * f64::from(in_flight)).abs() < 1e-3, "{others}");
     }
     std::fs::write(file("report.json"), &ended.stdout).expect("it is written");
-    let document = "before\n<!-- requests: begin -->\nold\n<!-- requests: end -->\nafter\n";
+    let document = "before\n<!-- requests: begin -->\nwhat was there\n<!-- requests: end -->\nafter\n";
     std::fs::write(file("document.md"), document).expect("it is written");
     let script = synod_tests::root().join("scripts/lib/peers/document.py");
     let mut write = Command::new("python3");
@@ -123,8 +123,11 @@ async fn requests_are_measured_beside_others_and_written_into_a_document() {
     let written = write.output().expect("python3 runs");
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     let document = std::fs::read_to_string(file("document.md")).expect("it reads");
-    assert!(document.starts_with("before\n<!-- requests: begin -->\n20"), "{document}");
-    assert!(document.ends_with("<!-- requests: end -->\nafter\n") && !document.contains("old"), "{document}");
+    assert!(document.starts_with("before\n<!-- requests: begin -->\n**`--quick`"), "{document}");
+    assert!(
+        document.ends_with("<!-- requests: end -->\nafter\n") && !document.contains("what was there"),
+        "{document}"
+    );
     assert!(
         document.contains("| 64 | another | 128,000,000 | 128,000,000 to 128,000,000 | 7.00 µs | 9.00 µs |"),
         "{document}"

@@ -104,6 +104,8 @@ impl Effort {
 pub struct Report {
     /// On what.
     pub machine: Machine,
+    /// Whether it was only to be seen that it works.
+    pub quick: bool,
     /// Load averages at the end.
     pub load_average_after: String,
     /// The arms.
@@ -236,5 +238,5 @@ pub async fn measure(
         rows.extend(outcome.rows);
         verdicts.extend(outcome.verdicts);
     }
-    Ok(Report { machine, load_average_after: machine::load(), rows, verdicts })
+    Ok(Report { machine, quick: effort.quick, load_average_after: machine::load(), rows, verdicts })
 }

@@ -34,6 +34,9 @@ def made_on(report):
     """When, on what, beside what else."""
     machine = report["machine"]
     rounds = max(row["rounds"] for row in report["rows"])
+    if report["quick"]:
+        yield "**`--quick`: these figures only show that it works.**"
+        yield ""
     profile = "release" if machine["optimised"] else "**dev profile, not optimised**"
     yield from textwrap.wrap(
         f"{machine['began_at'][:10]}, synod {machine['synod']} ({profile}), librdkafka {machine['librdkafka']}; {machine['services']}. "
