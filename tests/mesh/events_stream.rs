@@ -330,6 +330,8 @@ async fn a_position_that_is_not_kept_is_lost_and_bad_questions_are_answered() {
     check(json!({"events": ["*"], "stream": true}), "/webhook").await;
     check(json!({"pattern": "*", "stream": true, "after": now}), "/after").await;
     check(json!({"webhook": hook}), "/pattern").await;
+    let asked = json!({"events": ["*"], "webhook": hook, "after": beyond});
+    client.post("/v1/subscriptions", &asked).await.is_problem(410, "position_lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]
