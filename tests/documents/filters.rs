@@ -92,7 +92,11 @@ async fn every_filter_finds_what_it_is_for_and_fails_on_nothing() {
         let program = program.unwrap_or_else(|error| panic!("{filter}: {error}"));
         let shown = records.iter().filter(|of| {
             let record = record(of);
-            is_shown(&program, &record).unwrap_or_else(|error| panic!("{filter} of {record}: {error}"))
+            let shown = is_shown(&program, &record);
+            // Of a value that is no JSON nothing can be asked: Kafka UI counts it as an error and goes on.
+            let is_json = record["value"].is_object();
+            shown
+                .unwrap_or_else(|error| if is_json { panic!("{filter} of {record}: {error}") } else { false })
         });
         let (shown, all) = (shown.count(), records.len());
         assert!(shown > 0 && shown < all, "{topic}: {filter} shows {shown} of {all}");
