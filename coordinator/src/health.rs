@@ -303,6 +303,16 @@ impl Status {
             }
         }
     }
+
+    /// Waits until a shard is served here.
+    pub(crate) async fn wait_serving(&self) {
+        let mut changed = self.changed.subscribe();
+        while !self.lock().shards.iter().any(|shard| shard.phase == Phase::Serving) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 fn is_older(since: Option<Instant>, limit: Duration) -> bool {

@@ -257,8 +257,8 @@ impl Coordinator {
         format!("http://{}", self.address)
     }
 
-    /// Waits for Kafka or Redis to refuse this coordinator: one line that says what to change. For the time before it is
-    /// ready, when waiting would not help; a coordinator that works goes on and says so in its log and status.
+    /// Waits for Kafka or Redis to refuse this coordinator: one line that says what to change. For the time before it
+    /// [serves](Coordinator::serves), when waiting would not help; a coordinator that works goes on and says so in its log and status.
     pub async fn refused(&self) -> String {
         let config = &self.shared.config;
         tokio::select! {
@@ -274,6 +274,12 @@ impl Coordinator {
             self.state_is_served().await;
         };
         tokio::time::timeout(wait, ready).await.is_ok()
+    }
+
+    /// Waits until it serves a shard itself, which may be long after it is ready where others have them all. By then it was
+    /// allowed whatever it needs.
+    pub async fn serves(&self) {
+        self.shared.status.wait_serving().await;
     }
 
     /// Every range of shared state has been read back from its mirror, by whichever coordinator has it.

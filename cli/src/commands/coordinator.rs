@@ -112,7 +112,7 @@ async fn serve(settings: &Settings, id: Id, logs: Logs, args: Args) -> Result<()
     Ok(())
 }
 
-/// It waits for Kafka and Redis by itself; this only tells. What they refuse it before it was ever ready is no matter of
+/// It waits for Kafka and Redis by itself; this only tells. What they refuse it before it ever served a shard is no matter of
 /// waiting: then it returns, with what to change.
 async fn say_when_ready(coordinator: &Coordinator) -> String {
     loop {
@@ -125,5 +125,9 @@ async fn say_when_ready(coordinator: &Coordinator) -> String {
         }
     }
     tracing::info!("the coordinator is ready");
-    std::future::pending().await
+    // It is where others serve every shard, too: what it may not do shows with the first that it takes.
+    tokio::select! {
+        refused = coordinator.refused() => refused,
+        () = coordinator.serves() => std::future::pending().await,
+    }
 }
