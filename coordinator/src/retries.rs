@@ -49,6 +49,9 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 
 /// Begins with the tiers whose topics are new.
 async fn look(shared: &Shared, relays: &mut BTreeMap<Tier, GroupConsumer>) -> Result<(), String> {
+    if relays.len() == TIERS.len() {
+        return Ok(());
+    }
     let topics = shared.kafka.readers.topics(PREFIX, ASK).await.map_err(|error| error.to_string())?;
     for tier in TIERS.into_iter().filter(|tier| topics.contains(&tier.topic())) {
         if relays.contains_key(&tier) {

@@ -10,7 +10,7 @@
 use super::config::KafkaConfig;
 use super::dlq::dead_letter;
 use super::group::{GroupConsumer, GroupError, GroupOptions};
-use super::maker::TopicMaker;
+use super::maker::{TopicError, TopicMaker};
 use super::producer::{Producer, SendError};
 use super::readers::Readers;
 use super::record::{DeliveryError, Outgoing, RawRecord};
@@ -187,9 +187,8 @@ impl Relay {
 }
 
 /// Makes a tier's topic unless it is there.
-pub(super) async fn ensure(maker: &TopicMaker, tier: Tier, replication: u32) -> Result<(), HandlerError> {
-    let made = maker.ensure(&[retries(tier, replication)], ASK).await;
-    made.map(drop).map_err(|error| HandlerError::Retry(error.to_string()))
+pub(super) async fn ensure(maker: &TopicMaker, tier: Tier, replication: u32) -> Result<(), TopicError> {
+    maker.ensure(&[retries(tier, replication)], ASK).await.map(drop)
 }
 
 #[cfg(test)]

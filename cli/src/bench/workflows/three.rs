@@ -2,16 +2,13 @@
 
 use super::super::figures::{Outcome, Samples, Side, Verdict};
 use super::super::process::Process;
-use super::super::publish::micros;
-use super::super::site::{LIMIT, Site, end};
-use super::super::{BenchError, Effort};
+use super::super::site::{Site, end};
+use super::super::{BenchError, Effort, closed};
 use super::cost;
 use super::peer::{Form, Peer};
 use agent_sdk::workflow::patterns;
-use futures::future::join_all;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const AGENTS: usize = 8;
 /// Attempts at a time of each agent: enough for the most that is in flight.
@@ -111,18 +108,6 @@ struct Arm {
     own_us: Samples,
 }
 
-const WARMING: u8 = 0;
-const COUNTING: u8 = 1;
-const ENDING: u8 = 2;
-
-/// What the drivers of one round share.
-#[derive(Default)]
-struct Shared {
-    phase: AtomicU8,
-    /// Runs that ended while it was counted.
-    ended: AtomicUsize,
-}
-
 impl Arm {
     async fn round(
         &mut self,
@@ -132,53 +117,27 @@ impl Arm {
         warm_up: Duration,
         window: Duration,
     ) -> Result<(), BenchError> {
-        let shared = Arc::new(Shared::default());
-        let drivers: Vec<_> =
-            (0..in_flight).map(|_| tokio::spawn(drive(peer.clone(), shared.clone()))).collect();
-        tokio::time::sleep(warm_up).await; // the time is what is measured
-        shared.phase.store(COUNTING, Ordering::Relaxed);
-        let before = (Instant::now(), site.coordinator.cpu()?, Process::own().cpu()?);
-        tokio::time::sleep(window).await; // the time is what is measured
-        // Who takes longer than that for a run is given the time for as many as are in flight.
-        while shared.ended.load(Ordering::Relaxed) < in_flight && before.0.elapsed() < LIMIT {
-            tokio::time::sleep(Duration::from_millis(10)).await; // the condition is asked again
-        }
-        shared.phase.store(ENDING, Ordering::Relaxed);
-        let after = (before.0.elapsed(), site.coordinator.cpu()?, Process::own().cpu()?);
-        let mut all = Vec::new();
-        for driver in join_all(drivers).await {
-            all.extend(driver??);
-        }
-        let done = all.len() as f64;
-        if all.is_empty() {
+        let what = Arc::new((peer.clone(), input()));
+        let one = move || {
+            let what = what.clone();
+            async move { what.0.run(&what.1).await }
+        };
+        let used = || Ok([site.coordinator.cpu()?, Process::own().cpu()?]);
+        let counted = closed::measure(in_flight, warm_up, window, one, used).await?;
+        if counted.took_us.is_empty() {
             let why = format!("{peer}: no run ended with {in_flight} in flight");
             return Err(BenchError::Missing(why));
         }
+        let done = counted.took_us.len() as f64;
         let mut took = Samples::default();
-        took.round(all);
+        took.round(counted.took_us);
         let row = took.row("workflows", "", "us");
-        self.rate.one(done / after.0.as_secs_f64());
+        self.rate.one(done / counted.lasted.as_secs_f64());
         self.latency_us.one(row.median);
         self.late_us.one(row.p99);
-        self.coordinator_us.one((after.1 - before.1).as_secs_f64() * 1e6 / done);
-        self.own_us.one((after.2 - before.2).as_secs_f64() * 1e6 / done);
+        let (before, after) = counted.marks;
+        self.coordinator_us.one((after[0] - before[0]).as_secs_f64() * 1e6 / done);
+        self.own_us.one((after[1] - before[1]).as_secs_f64() * 1e6 / done);
         Ok(())
-    }
-}
-
-/// One run after the other; answers how long those took, in microseconds, that ended while it was counted.
-async fn drive(peer: Peer, shared: Arc<Shared>) -> Result<Vec<f64>, BenchError> {
-    let (input, mut took) = (input(), Vec::new());
-    loop {
-        let began = Instant::now();
-        peer.run(&input).await?;
-        match shared.phase.load(Ordering::Relaxed) {
-            WARMING => {}
-            COUNTING => {
-                took.push(micros(began));
-                shared.ended.fetch_add(1, Ordering::Relaxed);
-            }
-            _ => return Ok(took),
-        }
     }
 }
