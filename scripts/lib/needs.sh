@@ -26,16 +26,13 @@ die() { say "$*"; exit 1; }
 # has COMMAND
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# as_root COMMAND…
+# as_root COMMAND…: where may_be_root has said yes.
 as_root() {
-    if ((EUID == 0)); then
-        "$@"
-    elif has sudo; then
-        sudo -- "$@"
-    else
-        die "root is needed for: $*"
-    fi
+    if ((EUID == 0)); then "$@"; else sudo -- "$@"; fi
 }
+
+# may_be_root: sudo asks for the password here, once, if it wants one.
+may_be_root() { ((EUID == 0)) || { has sudo && sudo -- true; }; }
 
 has_java_17() {
     local major
@@ -72,7 +69,10 @@ need_packages() {
     done
     ((${#missing[@]})) || return 0
     has apt-get || die "missing, and there is no apt-get to install them: ${missing[*]}"
-    say "installing what is missing: ${missing[*]}"
+    say "missing on this machine: ${missing[*]}"
+    may_be_root || die "only root may install that, and $(id -un) is not root and has no sudo for it. Have root do this, then come again:
+    apt-get update && apt-get install --no-install-recommends ${missing[*]}"
+    say "installing it with apt-get"
     as_root apt-get update -qq >&2 || die "apt-get update failed (above is why)"
     install_without_daemons "${missing[@]}"
 }
