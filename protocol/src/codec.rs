@@ -6,7 +6,7 @@
 
 mod objects;
 
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::limits::{self, Limits};
 use objects::Objects;
 use serde::{Serialize, de::DeserializeOwned};
@@ -72,7 +72,7 @@ pub fn encode<T: Serialize + ?Sized>(content_type: ContentType, value: &T) -> Re
 }
 
 fn unwritable(error: &dyn std::fmt::Display) -> Error {
-    Error::new(crate::Code::Internal, format!("the value cannot be encoded: {error}"))
+    Error::new(Code::Internal, format!("the value cannot be encoded: {error}"))
 }
 
 /// Decodes a payload, within the limits.
@@ -116,12 +116,12 @@ pub fn read_at<T: DeserializeOwned>(text: &str, under: &str) -> Result<T, Error>
     let mut reader = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|placed| {
         let place = format!("{under}{}", pointer(placed.path()));
-        Error::invalid(strip_position(&placed.inner().to_string())).with_field(place)
+        Error::invalid(sentence(&placed.inner().to_string())).with_field(place)
     })
 }
 
 fn explain_json<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Error {
-    let sentence = strip_position(&error.to_string());
+    let sentence = sentence(&error.to_string());
     if !error.is_data() {
         let (line, column) = (error.line(), error.column());
         return Error::invalid(format!(
@@ -139,9 +139,17 @@ fn explain_json<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) ->
     }
 }
 
-/// serde_json ends its sentences with the place in the text; the JSON pointer says it better.
-fn strip_position(sentence: &str) -> String {
-    sentence.rfind(" at line ").map_or(sentence, |cut| &sentence[..cut]).to_owned()
+/// What serde_json said, without what the refusal that is made of it says again: the place in the text, which the JSON pointer says
+/// better, and, where it is a refusal of ours that has come through serde as text, its code and its pointer.
+fn sentence(said: &str) -> String {
+    let said = said.rfind(" at line ").map_or(said, |cut| &said[..cut]);
+    let ours = said.strip_prefix(Code::InvalidArgument.as_str()).and_then(|rest| rest.strip_prefix(": "));
+    let Some(ours) = ours else { return said.to_owned() };
+    match ours.rfind(" (at /") {
+        Some(cut) if ours.ends_with(')') => &ours[..cut],
+        _ => ours,
+    }
+    .to_owned()
 }
 
 /// A place as a JSON pointer (RFC 6901).
@@ -214,6 +222,29 @@ mod tests {
         check("[", None, "not JSON");
         check("", None, "not JSON");
         check(&"[".repeat(10_000), None, "nested deeper than 64");
+    }
+
+    /// What ids and positions refuse comes through serde as text.
+    #[test]
+    fn a_refusal_is_said_once() {
+        use crate::primitives::changes::Spot;
+        let check = |error: Error, said: &str| assert_eq!(error.to_string(), said);
+        let json = |text: &str| (ContentType::Json, text.to_owned().into_bytes(), Limits::default());
+        let (kind, text, limits) = json(r#"["a b"]"#);
+        check(
+            decode::<Vec<crate::Id>>(kind, &text, &limits).unwrap_err(),
+            "invalid_argument: \"a b\" is not a valid id: 1 to 128 of A-Z a-z 0-9 . _ - (at /0)",
+        );
+        let said = "this is no position that came with a change or an event; without one it begins now";
+        let (kind, text, limits) = json(r#"{"after":"x"}"#);
+        check(
+            decode::<std::collections::BTreeMap<String, Spot>>(kind, &text, &limits).unwrap_err(),
+            &format!("invalid_argument: {said} (at /after)"),
+        );
+        check(
+            read_at::<Spot>(r#""x""#, "/more").unwrap_err(),
+            &format!("invalid_argument: {said} (at /more)"),
+        );
     }
 
     #[test]

@@ -81,16 +81,18 @@ need_packages() {
 # every boot. Synod starts its own on other ports, so nothing is let start, and what was installed here
 # is not left enabled. A policy that the machine already has stays as it is.
 install_without_daemons() {
-    local policy=/usr/sbin/policy-rc.d ours='' failed=''
+    local policy=/usr/sbin/policy-rc.d ours='' failed='' said
     if [[ ! -e $policy ]]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         as_root chmod 755 "$policy"
         ours=1
     fi
-    as_root env DEBIAN_FRONTEND=noninteractive timeout "$install_limit_s" \
-        apt-get install -y -qq --no-install-recommends "$@" >&2 </dev/null || failed=1
+    # Hundreds of lines that nobody needs, unless it fails.
+    said=$(as_root env DEBIAN_FRONTEND=noninteractive timeout "$install_limit_s" \
+        apt-get install -y -qq --no-install-recommends "$@" 2>&1 </dev/null) || failed=1
     [[ -z $ours ]] || as_root rm -f "$policy"
-    [[ -z $failed ]] || die "apt-get could not install: $*"
+    [[ -z $failed ]] || die "apt-get could not install: $*
+$(tail -n 20 <<<"$said")"
     if [[ " $* " == *' redis-server '* ]] && has systemctl; then
         as_root systemctl disable --quiet --now redis-server.service >/dev/null 2>&1 ||
             say "could not disable the distribution's own redis-server; it may start at the next boot"

@@ -41,7 +41,7 @@ fn every_block_says_what_it_is_and_only_shells_are_left_out() {
         );
     }
     let left_out = all.iter().filter(|block| block.not_run.is_some()).count();
-    assert!(left_out <= 6, "{left_out} blocks are not run");
+    assert!(left_out <= 10, "{left_out} blocks are not run");
     assert!(all.len() >= 70, "{} blocks", all.len());
 }
 

@@ -1,6 +1,6 @@
 //! `synod up`: a whole mesh in this process, until it is asked to end.
 
-use super::place::{Place, logs, traces};
+use super::place::{logs, traces};
 use crate::mesh::{
     Embedded, EmbeddedError, EmbeddedOptions, Ending, Endpoints, EndpointsFile, run as on_runtime,
 };
@@ -26,7 +26,7 @@ const FINISH_WITHIN: Duration = Duration::from_millis(1_000);
 const END_WITHIN: Duration = Duration::from_millis(1_700);
 
 pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
-    let settings = Place::default().settings(flags)?;
+    let settings = Settings::load_of_its_own(&flags).map_err(|error| Stop::Usage(error.to_string()))?;
     // What a user is to know is said on its own account.
     let logs = logs(&settings, Some("warn"))?;
     traces(&settings, "synod-up", None)?;

@@ -25,7 +25,7 @@ pub use waiting::{Each, RetryBudget, Somewhere};
 use security::Secured;
 use source::Sources;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -311,6 +311,17 @@ impl Settings {
     /// A file cannot be read or says what it cannot say, or a value is none; see [`SettingsError`].
     pub fn load(flags: &Flags) -> Result<Settings, SettingsError> {
         Settings::from(flags, &std::env::vars_os().collect(), PathBuf::from("synod.toml"))
+    }
+
+    /// As [`Settings::load`], for a process that is a mesh itself: where another one is (`SYNOD_ENDPOINTS`) is not heard, so that
+    /// the file that it names need not be there before this process writes it.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn load_of_its_own(flags: &Flags) -> Result<Settings, SettingsError> {
+        let mut environment: Environment = std::env::vars_os().collect();
+        environment.remove(OsStr::new("SYNOD_ENDPOINTS"));
+        Settings::from(flags, &environment, PathBuf::from("synod.toml"))
     }
 
     /// As [`Settings::load`], of any environment; `file` is read if no other is named and it exists.

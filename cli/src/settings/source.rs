@@ -469,7 +469,16 @@ fn endpoints(path: PathBuf) -> Result<Written, SettingsError> {
         kafka: Option<String>,
         redis: Option<String>,
     }
-    let text = read_text(&path)?;
+    let text = match read_text(&path) {
+        Err(SettingsError::Unreadable { path, why }) if !path.exists() => {
+            let file = path.display();
+            let why = format!(
+                "{why}; `synod up --endpoints {file}` writes it once its mesh is ready, and removes it at its end"
+            );
+            return Err(SettingsError::Unreadable { path, why });
+        }
+        read => read?,
+    };
     let Endpoints { http, kafka, redis } = serde_json::from_str(&text).map_err(|e| {
         let why = format!("not an endpoints file ({{\"http\",\"kafka\",\"redis\"}}), line {}", e.line());
         SettingsError::Unreadable { path: path.clone(), why }

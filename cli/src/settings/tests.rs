@@ -190,7 +190,11 @@ fn a_named_file_must_be_there() {
     given.flags.config = Some(given.path("absent.toml"));
     assert!(given.refused().contains("absent.toml"));
     let given = Given::nothing().environment("SYNOD_ENDPOINTS", "/absent.json");
-    assert!(given.refused().contains("absent.json"));
+    let said = given.refused();
+    assert!(
+        said.contains("absent.json") && said.contains("`synod up --endpoints /absent.json` writes it"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! The accept loop: how many may be connected, how much of a header they may send, and how long they may take over it.
+//! The accept loop: how many may be connected, how much of a header they may send, and how long they may take over it and over
+//! a body.
 //!
 //! ```text
-//!   accept --one of `connections` free--> serve: each header within `header_within`, of `header_bytes` at most
-//!          `-none--> 503, closed
+//!   accept --one of `connections` free--> serve: each header within `header_within`, of `header_bytes` at most,
+//!          `-none--> 503, closed                 a body without a longer pause than `body_pause`
 //! ```
 
 use axum::Router;
@@ -15,6 +16,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 /// What is said to who comes when all connections are taken.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
@@ -59,6 +61,7 @@ pub(crate) async fn serve(
     limits: HttpLimits,
     close: CancellationToken,
 ) {
+    let router = router.layer(RequestBodyTimeoutLayer::new(limits.body_pause));
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
@@ -139,7 +142,11 @@ mod tests {
     async fn served(limits: HttpLimits) -> (SocketAddr, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, close) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let router = Router::new().route("/", get(|| async { "ok" }));
+        let whole = async |body: axum::body::Body| match axum::body::to_bytes(body, 1 << 20).await {
+            Ok(bytes) => format!("all {} bytes", bytes.len()),
+            Err(error) => format!("gave up: {error}"),
+        };
+        let router = Router::new().route("/", get(|| async { "ok" }).post(whole));
         tokio::spawn(serve(listener, router, limits, close.clone()));
         (address, close)
     }
@@ -162,6 +169,16 @@ mod tests {
         assert!(said(address, &format!("{REQUEST}\r\n")).await.starts_with("HTTP/1.1 200"));
         said(address, REQUEST).await;
         said(address, "").await;
+    }
+
+    #[tokio::test]
+    async fn who_pauses_within_a_body_is_given_up() {
+        let limits = HttpLimits { body_pause: Duration::from_millis(100), ..HttpLimits::default() };
+        let (address, _close) = served(limits).await;
+        let post = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4\r\n\r\n";
+        assert!(said(address, &format!("{post}word")).await.ends_with("all 4 bytes"));
+        let answer = said(address, &format!("{post}wo")).await;
+        assert!(answer.contains("gave up: "), "{answer}");
     }
 
     #[tokio::test]

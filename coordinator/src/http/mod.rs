@@ -45,7 +45,6 @@ use axum::routing::get;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use synod_infra::telemetry::names;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa_axum::routes;
 
 /// Longest wait that a client may ask for.
@@ -125,8 +124,6 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/snapshots/part", get(snapshots::get_part))
         .fallback(request::unknown_route)
         .method_not_allowed_fallback(request::unknown_method)
-        // What a body does not go on for so long is given up.
-        .layer(RequestBodyTimeoutLayer::new(shared.config.http_limits.body_pause))
         .layer(middleware::from_fn_with_state(shared.clone(), guard::let_in))
         .layer(middleware::from_fn(measured))
         .with_state(shared)

@@ -173,7 +173,10 @@ impl FromStr for Spot {
     fn from_str(text: &str) -> Result<Spot, Error> {
         let events = |_| text.parse().map(Spot::Events);
         text.parse().map(Box::new).map(Spot::Keys).or_else(events).map_err(|_: Error| {
-            Error::invalid("this position is none that was given here").with_field("/after")
+            Error::invalid(
+                "this is no position that came with a change or an event; without one it begins now",
+            )
+            .with_field("/after")
         })
     }
 }

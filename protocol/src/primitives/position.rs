@@ -81,7 +81,12 @@ impl FromStr for Position {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Position, Error> {
-        let foreign = || Error::invalid("this position is none that was given here").with_field("/after");
+        let foreign = || {
+            Error::invalid(
+                "this is no position that came with a change; `now` and `oldest` are understood as well",
+            )
+            .with_field("/after")
+        };
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| foreign())?;
         let (form, marks) = bytes.split_first().ok_or_else(foreign)?;
         if *form != POSITION_FORM || marks.len() != MARK_BYTES * RANGES as usize {
