@@ -36,10 +36,10 @@ const KEYS_CHECK: Duration = Duration::from_millis(100);
 const WAITING: usize = 64;
 
 pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
-    let settings = args.place.settings(flags)?;
     if args.queues.len() > QUEUES {
         return Err(Stop::Usage(format!("{} queues are named, the limit is {QUEUES}", args.queues.len())));
     }
+    let settings = args.place.settings(flags)?;
     // A log line would stand in the middle of the screen.
     logs(&settings, Some("off"))?;
     let live = !args.once && output.format() == Format::Table && std::io::stdout().is_terminal();
@@ -182,4 +182,61 @@ fn keys(tell: mpsc::Sender<Happened>) -> std::io::Result<()> {
         }
     };
     std::thread::Builder::new().name("keys".to_owned()).spawn(heard).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terminal::Screen as Terminal;
+    use crate::top::Listed;
+    use serde_json::json;
+
+    fn screen() -> Screen {
+        Screen { url: String::new(), board: None, away: None, view: View::default() }
+    }
+
+    fn told(screen: &mut Screen, told: Result<Board, Error>) {
+        assert_eq!(screen.take(Happened::Told(Box::new(told)), 24), Next::Stay);
+    }
+
+    #[test]
+    fn who_is_away_is_so_since_the_first_time_and_what_was_stays() {
+        let mut screen = screen();
+        told(&mut screen, Ok(Board { status: json!({"ready": true}), ..Board::default() }));
+        told(&mut screen, Err(Error::unavailable("first")));
+        let began = screen.away.as_ref().unwrap().0;
+        while Instant::now() == began {}
+        told(&mut screen, Err(Error::unavailable("second")));
+        let (since, error) = screen.away.as_ref().unwrap();
+        assert_eq!((*since, error.message.as_str()), (began, "second"));
+        assert_eq!(screen.board.as_ref().unwrap().status["ready"], true);
+        told(&mut screen, Ok(Board::default()));
+        assert!(screen.away.is_none());
+    }
+
+    #[test]
+    fn a_list_that_is_cut_off_says_so() {
+        let agent = json!({"agent_id": "a"});
+        let says = |more| {
+            let agents = Listed { items: vec![agent.clone()], more };
+            let mut bytes = Vec::new();
+            let mut output = Output::new(&mut bytes, Format::Table, Terminal::PLAIN);
+            once(&Board { agents, ..Board::default() }, &mut output).unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        assert!(says(true).contains("fleet: 1 (there are more)\n"), "{}", says(true));
+        assert!(says(false).contains("fleet: 1\n"), "{}", says(false));
+    }
+
+    #[test]
+    fn so_many_queues_are_shown_and_no_more() {
+        let queues = vec!["q".to_owned(); QUEUES + 1];
+        let args = Args { place: Place::default(), once: true, queues };
+        let mut output = Output::new(Vec::new(), Format::Table, Terminal::PLAIN);
+        let refused = run(args, Flags::default(), &mut output).unwrap_err();
+        assert!(
+            matches!(&refused, Stop::Usage(why) if why.contains("51 queues are named, the limit is 50")),
+            "{refused:?}"
+        );
+    }
 }

@@ -44,3 +44,27 @@ impl Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Environment, Flags};
+    use std::ffi::OsString;
+    use std::net::{Ipv4Addr, SocketAddr};
+    use synod_infra::kafka::KafkaConfig;
+
+    /// What is kept in memory is what was asked for, each by its own setting.
+    #[test]
+    fn what_ended_is_kept_for_as_long_as_was_said() {
+        let configured = |said: [(&str, &str); 2]| {
+            let said = said.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+            let settings = Settings::from(&Flags::default(), &Environment::from(said), "/absent.toml".into());
+            let settings = settings.unwrap();
+            let (id, listen) = ("c".parse().unwrap(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+            let kafka = KafkaConfig::new("127.0.0.1:1", "c");
+            settings.configure(CoordinatorConfig::new(id, kafka, settings.redis(), listen)).keep
+        };
+        let keep = configured([("SYNOD_ENDED_KEPT", "3m"), ("SYNOD_RUNS_KEPT", "2h")]);
+        assert_eq!(keep, Keep { ended_ms: 180_000, runs_ms: 7_200_000, ..Keep::default() });
+    }
+}

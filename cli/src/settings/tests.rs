@@ -129,6 +129,7 @@ fn a_value_that_makes_no_sense_is_refused_with_its_source() {
     check("SYNOD_WAITING", "0", "1 to 100000000");
     check("SYNOD_ENDED_KEPT", "8d", "at most 7d");
     check("SYNOD_ENDED_KEPT", "forever", "at most 7d");
+    check("SYNOD_RUNS_KEPT", "169h", "at most 7d");
     for wrong in ["h", "1", "-1s", "1w", "1.5h", "1 h", "99999999999999999999s", "36601d"] {
         check("SYNOD_VIEW_KEPT", wrong, "500ms");
     }

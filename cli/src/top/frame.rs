@@ -206,6 +206,15 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_which_there_is_more_says_so() {
+        let mut board = board();
+        let says = |board: &Board| drawn((80, 12), Some(board), &Link::Here, &View::default());
+        assert!(says(&board).contains("1-7 of 30") && !says(&board).contains("30+"), "{}", says(&board));
+        board.agents.more = true;
+        assert!(says(&board).contains("1-7 of 30+"), "{}", says(&board));
+    }
+
+    #[test]
     fn a_coordinator_that_is_away_is_told_with_the_time_since() {
         let away = Link::Away(Duration::from_secs(42), "connection refused".to_owned());
         let view = View { pane: Pane::Queues, ..View::default() };

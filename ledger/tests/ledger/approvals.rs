@@ -61,6 +61,29 @@ fn it_is_asked_for_once_and_known_again() {
     assert!(matches!(&past[..], [Past::Again { .. }, Past::Over { .. }]), "{past:?}");
 }
 
+/// So long they are found and resubmitted by hand; who decides on many large ones has the oldest of them leave sooner.
+#[test]
+fn decided_ones_stay_for_a_day_or_until_they_weigh_too_much() {
+    let mut shard = Shard::new();
+    let decided = |shard: &mut Shard, id: &str, more: &Value| {
+        request(shard, id, more);
+        taken(&shard.ask(DECIDE, &decision(id, "anna", "approve")));
+    };
+    decided(&mut shard, "a", &json!({}));
+    shard.wait(Keep::default().runs_ms);
+    let large = json!({"show": {"text": "x".repeat(200_000)}});
+    let fit = Keep::default().ended_bytes / 200_000;
+    for n in 1..fit {
+        decided(&mut shard, &format!("large-{n}"), &large);
+    }
+    assert_eq!((status(&shard, "a"), status(&shard, "large-1")), ("approved", "approved"));
+    for n in fit..fit + 2 {
+        decided(&mut shard, &format!("large-{n}"), &large);
+    }
+    let there = |id: &str| shard.owner.state().approval(&key(id)).is_some();
+    assert!(!there("a") && !there("large-1") && there(&format!("large-{}", fit + 1)));
+}
+
 #[test]
 fn changes_are_wanted_and_the_next_revision_is_another() {
     let mut shard = Shard::new();
