@@ -32,12 +32,20 @@ class Agent:
         self.incarnation = str(uuid.uuid4())  # this start of the process; the mesh ends an older one's attempts
         self.in_flight = {}  # (task_id, attempt) by task_id; told with every heartbeat
         self.stopping = threading.Event()
+        # librdkafka tries again by itself; unasked it would log each attempt, twenty a second.
+        common = {"bootstrap.servers": brokers, "log_level": 2}
         # The mesh finds an entity by murmur2 of its id; librdkafka's own default is another hash.
-        self.producer = Producer({"bootstrap.servers": brokers, "partitioner": "murmur2_random", "enable.idempotence": True})
+        self.producer = Producer({**common, "partitioner": "murmur2_random", "enable.idempotence": True})
         # The coordinator makes the topic when it has something for us. Until then it is merely asked for.
-        self.consumer = Consumer({"bootstrap.servers": brokers, "group.id": f"agent-{agent_id}", "auto.offset.reset": "earliest",
+        self.consumer = Consumer({**common, "error_cb": self.trouble, "group.id": f"agent-{agent_id}",
+                                  "auto.offset.reset": "earliest",
+                                  "session.timeout.ms": 6000,  # so long the end waits for a Kafka that is gone; the default is 45 s
                                   "allow.auto.create.topics": False, "topic.metadata.refresh.interval.ms": 500,
                                   "fetch.wait.max.ms": 50})  # the embedded mesh's Kafka lets an idle fetch wait so long
+
+    def trouble(self, error):
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            print("Kafka is away; it is tried again until it is back", flush=True)
 
     def send(self, topic, ce_type, key, value, trace=()):
         """One CloudEvent. `ce_id` makes it idempotent: librdkafka may send it twice, it is done once."""

@@ -152,8 +152,11 @@ need_document_tools() {
 
 # build_synod: the dev profile. It has what a release build has to show (dependencies are optimised
 # even so, see Cargo.toml) and is there in a fraction of the time; SYNOD_PROFILE=release asks for more.
+# Somebody who looks at it for minutes is shown how far it is.
 build_synod() {
-    cargo build --quiet --locked --profile "${SYNOD_PROFILE:-dev}" -p synod >&2 || die "synod does not build (above is why)"
+    local quiet=(--quiet)
+    [[ ! -t 2 ]] || quiet=()
+    cargo build "${quiet[@]}" --locked --profile "${SYNOD_PROFILE:-dev}" -p synod >&2 || die "synod does not build (above is why)"
 }
 
 # synod_binary: where build_synod puts it.
