@@ -71,17 +71,17 @@ fn decided_ones_stay_for_a_day_or_until_they_weigh_too_much() {
     };
     decided(&mut shard, "a", &json!({}));
     shard.wait(Keep::default().runs_ms);
-    let large = json!({"show": {"text": "x".repeat(200_000)}});
-    let fit = Keep::default().ended_bytes / 200_000;
-    for n in 1..fit {
+    let large = json!({"show": {"text": "x".repeat(50_000)}});
+    for n in 1..5 {
         decided(&mut shard, &format!("large-{n}"), &large);
     }
     assert_eq!((status(&shard, "a"), status(&shard, "large-1")), ("approved", "approved"));
-    for n in fit..fit + 2 {
+    let too_many = Keep::default().ended_bytes / 50_000 + 2;
+    for n in 5..=too_many {
         decided(&mut shard, &format!("large-{n}"), &large);
     }
     let there = |id: &str| shard.owner.state().approval(&key(id)).is_some();
-    assert!(!there("a") && !there("large-1") && there(&format!("large-{}", fit + 1)));
+    assert!(!there("a") && !there("large-1") && there(&format!("large-{too_many}")));
 }
 
 #[test]
