@@ -205,6 +205,9 @@ async fn what_cannot_be_a_subscription_is_refused() {
         let answer = make(&client, &body).await;
         answer.is_problem(400, "invalid_argument");
         assert_eq!(answer.body["field"], field, "{body}: {answer:?}");
+        // The code and the place have members of their own.
+        let message = answer.body["message"].as_str().unwrap_or_default();
+        assert!(!message.contains("invalid_argument") && !message.contains(" (at /"), "{message}");
     };
     let hook = |url: &str, secret: &str| json!({"pattern": "*", "webhook": {"url": url, "secret": secret}});
     check(json!({"pattern": "*"}), "/stream").await;

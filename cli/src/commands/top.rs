@@ -232,7 +232,7 @@ mod tests {
     fn so_many_queues_are_shown_and_no_more() {
         let queues = vec!["q".to_owned(); QUEUES + 1];
         let args = Args { place: Place::default(), once: true, queues };
-        let mut output = Output::new(Vec::new(), Format::Table, Terminal::PLAIN);
+        let mut output = Output::new(Vec::<u8>::new(), Format::Table, Terminal::PLAIN);
         let refused = run(args, Flags::default(), &mut output).unwrap_err();
         assert!(
             matches!(&refused, Stop::Usage(why) if why.contains("51 queues are named, the limit is 50")),
