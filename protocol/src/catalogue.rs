@@ -143,6 +143,14 @@ pub fn dead_letters() -> Vec<Shape> {
     vec![Shape::of::<Json>(ANY, "A record that could not be handled, as it came; its value need not be JSON")]
 }
 
+/// What stands in the topics of retries: an application's records.
+pub fn retries() -> Vec<Shape> {
+    vec![Shape::of::<Json>(
+        ANY,
+        "A record that its consumer handed back, as it came; its value need not be JSON",
+    )]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,9 +159,17 @@ mod tests {
 
     #[test]
     fn each_name_of_a_schema_means_one_thing() {
-        let all =
-            [Command::shapes(), events(), inbox(), replies(), heartbeats(), directory(), dead_letters()]
-                .concat();
+        let all = [
+            Command::shapes(),
+            events(),
+            inbox(),
+            replies(),
+            heartbeats(),
+            directory(),
+            dead_letters(),
+            retries(),
+        ]
+        .concat();
         let (schemas, ambiguous) = schemas(&all);
         assert_eq!(ambiguous, Vec::<String>::new());
         assert!(all.iter().all(|shape| schemas.contains_key(&shape.schema)));

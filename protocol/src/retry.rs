@@ -125,6 +125,20 @@ impl Retry {
         self.number > self.limit
     }
 
+    /// Every header that is read here, with what it says: for the reference.
+    pub fn described() -> [(&'static str, &'static str); 5] {
+        [
+            (TO, "The topic to come again on; none that begins with `synod.` or `dlq.`"),
+            (RETURN, "The how manieth return this is, from 1; absent: 1"),
+            (
+                LIMIT,
+                "How many returns there may be, 1 to 1000; absent: 10. One beyond it goes to `dlq.<topic>`",
+            ),
+            (GROUP, "The consumer group that it comes again for; others pass it over"),
+            (REASON, "Why it was handed back, for people"),
+        ]
+    }
+
     /// The headers that say it.
     pub fn headers(&self) -> Vec<(&'static str, String)> {
         let mut headers =

@@ -29,6 +29,13 @@ fn again(seen: &Mutex<Vec<u32>>, first: u32) -> Vec<u32> {
     twice
 }
 
+/// As the coordinator's metrics say it.
+async fn passed_on(client: &Client) -> f64 {
+    let text = client.request("GET", "/metrics").send().await.unwrap().text().await.unwrap();
+    let line = "synod_retries_total{tier=\"1s\",outcome=\"passed_on\"}";
+    text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok()).unwrap_or(0.0)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_handed_back_comes_again_though_every_coordinator_is_killed() {
     let (services, _turn) = services().await;
@@ -74,6 +81,14 @@ async fn what_is_handed_back_comes_again_though_every_coordinator_is_killed() {
     post(0..20).await;
     handed_back(20).await;
     came_again(0, 20, TAKEN_OVER).await;
+    eventually("those who passed them on have counted them", SOON, async || {
+        let mut counted = 0.0;
+        for coordinator in &coordinators {
+            counted += passed_on(&Client::of(coordinator)).await;
+        }
+        (counted >= 20.0).then_some(())
+    })
+    .await;
 
     // Now the relays run, and all of them die while records lie.
     post(20..40).await;

@@ -7,8 +7,8 @@
 //!
 //! A check asks the way any client would: through HTTP, Kafka, Redis and the SDK, never by looking inside. Each has a break of
 //! the mesh in `tests/cli/breaks` that turns it red.
-//! What stays behind is what no mesh forgets at once: ended tasks in its history, and the topic
-//! `synod.reply.validate`, which all runs share.
+//! What stays behind is what no mesh forgets at once: ended tasks in its history, and the topics
+//! `synod.reply.validate`, `validate.retries` and `synod.retry.1s`, which all runs share.
 
 mod breaker;
 mod broken;
@@ -30,6 +30,7 @@ mod queues;
 mod reach;
 mod refusals;
 mod replies;
+mod retries;
 mod settings;
 mod shards;
 mod site;
@@ -77,7 +78,7 @@ const REACH: [Check; 3] = [
 ];
 
 /// What it promises, the plainest first: what a broken one means is easier to tell when those before it hold.
-const PROMISES: [Check; 51] = [
+const PROMISES: [Check; 52] = [
     Check { name: "topics are as they should be", run: |site| settings::topics(site).boxed() },
     Check { name: "every shard has one owner and advances", run: |site| shards::owned(site).boxed() },
     Check { name: "typed messages in json", run: |site| codecs::json(site).boxed() },
@@ -133,6 +134,7 @@ const PROMISES: [Check; 51] = [
     Check { name: "events are complete and in order", run: |site| happened::in_order(site).boxed() },
     Check { name: "the ledger tells a task's life", run: |site| history::life(site).boxed() },
     Check { name: "a dead letter is redriven, and put away", run: |site| letters::round_trip(site).boxed() },
+    Check { name: "what is handed back comes again when due", run: |site| retries::come_again(site).boxed() },
     Check { name: "a killed agent's work goes to another", run: |site| loss::killed(site).boxed() },
     Check { name: "a breaker opens, tries, and closes", run: |site| breaker::cycle(site).boxed() },
     Check { name: "a killed coordinator's shards go on", run: |site| takeover::killed(site).boxed() },

@@ -4,6 +4,7 @@ use super::{Channel, channels, components};
 use serde_json::{Map, Value, json};
 use synod_protocol::Envelope;
 use synod_protocol::catalogue::Shape;
+use synod_protocol::retry::{self, Retry};
 
 /// Headers that every record of ours has.
 const REQUIRED: [&str; 4] = ["ce_specversion", "ce_id", "ce_source", "ce_type"];
@@ -25,7 +26,7 @@ pub(super) fn document() -> Value {
         "info": {
             "title": "Synod",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "What the mesh receives from Kafka and sends to it. Every record is a CloudEvent in binary mode.",
+            "description": "What the mesh receives from Kafka and sends to it. Every record but those of applications is a CloudEvent in binary mode.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "defaultContentType": "application/json",
@@ -68,7 +69,7 @@ fn message(channel: &Channel, shape: &Shape) -> Value {
         "title": shape.ty,
         "summary": shape.says,
         "contentType": "application/json",
-        "headers": headers(shape),
+        "headers": headers(channel, shape),
         "payload": payload(&channel.messages, shape.ty),
         "bindings": { "kafka": { "key": { "type": "string", "description": channel.key } } },
     })
@@ -85,7 +86,7 @@ pub(super) fn payload(messages: &[Shape], ty: &str) -> Value {
     }
 }
 
-fn headers(shape: &Shape) -> Value {
+fn headers(channel: &Channel, shape: &Shape) -> Value {
     let describe = |(name, says): (&str, &str)| {
         let mut header = json!({ "type": "string", "description": says });
         match name {
@@ -97,12 +98,20 @@ fn headers(shape: &Shape) -> Value {
         (name.to_owned(), header)
     };
     let mut properties: Map<String, Value> = Envelope::headers().map(describe).collect();
-    let required: &[&str] = if shape.is_any() { &[] } else { &REQUIRED };
-    if shape.is_any() {
-        let dlq = ["topic", "partition", "offset", "group", "delivery.count", "message"];
-        let of_dlq = dlq.map(|name| (format!("__dlq.errors.{name}"), json!({ "type": "string" })));
-        properties.extend(of_dlq);
-    }
+    // Of records that are not ours we know what stands in headers of ours.
+    let required: &[&str] = match channel.name {
+        "dead_letters" => {
+            let dlq = ["topic", "partition", "offset", "group", "delivery.count", "message"];
+            let of_dlq = dlq.map(|name| (format!("__dlq.errors.{name}"), json!({ "type": "string" })));
+            properties.extend(of_dlq);
+            &[]
+        }
+        "retries" => {
+            properties.extend(Retry::described().map(describe));
+            &[retry::TO]
+        }
+        _ => &REQUIRED,
+    };
     json!({ "type": "object", "properties": properties, "required": required })
 }
 
@@ -124,6 +133,26 @@ mod tests {
             let pointer = reference.strip_prefix('#').unwrap();
             assert!(document.pointer(pointer).is_some(), "{name}: {reference}");
         }
+    }
+
+    #[test]
+    fn a_record_to_be_handed_back_says_in_its_headers_where_it_comes_again() {
+        let document = document();
+        let headers = &document["components"]["messages"]["retries.any"]["headers"];
+        assert_eq!(headers["required"], json!([retry::TO]));
+        let retry = Retry {
+            to: "orders".into(),
+            number: 1,
+            limit: 1,
+            group: Some("g".into()),
+            reason: Some("r".into()),
+        };
+        for (name, _) in retry.headers() {
+            assert!(headers["properties"][name]["description"].is_string(), "{name}: {headers}");
+        }
+        let letters = &document["components"]["messages"]["dead_letters.any"]["headers"];
+        assert_eq!(letters["required"], json!([]));
+        assert!(letters["properties"]["__dlq.errors.message"].is_object(), "{letters}");
     }
 
     #[test]

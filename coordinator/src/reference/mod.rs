@@ -152,5 +152,14 @@ fn channels() -> Vec<Channel> {
             is_read: false,
             messages: catalogue::dead_letters(),
         },
+        Channel {
+            name: "retries",
+            address: "synod.retry.{tier}",
+            says: "What applications' consumers hand back: each record comes again on its topic once it has lain here for the tier's time. At least once each",
+            parameter: Some(("tier", "How long a record lies: `1s`, `10s`, `1m`, `10m` or `1h`")),
+            key: "As it came: those of one key come again in their order",
+            is_read: true,
+            messages: catalogue::retries(),
+        },
     ]
 }

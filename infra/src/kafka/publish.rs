@@ -2,7 +2,7 @@
 
 use super::context::AckSlot;
 use super::producer::{Producer, Refusal};
-use super::record::{Acked, DeliveryError, header_bytes, wire_bytes};
+use super::record::{Acked, Delivery, DeliveryError, Outgoing, header_bytes, wire_bytes};
 use rdkafka::message::{Header, OwnedHeaders};
 use serde::Serialize;
 use std::time::Duration;
@@ -91,19 +91,39 @@ impl Producer {
         payload: &[u8],
         wait: Duration,
     ) -> Result<Acked, PublishError> {
-        let (tell, told) = oneshot::channel();
-        let slot = AckSlot::new(move |delivery| {
-            // No one listens any more: the caller has its "unknown" already.
-            let _ = tell.send(delivery);
-        });
+        let (slot, told) = slot();
         let (headers, header_bytes) = headers(envelope);
         let size = wire_bytes(key.len(), header_bytes, payload.len());
         self.append(topic, None, Some(key.as_bytes()), headers, Some(payload), size, slot)?;
-        match tokio::time::timeout(wait, told).await {
-            Ok(Ok(delivery)) => Ok(delivery?),
-            Ok(Err(_)) => Err(DeliveryError::Unknown("the producer ended".into()).into()),
-            Err(_) => Err(PublishError::UnknownOutcome(wait)),
-        }
+        acknowledged(told, wait).await
+    }
+
+    /// The same for any record, as it is.
+    ///
+    /// # Errors
+    /// As [`Producer::publish`].
+    pub async fn publish_record(&self, out: &Outgoing, wait: Duration) -> Result<Acked, PublishError> {
+        let (slot, told) = slot();
+        let (key, payload) = (out.key.as_deref(), out.payload.as_deref());
+        self.append(&out.topic, out.partition, key, out.native_headers(), payload, out.wire_bytes(), slot)?;
+        acknowledged(told, wait).await
+    }
+}
+
+fn slot() -> (Box<AckSlot>, oneshot::Receiver<Delivery>) {
+    let (tell, told) = oneshot::channel();
+    let slot = AckSlot::new(move |delivery| {
+        // No one listens any more: the caller has its "unknown" already.
+        let _ = tell.send(delivery);
+    });
+    (slot, told)
+}
+
+async fn acknowledged(told: oneshot::Receiver<Delivery>, wait: Duration) -> Result<Acked, PublishError> {
+    match tokio::time::timeout(wait, told).await {
+        Ok(Ok(delivery)) => Ok(delivery?),
+        Ok(Err(_)) => Err(DeliveryError::Unknown("the producer ended".into()).into()),
+        Err(_) => Err(PublishError::UnknownOutcome(wait)),
     }
 }
 

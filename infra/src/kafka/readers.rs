@@ -185,20 +185,23 @@ impl Readers {
         }
     }
 
-    /// The topics whose names begin so.
+    /// Whether there is a topic of this name that we may see. Asks for it alone, whatever else there is in Kafka, and makes
+    /// none. For a few names that stay the same: librdkafka keeps each that it was ever asked for.
     ///
     /// # Errors
     /// No answer in time.
-    pub async fn topics(&self, prefix: &'static str, wait: Duration) -> Result<BTreeSet<String>, ReadError> {
+    pub async fn is_there(&self, topic: &str, wait: Duration) -> Result<bool, ReadError> {
         let lane = self.fold.clone();
+        let name = topic.to_owned();
         let asked = tokio::task::spawn_blocking(move || {
-            let metadata = lane.served.consumer.fetch_metadata(None, wait)?;
-            let names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
-            Ok::<_, KafkaError>(names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect())
+            let metadata = lane.served.consumer.fetch_metadata(Some(&name), wait)?;
+            let mut found = metadata.topics().iter();
+            // One that is not there, or has no leader yet, is told with an error.
+            Ok::<_, KafkaError>(found.any(|topic| topic.name() == name && topic.error().is_none()))
         });
-        let said = |message| ReadError::Kafka { topic: format!("{prefix}*"), partition: -1, message };
+        let said = |message| ReadError::Kafka { topic: topic.to_owned(), partition: -1, message };
         let found = asked.await.map_err(|e| said(e.to_string()))?;
-        found.map_err(|error| said(self.fold.why(prefix, &error)))
+        found.map_err(|error| said(self.fold.why(topic, &error)))
     }
 
     /// How many partitions a topic has; `None` if there is no such topic.

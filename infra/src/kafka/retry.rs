@@ -16,6 +16,7 @@ use super::readers::Readers;
 use super::record::{DeliveryError, Outgoing, RawRecord};
 use super::topics::{dead_letters, retries};
 use super::worker::HandlerError;
+use crate::telemetry::names;
 use futures::FutureExt;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -103,9 +104,32 @@ pub async fn relay(
         Arc::new(Relay { producer: producer.clone(), readers, maker: maker.clone(), replication, known });
     let handle = move |record: &RawRecord, _| {
         let (relay, record) = (relay.clone(), record.clone());
-        Ok(async move { relay.pass_on(&record).await }.boxed())
+        let seen_on = async move {
+            let went = relay.pass_on(&record).await;
+            count(tier, &went);
+            went.map(drop)
+        };
+        Ok(seen_on.boxed())
     };
     GroupConsumer::of_raw(&config, &topic, &[&topic], producer, maker, options, Box::new(handle)).await
+}
+
+/// Where a record went.
+enum Went {
+    /// To its topic.
+    On,
+    /// To the dead letters of its topic.
+    ToDeadLetters,
+}
+
+fn count(tier: Tier, went: &Result<Went, HandlerError>) {
+    let outcome = match went {
+        Ok(Went::On) => "passed_on",
+        Ok(Went::ToDeadLetters) | Err(HandlerError::Poison(_)) => "dead_lettered",
+        // It is still here.
+        Err(HandlerError::Retry(_) | HandlerError::Later { .. }) => return,
+    };
+    metrics::counter!(names::RETRIES_TOTAL, "tier" => tier.name(), "outcome" => outcome).increment(1);
 }
 
 struct Relay {
@@ -117,9 +141,9 @@ struct Relay {
 }
 
 impl Relay {
-    async fn pass_on(&self, record: &RawRecord) -> Result<(), HandlerError> {
+    async fn pass_on(&self, record: &RawRecord) -> Result<Went, HandlerError> {
         let retry = Retry::of(record.header_pairs()).map_err(|error| HandlerError::Poison(error.message))?;
-        let out = if retry.is_used_up() {
+        let (out, went) = if retry.is_used_up() {
             let letters = dead_letters(&retry.to, self.replication);
             let made = self.maker.ensure(std::slice::from_ref(&letters), ASK).await;
             made.map_err(|error| HandlerError::Retry(error.to_string()))?;
@@ -130,12 +154,12 @@ impl Relay {
             letter.topic = letters.name;
             // It stood in our topic, not in that of which this is the dead letter: its place here would mislead.
             letter.headers.retain(|(name, _)| !super::dlq::is_place(name));
-            letter
+            (letter, Went::ToDeadLetters)
         } else {
             self.there(&retry.to).await?;
-            as_it_is(record, retry.to, |_| true)
+            (as_it_is(record, retry.to, |_| true), Went::On)
         };
-        self.send(out).await
+        self.send(out).await.map(|()| went)
     }
 
     /// Whether the topic is there: a record for one that is not would hold up all that are behind it.
@@ -186,8 +210,12 @@ impl Relay {
     }
 }
 
-/// Makes a tier's topic unless it is there.
-pub(super) async fn ensure(maker: &TopicMaker, tier: Tier, replication: u32) -> Result<(), TopicError> {
+/// Makes a tier's topic unless it is there, as the group does whose handler is the first to say
+/// [`HandlerError::Later`]. `replication`: 0 for the brokers' default.
+///
+/// # Errors
+/// As [`TopicMaker::ensure`].
+pub async fn ensure(maker: &TopicMaker, tier: Tier, replication: u32) -> Result<(), TopicError> {
     maker.ensure(&[retries(tier, replication)], ASK).await.map(drop)
 }
 

@@ -38,6 +38,8 @@ pub const EFFECTS_TOTAL: &str = "synod_effects_total";
 pub const EFFECTS_PENDING: &str = "synod_effects_pending";
 /// Records copied to a dead letter topic; `topic`.
 pub const DEAD_LETTERS_TOTAL: &str = "synod_dead_letters_total";
+/// Records that were handed back and have left their tier; `tier`, `outcome` (`passed_on` to their topic, `dead_lettered`).
+pub const RETRIES_TOTAL: &str = "synod_retries_total";
 
 /// Changes of shared state that the mirror has.
 pub const STATE_MIRRORED_TOTAL: &str = "synod_state_mirrored_total";
@@ -158,6 +160,12 @@ const ALL: &[Metric] = &[
     (EFFECTS_TOTAL, Kind::Counter, &["kind", "outcome"], "Effects performed, by kind and outcome"),
     (EFFECTS_PENDING, Kind::Gauge, &[], "Effects not yet confirmed"),
     (DEAD_LETTERS_TOTAL, Kind::Counter, &["topic"], "Records copied to a dead letter topic, by topic"),
+    (
+        RETRIES_TOTAL,
+        Kind::Counter,
+        &["tier", "outcome"],
+        "Records handed back that have left their tier, by tier and outcome",
+    ),
     (STATE_MIRRORED_TOTAL, Kind::Counter, &[], "Changes of shared state that the mirror has"),
     (TASKS_ENDED_TOTAL, Kind::Counter, &["status"], "Tasks that ended, by status"),
     (TASK_SECONDS, Kind::Histogram, &["status"], "From a task's submission to its end, by status"),

@@ -123,6 +123,10 @@ mod embedded {
         making::a_reply_topic_is_made_once(&Bed::embedded()).await;
     }
     #[tokio::test(flavor = "multi_thread")]
+    async fn to_ask_whether_a_topic_is_there_makes_none() {
+        making::to_ask_whether_a_topic_is_there_makes_none(&Bed::embedded()).await;
+    }
+    #[tokio::test(flavor = "multi_thread")]
     async fn another_process_makes_a_topic_by_asking() {
         making::another_process_makes_a_topic_by_asking(&Bed::embedded()).await;
     }
@@ -252,6 +256,10 @@ mod real {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_reply_topic_is_made_once() {
         making::a_reply_topic_is_made_once(&Bed::real()).await;
+    }
+    #[tokio::test(flavor = "multi_thread")]
+    async fn to_ask_whether_a_topic_is_there_makes_none() {
+        making::to_ask_whether_a_topic_is_there_makes_none(&Bed::real()).await;
     }
     #[tokio::test(flavor = "multi_thread")]
     async fn each_planted_difference_is_found() {

@@ -27,6 +27,16 @@ pub(crate) async fn a_reply_topic_is_made_once(bed: &Bed) {
     assert_eq!((acked.partition, acked.offset), (0, 0));
 }
 
+pub(crate) async fn to_ask_whether_a_topic_is_there_makes_none(bed: &Bed) {
+    let (readers, name) = (bed.readers(), unique("asked"));
+    for _ in 0..2 {
+        assert!(!readers.is_there(&name, SOON).await.unwrap());
+    }
+    assert_eq!(readers.partitions(&name, SOON).await.unwrap(), None);
+    bed.maker.ensure_one(&name, 1, 1, SOON).await.unwrap();
+    assert!(readers.is_there(&name, SOON).await.unwrap(), "by the same client");
+}
+
 pub(crate) async fn another_process_makes_a_topic_by_asking(bed: &Bed) {
     let maker = TopicMaker::new(&bed.config);
     assert!(matches!(maker, TopicMaker::Asking(_)));

@@ -51,7 +51,7 @@ const fn figure(check: &'static str, by: By, name: &'static str, is_so: fn(f64) 
     Break { check, by, red: Red::Figure(name, is_so) }
 }
 
-pub(super) static BREAKS: [Break; 57] = [
+pub(super) static BREAKS: [Break; 59] = [
     http("http answers", GET, "/readyz", Answers(503, r#""no shard is served""#), "503"),
     kafka(
         "kafka answers",
@@ -335,6 +335,13 @@ pub(super) static BREAKS: [Break; 57] = [
         "Some(\"synod.task.cancelled\")",
     ),
     kafka("a dead letter is redriven, and put away", Down("\"discarded\"", "\"d1scarded\""), "still listed"),
+    kafka("what is handed back comes again when due", Down("\"seven\"", "\"s3ven\""), "s3ven"),
+    // It says nowhere to come again on, and is a dead letter.
+    kafka(
+        "what is handed back comes again when due",
+        Up("synod-retry-to", "synod-retry-no"),
+        "nothing came on validate.retries",
+    ),
     http(
         "a killed agent's work goes to another",
         GET,
