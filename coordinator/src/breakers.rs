@@ -1,7 +1,7 @@
 //! Circuit breakers at work: what an attempt's end says of its agent, what time does to breakers and ramps, and who is told.
 
 use crate::fleet::wall_clock;
-use crate::{Shared, publish, snapshots};
+use crate::{Shared, moments, publish, snapshots};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +112,7 @@ async fn save(shared: &Shared, store: &KeptBreakers) -> Result<(), RedisError> {
 async fn pass(shared: &Shared, stop: &CancellationToken) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep_until(moments::next(EVERY)) => {}
             () = stop.cancelled() => return,
         }
         for told in shared.fleet.breakers_tick() {

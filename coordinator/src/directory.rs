@@ -1,14 +1,14 @@
 //! What a coordinator hears of the fleet: the directory topic, heartbeats on both ways, and its judgement.
 
 use crate::fleet::{Inside, SharedFleet};
-use crate::{Shared, doubts, duties};
+use crate::{Shared, doubts, duties, moments};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_fleet::{AgentKey, Cause, Doubt, Heard};
 use synod_infra::kafka::{RawRecord, Start};
 use synod_infra::redis::RedisError;
-use synod_infra::redis::presence::{Beat, Heartbeats};
+use synod_infra::redis::presence::{Beat, Listening};
 use synod_protocol::command::Delivery;
 use synod_protocol::view::{DirectoryEntry, Health, Heartbeat, Pauses};
 use synod_protocol::workflow::Workflow;
@@ -185,11 +185,10 @@ const LATE: Duration = Duration::from_millis(1_200);
 
 /// Looks at the heartbeats of the agents that have Redis, and whether Redis takes any.
 pub(crate) async fn hear_redis(shared: Arc<Shared>, stop: CancellationToken) {
-    let heartbeats = Heartbeats::new(shared.redis.clone());
+    let mut heartbeats = Listening::new(shared.redis.clone());
     let mut looked = Instant::now();
     loop {
-        let taken = heartbeats.probe(&shared.config.id).await;
-        let beats = heartbeats.beats().await;
+        let (taken, beats) = heartbeats.look(&shared.config.id).await;
         let now = shared.fleet.now_ms();
         if looked.elapsed() > LATE {
             pardon(&shared.fleet, now, &Whom::WhoHasRedis, "the last look at the heartbeats was late");
@@ -205,7 +204,7 @@ pub(crate) async fn hear_redis(shared: Arc<Shared>, stop: CancellationToken) {
         let hung = listen(&shared.fleet, now, taken, beats);
         doubt_the_hung(&shared, hung);
         tokio::select! {
-            () = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep_until(moments::after(every)) => {}
             () = stop.cancelled() => return,
         }
     }
@@ -217,7 +216,7 @@ fn listen(
     fleet: &SharedFleet,
     now_ms: u64,
     taken: Result<(), RedisError>,
-    beats: Result<Vec<Beat>, RedisError>,
+    beats: Result<Vec<Arc<Beat>>, RedisError>,
 ) -> Vec<Hung> {
     let mut hung = Vec::new();
     if let Err(error) = taken {
@@ -226,10 +225,10 @@ fn listen(
     match beats {
         Ok(beats) => {
             for beat in beats {
-                let key = AgentKey { workspace: beat.workspace, agent: beat.agent_id };
+                let key = AgentKey { workspace: beat.workspace.clone(), agent: beat.agent_id.clone() };
                 fleet.heard(&key, &beat.incarnation, Some(beat.beat));
                 if let Some(doubt) = fleet.holds(&key, &beat.incarnation, &beat.in_flight) {
-                    hung.push((key, beat.incarnation, doubt));
+                    hung.push((key, beat.incarnation.clone(), doubt));
                 }
             }
         }
@@ -256,7 +255,7 @@ pub(crate) async fn judge(shared: Arc<Shared>, stop: CancellationToken) {
     let mut judged = Instant::now();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(JUDGE_EVERY) => {}
+            () = tokio::time::sleep_until(moments::next(JUDGE_EVERY)) => {}
             () = stop.cancelled() => return,
         }
         let (now, late) = (shared.fleet.now_ms(), judged.elapsed() > LATE);
@@ -393,7 +392,7 @@ mod tests {
         from_ms: u64,
         looks: u64,
         taken: &Result<(), RedisError>,
-        beats: &Result<Vec<Beat>, RedisError>,
+        beats: &Result<Vec<Arc<Beat>>, RedisError>,
     ) -> Vec<String> {
         let mut now_ms = from_ms;
         for _ in 0..looks {
@@ -409,7 +408,7 @@ mod tests {
     fn silence_through_redis_counts_only_while_redis_takes_writes() {
         let refused = || RedisError::Refused("OOM command not allowed".into());
         let cannot_read = || RedisError::Timeout { limit: LATE };
-        let silent = Ok(vec![beat(7)]);
+        let silent = Ok(vec![Arc::new(beat(7))]);
         assert_eq!(lost(&two(), 0, 8, &Ok(()), &silent), ["k", "r"], "silent, though it could speak");
         assert_eq!(lost(&two(), 0, 8, &Err(refused()), &silent), ["k"], "it cannot speak");
         assert_eq!(lost(&two(), 0, 8, &Ok(()), &Err(cannot_read())), ["k"], "we cannot hear");

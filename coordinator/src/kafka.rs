@@ -17,10 +17,6 @@ const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Reply and inbox topics that are remembered as there.
 const KNOWN_LIMIT: usize = 10_000;
 
-/// How long an event waits for others of its partition. Each batch is a request of its own, to the broker and back, and no task
-/// waits for an event: those of one short task go together.
-const EVENTS_LINGER: Duration = Duration::from_millis(5);
-
 /// The coordinator's Kafka clients.
 pub(crate) struct Kafka {
     config: KafkaConfig,
@@ -140,8 +136,7 @@ impl Kafka {
 
 /// The settings of the producer for `role`.
 fn producer_config(kafka: &KafkaConfig, role: &str) -> KafkaConfig {
-    let linger = if role == "events" { kafka.linger.max(EVENTS_LINGER) } else { kafka.linger };
-    KafkaConfig { linger, ..kafka.named(format!("{}-{role}", kafka.client_id)) }
+    kafka.named(format!("{}-{role}", kafka.client_id))
 }
 
 /// Waits for Kafka and makes the topics ready, however long that takes.

@@ -25,11 +25,13 @@ mod event_feed;
 mod eviction;
 mod fleet;
 mod forward;
+mod gathered;
 mod health;
 mod http;
 mod kafka;
 mod keys;
 mod mirror;
+mod moments;
 mod overdue;
 mod pauses;
 mod presence;
@@ -99,6 +101,8 @@ pub(crate) struct Shared {
     pub(crate) tenures: Tenures,
     pub(crate) forward: Forward,
     pub(crate) snapshots: snapshots::Snapshots,
+    /// Events and views on their way out.
+    pub(crate) gathered: gathered::Gathered,
     /// The changes of shared state, for whoever follows them here.
     pub(crate) feed: Feed,
     /// The events, for whoever follows them here.
@@ -214,6 +218,7 @@ impl Coordinator {
         let queues = Queues::with_limits(redis.clone(), config.queues);
         // What is read over HTTP is as it is: whoever wants a hot cache has it in its own process.
         let memories = Memories::new(redis.clone(), config.memory, Duration::ZERO);
+        let (gathered, to_send) = gathered::channel();
         let shared = Arc::new(Shared {
             config,
             kafka,
@@ -228,6 +233,7 @@ impl Coordinator {
             tenures,
             forward,
             snapshots: snapshots::Snapshots::default(),
+            gathered,
             feed,
             event_feed,
             mirrored,
@@ -248,6 +254,7 @@ impl Coordinator {
             keeping.await;
             drop(last);
         });
+        work.spawn(gathered::run(shared.clone(), to_send, ended.clone()));
         work.spawn(join(shared.clone(), inboxes, joined, ended));
         Ok(Coordinator { address, shared, stop, close, work, http: http_work })
     }

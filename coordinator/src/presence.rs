@@ -8,7 +8,7 @@
 //! A doubt is this coordinator's own and takes effect at once: no more work, then its work to others. What the ledger says
 //! is decided by the owner of the agent's shard, which looks by itself (`directory::judge`).
 
-use crate::{Shared, doubts, duties};
+use crate::{Shared, doubts, duties, moments};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
             }
         };
         tokio::select! {
-            () = tokio::time::sleep(if busy { HOLDERS_EVERY } else { SOME_EVERY }) => {}
+            () = tokio::time::sleep_until(moments::after(if busy { HOLDERS_EVERY } else { SOME_EVERY })) => {}
             () = watch.shared.fleet.work_is_held(), if !busy => {}
             () = stop.cancelled() => return,
         }

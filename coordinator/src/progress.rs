@@ -1,7 +1,7 @@
 //! How much input waits: where the commands topic of each shard that is served here ends.
 
-use crate::Shared;
 use crate::health::Phase;
+use crate::{Shared, moments};
 use std::sync::Arc;
 use std::time::Duration;
 use synod_protocol::topics;
@@ -13,24 +13,18 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_s
 /// Looks until `stop`.
 pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
     loop {
-        let held = shared
-            .status
-            .shards()
-            .into_iter()
-            .filter(|s| matches!(s.phase, Phase::Serving | Phase::CatchingUp));
-        let asked = held.map(|s| {
-            let readers = &shared.kafka.readers;
-            async move { (s.shard, readers.watermarks(topics::COMMANDS, s.shard as i32, LOOK.1).await) }
-        });
-        for (shard, log) in futures::future::join_all(asked).await {
-            match log {
-                Ok(log) => shared.status.commands_end(shard, log.high.unsigned_abs()),
-                // The watch over the brokers makes it known.
-                Err(error) => tracing::debug!(shard, %error, "how much input waits is not known"),
+        let shards = shared.status.shards().into_iter();
+        let held = shards.filter(|s| matches!(s.phase, Phase::Serving | Phase::CatchingUp));
+        let held: Vec<u32> = held.map(|s| s.shard).collect();
+        match shared.kafka.readers.ends(topics::COMMANDS, &held, LOOK.1).await {
+            Ok(ends) => {
+                ends.into_iter().for_each(|(shard, end)| shared.status.commands_end(shard, end));
             }
+            // The watch over the brokers makes it known.
+            Err(error) => tracing::debug!(%error, "how much input waits is not known"),
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK.0) => {}
+            () = tokio::time::sleep_until(moments::next(LOOK.0)) => {}
             () = stop.cancelled() => return,
         }
     }

@@ -176,7 +176,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 fn execute(cli: Cli) -> Result<(), Stop> {
     let mut output = Output::stdout(cli.output);
     match cli.command {
-        Command::Up(args) => up::run(args, cli.flags, &mut output),
+        Command::Up(args) => up::run(args, &cli.flags, &mut output),
         Command::Coordinator(args) => coordinator::run(args, cli.flags, &mut output),
         Command::Demo(args) => demo::run(args, cli.flags, &mut output),
         Command::DemoAgent(args) => demo::run_agent(args, cli.flags),

@@ -25,8 +25,8 @@ const FINISH_WITHIN: Duration = Duration::from_millis(1_000);
 /// All of the end may take so long. What is left dies with this process, redis-server too.
 const END_WITHIN: Duration = Duration::from_millis(1_700);
 
-pub(super) fn run(args: Args, flags: Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
-    let settings = Settings::load_of_its_own(&flags).map_err(|error| Stop::Usage(error.to_string()))?;
+pub(super) fn run(args: Args, flags: &Flags, output: &mut Output<impl Write>) -> Result<(), Stop> {
+    let settings = Settings::load_of_its_own(flags).map_err(|error| Stop::Usage(error.to_string()))?;
     // What a user is to know is said on its own account.
     let logs = logs(&settings, Some("warn"))?;
     traces(&settings, "synod-up", None)?;

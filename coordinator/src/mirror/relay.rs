@@ -2,9 +2,9 @@
 
 use super::record::{self, Sent};
 use super::restore;
-use crate::Shared;
+use crate::{Shared, moments};
 use std::collections::VecDeque;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::kafka::{ConfigError, Outgoing, Producer, ReadError, SendError};
 use synod_infra::primitives::mirror::{KEPT, Outbox, Owed, Standing};
@@ -87,7 +87,7 @@ impl Relay {
             Standing::Closed(run_id) => return restore::range(self, &run_id, stop).await,
         }
         self.sweep().await;
-        let look = next_look();
+        let look = moments::next(CHECK);
         while Instant::now() < look && self.is_wanted(stop) {
             let after = self.outbox.read();
             let owed = tokio::select! {
@@ -177,14 +177,6 @@ impl Relay {
             }
         }
     }
-}
-
-/// When the relays look next: all of them at one instant, so that what they ask goes to Redis together, and an idle process
-/// is woken once and not once for each range.
-fn next_look() -> Instant {
-    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let looks = FIRST.elapsed().as_nanos() / CHECK.as_nanos() + 1;
-    *FIRST + CHECK * u32::try_from(looks).unwrap_or(u32::MAX)
 }
 
 /// Waits until Kafka has all of them; the offset of the last that said where it is.

@@ -17,6 +17,7 @@ mod serve;
 pub(crate) use fleet::{Attempts, NAMED, Running};
 pub(crate) use life::live;
 pub(crate) use listing::{Label, Listing, StepsAfter, Wanted, WantedApprovals, WantedExecutions};
+pub(crate) use performer::Sending;
 
 use crate::tenure::Grant;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

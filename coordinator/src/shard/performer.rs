@@ -4,13 +4,16 @@
 //! order. What fails for now is tried again; what its receiver refuses because a newer owner has been there
 //! is never confirmed: the newer owner issues it again, and ours is over.
 
+mod confirmed;
+mod sending;
 mod state;
 mod todo;
-mod views;
 
 use super::archive;
 use super::permits::{Fenced, Semaphores};
 use crate::Shared;
+pub(super) use confirmed::Confirmed;
+pub(crate) use sending::Sending;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,14 +39,15 @@ const BATCH: usize = 256;
 /// First and longest pause before trying again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
+/// Events of which somebody may want to know within a few milliseconds, and which are few: they are not gathered.
+const AT_ONCE: &str = "synod.agent.";
+
 /// The header by which an agent with a topic of its own knows what goes ahead of ordinary work.
 const URGENT: &str = "synod-urgent";
 
-/// What the performer says to the serving loop.
+/// What the performer says to the serving loop that it is to hear at once.
 pub(super) enum Done {
-    /// One effect of the step at this offset is confirmed.
-    Confirmed(u64),
-    /// The same, by which this attempt's permits have been given back.
+    /// An effect of the step at this offset is confirmed, by which this attempt's permits have been given back.
     GivenBack(u64, Box<Try>),
     /// A receiver has seen a newer owner of this shard.
     Overtaken,
@@ -66,12 +70,11 @@ impl Performer {
         epoch: u64,
         poisonous: Poisonous,
         semaphores: Semaphores,
-        done: mpsc::UnboundedSender<Done>,
+        (confirmed, done): (Confirmed, mpsc::UnboundedSender<Done>),
     ) -> Performer {
         let (work, todo) = todo::channel();
         let again = work.again();
-        let views = views::Writer::start(shared.clone(), shard);
-        let performing = Performing { shared, shard, epoch, poisonous, semaphores, views, done, again };
+        let performing = Performing { shared, shard, epoch, poisonous, semaphores, confirmed, done, again };
         Performer { work, task: tokio::spawn(performing.run(todo)) }
     }
 
@@ -94,7 +97,7 @@ struct Performing {
     epoch: u64,
     poisonous: Poisonous,
     semaphores: Semaphores,
-    views: views::Writer,
+    confirmed: Confirmed,
     done: mpsc::UnboundedSender<Done>,
     /// What comes back: a reply whose answer was looked up, what could not be done yet.
     again: mpsc::UnboundedSender<(u64, Effect)>,
@@ -188,9 +191,7 @@ impl Performing {
     }
 
     fn confirm(&self, offset: u64, kind: &'static str) {
-        metrics::counter!(names::EFFECTS_TOTAL, "kind" => kind, "outcome" => "confirmed").increment(1);
-        // The loop is gone when the epoch is over, and then this is nobody's business.
-        let _ = self.done.send(Done::Confirmed(offset));
+        self.confirmed.add(offset, kind);
     }
 
     /// Begins an effect that is not for Redis.
@@ -199,7 +200,11 @@ impl Performing {
         match effect {
             Effect::Publish { root, envelope, value } => {
                 let out = record(topics::EVENTS, &envelope, &root, &value).partition(self.shard as i32);
-                self.produce(offset, kind, out).await;
+                if envelope.ty.starts_with(AT_ONCE) {
+                    self.produce(offset, kind, out).await;
+                } else {
+                    self.shared.gathered.event(self.sending(offset, kind, out)).await;
+                }
             }
             Effect::Command { root, envelope, value } => {
                 let shard = topics::partition(root.as_bytes(), self.shared.config.partitions);
@@ -322,50 +327,11 @@ impl Performing {
 
     /// Hands a record to Kafka; its acknowledgement confirms it.
     async fn produce(&self, offset: u64, kind: &'static str, out: Outgoing) {
-        use synod_infra::kafka::SendError;
-        let (mut out, mut pause) = (out, PAUSE.0);
-        loop {
-            let done = self.done.clone();
-            let again = out.clone();
-            let kafka = &self.shared.kafka;
-            let producer = if out.topic == topics::EVENTS { kafka.events() } else { kafka.effects() };
-            let sent = producer.map(|producer| {
-                producer.send(out, move |delivery| match delivery {
-                    Ok(_) => {
-                        metrics::counter!(names::EFFECTS_TOTAL, "kind" => kind, "outcome" => "confirmed")
-                            .increment(1);
-                        let _ = done.send(Done::Confirmed(offset));
-                    }
-                    Err(error) => {
-                        // Only a dead producer gives up (no time limit is set): the epoch's cure does the rest.
-                        tracing::error!(%error, kind, "an effect was not acknowledged");
-                        let _ = done.send(Done::Overtaken);
-                    }
-                })
-            });
-            match sent {
-                Ok(Ok(())) => return,
-                Ok(Err(SendError::QueueFull(_))) => {}
-                Ok(Err(error @ SendError::TooLarge { .. }))
-                    if again.payload.is_some() && kind == "dead_letter" =>
-                {
-                    tracing::warn!(%error, "a dead letter goes without its value");
-                    out = Outgoing { payload: None, ..again };
-                    continue;
-                }
-                Ok(Err(error)) => {
-                    metrics::counter!(names::EFFECTS_TOTAL, "kind" => kind, "outcome" => "refused")
-                        .increment(1);
-                    tracing::error!(%error, kind, "an effect cannot be sent and is dropped");
-                    self.confirm(offset, kind);
-                    return;
-                }
-                Err(error) => tracing::error!(%error, "no Kafka producer"),
-            }
-            out = again;
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE.1);
-        }
+        self.sending(offset, kind, out).begin(&self.shared.kafka).await;
+    }
+
+    fn sending(&self, offset: u64, kind: &'static str, out: Outgoing) -> Sending {
+        Sending { offset, kind, out, confirmed: self.confirmed.clone(), done: self.done.clone() }
     }
 
     /// The record that could not be read: as it came, or read again by its new owner.
@@ -439,7 +405,7 @@ impl Performing {
             }
         }
         for view in views {
-            self.views.take(view).await;
+            self.shared.gathered.view(self.shard, view).await;
         }
         self.permits(&mut permits).await;
         let all = failed.is_empty() && permits.is_empty();

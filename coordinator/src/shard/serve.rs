@@ -8,13 +8,15 @@ mod unclaimed;
 
 use super::inbound::{self, Read};
 use super::life::Waiters;
-use super::performer::{Done, Performer, Poisonous, directory_record, pauses_record, workflow_record};
+use super::performer::{
+    Confirmed, Done, Performer, Poisonous, directory_record, pauses_record, workflow_record,
+};
 use super::permits::{Asker, Heard, Semaphores};
 use super::{Ask, archive, fleet};
 use crate::duties;
 use crate::health::Phase;
 use crate::statistics::Participation;
-use crate::{Shared, snapshots};
+use crate::{Shared, moments, snapshots};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
@@ -49,6 +51,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(60);
 const LOOK_AT_ERA: Duration = Duration::from_millis(500);
 /// How long what is in flight may take when the shard is given up in good order.
 const FINISH: Duration = Duration::from_secs(5);
+
+/// A shard at which nothing happens turns so often all the same.
+const TURN_AT_LEAST: Duration = Duration::from_millis(500);
 
 /// How often it is looked how long tasks and approvals wait, and at how many of them.
 const AGES_EVERY: Duration = Duration::from_secs(2);
@@ -123,6 +128,7 @@ pub(super) struct Serving<'a> {
     performer: Performer,
     poisonous: Poisonous,
     back: (mpsc::UnboundedSender<Back>, mpsc::UnboundedReceiver<Back>),
+    confirmed: Confirmed,
     done: mpsc::UnboundedReceiver<Done>,
     asker: Asker,
     heard: mpsc::UnboundedReceiver<Heard>,
@@ -169,7 +175,9 @@ impl<'a> Serving<'a> {
         let poisonous = Poisonous::default();
         let semaphores = Semaphores::new(shared.clone(), shard, owner.epoch());
         let (epoch, known) = (owner.epoch(), poisonous.clone());
-        let performer = Performer::start(shared.clone(), shard, epoch, known, semaphores.clone(), told);
+        let confirmed = Confirmed::default();
+        let tells = (confirmed.clone(), told);
+        let performer = Performer::start(shared.clone(), shard, epoch, known, semaphores.clone(), tells);
         let (tell, heard) = mpsc::unbounded_channel();
         let asker = Asker::start(semaphores, tell);
         // So that the era begins with the mesh, and not with the first who wants a permit.
@@ -183,6 +191,7 @@ impl<'a> Serving<'a> {
             performer,
             poisonous,
             back: mpsc::unbounded_channel(),
+            confirmed,
             done,
             asker,
             heard,
@@ -515,12 +524,15 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// Notes what has been confirmed since the last time.
+    fn note_confirmed(&mut self) {
+        for offset in self.confirmed.take() {
+            self.owner.confirmed(offset, 1);
+        }
+    }
+
     fn was_done(&mut self, done: &Done) -> Result<(), Why> {
         match done {
-            Done::Confirmed(offset) => {
-                self.owner.confirmed(*offset, 1);
-                Ok(())
-            }
             Done::GivenBack(offset, by) => {
                 self.owner.given_back(by);
                 self.owner.confirmed(*offset, 1);
@@ -895,7 +907,8 @@ impl<'a> Serving<'a> {
     fn wake_at(&self) -> Instant {
         let now = self.now();
         let due = self.owner.state().next_deadline().map(|at| Duration::from_millis(at.millis_since(now)));
-        let wake = Instant::now() + due.unwrap_or(Duration::from_secs(60)).min(Duration::from_millis(500));
+        let now = moments::next(TURN_AT_LEAST);
+        let wake = due.map_or(now, |due| now.min(Instant::now() + due));
         if self.owner.looks() && !self.is_catching_up() { wake.min(self.looks_at.0) } else { wake }
     }
 }
@@ -967,8 +980,9 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
     s.tell_who_waited();
     s.show();
     let (mut members, mut room) = (s.shared.fleet.members(), s.shared.fleet.room());
-    let mut shown_at = Instant::now();
+    let (mut shown_at, confirmed) = (Instant::now(), s.confirmed.clone());
     loop {
+        s.note_confirmed();
         s.advance()?;
         if s.until.is_some_and(|until| reader.position().is_some_and(|at| at.unsigned_abs() >= until))
             && s.queue.is_empty()
@@ -988,7 +1002,8 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
             s.look_at_ages();
             shown_at = Instant::now();
         }
-        let (reads, serves) = (!s.is_full() && s.queue.len() < PASSING_LIMIT, !s.is_catching_up());
+        let is_full = s.is_full();
+        let (reads, serves) = (!is_full && s.queue.len() < PASSING_LIMIT, !s.is_catching_up());
         let wake = s.wake_at();
         tokio::select! {
             () = stop.cancelled() => return finish(s).await,
@@ -1004,6 +1019,7 @@ async fn run(s: &mut Serving<'_>, stop: &CancellationToken) -> Result<Ended, Why
                     s.was_done(&done)?;
                 }
             }
+            () = confirmed.come(), if is_full => {}
             Some(heard) = s.heard.recv() => {
                 s.was_told(heard)?;
                 while let Ok(heard) = s.heard.try_recv() {
@@ -1066,9 +1082,14 @@ async fn another_topic(s: &Serving<'_>, low: u64) -> Result<Option<String>, Why>
 
 /// Gives the shard up in good order: takes nothing more, and waits for what is in flight and owed.
 async fn finish(s: &mut Serving<'_>) -> Result<Ended, Why> {
-    let until = Instant::now() + FINISH;
-    while s.owner.in_flight() > 0 || s.owner.owed() > 0 {
+    let (until, confirmed) = (Instant::now() + FINISH, s.confirmed.clone());
+    loop {
+        s.note_confirmed();
+        if s.owner.in_flight() == 0 && s.owner.owed() == 0 {
+            break;
+        }
         tokio::select! {
+            () = confirmed.come() => {}
             Some(back) = s.back.1.recv() => s.came_back(back)?,
             Some(done) = s.done.recv() => s.was_done(&done)?,
             () = tokio::time::sleep_until(until) => break,

@@ -16,7 +16,7 @@ use super::stats::ClientStats;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -202,6 +202,40 @@ impl Readers {
         let said = |message| ReadError::Kafka { topic: topic.to_owned(), partition: -1, message };
         let found = asked.await.map_err(|e| said(e.to_string()))?;
         found.map_err(|error| said(self.fold.why(topic, &error)))
+    }
+
+    /// Where these partitions of a topic end: the offset that their next record will have. Asked of each broker at once; one that
+    /// cannot say now is left out.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub async fn ends(
+        &self,
+        topic: &str,
+        partitions: &[u32],
+        wait: Duration,
+    ) -> Result<Vec<(u32, u64)>, ReadError> {
+        let said = |message| ReadError::Kafka { topic: topic.to_owned(), partition: -1, message };
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            // To a broker the time -1 is the end.
+            let added = list.add_partition_offset(topic, *partition as i32, Offset::End);
+            added.map_err(|error| said(error.to_string()))?;
+        }
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lane = self.fold.clone();
+        let asked = tokio::task::spawn_blocking(move || lane.served.consumer.offsets_for_times(list, wait));
+        let found = asked.await.map_err(|error| said(error.to_string()))?;
+        let found = found.map_err(|error| said(self.fold.why(topic, &error)))?;
+        let end = |one: &TopicPartitionListElem<'_>| match one.offset() {
+            Offset::Offset(end) if one.error().is_ok() => {
+                Some((u32::try_from(one.partition()).ok()?, u64::try_from(end).ok()?))
+            }
+            _ => None,
+        };
+        Ok(found.elements().iter().filter_map(end).collect())
     }
 
     /// How many partitions a topic has; `None` if there is no such topic.

@@ -12,10 +12,10 @@ use super::error::RedisError;
 use super::keys;
 use super::listener::Heard;
 use super::script::{Call, Script};
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use synod_protocol::view::{Held, Load};
 use synod_protocol::{Id, Incarnation, Workspace};
@@ -90,9 +90,7 @@ impl Heartbeats {
     /// # Errors
     /// Those of any call; any of them says no.
     pub async fn probe(&self, coordinator: &Id) -> Result<(), RedisError> {
-        let mut probe = redis::cmd("SET");
-        probe.arg(keys::probe(coordinator)).arg("").arg("PX").arg(PROBE_KEPT.as_millis() as u64);
-        self.redis.query(&probe).await
+        self.redis.query(&probe(coordinator)).await
     }
 
     /// Every agent's newest heartbeat. What does not read as one is logged and left out.
@@ -106,19 +104,7 @@ impl Heartbeats {
         } else {
             self.scan().await?
         };
-        let read = |(field, text): (String, String)| match serde_json::from_str::<Beat>(&text) {
-            Ok(beat) if keys::heartbeat_field(&beat.workspace, &beat.agent_id) != field => {
-                tracing::warn!(%field, workspace = %beat.workspace, agent = %beat.agent_id,
-                    "a heartbeat that claims to be another's");
-                None
-            }
-            Ok(beat) => Some(beat),
-            Err(error) => {
-                tracing::warn!(%field, %error, "a heartbeat does not read");
-                None
-            }
-        };
-        Ok(fields.into_iter().filter_map(read).collect())
+        Ok(fields.into_iter().filter_map(|(field, text)| read(&field, &text)).collect())
     }
 
     /// The newest heartbeats of these agents, in any order; of one that has none, nothing.
@@ -165,6 +151,91 @@ impl Heartbeats {
     }
 }
 
+/// The heartbeats for one who looks at all of them again and again.
+#[derive(Debug)]
+pub struct Listening {
+    heartbeats: Heartbeats,
+    /// What stood there at the last look, unless it was too many: what stands there still is not read again.
+    known: BTreeMap<String, (String, Arc<Beat>)>,
+    many: bool,
+}
+
+impl Listening {
+    /// Nothing has been heard yet.
+    pub fn new(redis: Redis) -> Listening {
+        Listening { heartbeats: Heartbeats::new(redis), known: BTreeMap::new(), many: false }
+    }
+
+    /// Whether Redis takes writes ([`Heartbeats::probe`]), and every agent's newest heartbeat ([`Heartbeats::beats`]): in one
+    /// exchange, unless there were too many for that the last time.
+    ///
+    /// # Errors
+    /// Those of any call, for each of the two.
+    pub async fn look(
+        &mut self,
+        coordinator: &Id,
+    ) -> (Result<(), RedisError>, Result<Vec<Arc<Beat>>, RedisError>) {
+        if self.many {
+            let taken = self.heartbeats.probe(coordinator).await;
+            let beats = self.heartbeats.beats().await;
+            self.many = !beats.as_ref().is_ok_and(|beats| beats.len() as u64 <= BEATS_AT_ONCE);
+            return (taken, beats.map(|beats| beats.into_iter().map(Arc::new).collect()));
+        }
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.add_command(probe(coordinator)).cmd("HGETALL").arg(keys::HEARTBEATS);
+        let values = match self.heartbeats.redis.pipeline(&pipeline).await {
+            Ok(answers) => answers.values,
+            Err(error) => return (Err(error.clone()), Err(error)),
+        };
+        let [taken, fields] = <[Value; 2]>::try_from(values).unwrap_or([Value::Nil, Value::Nil]);
+        let taken = taken.extract_error().map(drop).map_err(RedisError::from);
+        let fields = fields.extract_error().map_err(RedisError::from);
+        let fields =
+            fields.and_then(|fields| Ok(redis::from_redis_value::<BTreeMap<String, String>>(fields)?));
+        (taken, fields.map(|fields| self.heard(fields)))
+    }
+
+    fn heard(&mut self, fields: BTreeMap<String, String>) -> Vec<Arc<Beat>> {
+        self.many = fields.len() as u64 > BEATS_AT_ONCE;
+        let mut before = std::mem::take(&mut self.known);
+        let mut beats = Vec::with_capacity(fields.len());
+        for (field, text) in fields {
+            let known = before.remove(&field).filter(|(known, _)| *known == text);
+            let Some((text, beat)) = known.or_else(|| Some((text.clone(), Arc::new(read(&field, &text)?))))
+            else {
+                continue;
+            };
+            beats.push(beat.clone());
+            if !self.many {
+                self.known.insert(field, (text, beat));
+            }
+        }
+        beats
+    }
+}
+
+fn probe(coordinator: &Id) -> Cmd {
+    let mut probe = redis::cmd("SET");
+    probe.arg(keys::probe(coordinator)).arg("").arg("PX").arg(PROBE_KEPT.as_millis() as u64);
+    probe
+}
+
+/// What stands under a name; what does not read, or claims to be another's, is logged.
+fn read(field: &str, text: &str) -> Option<Beat> {
+    match serde_json::from_str::<Beat>(text) {
+        Ok(beat) if keys::heartbeat_field(&beat.workspace, &beat.agent_id) != field => {
+            tracing::warn!(%field, workspace = %beat.workspace, agent = %beat.agent_id,
+                "a heartbeat that claims to be another's");
+            None
+        }
+        Ok(beat) => Some(beat),
+        Err(error) => {
+            tracing::warn!(%field, %error, "a heartbeat does not read");
+            None
+        }
+    }
+}
+
 /// Who was subscribed at one moment.
 ///
 /// An absence means something only against another look with the same `run_id` and `connection`: after a
@@ -180,40 +251,60 @@ pub struct Look {
 }
 
 /// Which agents' processes run, asked of Redis.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Presence {
     redis: Redis,
+    /// The connection that was used last, and the id of the server behind it: one connection leads to one server start.
+    server: Mutex<Option<(u64, String)>>,
 }
 
 impl Presence {
     /// All presence channels of this Redis.
     pub fn new(redis: Redis) -> Presence {
-        Presence { redis }
+        Presence { redis, server: Mutex::default() }
     }
 
-    /// Looks at these channels ([`keys::presence`]) in one exchange.
+    /// Looks at these channels ([`keys::presence`]), in one exchange unless the connection is another than before.
     ///
     /// # Errors
     /// Those of any call.
     pub async fn present(&self, channels: &[String]) -> Result<Look, RedisError> {
-        let mut pipeline = Pipeline::new();
-        pipeline.cmd("INFO").arg("server");
-        for some in channels.chunks(CHANNELS_PER_ASK) {
-            pipeline.cmd("PUBSUB").arg("NUMSUB").arg(some);
+        loop {
+            let known = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let known = known.filter(|_| !channels.is_empty());
+            let mut pipeline = Pipeline::new();
+            if known.is_none() {
+                pipeline.cmd("INFO").arg("server");
+            }
+            for some in channels.chunks(CHANNELS_PER_ASK) {
+                pipeline.cmd("PUBSUB").arg("NUMSUB").arg(some);
+            }
+            let answers = self.redis.pipeline(&pipeline).await?;
+            let connection = answers.generation;
+            let mut values = answers.values.into_iter().map(Value::extract_error);
+            let run_id = match known {
+                Some((same, run_id)) if same == connection => run_id,
+                // Who answered is asked for, together with all else.
+                Some(_) => continue,
+                None => {
+                    let info: String =
+                        redis::from_redis_value(values.next().transpose()?.unwrap_or(Value::Nil))?;
+                    run_id_in(&info)?
+                }
+            };
+            let mut present = Vec::with_capacity(channels.len());
+            for value in values {
+                let counts: Vec<(String, u64)> = redis::from_redis_value(value?)?;
+                present.extend(counts.into_iter().map(|(_, subscribers)| subscribers > 0));
+            }
+            if present.len() != channels.len() {
+                let text = format!("{} channels asked about, {} answered", channels.len(), present.len());
+                return Err(RedisError::Unexpected(text));
+            }
+            let who = Some((connection, run_id.clone()));
+            *self.server.lock().unwrap_or_else(PoisonError::into_inner) = who;
+            return Ok(Look { run_id, connection, present });
         }
-        let answers = self.redis.pipeline(&pipeline).await?;
-        let mut values = answers.values.into_iter().map(Value::extract_error);
-        let info: String = redis::from_redis_value(values.next().transpose()?.unwrap_or(Value::Nil))?;
-        let mut present = Vec::with_capacity(channels.len());
-        for value in values {
-            let counts: Vec<(String, u64)> = redis::from_redis_value(value?)?;
-            present.extend(counts.into_iter().map(|(_, subscribers)| subscribers > 0));
-        }
-        if present.len() != channels.len() {
-            let text = format!("{} channels asked about, {} answered", channels.len(), present.len());
-            return Err(RedisError::Unexpected(text));
-        }
-        Ok(Look { run_id: run_id_in(&info)?, connection: answers.generation, present })
     }
 }
 

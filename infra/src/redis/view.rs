@@ -8,6 +8,7 @@ use super::error::RedisError;
 use super::keys;
 use super::script::{Call, Script};
 use redis::{Pipeline, Value};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 use synod_protocol::{EntityId, Workspace};
@@ -100,36 +101,41 @@ impl Views {
     /// Per view: those of any call. Where only the removal failed what was not removed goes by its `ttl`.
     pub async fn put_within(
         &self,
-        shard: u32,
         limit_bytes: usize,
-        batch: Vec<ViewWrite>,
+        batch: impl IntoIterator<Item = (u32, ViewWrite)>,
     ) -> Vec<Result<Put, RedisError>> {
-        let ttl_ms = batch.first().and_then(|write| write.ttl).map_or(0, |ttl| ttl.as_millis().max(1));
-        let note = |write: &ViewWrite| {
+        let (mut notes, mut writes, mut ttl_ms) =
+            (BTreeMap::<u32, Vec<(usize, String)>>::new(), Vec::new(), 0);
+        for (shard, write) in batch {
             let key = keys::view(&write.workspace, write.kind, &write.id);
-            (key.len() + write.body.len() + OVERHEAD_BYTES, key)
-        };
-        let notes: Vec<(usize, String)> = batch.iter().map(note).collect();
-        let put = self.put_views(batch).await;
-        let (shelf, bytes) = keys::shelf(shard);
-        let call = |notes: &[(usize, String)]| Call {
-            keys: vec![shelf.clone(), bytes.clone()],
-            args: [limit_bytes.to_string(), ttl_ms.to_string()]
-                .into_iter()
-                .chain(notes.iter().flat_map(|(bytes, key)| [bytes.to_string(), key.clone()]))
-                .collect(),
-        };
-        let calls: Vec<Call> = notes.chunks(NOTES_PER_CALL).map(call).collect();
+            notes.entry(shard).or_default().push((key.len() + write.body.len() + OVERHEAD_BYTES, key));
+            ttl_ms = write.ttl.map_or(0, |ttl| ttl.as_millis().max(1));
+            writes.push(write);
+        }
+        let put = self.put_views(writes).await;
+        let calls: Vec<Call> = notes
+            .iter()
+            .flat_map(|(shard, notes)| {
+                notes.chunks(NOTES_PER_CALL).map(move |some| (keys::shelf(*shard), some))
+            })
+            .map(|((shelf, bytes), some)| Call {
+                keys: vec![shelf, bytes],
+                args: [limit_bytes.to_string(), ttl_ms.to_string()]
+                    .into_iter()
+                    .chain(some.iter().flat_map(|(bytes, key)| [bytes.to_string(), key.clone()]))
+                    .collect(),
+            })
+            .collect();
         let mut old: Vec<String> = Vec::new();
         for answer in SHELVE.run_all(&self.redis, &calls).await {
             match answer.and_then(|value| Ok(redis::from_redis_value::<Vec<String>>(value)?)) {
                 Ok(keys) => old.extend(keys),
-                Err(error) => tracing::debug!(shard, %error, "views are not counted"),
+                Err(error) => tracing::debug!(%error, "views are not counted"),
             }
         }
         for some in old.chunks(READS_PER_WRITE) {
             if let Err(error) = self.redis.query::<u64>(redis::cmd("UNLINK").arg(some)).await {
-                tracing::debug!(shard, %error, "old views are not removed");
+                tracing::debug!(%error, "old views are not removed");
             }
         }
         put

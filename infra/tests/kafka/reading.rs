@@ -86,6 +86,8 @@ pub(crate) async fn to_the_end_and_no_further(bed: &Bed) {
     let log = readers.watermarks(&topic, 0, SOON).await.unwrap();
     assert_eq!((log.low, log.high, log.is_empty()), (0, 5, false));
     assert!(readers.watermarks(&topic, 1, SOON).await.unwrap().is_empty());
+    assert_eq!(readers.ends(&topic, &[0, 1], SOON).await.unwrap(), [(0, 5), (1, 0)]);
+    assert_eq!(readers.ends(&topic, &[], SOON).await.unwrap(), []);
     assert_eq!(readers.partitions(&topic, SOON).await.unwrap(), Some(2));
     assert_eq!(readers.partitions("no-such-topic", SOON).await.unwrap(), None);
 }

@@ -2,8 +2,9 @@
 
 use super::process::Actor;
 use super::{Bench, SECOND, ask, until};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use synod_infra::redis::presence::{Beat, Heartbeats, Presence, PresenceHold};
+use synod_infra::redis::presence::{Beat, Heartbeats, Listening, Presence, PresenceHold};
 use synod_infra::redis::{EmbeddedRedis, Redis, RedisConfig, RedisError, keys};
 use synod_protocol::Incarnation;
 use synod_protocol::view::{Held, Load};
@@ -101,11 +102,19 @@ async fn beats_are_read_back_all_of_them() {
     ask::<()>(&mut bench.raw().await, &["HSET", keys::HEARTBEATS, "w/junk", "not a beat"]).await;
     let claims = serde_json::to_string(&beat(1, 9)).unwrap();
     ask::<()>(&mut bench.raw().await, &["HSET", keys::HEARTBEATS, "thief/a00001", &claims]).await;
-    assert_eq!(
-        heartbeats.beats().await,
-        Ok(vec![beat(1, 2)]),
-        "what does not read, or claims another's place, is left out"
-    );
+    let why = "what does not read, or claims another's place, is left out";
+    assert_eq!(heartbeats.beats().await, Ok(vec![beat(1, 2)]), "{why}");
+    let mut listening = Listening::new(bench.redis.clone());
+    let coordinator = "c1".parse().unwrap();
+    assert_eq!(listening.look(&coordinator).await, (Ok(()), Ok(vec![Arc::new(beat(1, 2))])), "{why}");
+    heartbeats.beat(&beat(2, 1), None).await.unwrap();
+    for count in 3..5 {
+        heartbeats.beat(&beat(1, count), None).await.unwrap();
+        let both = vec![Arc::new(beat(1, count)), Arc::new(beat(2, 1))];
+        assert_eq!(listening.look(&coordinator).await, (Ok(()), Ok(both)), "one has beaten, one has not");
+    }
+    heartbeats.forget(&bench.workspace, &beat(2, 1).agent_id).await.unwrap();
+    assert_eq!(listening.look(&coordinator).await.1, Ok(vec![Arc::new(beat(1, 4))]), "one has gone");
     ask::<()>(&mut bench.raw().await, &["HDEL", keys::HEARTBEATS, "thief/a00001"]).await;
 
     // More than are read at once, so that they are scanned in pages.
@@ -115,6 +124,9 @@ async fn beats_are_read_back_all_of_them() {
     }))
     .await
     .unwrap();
+    for _ in 0..2 {
+        assert_eq!(listening.look(&coordinator).await.1.unwrap().len(), 2500, "at once, then in pages");
+    }
     let beats = heartbeats.beats().await.unwrap();
     assert_eq!(beats, (0..2500).map(|n| beat(n, 7)).collect::<Vec<_>>());
     heartbeats.forget(&bench.workspace, &beats[0].agent_id).await.unwrap();
@@ -165,6 +177,8 @@ async fn a_probe_fails_while_redis_takes_no_writes_and_reads_go_on() {
     heartbeats.probe(&me).await.unwrap();
     ask::<()>(&mut raw, &["CONFIG", "SET", "maxmemory", "1"]).await;
     assert!(matches!(heartbeats.probe(&me).await, Err(RedisError::Refused(_))));
+    let (taken, beats) = Listening::new(bench.redis.clone()).look(&me).await;
+    assert!(matches!(taken, Err(RedisError::Refused(_))) && beats == Ok(vec![]), "{taken:?} {beats:?}");
     assert_eq!(heartbeats.beats().await, Ok(vec![]));
     ask::<()>(&mut raw, &["CONFIG", "SET", "maxmemory", "0"]).await;
     heartbeats.probe(&me).await.unwrap();

@@ -88,10 +88,10 @@ async fn the_views_of_a_shard_stay_within_their_limit() {
     };
     // Bytes that ten of them take, and not eleven.
     let limit = 10 * (1_000 + 400 + keys::view(&bench.workspace, "task", &"t100".parse().unwrap()).len());
-    let shard = 4_711;
+    let (shard, other) = (4_711, 4_712);
     for batch in 0..30 {
-        let batch: Vec<ViewWrite> = (100 + batch * 20..120 + batch * 20).map(write).collect();
-        assert!(views.put_within(shard, limit, batch).await.iter().all(|put| *put == Ok(Put::Written)));
+        let batch = (100 + batch * 20..120 + batch * 20).map(|n| (shard, write(n)));
+        assert!(views.put_within(limit, batch).await.iter().all(|put| *put == Ok(Put::Written)));
     }
     let ids: Vec<_> = (100..700).map(|n| format!("t{n}").parse().unwrap()).collect();
     let read = views.get_views(&bench.workspace, "task", &ids).await.unwrap();
@@ -107,7 +107,10 @@ async fn the_views_of_a_shard_stay_within_their_limit() {
     }
     // One that is larger than all may be is not kept, and harms nothing.
     let big = ViewWrite { body: "x".repeat(limit), ..write(9_000) };
-    assert_eq!(views.put_within(shard, limit, vec![big]).await, [Ok(Put::Written)]);
+    // Nor is it counted with what another shard has.
+    let batch = [(shard, big), (other, write(9_001))];
+    assert_eq!(views.put_within(limit, batch).await, [Ok(Put::Written), Ok(Put::Written)]);
+    assert_eq!(ask::<u64>(&mut raw, &["LLEN", &keys::shelf(other).0]).await, 1);
     assert_eq!(ask::<Option<usize>>(&mut raw, &["GET", &bytes]).await, Some(0));
     let last = views.get_view(&bench.workspace, "task", &"t9000".parse().unwrap()).await;
     assert_eq!(last, Ok(None));

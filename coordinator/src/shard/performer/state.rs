@@ -1,7 +1,7 @@
 //! What decisions and results of steps put into shared state. It goes the way of every other write of shared state, with its policies and its
 //! mirror; what it is refused for good is logged and counted, and not tried for ever.
 
-use super::{Done, PAUSE, Performing};
+use super::{PAUSE, Performing};
 use synod_infra::primitives::state::Writer;
 use synod_infra::redis::Once;
 use synod_infra::telemetry::names;
@@ -20,7 +20,8 @@ impl Performing {
         by: EntityId,
         request: String,
     ) {
-        let (state, done, back) = (self.shared.state.clone(), self.done.clone(), self.again.clone());
+        let (state, confirmed, back) =
+            (self.shared.state.clone(), self.confirmed.clone(), self.again.clone());
         tokio::spawn(async move {
             let id = format!("{workspace}\0ledger\0{request}");
             let once = Once {
@@ -28,8 +29,8 @@ impl Performing {
                 said: blake3::hash(put.value.as_str().as_bytes()).to_hex().to_string(),
             };
             let writer = Writer { workspace, by: by.to_string(), once: Some(once) };
-            let outcome = match state.put(&writer, &key, (*put).clone(), Condition::None).await {
-                Ok(_) => "confirmed",
+            match state.put(&writer, &key, (*put).clone(), Condition::None).await {
+                Ok(_) => confirmed.add(offset, "state"),
                 Err(error) if is_passing(error.code) => {
                     tracing::debug!(%error, %key, "what the ledger puts into shared state is written later");
                     metrics::counter!(names::EFFECTS_TOTAL, "kind" => "state", "outcome" => "failed")
@@ -38,15 +39,14 @@ impl Performing {
                     // The performer ends with the epoch; the next owner issues it again.
                     let workspace = writer.workspace;
                     let _ = back.send((offset, Effect::PutState { workspace, key, put, by, request }));
-                    return;
                 }
                 Err(error) => {
                     tracing::error!(%error, %key, by = %by, "what the ledger puts into shared state is refused and not written");
-                    "refused"
+                    metrics::counter!(names::EFFECTS_TOTAL, "kind" => "state", "outcome" => "refused")
+                        .increment(1);
+                    confirmed.add(offset, "state");
                 }
-            };
-            metrics::counter!(names::EFFECTS_TOTAL, "kind" => "state", "outcome" => outcome).increment(1);
-            let _ = done.send(Done::Confirmed(offset));
+            }
         });
     }
 }
