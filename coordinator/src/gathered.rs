@@ -2,7 +2,7 @@
 //! Redis and back, and each request wakes this process several times; a task that comes alone would make half a dozen.
 //!
 //! ```text
-//! performers --event--> every 25 ms --> Kafka, acknowledged to the shard
+//! performers --event--> every 5 ms ---> Kafka, acknowledged to the shard
 //!            --view---> every 25 ms --> Redis
 //! ```
 
@@ -15,8 +15,10 @@ use synod_infra::telemetry::names;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// How long they are gathered, at most.
-const EVERY: Duration = Duration::from_millis(25);
+/// How long events are gathered, at most: who reads them right after an answer should find them.
+const EVENTS_EVERY: Duration = Duration::from_millis(5);
+/// The same of views, which are read when memory has them no more.
+const VIEWS_EVERY: Duration = Duration::from_millis(25);
 /// Of each so many are sent at a time; with as many more waiting, whoever brings the next one waits.
 const AT_ONCE: usize = 1_024;
 
@@ -60,7 +62,7 @@ pub(crate) async fn run(shared: Arc<Shared>, to_send: ToSend, stop: Cancellation
 
 async fn events(shared: &Shared, mut brought: mpsc::Receiver<Sending>, stop: &CancellationToken) {
     let mut batch = Vec::with_capacity(AT_ONCE);
-    while gather(&mut brought, &mut batch, stop).await {
+    while gather(&mut brought, &mut batch, EVENTS_EVERY, stop).await {
         // In their order: those of one entity stand in one partition.
         for event in batch.drain(..) {
             event.begin(&shared.kafka).await;
@@ -71,7 +73,7 @@ async fn events(shared: &Shared, mut brought: mpsc::Receiver<Sending>, stop: &Ca
 async fn views(shared: &Shared, mut brought: mpsc::Receiver<(u32, ViewWrite)>, stop: &CancellationToken) {
     let (store, limit) = (Views::new(shared.redis.clone()), shared.config.view_bytes);
     let mut batch = Vec::with_capacity(AT_ONCE);
-    while gather(&mut brought, &mut batch, stop).await {
+    while gather(&mut brought, &mut batch, VIEWS_EVERY, stop).await {
         // Not tried again: the ledger has what they show.
         let put = store.put_within(limit, batch.drain(..)).await;
         let lost = put.iter().filter(|outcome| outcome.is_err()).count();
@@ -84,13 +86,18 @@ async fn views(shared: &Shared, mut brought: mpsc::Receiver<(u32, ViewWrite)>, s
 }
 
 /// Waits for the first, then for the others until the next moment; `false` when none are left after `stop`.
-async fn gather<T>(brought: &mut mpsc::Receiver<T>, batch: &mut Vec<T>, stop: &CancellationToken) -> bool {
+async fn gather<T>(
+    brought: &mut mpsc::Receiver<T>,
+    batch: &mut Vec<T>,
+    every: Duration,
+    stop: &CancellationToken,
+) -> bool {
     tokio::select! {
         biased;
         Some(first) = brought.recv() => batch.push(first),
         () = stop.cancelled() => return false,
     }
-    stop.run_until_cancelled(tokio::time::sleep_until(moments::next(EVERY))).await;
+    stop.run_until_cancelled(tokio::time::sleep_until(moments::next(every))).await;
     while batch.len() < AT_ONCE
         && let Ok(next) = brought.try_recv()
     {
@@ -110,15 +117,15 @@ mod tests {
         for n in 0..3 {
             bring.send(n).await.unwrap();
         }
-        assert!(gather(&mut brought, &mut batch, &stop).await);
+        assert!(gather(&mut brought, &mut batch, EVENTS_EVERY, &stop).await);
         assert_eq!(batch, [0, 1, 2]);
         for n in 0..2 {
             bring.send(n).await.unwrap();
         }
         stop.cancel();
         batch.clear();
-        assert!(gather(&mut brought, &mut batch, &stop).await);
+        assert!(gather(&mut brought, &mut batch, EVENTS_EVERY, &stop).await);
         assert_eq!(batch, [0, 1]);
-        assert!(!gather(&mut brought, &mut batch, &stop).await, "there is nothing more");
+        assert!(!gather(&mut brought, &mut batch, EVENTS_EVERY, &stop).await, "there is nothing more");
     }
 }

@@ -149,12 +149,13 @@ impl Part<'_> {
             )));
         }
         for approval in &known {
-            let query = [("entity", approval.to_string()), ("type", "synod.approval.required".to_owned())];
-            let page = self.ground.api.get("/v1/events", &query, Duration::ZERO).await?;
-            // What a new owner publishes once more has the same id: whoever listens takes it for one. The next revision is listed too.
-            let told = page["items"].as_array().into_iter().flatten();
-            let about = told.filter(|event| event["data"]["approval_id"] == approval.as_str());
-            let asked = about.map(|event| event["id"].to_string()).collect::<BTreeSet<_>>().len();
+            // Events go out beside the answers.
+            let what = format!("an event that tells {PERSON} of {approval}");
+            let asked = until(&what, SOON, async || {
+                let asked = self.told_of(approval).await?;
+                Ok((asked > 0).then_some(asked))
+            })
+            .await?;
             if asked != 1 {
                 return Err(PeopleError::unexpected(format!(
                     "{PERSON} was told of {approval} {asked} times, not once"
@@ -162,6 +163,16 @@ impl Part<'_> {
             }
         }
         Ok(())
+    }
+
+    /// By how many events she is told of an approval.
+    async fn told_of(&self, approval: &EntityId) -> Result<usize, PeopleError> {
+        let query = [("entity", approval.to_string()), ("type", "synod.approval.required".to_owned())];
+        let page = self.ground.api.get("/v1/events", &query, Duration::ZERO).await?;
+        // What a new owner publishes once more has the same id: whoever listens takes it for one. The next revision is listed too.
+        let told = page["items"].as_array().into_iter().flatten();
+        let about = told.filter(|event| event["data"]["approval_id"] == approval.as_str());
+        Ok(about.map(|event| event["id"].to_string()).collect::<BTreeSet<_>>().len())
     }
 
     /// What was published is what she approved, in the file and in shared state; the latter is taken away again.
