@@ -73,7 +73,7 @@ async fn lives(ground: Ground) {
     let listed = listed.is(200).body["items"].as_array().expect("items").clone();
     assert!(listed.iter().any(|it| it["negotiation_id"] == *id), "{listed:?}");
     client.get("/v1/negotiations/nobody").await.is_problem(404, "not_found");
-    let types: Vec<String> = client.events(&id).await.into_iter().map(|event| event.envelope.ty).collect();
+    let types = client.history(&id, "negotiation.decided").await;
     assert_eq!(types.last().map(String::as_str), Some("synod.negotiation.decided"), "{types:?}");
 }
 
