@@ -10,31 +10,36 @@
 use redis::AsyncCommands as _;
 use std::error::Error;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::kafka::{KafkaConfig, Outgoing, Producer, TopicMaker};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 const TOPIC: &str = "task.floor";
 const INBOX: &str = "task-floor:inbox";
 const PARTITIONS: u32 = 16;
-const GATHERED: Duration = Duration::from_millis(25);
+/// How long a coordinator gathers each of them.
+const EVENTS_EVERY: Duration = Duration::from_millis(5);
+const VIEWS_EVERY: Duration = Duration::from_millis(25);
 /// About what a task of 200 bytes takes of each.
 const RECORD: usize = 1_200;
 const EVENT: usize = 800;
 const WORK: usize = 900;
 const VIEW: usize = 1_000;
+/// How long an answer may take, or the next task.
+const LIMIT: Duration = Duration::from_secs(10);
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 struct Floor {
     ledger: Producer,
-    events: Producer,
     redis: redis::aio::MultiplexedConnection,
-    /// Tasks of which events and a view have still to go out.
-    ended: Mutex<Vec<u32>>,
+    /// Tasks that have ended, of which three events and a view have still to go out.
+    events: mpsc::Sender<u32>,
+    views: mpsc::Sender<u32>,
 }
 
 impl Floor {
@@ -49,17 +54,19 @@ impl Floor {
         Ok(acked.await??)
     }
 
-    /// A line that ends in `?` is a task and is answered when its result has come on another connection.
+    /// A line that says `task ?…` is a task, answered when it stands in the ledger and in the inbox; one that says `task !…` is its
+    /// result, answered when that stands in the ledger.
     async fn connection(self: Arc<Floor>, stream: TcpStream) -> Outcome<()> {
         stream.set_nodelay(true)?;
         let (read, mut write) = stream.into_split();
         let mut lines = BufReader::new(read).lines();
         while let Some(line) = lines.next_line().await? {
-            let (task, is_result) = line.split_once(' ').ok_or("a line without a blank")?;
+            let (task, said) = line.split_once(' ').ok_or("a line without a blank")?;
             let task: u32 = task.parse()?;
             self.append(task).await?;
-            if is_result.starts_with('!') {
-                self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+            if said.starts_with('!') {
+                self.events.send(task).await?;
+                self.views.send(task).await?;
             } else {
                 let work = format!("{task} {}", "x".repeat(WORK));
                 let _: u64 = self.redis.clone().lpush(INBOX, work).await?;
@@ -68,72 +75,112 @@ impl Floor {
         }
         Ok(())
     }
+}
 
-    async fn gather(self: Arc<Floor>) -> Outcome<()> {
-        loop {
-            tokio::time::sleep(GATHERED).await;
-            let ended = std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));
-            let mut views = redis::pipe();
-            for task in ended {
-                for _ in 0..3 {
-                    let partition = (task % PARTITIONS) as i32;
-                    let out = Outgoing::to(TOPIC).partition(partition).payload(vec![b'x'; EVENT]);
-                    self.events.send(out, drop)?;
-                }
-                let view = format!("task-floor:view:{}", task % 1_000);
-                views.set_ex(view, vec![b'x'; VIEW], 60).ignore();
-            }
-            if !views.is_empty() {
-                views.query_async::<()>(&mut self.redis.clone()).await?;
+async fn publish(producer: Producer, mut ended: mpsc::Receiver<u32>) -> Outcome<()> {
+    while let Some(first) = ended.recv().await {
+        tokio::time::sleep(EVENTS_EVERY).await;
+        let more = std::iter::from_fn(|| ended.try_recv().ok());
+        for task in std::iter::once(first).chain(more) {
+            for _ in 0..3 {
+                let partition = (task % PARTITIONS) as i32;
+                let out = Outgoing::to(TOPIC).partition(partition).payload(vec![b'x'; EVENT]);
+                producer.send(out, |delivery| {
+                    if let Err(error) = delivery {
+                        eprintln!("an event was not acknowledged: {error}");
+                        std::process::exit(1);
+                    }
+                })?;
             }
         }
     }
+    Ok(())
 }
 
-/// The other process: asks at an even pace, and answers what it finds in the inbox.
-async fn drive(address: &str, redis: &str, per_s: u64, seconds: u64) -> Outcome<()> {
-    let client = redis::Client::open(redis)?;
-    let mut inbox = client.get_multiplexed_async_connection().await?;
-    let results = pooled(address).await?;
-    let agent = tokio::spawn(async move {
-        loop {
-            let found: Option<(String, String)> = inbox.brpop(INBOX, 0.4).await.unwrap_or_default();
-            let Some((_, work)) = found else { continue };
-            let task = work.split(' ').next().unwrap_or_default().to_owned();
+async fn show(mut redis: redis::aio::MultiplexedConnection, mut ended: mpsc::Receiver<u32>) -> Outcome<()> {
+    while let Some(first) = ended.recv().await {
+        tokio::time::sleep(VIEWS_EVERY).await;
+        let more = std::iter::from_fn(|| ended.try_recv().ok());
+        let mut views = redis::pipe();
+        for task in std::iter::once(first).chain(more) {
+            let view = format!("task-floor:view:{}", task % 1_000);
+            views.set_ex(view, vec![b'x'; VIEW], 60).ignore();
+        }
+        views.query_async::<()>(&mut redis).await?;
+    }
+    Ok(())
+}
+
+/// The other process: asks at an even pace, and answers what it finds in the inbox. Ends well when each task has ended.
+async fn drive(address: &str, redis: &str, per_s: u32, seconds: u32) -> Outcome<()> {
+    let tasks = per_s * seconds;
+    let mut inbox = redis::Client::open(redis)?.get_multiplexed_async_connection().await?;
+    inbox.set_response_timeout(LIMIT * 2);
+    let _: u64 = inbox.del(INBOX).await?;
+    let agent = async {
+        let (results, mut working) = (Pool::new(address), JoinSet::new());
+        for _ in 0..tasks {
+            let found: Option<(String, String)> = inbox.brpop(INBOX, LIMIT.as_secs_f64()).await?;
+            let (_, work) = found.ok_or("a task does not come")?;
+            let task = work.split_once(' ').ok_or("work without a blank")?.0.to_owned();
             let results = results.clone();
-            tokio::spawn(async move { said(&results, &format!("{task} !{}", "r".repeat(300))).await });
+            working.spawn(async move { results.say(&format!("{task} !{}", "r".repeat(300))).await });
         }
-    });
-    let asking = pooled(address).await?;
-    let mut pace = tokio::time::interval(Duration::from_secs(1) / u32::try_from(per_s)?);
-    for task in 0..per_s * seconds {
-        pace.tick().await;
-        let asking = asking.clone();
-        tokio::spawn(async move { said(&asking, &format!("{task} ?{}", "q".repeat(300))).await });
-    }
-    agent.abort();
+        all(working).await
+    };
+    let client = async {
+        let (asking, mut asked) = (Pool::new(address), JoinSet::new());
+        let mut pace = tokio::time::interval(Duration::from_secs(1) / per_s);
+        for task in 0..tasks {
+            pace.tick().await;
+            let asking = asking.clone();
+            asked.spawn(async move { asking.say(&format!("{task} ?{}", "q".repeat(300))).await });
+        }
+        all(asked).await
+    };
+    tokio::try_join!(agent, client)?;
     Ok(())
 }
 
-type Pool = Arc<tokio::sync::Mutex<Vec<BufReader<TcpStream>>>>;
-
-async fn pooled(address: &str) -> Outcome<Pool> {
-    let mut all = Vec::new();
-    for _ in 0..16 {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        all.push(BufReader::new(stream));
+async fn all(mut running: JoinSet<Outcome<()>>) -> Outcome<()> {
+    while let Some(ended) = running.join_next().await {
+        ended??;
     }
-    Ok(Arc::new(tokio::sync::Mutex::new(all)))
+    Ok(())
 }
 
-async fn said(pool: &Pool, line: &str) -> Outcome<()> {
-    let mut stream = pool.lock().await.pop().ok_or("all connections are busy")?;
-    stream.write_all(format!("{line}\n").as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_line(&mut answer).await?;
-    pool.lock().await.push(stream);
-    Ok(())
+/// Connections that nobody uses just now.
+#[derive(Clone)]
+struct Pool {
+    address: Arc<str>,
+    idle: Arc<tokio::sync::Mutex<Vec<BufReader<TcpStream>>>>,
+}
+
+impl Pool {
+    fn new(address: &str) -> Pool {
+        Pool { address: address.into(), idle: Arc::default() }
+    }
+
+    /// Says a line, and waits for the answer.
+    async fn say(&self, line: &str) -> Outcome<()> {
+        let idle = self.idle.lock().await.pop();
+        let mut stream = match idle {
+            Some(stream) => stream,
+            None => {
+                let stream = TcpStream::connect(&*self.address).await?;
+                stream.set_nodelay(true)?;
+                BufReader::new(stream)
+            }
+        };
+        stream.write_all(format!("{line}\n").as_bytes()).await?;
+        let mut answer = String::new();
+        tokio::time::timeout(LIMIT, stream.read_line(&mut answer)).await??;
+        if answer != "ok\n" {
+            return Err(format!("{answer:?} instead of an answer").into());
+        }
+        self.idle.lock().await.push(stream);
+        Ok(())
+    }
 }
 
 /// Processor time that this process has taken, in seconds.
@@ -146,7 +193,7 @@ fn cpu_s() -> Outcome<f64> {
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let number = |n: usize, usual: u64| args.get(n).map_or(Ok(usual), |text| text.parse());
+    let number = |n: usize, usual: u32| args.get(n).map_or(Ok(usual), |text| text.parse());
     if args.first().is_some_and(|first| first == "--drive") {
         return drive(&args[1], &args[2], number(3, 100)?, number(4, 10)?).await;
     }
@@ -154,19 +201,22 @@ async fn main() -> Outcome<()> {
     let (brokers, redis, per_s, seconds) = (brokers?, redis?, number(2, 100)?, number(3, 10)?);
     let config = KafkaConfig::new(brokers, "task-floor");
     TopicMaker::new(&config).ensure_one(TOPIC, PARTITIONS, 1, Duration::from_secs(20)).await?;
-    let floor = Arc::new(Floor {
-        ledger: Producer::new(&config.named("task-floor-ledger"))?,
-        events: Producer::new(&config.named("task-floor-events"))?,
-        redis: redis::Client::open(redis.clone())?.get_multiplexed_async_connection().await?,
-        ended: Mutex::default(),
-    });
+    let connection = redis::Client::open(redis.clone())?.get_multiplexed_async_connection().await?;
+    let ((events, published), (views, shown)) = (mpsc::channel(1_024), mpsc::channel(1_024));
+    let mut beside = JoinSet::new();
+    beside.spawn(publish(Producer::new(&config.named("task-floor-events"))?, published));
+    beside.spawn(show(connection.clone(), shown));
+    let ledger = Producer::new(&config.named("task-floor-ledger"))?;
+    let floor = Arc::new(Floor { ledger, redis: connection, events, views });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
-    tokio::spawn(floor.clone().gather());
-    let serving = floor.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serving.clone().connection(stream));
+    beside.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                come = listener.accept() => drop(connections.spawn(floor.clone().connection(come?.0))),
+                Some(ended) = connections.join_next() => ended??,
+            }
         }
     });
     for round in 1..=3 {
@@ -174,15 +224,21 @@ async fn main() -> Outcome<()> {
         let driver = tokio::process::Command::new(std::env::current_exe()?)
             .args(["--drive", &address, &redis, &per_s.to_string(), &seconds.to_string()])
             .stdin(Stdio::null())
+            .kill_on_drop(true)
             .status();
-        if !driver.await?.success() {
+        let driven = tokio::select! {
+            driven = driver => driven?,
+            Some(ended) = beside.join_next() => return ended?.and(Err("a part has ended".into())),
+        };
+        if !driven.success() {
             return Err("the process that asks has failed".into());
         }
         let (took, cpu) = (began.elapsed().as_secs_f64(), cpu_s()? - before);
         let share = 100.0 * cpu / took;
         println!(
-            "round {round}: {per_s} tasks/s: {share:.1} % of a core, {:.0} µs a task",
-            1e4 * share / per_s as f64
+            "round {round}: {} tasks, {per_s}/s: {share:.1} % of a core, {:.0} µs a task",
+            per_s * seconds,
+            1e6 * cpu / f64::from(per_s * seconds)
         );
     }
     Ok(())
