@@ -51,6 +51,12 @@ impl Watermarks {
     }
 }
 
+/// What Kafka is asked about to learn of one topic.
+enum Asked {
+    ItAlone,
+    All,
+}
+
 /// One consumer and the partitions that it reads.
 pub(super) struct Lane {
     served: Served<Context>,
@@ -191,17 +197,7 @@ impl Readers {
     /// # Errors
     /// No answer in time.
     pub async fn is_there(&self, topic: &str, wait: Duration) -> Result<bool, ReadError> {
-        let lane = self.fold.clone();
-        let name = topic.to_owned();
-        let asked = tokio::task::spawn_blocking(move || {
-            let metadata = lane.served.consumer.fetch_metadata(Some(&name), wait)?;
-            let mut found = metadata.topics().iter();
-            // One that is not there, or has no leader yet, is told with an error.
-            Ok::<_, KafkaError>(found.any(|topic| topic.name() == name && topic.error().is_none()))
-        });
-        let said = |message| ReadError::Kafka { topic: topic.to_owned(), partition: -1, message };
-        let found = asked.await.map_err(|e| said(e.to_string()))?;
-        found.map_err(|error| said(self.fold.why(topic, &error)))
+        Ok(self.described(topic, Asked::ItAlone, wait).await?.is_some())
     }
 
     /// Where these partitions of a topic end: the offset that their next record will have. Asked of each broker at once; one that
@@ -238,20 +234,27 @@ impl Readers {
         Ok(found.elements().iter().filter_map(end).collect())
     }
 
-    /// How many partitions a topic has; `None` if there is no such topic.
+    /// How many partitions a topic has; `None` if there is no such topic. Asks for all topics: any name may be asked for.
     ///
     /// # Errors
     /// No answer in time.
     pub async fn partitions(&self, topic: &str, wait: Duration) -> Result<Option<u32>, ReadError> {
+        self.described(topic, Asked::All, wait).await
+    }
+
+    async fn described(&self, topic: &str, asked: Asked, wait: Duration) -> Result<Option<u32>, ReadError> {
         let lane = self.fold.clone();
         let name = topic.to_owned();
-        let asked = tokio::task::spawn_blocking(move || {
-            let metadata = lane.served.consumer.fetch_metadata(None, wait)?;
-            let found = metadata.topics().iter().find(|t| t.name() == name);
-            Ok::<_, rdkafka::error::KafkaError>(found.map(|t| t.partitions().len()))
+        let described = tokio::task::spawn_blocking(move || {
+            let alone = matches!(asked, Asked::ItAlone).then_some(name.as_str());
+            let metadata = lane.served.consumer.fetch_metadata(alone, wait)?;
+            // One that was asked for by its name and is not there is told with an error.
+            let found =
+                metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
+            Ok::<_, KafkaError>(found.map(|topic| topic.partitions().len()))
         });
         let said = |message| ReadError::Kafka { topic: topic.to_owned(), partition: -1, message };
-        let count = asked.await.map_err(|e| said(e.to_string()))?;
+        let count = described.await.map_err(|e| said(e.to_string()))?;
         let count = count.map_err(|error| said(self.fold.why(topic, &error)))?;
         Ok(count.and_then(|n| u32::try_from(n).ok()))
     }
