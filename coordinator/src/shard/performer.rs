@@ -396,9 +396,7 @@ impl Performing {
                     Ok(()) => self.confirm(offset, "reply"),
                     Err(RedisError::Full { .. }) => {
                         // Nobody reads it: sixty seconds of answers are enough.
-                        metrics::counter!(names::EFFECTS_TOTAL, "kind" => "reply", "outcome" => "refused")
-                            .increment(1);
-                        self.confirm(offset, "reply");
+                        self.confirmed.refused(offset, "reply");
                     }
                     Err(error) => failed.push((offset, ForRedis::Reply(body), error)),
                 }

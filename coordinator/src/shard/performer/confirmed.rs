@@ -18,7 +18,16 @@ struct Inside {
 impl Confirmed {
     /// One effect of the step at this offset, of this kind.
     pub(super) fn add(&self, offset: u64, kind: &'static str) {
-        metrics::counter!(names::EFFECTS_TOTAL, "kind" => kind, "outcome" => "confirmed").increment(1);
+        self.ended(offset, kind, "confirmed");
+    }
+
+    /// One that its receiver refuses for good: it is over, and not tried again.
+    pub(super) fn refused(&self, offset: u64, kind: &'static str) {
+        self.ended(offset, kind, "refused");
+    }
+
+    fn ended(&self, offset: u64, kind: &'static str, outcome: &'static str) {
+        metrics::counter!(names::EFFECTS_TOTAL, "kind" => kind, "outcome" => outcome).increment(1);
         self.0.steps.lock().unwrap_or_else(PoisonError::into_inner).push(offset);
         self.0.more.notify_one();
     }

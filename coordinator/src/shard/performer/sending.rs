@@ -3,7 +3,6 @@
 use super::{Confirmed, Done, PAUSE};
 use crate::kafka::Kafka;
 use synod_infra::kafka::{Outgoing, SendError};
-use synod_infra::telemetry::names;
 use synod_protocol::topics;
 use tokio::sync::mpsc;
 
@@ -46,10 +45,8 @@ impl Sending {
                     continue;
                 }
                 Ok(Err(error)) => {
-                    metrics::counter!(names::EFFECTS_TOTAL, "kind" => kind, "outcome" => "refused")
-                        .increment(1);
                     tracing::error!(%error, kind, "an effect cannot be sent and is dropped");
-                    confirmed.add(offset, kind);
+                    confirmed.refused(offset, kind);
                     return;
                 }
                 Err(error) => tracing::error!(%error, "no Kafka producer"),

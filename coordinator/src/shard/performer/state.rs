@@ -42,9 +42,7 @@ impl Performing {
                 }
                 Err(error) => {
                     tracing::error!(%error, %key, by = %by, "what the ledger puts into shared state is refused and not written");
-                    metrics::counter!(names::EFFECTS_TOTAL, "kind" => "state", "outcome" => "refused")
-                        .increment(1);
-                    confirmed.add(offset, "state");
+                    confirmed.refused(offset, "state");
                 }
             }
         });
