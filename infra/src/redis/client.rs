@@ -257,7 +257,7 @@ pub(crate) fn run_id_in(info: &str) -> Result<String, RedisError> {
         .ok_or_else(|| RedisError::Unexpected("INFO server names no run_id".to_owned()))
 }
 
-fn counted(error: RedisError) -> RedisError {
+pub(super) fn counted(error: RedisError) -> RedisError {
     metrics::counter!(names::REDIS_ERRORS_TOTAL, "kind" => error.kind()).increment(1);
     error
 }

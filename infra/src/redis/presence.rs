@@ -7,7 +7,7 @@
 //!
 //! Neither judges: what a look or a missing beat means is decided by the failure detector.
 
-use super::client::{Redis, run_id_in};
+use super::client::{Redis, counted, run_id_in};
 use super::error::RedisError;
 use super::keys;
 use super::listener::Heard;
@@ -187,9 +187,12 @@ impl Listening {
             Ok(answers) => answers.values,
             Err(error) => return (Err(error.clone()), Err(error)),
         };
-        let [taken, fields] = <[Value; 2]>::try_from(values).unwrap_or([Value::Nil, Value::Nil]);
-        let taken = taken.extract_error().map(drop).map_err(RedisError::from);
-        let fields = fields.extract_error().map_err(RedisError::from);
+        let Ok([taken, fields]) = <[Value; 2]>::try_from(values) else {
+            let error = RedisError::Unexpected("two commands, another number of answers".to_owned());
+            return (Err(error.clone()), Err(error));
+        };
+        let taken = taken.extract_error().map(drop).map_err(|error| counted(error.into()));
+        let fields = fields.extract_error().map_err(|error| counted(error.into()));
         let fields =
             fields.and_then(|fields| Ok(redis::from_redis_value::<BTreeMap<String, String>>(fields)?));
         (taken, fields.map(|fields| self.heard(fields)))
