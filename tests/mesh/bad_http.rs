@@ -135,7 +135,13 @@ async fn check_all(ground: Ground) {
     client.get("/v1/agents/nobody").await.is_problem(404, "not_found");
     client.get("/v1/tasks/a%20b").await.is_problem(400, INVALID);
     client.get("/v1/tasks?limit=0").await.is_problem(400, INVALID);
-    client.get("/v1/tasks?status=sleeping").await.is_problem(400, INVALID);
+    for (query, field) in [("limit=x", "limit"), ("status=sleeping", "status"), ("nothing=1", "nothing")] {
+        let refused = client.get(&format!("/v1/tasks?{query}")).await;
+        let told = refused.is_problem(400, INVALID);
+        assert_eq!(told.body["field"], format!("/{field}"), "{told:?}");
+        let begins = format!("the query string: {field}: ");
+        assert!(told.body["detail"].as_str().is_some_and(|detail| detail.starts_with(&begins)), "{told:?}");
+    }
     client.send(client.request("DELETE", "/v1/tasks")).await.is_problem(405, INVALID);
     client.send(client.request("PATCH", "/v1/commands")).await.is_problem(405, INVALID);
     goes_on(client, capability, "all of it").await;

@@ -28,6 +28,9 @@ const IN_FLIGHT: usize = 12;
 pub const BREAKER: &str = "minimum=10 wait=1s trials=3";
 /// A breaker that is set otherwise closes later.
 const CLOSES_WITHIN: Duration = Duration::from_secs(60);
+/// Events come a moment after what they tell of.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// One attempt.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
@@ -191,7 +194,7 @@ impl Stage<'_> {
             let median_ms = done.get(done.len() / 2).copied().unwrap_or_default();
             phases.push(Phase { name, tasks: done.len(), median_ms, agents });
         }
-        Ok(FleetReport { phases, breaker: self.changes(frail).await?, explained, not_done })
+        Ok(FleetReport { phases, breaker: self.changes_to_its_end(frail).await?, explained, not_done })
     }
 
     fn id(&self, n: usize) -> Option<EntityId> {
@@ -226,7 +229,19 @@ impl Stage<'_> {
         (took, told)
     }
 
-    /// What the breaker for all that it does did.
+    /// What the breaker for all that it does did, until it closed again, or as far as it is told.
+    async fn changes_to_its_end(&self, agent: &RunningAgent) -> Result<Vec<Change>, FleetError> {
+        let deadline = Instant::now() + TOLD_WITHIN;
+        loop {
+            let changes = self.changes(agent).await?;
+            if changes.last().is_some_and(|last| last.what == "closed") || Instant::now() >= deadline {
+                return Ok(changes);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What it did so far.
     async fn changes(&self, agent: &RunningAgent) -> Result<Vec<Change>, FleetError> {
         let query = [("entity", agent.id().to_string()), ("limit", "1000".to_owned())];
         let page = self.ground.api.get("/v1/events", &query, Duration::ZERO).await?;

@@ -5,11 +5,11 @@
 use super::answer::{self, Page, Problem, Refusal};
 use super::kind::{APPROVAL, New, WaitParams, changed};
 use super::pages::Paging;
-use super::request::{Caller, JsonBody, Params, Segments, named, of_key};
+use super::request::{Caller, JsonBody, Params, Segments, named, of_key, read_query};
 use crate::Shared;
 use crate::door;
 use crate::shard::{Label, Wanted, WantedApprovals};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use serde::Deserialize;
@@ -144,12 +144,9 @@ impl ListParams {
         let rest =
             rest.iter().map(|(name, value)| format!("{}={}", door::escaped(name), door::escaped(value)));
         let rest = format!("/?{}", rest.collect::<Vec<_>>().join("&"));
-        let read = rest
-            .parse::<Uri>()
-            .map_err(|e| e.to_string())
-            .and_then(|uri| Query::<ListParams>::try_from_uri(&uri).map_err(|e| e.body_text()));
-        let Query(params) = read.map_err(|why| Error::invalid(format!("the query string: {why}")))?;
-        Ok(ListParams { role, ..params })
+        let uri = rest.parse::<Uri>();
+        let uri = uri.map_err(|error| Error::invalid(format!("the query string: {error}")))?;
+        Ok(ListParams { role, ..read_query(&uri)? })
     }
 }
 

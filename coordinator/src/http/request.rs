@@ -5,11 +5,12 @@ use super::answer::{Refusal, problem};
 use crate::Shared;
 use crate::door::Came;
 use axum::extract::{FromRequestParts, Path, Query, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde::de::DeserializeOwned;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_infra::redis::Once;
@@ -99,12 +100,24 @@ pub(crate) struct Params<T>(pub(crate) T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params<T>, Refusal> {
-        match Query::<T>::from_request_parts(parts, state).await {
-            Ok(Query(params)) => Ok(Params(params)),
-            Err(error) => Err(Error::invalid(format!("the query string: {}", error.body_text())).into()),
-        }
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Params<T>, Refusal> {
+        Ok(Params(read_query(&parts.uri)?))
     }
+}
+
+/// Reads the query string of an address.
+pub(super) fn read_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
+    let Query(params) = Query::<T>::try_from_uri(uri).map_err(|error| {
+        // Its source says what is wrong, without axum's words around it: `limit: invalid digit found in string`.
+        let why = error.source().map_or_else(|| error.body_text(), ToString::to_string);
+        let refused = Error::invalid(format!("the query string: {why}"));
+        let is_name = |text: &str| text.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+        match why.split_once(": ") {
+            Some((name, _)) if is_name(name) => refused.with_field(format!("/{name}")),
+            _ => refused,
+        }
+    })?;
+    Ok(params)
 }
 
 /// The segments of a path, refused as a problem.
