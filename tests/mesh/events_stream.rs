@@ -160,6 +160,9 @@ async fn an_approval_is_told_at_once_to_its_workspace_and_to_whom_it_concerns() 
 }
 
 /// An event made by hand in a partition; under the same id it is a repeat.
+/// Of the topic of events.
+const PARTITIONS: u32 = 8;
+
 fn record(workspace: &str, id: &str, partition: u32, value: &Value) -> Outgoing {
     let envelope = Envelope {
         workspace: workspace.parse().expect("a workspace"),
@@ -181,10 +184,10 @@ async fn a_resume_loses_and_doubles_nothing_while_events_flow() {
         tokio::spawn(async move {
             for n in 0..COUNT {
                 let id = format!("{workspace}-{n}");
-                client.append(record(&workspace, &id, (n % 8) as u32, &json!(n))).await;
+                client.append(record(&workspace, &id, n as u32 % PARTITIONS, &json!(n))).await;
                 if n % 7 == 0 {
                     // As a new owner does that does not know whether it was published.
-                    client.append(record(&workspace, &id, (n % 8) as u32, &json!(n))).await;
+                    client.append(record(&workspace, &id, n as u32 % PARTITIONS, &json!(n))).await;
                 }
             }
         })
@@ -266,6 +269,15 @@ async fn a_slow_reader_is_told_and_others_hear_everything() {
     let (client, workspace) = (Client::of(&mesh), fresh("w"));
     let (mut slow, _) = narrow_socket(&client, &workspace, "type=tests.*").await;
     let (mut fast, _) = socket(&client, &workspace, "type=tests.*").await;
+    // Who has heard of every partition has caught up: only then can he fall behind. Before that he is told from the log.
+    for partition in 0..PARTITIONS {
+        client.append(record(&workspace, &fresh("first"), partition, &json!({"n": partition}))).await;
+    }
+    for socket in [&mut slow, &mut fast] {
+        for _ in 0..PARTITIONS {
+            heard(socket, &client, &workspace).await;
+        }
+    }
     const COUNT: usize = 200;
     let text = "x".repeat(100_000);
     let writer = {

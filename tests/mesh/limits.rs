@@ -14,6 +14,9 @@ use synod_infra::redis::{Redis, RedisConfig};
 use synod_tests::{Client, Mesh, Services, eventually, fresh};
 
 const SOON: Duration = Duration::from_secs(30);
+const PER_KEY: i64 = 2;
+/// So long a task waits for another of its key, until two of it have run at a time.
+const BESIDE: Duration = Duration::from_secs(5);
 
 /// How many run now, and the most that ever did, by key.
 #[derive(Default)]
@@ -33,6 +36,10 @@ fn count(counts: &Shared, key: &str, change: i64) {
     *most = now.max(*most);
 }
 
+fn most(counts: &Shared, key: &str) -> i64 {
+    counts.lock().unwrap_or_else(PoisonError::into_inner).most.get(key).copied().unwrap_or_default()
+}
+
 /// An agent whose work is to be counted for a while.
 async fn join(mesh: &Mesh, capability: &str, counts: &Shared) -> RunningAgent {
     let config = MeshConfig::http(&mesh.http).with_redis(&mesh.redis).with_kafka(&mesh.kafka);
@@ -43,7 +50,11 @@ async fn join(mesh: &Mesh, capability: &str, counts: &Shared) -> RunningAgent {
         async move {
             count(&counts, &key, 1);
             count(&counts, "all", 1);
-            // The work itself: others would be seen beside it.
+            // The first wait for others of their key; the rest work for a while, and too many would be seen beside them.
+            let until = Instant::now() + BESIDE;
+            while most(&counts, &key) < PER_KEY && Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             tokio::time::sleep(Duration::from_millis(15)).await;
             count(&counts, "all", -1);
             count(&counts, &key, -1);
@@ -80,7 +91,6 @@ async fn out(services: &Services, names: &[String]) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_coordinators_and_a_kill_pass_no_limit_and_keep_no_permit() {
-    const PER_KEY: i64 = 2;
     const QUOTA: i64 = 5;
     let (services, _turn) = services().await;
     let rules = [("SYNOD_PER_KEY", "2"), ("SYNOD_QUOTA", "5")];

@@ -248,14 +248,14 @@ impl Load {
         writers.chain([reader]).collect()
     }
 
-    /// So many more writes are acknowledged.
+    /// So many more writes are acknowledged, however slowly they come.
     pub(super) async fn more(&self, count: usize) {
-        let from = self.acked.lock().expect("no panic").len();
-        let acked = &self.acked;
-        eventually("writes are acknowledged", WAIT, || async {
-            (acked.lock().expect("no panic").len() >= from + count).then_some(())
-        })
-        .await;
+        let acked = || self.acked.lock().expect("no panic").len();
+        let until = acked() + count;
+        while acked() < until {
+            let from = acked();
+            eventually("a write is acknowledged", WAIT, || async { (acked() > from).then_some(()) }).await;
+        }
     }
 
     /// What the mirror has, all of it.
