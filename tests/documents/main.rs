@@ -13,6 +13,7 @@
 
 mod blocks;
 mod filters;
+mod packages;
 mod shell;
 mod values;
 

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// The documents, by the names that the workflows know them by: short texts about baking, written for these examples.
 pub(super) const DOCUMENTS: [(&str, &str); 3] = [
-    ("bread.md", include_str!("../../../../examples/documents/bread.md")),
-    ("yeast.md", include_str!("../../../../examples/documents/yeast.md")),
-    ("ovens.md", include_str!("../../../../examples/documents/ovens.md")),
+    ("bread.md", include_str!("given/bread.md")),
+    ("yeast.md", include_str!("given/yeast.md")),
+    ("ovens.md", include_str!("given/ovens.md")),
 ];
 
 /// What bakers say, and what the documents say for it: all that the expert knows.

@@ -7,15 +7,13 @@
 //! gather ──> research ──> answer                      an expert is asked besides where the research is not sure
 //! ```
 //!
-//! The definitions, the documents and the plain text work are those of the SDK's examples.
+//! The definitions, the documents and the plain text work are those of the SDK's examples, by links: a package has what they lead to.
 
 mod agents;
-#[path = "../../../../agent-sdk/examples/document_pipeline/markdown.rs"]
 mod markdown;
 mod pipeline;
 mod second;
 mod team;
-#[path = "../../../../agent-sdk/examples/research_team/text.rs"]
 mod text;
 mod told;
 
@@ -127,7 +125,7 @@ mod tests {
             let ours = made.matches(&format!("\"capability\":\"people-1.{capabilities}")).count();
             assert_eq!((named, ours), (all, all), "{made}");
         };
-        check(include_str!("../../../../examples/workflows/document-pipeline.yaml"), "document.", 3);
-        check(include_str!("../../../../examples/workflows/research-team.yaml"), "team.", 4);
+        check(include_str!("given/document-pipeline.yaml"), "document.", 3);
+        check(include_str!("given/research-team.yaml"), "team.", 4);
     }
 }

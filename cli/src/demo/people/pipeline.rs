@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 use synod_protocol::primitives::state::Condition;
 
-const WORKFLOW: &str = include_str!("../../../../examples/workflows/document-pipeline.yaml");
+const WORKFLOW: &str = include_str!("given/document-pipeline.yaml");
 
 /// The person in it; the demo decides in this name, as any program may that shows people what waits for them.
 pub(super) const PERSON: &str = "ann";

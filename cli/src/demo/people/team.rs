@@ -8,7 +8,7 @@ use agent_sdk::workflow::{ExecutionResult, execution_of};
 use serde_json::json;
 use std::time::Duration;
 
-const WORKFLOW: &str = include_str!("../../../../examples/workflows/research-team.yaml");
+const WORKFLOW: &str = include_str!("given/research-team.yaml");
 
 /// Below this the workflow asks the expert, as its definition says.
 pub(super) const SURE: f64 = 0.6;

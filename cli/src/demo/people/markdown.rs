@@ -1,0 +1,1 @@
+../../../../agent-sdk/examples/document_pipeline/markdown.rs

@@ -1,0 +1,1 @@
+../../../../agent-sdk/examples/research_team/text.rs
