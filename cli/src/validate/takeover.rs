@@ -146,9 +146,16 @@ async fn owned_by(site: &Site, id: &str, child: &mut Child) -> Result<BTreeSet<u
             return Err(Broken::promise(format!("the coordinator to be killed ended by itself ({status})")));
         }
         if Instant::now() >= deadline {
+            let shards = status["shards"].as_array().into_iter().flatten();
+            let stand = shards.map(|shard| {
+                let moves = if shard["advancing"] == true { "" } else { ", not advancing" };
+                format!("{}: {} of {}{moves}", shard["shard"], shard["phase"], shard["owner"])
+            });
             return Err(Broken::promise(format!(
-                "a new coordinator owns nothing after {} s",
-                TAKEN_WITHIN.as_secs()
+                "after {} s a new coordinator serves {} shards, of {all} that should all be served; they are {}",
+                TAKEN_WITHIN.as_secs(),
+                owned.len(),
+                stand.collect::<Vec<_>>().join("; ")
             )));
         }
         tokio::time::sleep(LOOK_EVERY).await;
