@@ -20,17 +20,18 @@ pub(crate) struct Block {
 /// README.md and all below docs/, in order.
 pub(crate) fn documents() -> Vec<PathBuf> {
     let mut all = vec![root().join("README.md")];
-    below(&root().join("docs"), &mut all);
+    below(&root().join("docs"), "md", &mut all);
     all.sort();
     all
 }
 
-fn below(folder: &Path, all: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("docs/ is there") {
+/// The files with this ending in a folder and all below it.
+pub(crate) fn below(folder: &Path, ending: &str, all: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            below(&path, all);
-        } else if path.extension().is_some_and(|ending| ending == "md") {
+            below(&path, ending, all);
+        } else if path.extension().is_some_and(|found| found == ending) {
             all.push(path);
         }
     }

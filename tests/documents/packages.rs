@@ -1,6 +1,7 @@
 //! What is published holds all that it is built of, as far as that can be seen without `cargo package`, which builds everything
 //! once more. What a link leads to is packed in its place.
 
+use super::blocks::below;
 use std::path::{Component, Path, PathBuf};
 use synod_tests::root;
 
@@ -15,17 +16,6 @@ fn published() -> Vec<PathBuf> {
         manifest.contains("[package]") && !manifest.contains("publish = false")
     };
     folders.filter(is_published).collect()
-}
-
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
 }
 
 /// Without `..`, and without asking where links lead.
@@ -55,7 +45,7 @@ fn no_crate_is_built_of_files_that_its_package_has_not() {
     let mut seen = 0;
     for folder in &crates {
         let mut files = Vec::new();
-        sources(&folder.join("src"), &mut files);
+        below(&folder.join("src"), "rs", &mut files);
         for file in files {
             let text = std::fs::read_to_string(&file).expect("a source");
             for name in named(&text) {

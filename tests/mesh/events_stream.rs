@@ -159,10 +159,10 @@ async fn an_approval_is_told_at_once_to_its_workspace_and_to_whom_it_concerns() 
     client.post(&format!("/v1/tasks/{other}/cancel"), &json!({})).await;
 }
 
-/// An event made by hand in a partition; under the same id it is a repeat.
 /// Of the topic of events.
 const PARTITIONS: u32 = 8;
 
+/// An event made by hand in a partition; under the same id it is a repeat.
 fn record(workspace: &str, id: &str, partition: u32, value: &Value) -> Outgoing {
     let envelope = Envelope {
         workspace: workspace.parse().expect("a workspace"),
